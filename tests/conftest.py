@@ -1,0 +1,56 @@
+"""Shared by all tests: one torch thread a worker, the repository's root, a copy of it to work in, and the real data."""
+import os
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # before anything imports torch: two workers on two cores
+
+import shutil, subprocess, sys
+from pathlib import Path
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ['nbs', 'mrtl', 'pyproject.toml', 'settings.ini', '_quarto.yml', 'README.md', 'LICENSE']
+
+@pytest.fixture(scope='session')
+def root():
+    "The top of the repository."
+    return ROOT
+
+@pytest.fixture
+def data():
+    "Give the path of a file of the real data, or skip the test and say which file is missing."
+    folder = Path(os.environ.get('MRTL_DATA') or ROOT.parent/'shared'/'data')
+    def find(name):
+        if (folder/name).exists(): return folder/name
+        pytest.skip(f'no {name} under MRTL_DATA')
+    return find
+
+def copy_sources(dest):
+    "The sources as they stand, in a fresh folder."
+    dest.mkdir(parents=True)
+    for name in SOURCES:
+        if (ROOT/name).is_dir(): shutil.copytree(ROOT/name, dest/name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.*'))
+        elif (ROOT/name).exists(): shutil.copy2(ROOT/name, dest/name)
+    return dest
+
+@pytest.fixture(scope='session')
+def once(tmp_path_factory, worker_id):
+    "Make something in a folder, once for all xdist workers: `once(name, make)` calls `make(folder)` unless another worker did."
+    base = tmp_path_factory.getbasetemp() if worker_id == 'master' else tmp_path_factory.getbasetemp().parent
+    def run(name, make):
+        with FileLock(base/f'{name}.lock'):
+            if not (base/name/'made').exists():
+                shutil.rmtree(base/name, ignore_errors=True)
+                (base/name).mkdir()
+                make(base/name)
+                (base/name/'made').touch()
+        return base/name
+    return run
+
+@pytest.fixture
+def python():
+    "Run Python code in a fresh process and give what it prints."
+    def run(code, **env):
+        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, env=os.environ | env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+    return run

@@ -1,0 +1,244 @@
+#!/usr/bin/env python
+"""The docs without Quarto: `python tests/preview.py` renders every page into _docs/ with pandoc, `--readme` writes README.md.
+
+It starts where Quarto would: at the notebooks that nbdev-proc-nbs leaves in _proc, and at _quarto.yml. It knows the few things that these pages use (cell directives, stored outputs, numbered equations, links,
+the sidebar) and complains about what it does not know, so a page that passes here holds nothing that Quarto would pass over in silence. Exit status 1 where there was a complaint."""
+import argparse, base64, html, json, os, posixpath, re, shutil, subprocess, sys, tempfile
+from pathlib import Path
+import pypandoc, yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+FOOT = "A preview made with pandoc, not Quarto's output."
+HONOURED = {'echo', 'output', 'include', 'eval', 'warning', 'code-fold', 'code-summary', 'fig-cap', 'fig-alt', 'exports', 'slow', 'cuda'}
+PREFER = dict(html=['text/html', 'text/markdown', 'image/svg+xml', 'image/png', 'image/jpeg', 'text/latex', 'text/plain'],
+              gfm=['image/png', 'image/jpeg', 'image/svg+xml', 'text/markdown', 'text/latex', 'text/plain'])
+SUFFIX = {'image/png': 'png', 'image/jpeg': 'jpg', 'image/svg+xml': 'svg'}
+
+# ---- what nbdev makes
+
+def process(root):
+    "Run nbdev-proc-nbs in `root`. The stub `quarto` is never called; without one on PATH nbdev tries to install it."
+    with tempfile.TemporaryDirectory() as d:
+        stub = Path(d)/'quarto'
+        stub.write_text('#!/bin/sh\nexit 1\n'); stub.chmod(0o755)
+        env = {k: v for k,v in os.environ.items() if k != 'IN_TEST'}
+        env |= dict(PATH=os.pathsep.join([d, str(Path(sys.executable).parent), env['PATH']]), PYTHONPATH=str(root))
+        run = subprocess.run(['nbdev-proc-nbs'], cwd=root, env=env, capture_output=True, text=True)
+    if run.returncode: raise RuntimeError(f'nbdev-proc-nbs failed:\n{(run.stdout+run.stderr)[-2000:]}')
+
+def load(root):
+    "All pages in `_proc`, by path: title, description, the page they become, cells."
+    pages = {}
+    for f in sorted((root/'_proc').rglob('*.ipynb')):
+        path = f.relative_to(root/'_proc').as_posix()
+        cells = [dict(c, source=''.join(c['source'])) for c in json.loads(f.read_text(encoding='utf-8'))['cells']]
+        front = yaml.safe_load(cells.pop(0)['source'].strip().strip('-')) if cells and cells[0]['cell_type'] == 'raw' else {}
+        out = posixpath.join(posixpath.dirname(path), front.get('output-file') or f.with_suffix('.html').name)
+        pages[path] = dict(path=path, html=out, title=front.get('title') or f.stem, description=front.get('description', ''), cells=cells)
+    return pages
+
+# ---- cells to markdown
+
+def fence(text, attrs=''):
+    "A fenced block that `text` cannot break out of."
+    ticks = '`'*max(3, 1+max(map(len, re.findall('`+', text)), default=0))
+    return f'{ticks}{attrs}\n{text.rstrip()}\n{ticks}'
+
+def directives(source):
+    "The `#|` lines at the top of a cell, and the rest."
+    lines,opts = source.splitlines(),{}
+    while lines and lines[0].startswith('#|'):
+        key,_,value = lines.pop(0)[2:].partition(':')
+        opts[key.strip()] = value.strip().strip('"\'')
+    return opts,'\n'.join(lines)
+
+def prose(text, to, numbers, complain):
+    "A markdown cell with `$$...$$ {#eq-x}` numbered and `@eq-x` resolved; code is left alone."
+    def label(m):
+        numbered = f'{m[1]} \\qquad({numbers[m[2]]})$$'
+        return f'[{numbered}]{{#{m[2]}}}' if to == 'html' else numbered
+    def refer(m):
+        if m[2] not in numbers: return complain(f'@{m[2]} refers to no equation of this page') or m[0]
+        words = f"{'' if m[1] else 'Equation '}{numbers[m[2]]}"
+        return f'[{words}](#{m[2]})' if to == 'html' else words
+    parts = re.split(r'(^```.*?^```|`[^`\n]+`)', text, flags=re.S|re.M)
+    for i in range(0, len(parts), 2):
+        parts[i] = re.sub(r'\[?(-?)@(eq-[\w-]+)\]?', refer, EQUATION.sub(label, parts[i]))
+    return ''.join(parts)
+
+EQUATION = re.compile(r'(\$\$(?:(?!\$\$).)+)\$\$\s*\{#(eq-[\w-]+)\}', re.S)
+
+def output(out, opts, to, save, complain):
+    "One stored output as markdown."
+    if out['output_type'] == 'error': return complain(f"a cell failed: {out['ename']}: {out['evalue']}")
+    if out['output_type'] == 'stream': mime,data = 'text/plain',''.join(out['text'])
+    elif not out['data']: return ''
+    else:
+        mime = next((m for m in PREFER[to] if m in out['data']), None)
+        if mime is None: return complain(f"no way to show an output of kind {', '.join(out['data'])}")
+        data = ''.join(out['data'][mime])
+    if mime in SUFFIX:
+        url = save(SUFFIX[mime], data.encode() if mime == 'image/svg+xml' else base64.b64decode(data))
+        cap,alt = opts.get('fig-cap', ''),opts.get('fig-alt') or opts.get('fig-cap') or 'Figure'
+        if to == 'gfm': return f'![{alt}]({url})\n\n{cap}'
+        return fence(f'<figure><img src="{url}" alt="{html.escape(alt)}">{f"<figcaption>{html.escape(cap)}</figcaption>" if cap else ""}</figure>', '{=html}')
+    if mime == 'text/html': return fence(data, '{=html}')
+    if mime != 'text/plain' or opts.get('output') == 'asis': return re.sub(r'^\[source\]\(/blob/.*\n', '', data, flags=re.M)  # a link into a repository that pyproject.toml does not name
+    return f':::: {{.output}}\n{fence(data)}\n::::' if to == 'html' else fence(data)
+
+def code(cell, to, save, complain):
+    "A code cell, as far as its directives let it show, with its outputs."
+    opts,source = directives(cell['source'])
+    for key in opts.keys() - HONOURED: complain(f'unknown directive #| {key}; to hide code, write #| echo: false')
+    if opts.get('include') == 'false': return ''
+    md = []
+    if opts.get('echo') != 'false' and source.strip():
+        md.append(fence(source, '{.python}'))
+        if 'code-fold' in opts and to == 'html':
+            state,summary = ('open' if opts['code-fold'] == 'show' else ''),opts.get('code-summary', 'Code')
+            md = [fence(f'<details {state}><summary>{summary}</summary>', '{=html}'), *md, fence('</details>', '{=html}')]
+    if opts.get('output') != 'false':
+        outs = [o for o in cell.get('outputs', []) if not (opts.get('warning') == 'false' and o.get('name') == 'stderr')]
+        md += [output(o, opts, to, save, complain) or '' for o in outs]
+    return '\n\n'.join(md)
+
+def markdown(page, to, folder, complain):
+    "The whole page as pandoc's markdown, and its images by the name that the markdown gives them."
+    images = {}
+    def save(suffix, data):
+        name = f'{folder}/figure-{len(images)+1}.{suffix}'
+        images[name] = data
+        return name
+    texts = [c['source'] for c in page['cells'] if c['cell_type'] == 'markdown']
+    numbers = {name: i for i,(_,name) in enumerate((m for t in texts for m in EQUATION.findall(t)), 1)}
+    kinds = dict(markdown=lambda c: prose(c['source'], to, numbers, complain), code=lambda c: code(c, to, save, complain), raw=lambda c: '')
+    return '\n\n'.join(kinds[c['cell_type']](c) for c in page['cells'] if 'WARNING: THIS FILE WAS AUTOGENERATED' not in c['source']),images
+
+def pandoc(text, to, complain, *args):
+    "Convert; whatever pandoc says is a complaint (as with --fail-if-warnings)."
+    run = subprocess.run([pypandoc.get_pandoc_path(), '-f', 'markdown', '-t', to, '--fail-if-warnings', *args], input=text, capture_output=True, encoding='utf-8')
+    if run.stderr.strip() or run.returncode: complain(run.stderr.strip() or f'pandoc ended with {run.returncode}')
+    return run.stdout
+
+# ---- links
+
+def target(url, page, pages, site):
+    "The page and fragment that a link leads to; (None, '') for a link to something else."
+    if site.startswith('http') and url.startswith(site): url = '/'+url[len(site):].lstrip('/')
+    path,_,fragment = url.partition('#')
+    if not path or re.match(r'[a-z]+:|//', url): return None,''
+    path = path[1:] if path.startswith('/') else posixpath.normpath(posixpath.join(posixpath.dirname(page['path']), path))
+    return next((p for p in pages.values() if path in (p['path'], p['html'])), None),fragment
+
+def relink(text, page, pages, site):
+    "Links to notebooks and to the site's own address become links to pages, relative to this one."
+    def f(m):
+        to,fragment = target(html.unescape(m[2]), page, pages, site)
+        if to is None: return m[0]
+        return f'{m[1]}="{posixpath.relpath(to["html"], posixpath.dirname(page["html"]) or ".")}{"#"+fragment if fragment else ""}"'
+    return re.sub(r'\b(href)="([^"]*)"', f, text)
+
+# ---- pages
+
+CSS = """
+:root { --line: #dee2e6; --link: #2761e3; --dim: #6c757d } * { box-sizing: border-box }
+body { margin: 0; font: 17px/1.55 'Source Sans Pro', 'Segoe UI', Roboto, Helvetica, Arial, sans-serif; color: #373a3c }
+header { background: #2780e3; padding: .7em 1.5em } header a { color: #fff; margin-right: 1.5em; text-decoration: none } header a.brand { font-size: 1.2em }
+.columns { display: grid; grid-template-columns: 14em minmax(0, 58em) 13em; gap: 2.2em; max-width: 90em; margin: 0 auto; padding: 1.5em }
+nav { font-size: .88em; position: sticky; top: 1em; align-self: start; max-height: 95vh; overflow: auto } nav ul { list-style: none; padding-left: .8em; margin: .2em 0 }
+nav b { display: block; margin-top: .7em } nav a { color: inherit; text-decoration: none } nav a.here { color: var(--link); font-weight: 600 } nav.toc { border-left: 1px solid var(--line) }
+a { color: var(--link) } h1 { font-weight: 400; margin: .2em 0 } .description { color: var(--dim); font-size: 1.1em } h2 { border-bottom: 1px solid var(--line); font-weight: 400; margin-top: 2em } hr { border: 0; border-top: 1px solid var(--line) }
+pre { overflow-x: auto; padding: .6em .8em; font-size: .84em; line-height: 1.4 } code { font-family: SFMono-Regular, Menlo, Consolas, monospace; font-size: .9em } pre code { font-size: 1em }
+div.sourceCode { background: #f4f6f8; border-radius: 4px; margin: 1em 0 } p code, li code, td code { background: #f4f6f8; padding: .1em .25em; border-radius: 3px } div.output pre { margin: -.6em 0 1.2em; color: #495057 }
+figure { margin: 1em 0; text-align: center } img { max-width: 100% } figcaption { color: var(--dim); font-size: .9em }
+table { border-collapse: collapse; font-size: .9em; display: block; overflow-x: auto } th, td { padding: .25em .7em; border-bottom: 1px solid var(--line); text-align: left } math[display=block] { margin: 1em 0; overflow: auto hidden; padding: .2em 0 }
+div[class*=callout] { border-left: 5px solid #2780e3; padding: .1em 1em; background: #f4f8fd } blockquote { border-left: 3px solid var(--line); margin-left: 0; padding-left: 1em; color: var(--dim) }
+footer { border-top: 1px solid var(--line); color: var(--dim); font-size: .85em; padding: 1em 1.5em; text-align: center }
+@media (max-width: 70em) { .columns { display: block } nav { position: static; max-height: none } nav.toc { display: none } }
+"""
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} – {site}</title><style>{css}{highlight}</style></head>
+<body><header><a class="brand" href="/index.html">{site}</a>{top}</header>
+<div class="columns"><nav>{side}</nav><main><h1>{title}</h1><p class="description">{description}</p>
+{body}</main><nav class="toc"><b>On this page</b>{toc}</nav></div><footer>{foot}</footer></body></html>
+"""
+TEMPLATE = '$highlighting-css$\n<!--cut-->\n$toc$\n<!--cut-->\n$body$\n'
+
+def menu(items, page, pages):
+    "A list of links from _quarto.yml's `contents`; pages that are not written yet are left out."
+    def one(item):
+        if isinstance(item, str): item = dict(href=item)
+        if 'section' in item: return f"<li><b>{html.escape(item['section'])}</b>{menu(item['contents'], page, pages)}</li>"
+        to = pages.get(item['href'])
+        if to is None: return ''
+        return f"<li><a href=\"/{to['html']}\"{' class=here' if to is page else ''}>{html.escape(item.get('text') or to['title'])}</a></li>"
+    return f"<ul>{''.join(map(one, items))}</ul>"
+
+def render(page, pages, config, site, template, complain):
+    "One page as HTML, and its images."
+    text,images = markdown(page, 'html', posixpath.splitext(posixpath.basename(page['html']))[0]+'_files', complain)
+    made = pandoc(text, 'html5', complain, '--mathml', '--standalone', '--toc', '--toc-depth=3', f'--template={template}', f"--metadata=pagetitle={page['title']}")
+    highlight,toc,body = made.split('<!--cut-->') if made.count('<!--cut-->') == 2 else ('', '', '')
+    for cite in re.findall(r'data-cites="([^"]*)"', body): complain(f'unresolved reference @{cite}')
+    description = pandoc(page['description'], 'html5', complain, '--mathml').strip().removeprefix('<p>').removesuffix('</p>') if page['description'] else ''
+    web = config['website']
+    top = menu(web['navbar']['left'], page, pages).replace('<ul>', '').replace('</ul>', '').replace('<li>', '').replace('</li>', '')
+    whole = PAGE.format(title=html.escape(page['title']), site=web['title'], css=CSS, highlight=highlight, top=top, side=menu(web['sidebar']['contents'], page, pages),
+                        description=description, body=body, toc=toc, foot=FOOT)
+    return relink(whole, page, pages, site),images
+
+def settings(root):
+    "What _quarto.yml says, and the address of the site as nbdev writes it."
+    config = yaml.safe_load((root/'_proc'/'_quarto.yml').read_text(encoding='utf-8'))
+    return config,yaml.safe_load((root/'_proc'/'nbdev.yml').read_text(encoding='utf-8'))['website']['site-url']
+
+def write(file, data):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data.encode() if isinstance(data, str) else data)
+
+def docs(root, dest):
+    "Render all pages of `root` into the folder `dest`; the complaints, by notebook."
+    process(root)
+    pages,(config,site) = load(root),settings(root)
+    shutil.rmtree(dest, ignore_errors=True)
+    complaints = {p: [] for p in pages}
+    with tempfile.TemporaryDirectory() as d:
+        template = Path(d)/'page.html'
+        template.write_text(TEMPLATE)
+        for path,page in pages.items():
+            text,images = render(page, pages, config, site, template, complaints[path].append)
+            write(dest/page['html'], text)
+            for name,data in images.items(): write((dest/page['html']).parent/name, data)
+    for f in (root/'_proc').rglob('*'):
+        if f.suffix in ('.png', '.svg', '.jpg', '.css'): write(dest/f.relative_to(root/'_proc'), f.read_bytes())
+    return complaints
+
+def readme(root):
+    "README.md from the index page: its text, its images, and the complaints."
+    process(root)
+    pages,(_,site) = load(root),settings(root)
+    page,said = pages['index.ipynb'],[]
+    text,images = markdown(page, 'gfm', 'index_files', said.append)
+    head = f"# {page['title']}\n\n<!-- Generated from nbs/index.ipynb by tests/preview.py. Edit the notebook. -->\n\n{page['description']}\n\n"
+    made = pandoc(head+text, 'gfm', said.append, '--wrap=preserve')
+    def link(m):
+        to,fragment = target(m[1], page, pages, site)
+        return f"](nbs/{to['path']})" if to else m[0]
+    return re.sub(r'\]\(([^)\s]+)\)', link, made),images,said
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument('--readme', action='store_true', help='write README.md instead of the pages')
+    if args.parse_args().readme:
+        text,images,said = readme(ROOT)
+        shutil.rmtree(ROOT/'index_files', ignore_errors=True)
+        for name,data in dict(images, **{'README.md': text}).items(): write(ROOT/name, data)
+        complaints = {'index.ipynb': said}
+    else: complaints = docs(ROOT, ROOT/'_docs')
+    for path,said in complaints.items():
+        for s in said: print(f'{path}: {s}', file=sys.stderr)
+    print('wrote README.md' if 'index.ipynb' in complaints and len(complaints) == 1 else f'wrote {len(complaints)} pages into _docs')
+    sys.exit(any(complaints.values()))
+
+if __name__ == '__main__': main()

@@ -1,0 +1,323 @@
+"Bad input gets a named error that says what was wrong, what was given and what to do; odd input that is fine works, and survives saving."
+import json, os, signal
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from sklearn.exceptions import NotFittedError
+from mrtl.binning import EventDesign, FieldDesign, Mode
+from mrtl.cli import KeepMaps, main, open_run
+from mrtl.core import ConfigError, DataError, FormatError, MRTLError, ScheduleError, generator
+from mrtl.estimators import MRTLClassifier, MRTLRegressor
+from mrtl.grids import Grid
+from mrtl.training import Callback, load_tensors
+
+RNG = np.random.default_rng(0)
+X2,X4 = RNG.normal(size=(40, 6)),RNG.normal(size=(40, 2, 4, 6))
+Y = X4.mean((2, 3))[:,0]*5+.1*RNG.normal(size=40); LABEL = (Y > 0).astype(int)
+DA = xr.DataArray(X4, dims=('time','variable','lat','lon'), coords=dict(time=pd.date_range('1950-01', periods=40, freq='MS'), variable=['sst','slp'], lat=np.arange(-15., 25, 10), lon=np.arange(185., 245, 10)))
+YA = xr.DataArray(Y, dims='time', coords=dict(time=DA.time))
+TABLE = pd.DataFrame(dict(player=RNG.integers(5, size=260), x=RNG.uniform(0, 10, 260), y=RNG.uniform(0, 8, 260), **{f'{c}{i}': np.where(RNG.random(260) < .4, RNG.uniform(0, 4, 260), np.nan) for i in range(1, 6) for c in 'xy'}))
+TABLE['label'] = (RNG.random(260) < 1/(1+np.exp(TABLE.player+.3*TABLE.y-4))).astype(int)
+EVENTS = EventDesign.from_table(TABLE, dict(player='player', court=('x','y'), defender=[(f'x{i}', f'y{i}') for i in range(1, 6)]), dict(court=Grid((8,10)), defender=Grid((4,4))))
+SHOTS = TABLE.label.values
+
+def changed(v, at, value): v = v.copy(); v[at] = value; return v
+def quick(cls=MRTLRegressor, **kw): return cls(**dict(dict(rank=2, max_epochs=3), **kw))
+
+def refused(error, text, f):
+    "Fails unless `f` raises just this error, in words, and not on the way from a torch error."
+    with pytest.raises(error, match=text) as e: f()
+    assert isinstance(e.value, ValueError) and not isinstance(e.value.__cause__, RuntimeError) and '\n  File' not in str(e.value)
+    if issubclass(error, MRTLError): assert len(str(e.value)) > 25
+
+# ---- data
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('make', [lambda v: changed(X2, (3,1), v), lambda v: changed(X4, (3,1,2,2), v)])
+def test_not_finite_arrays(make, bad):
+    for m,y in (quick(), Y), (quick(MRTLClassifier), LABEL):
+        refused(ValueError, 'NaN|infinity', lambda: m.fit(make(bad), y))
+        refused(ValueError, 'NaN|infinity', lambda: m.fit(X2 if make(bad).ndim == 2 else X4, y).predict(make(bad)))
+
+def test_not_finite_labelled_fields():
+    refused(DataError, r'1 of 24 cells.*mask them as land', lambda: quick().fit(DA.copy(data=changed(X4, (3,1,2,2), np.nan)), Y))
+    refused(DataError, '1 infinite value.*mask', lambda: quick().fit(DA.copy(data=changed(X4, (3,1,2,2), np.inf)), Y))
+    m = quick().fit(DA, Y)
+    refused(DataError, 'NaN at some times', lambda: m.predict(DA.copy(data=changed(X4, (3,1,2,2), np.nan))))
+    refused(DataError, 'NaN', lambda: m.predict(DA.copy(data=changed(X4, (slice(None),1,2,2), np.nan))))
+    refused(DataError, 'infinite', lambda: m.predict(DA.copy(data=changed(X4, (3,1,2,2), np.inf))))
+    bad = FieldDesign(torch.from_numpy(changed(X4, (3,1,2,2), np.nan)), Grid((4,6)))
+    refused(DataError, 'X holds NaN or infinite', lambda: quick().fit(bad, Y))
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+@pytest.mark.parametrize('X', [X2, X4, DA, FieldDesign(torch.from_numpy(X4), Grid((4,6)))])
+def test_not_finite_targets(X, bad):
+    for y in changed(Y, 3, bad), YA.copy(data=changed(Y, 3, bad)): refused(ValueError, 'y contains (NaN|infinity)', lambda: quick().fit(X, y))
+    refused(ValueError, 'y contains (NaN|infinity)', lambda: quick(MRTLClassifier).fit(X, changed(LABEL.astype(float), 3, bad)))
+    refused(ValueError, 'y contains infinity', lambda: quick().fit(X, changed(np.stack([Y, Y], 1), (3, 0), np.inf)))
+
+@pytest.mark.parametrize('cls,y', [(MRTLRegressor, Y), (MRTLClassifier, LABEL)])
+def test_too_few_samples(cls, y):
+    for X in X2,X4: refused(ValueError, r'0 sample\(s\)', lambda: quick(cls).fit(X[:0], y[:0])); refused(ValueError, 'n_samples = 1|1 sample', lambda: quick(cls).fit(X[:1], y[:1]))
+    d = FieldDesign(torch.from_numpy(X4), Grid((4,6)))
+    for X in DA,d,EVENTS:
+        some = lambda n: X[:n] if X is DA else X.take(np.arange(n))
+        if X is d: refused(DataError, 'no sample: give at least one row', lambda: quick(cls).fit(some(0), y[:0]))
+        refused(DataError, 'at least 2 samples', lambda: quick(cls).fit(some(1), y[:1]))
+    refused(DataError, 'no sample', lambda: quick(cls).fit(DA, y).predict(DA[:0]))
+    refused(ValueError, '0 feature', lambda: quick(cls).fit(X2[:, :0], y))
+
+def test_targets_that_do_not_fit():
+    for X in DA,FieldDesign(torch.from_numpy(X4), Grid((4,6))):
+        refused(DataError, r'\(40,\) or \(40, outputs\) for 40 samples; got \(39,\)', lambda: quick().fit(X, Y[:-1]))
+        refused(DataError, 'y is needed', lambda: quick().fit(X, None)); refused(DataError, 'label per sample', lambda: quick(MRTLClassifier).fit(X, LABEL[:-1]))
+        refused(DataError, 'got', lambda: quick().fit(X, np.zeros((40, 2, 2))))
+    refused(DataError, 'same time, value by value: align them first', lambda: quick().fit(DA, YA.assign_coords(time=YA.time[::-1])))
+    refused(DataError, 'output 1 has no observed value.*leave it out', lambda: quick().fit(X4, np.stack([Y, Y*np.nan], 1)))
+    refused(DataError, "loss='poisson' needs y >= 0", lambda: quick(loss='poisson').fit(X2, Y))
+    with pytest.raises(ValueError): quick().fit(X2, ['a']*40)
+
+@pytest.mark.parametrize('X', [X2, X4, DA])
+def test_classes(X):
+    refused(ValueError, 'one class', lambda: quick(MRTLClassifier).fit(X, LABEL*0))
+    refused(ValueError, 'Only binary', lambda: quick(MRTLClassifier).fit(X, np.arange(40)%3))
+    refused(ValueError, 'Unknown label type|continuous', lambda: quick(MRTLClassifier).fit(X, Y))
+    refused(DataError, 'validation labels must be', lambda: quick(MRTLClassifier).fit(X, LABEL, valid=(X, LABEL+1)))
+    for bad in 'even', 3, [1, 2]: refused(ConfigError, "None, 'balanced' or a dict", lambda: quick(MRTLClassifier, class_weight=bad).fit(X, LABEL))
+    refused(DataError, 'one class only', lambda: quick(MRTLClassifier).fit(X, LABEL, sample_weight=(LABEL == 1)*1.))
+
+@pytest.mark.parametrize('n', [40, 300])
+@pytest.mark.parametrize('value', [0., -3.5, 1e6])
+def test_constant_target_is_predicted(n, value):
+    X = RNG.normal(size=(n, 2, 4, 6)); m = quick().fit(X, np.full(n, value))
+    np.testing.assert_allclose(m.predict(X), value, rtol=1e-9, atol=1e-9 if n < 200 else 1e-5); assert np.isfinite(m.coef_).all() and m.levels_[-1]['best_loss'] < 1e-12
+    two = quick().fit(X, np.stack([np.full(n, value), X[:,0].mean((1,2))], 1)).predict(X)
+    assert np.abs(two[:,0]-value).max() < 1e-3*max(1, abs(value))*(n == 300)+1e-6*max(1, abs(value))
+
+def test_constant_inputs_are_harmless():
+    m = quick().fit(np.ones((40, 2, 4, 6)), Y); np.testing.assert_allclose(m.predict(np.ones((3, 2, 4, 6))), Y.mean())
+    X = X4.copy(); X[:,1] = 7.; assert np.isfinite(quick().fit(X, Y).predict(X)).all()
+
+@pytest.mark.parametrize('w,text', [(np.r_[np.nan, np.ones(39)], 'NaN|finite'), (np.r_[-1., np.ones(39)], 'none negative|negative'), (np.zeros(40), 'not all zero|zero'), (np.ones(39), r'sample_weight|39')])
+def test_sample_weights_refused(w, text):
+    for X in X2,DA: refused(ValueError, text, lambda: quick().fit(X, Y, sample_weight=w))
+
+def test_validation_data_refused():
+    for bad in X4, (X4,), (X4, Y, None, None): refused(DataError, 'must be a pair', lambda: quick().fit(X4, Y, valid=bad))
+    refused(ValueError, '4, 6|shape', lambda: quick().fit(X4, Y, valid=(X4[..., :5], Y))); refused(DataError, '40 samples', lambda: quick().fit(X4, Y, valid=(X4, Y[:-1])))
+    for v in -.1, 1., 2: refused(ConfigError, 'share of rows', lambda: quick(valid=v).fit(X4, Y))
+    refused(DataError, 'at least two groups', lambda: quick().fit(np.tile(X4, (6,1,1,1)), np.tile(Y, 6), groups=np.zeros(240)))
+
+# ---- options
+
+@pytest.mark.parametrize('rank', [0, -1, 2.5, 'four', None, np.nan, [2]])
+@pytest.mark.parametrize('cls', [MRTLRegressor, MRTLClassifier])
+def test_rank_refused(rank, cls): refused(ConfigError, 'rank', lambda: quick(cls, rank=rank).fit(X4, LABEL))
+
+def test_a_high_rank_is_lowered():
+    m = quick(rank=1000).fit(X4, Y); assert m.rank_ == 2 and m.factors_.sizes['component'] == 2
+    assert quick(rank=np.int64(2)).fit(X4, Y).rank_ == 2
+
+@pytest.mark.parametrize('schedule,text', [([(4,6), (2,3)], 'coarse to fine.*4x6 before 2x3'), ([(2,6), (4,3), (4,6)], 'coarse to fine'), ([(2,3), (8,12)], "not beyond the data's 4x6"), ([], 'no level'), ([(0,3)], 'at least 1'), ([(2,)], 'rows and columns'),
+    ([(2.5,3)], r'\(2.5, 3\)'), ([{'court': (2,3)}], 'must give a shape for space; got court'), ([dict(space=(2,3), more=(1,1))], 'space'), (['ab'], 'whole numbers')])
+def test_schedule_refused(schedule, text):
+    refused(ScheduleError, text, lambda: quick(schedule=schedule, full_levels=1).fit(X4, Y))
+
+def test_schedules_of_events_refused():
+    fit = lambda s: lambda: quick(MRTLClassifier, schedule=s, full_levels=1).fit(EVENTS, SHOTS)
+    refused(ScheduleError, "each spatial mode.*court, defender.*like", fit([(4,5), (8,10)])); refused(ScheduleError, 'court, defender; got court', fit([dict(court=(4,5))]))
+    refused(ScheduleError, 'defender has 4x4 before 2x2', fit([dict(court=(4,5), defender=(4,4)), dict(court=(8,10), defender=(2,2))]))
+
+@pytest.mark.parametrize('f', [0, 3, -1, 1.5, 'two'])
+def test_full_levels_refused(f): refused(ScheduleError, r'full_levels must lie in 1..2', lambda: quick(schedule=[(2,3), (4,6)], full_levels=f).fit(X4, Y))
+
+def test_full_part_beyond_memory():
+    g = Grid((400,500)); d = EventDesign(dict(p=[[0], [1]], court=[[3], [4]], defender=[[5], [6]]), [Mode('p', 500, indexed=True), Mode('court', g.D, g, True), Mode('defender', g.D, g, True)])
+    s = [dict(court=(4,5), defender=(4,5)), dict(court=(400,500), defender=(400,500))]
+    refused(ScheduleError, r"20,000,000,000,000 full-rank weights at 400x500, 400x500 takes about .* GiB, more than half of this machine's memory.*full_levels=1", lambda: quick(MRTLClassifier, schedule=s, full_levels=2).fit(d, [0, 1]))
+
+@pytest.mark.parametrize('kw,text', [(dict(loss='hinge'), "'hinge'"), (dict(optimizer='magic'), "'magic'"), (dict(criterion='mood'), "'mood'"), (dict(kernel='box'), "'box'"), (dict(init='zero'), "'zero'"), (dict(method='closed'), "'closed'"), (dict(finegrain='cubic'), "'cubic'"), (dict(dtype='half'), "'half'"),
+    (dict(device='tpu'), "'tpu'"), (dict(patience=0), 'patience'), (dict(tol=-1), 'tol'), (dict(sigma=0), 'sigma'), (dict(smooth=-1), 'smooth'), (dict(l2=np.nan), 'l2'), (dict(l1=-1.), 'l1'), (dict(batch_size=0, optimizer='sgd'), 'batch_size'), (dict(main_effects=True), 'main_effects needs indexed')])
+def test_options_refused(kw, text): refused(ConfigError, text, lambda: quick(**dict(dict(full_levels=1, schedule=[(2,3), (4,6)]), **kw)).fit(X4, Y))
+
+def test_diverging_is_said(): refused(DataError, 'training diverged; lower lr', lambda: quick(optimizer='sgd', lr=1e30, max_epochs=50, patience=50).fit(X4, Y))
+
+# ---- prediction
+
+@pytest.mark.parametrize('cls,y', [(MRTLRegressor, Y), (MRTLClassifier, LABEL)])
+def test_wrong_shape_at_predict(cls, y):
+    m2,m4,ma = (quick(cls).fit(X, y) for X in (X2, X4, DA))
+    refused(ValueError, 'X has 5 features, but .* is expecting 6', lambda: m2.predict(X2[:, :5]))
+    for X in X4[..., :5],X4[:, :, :3],X4[:, :, None]: refused(DataError, r'fitted on \(2, 4, 6\)', lambda: m4.predict(X))
+    for X in X4[:, :1],X4[:, 0],X4.reshape(40, -1): refused(ValueError, r'fitted on|is expecting 2', lambda: m4.predict(X))
+    refused(DataError, r'grid.*4x6.*got 4x5 cells.*regrid it first', lambda: ma.predict(DA[..., :5]))
+    refused(DataError, r'lat -10', lambda: ma.predict(DA.assign_coords(lat=DA.lat+5))); refused(DataError, 'modes', lambda: ma.predict(DA[:, :1])); refused(DataError, 'modes', lambda: ma.predict(DA[:, 0]))
+    refused(DataError, 'modes', lambda: ma.predict(DA.rename(variable='layer'))); refused(DataError, 'sample dimension', lambda: ma.predict(DA[0, 0]))
+    refused(DataError, 'modes.*fitted on', lambda: ma.predict(EVENTS)); refused(DataError, r'y 0..4, x 0..6.*regrid', lambda: m4.predict(DA))
+    for name in ('predict','transform','save'):
+        with pytest.raises(NotFittedError): getattr(quick(cls), name)(X2)
+
+def test_other_events_at_predict():
+    m = quick(MRTLClassifier).fit(EVENTS, SHOTS)
+    fewer = EventDesign.from_table(TABLE[TABLE.player < 3], dict(player='player', court=('x','y'), defender=[('x1','y1')]), dict(court=Grid((8,10)), defender=Grid((4,4))))
+    refused(DataError, r"'player', 3.*fitted on.*'player', 5.*labels", lambda: m.predict(fewer))
+    t = TABLE.assign(x=lambda t: t.x.where(t.index != 2, 99.))
+    refused(DataError, '1 of 260 points lie outside', lambda: EventDesign.from_table(t, dict(court=('x','y')), dict(court=Grid((8,10)))))
+    refused(DataError, 'no column z; it has player', lambda: EventDesign.from_table(TABLE, dict(court=('x','z')), dict(court=Grid((8,10)))))
+    refused(DataError, 'needs a Grid', lambda: EventDesign.from_table(TABLE, dict(court=('x','y'))))
+    refused(DataError, 'missing labels', lambda: EventDesign.from_table(TABLE.assign(player=TABLE.player.where(TABLE.player > 0)), dict(player='player')))
+    refused(DataError, 'same number of samples', lambda: EventDesign(dict(a=[[0]], b=[[0], [1]]), [Mode('a', 1, indexed=True), Mode('b', 2, indexed=True)]))
+    refused(DataError, 'indices of a must lie in 0..1', lambda: EventDesign(dict(a=[[2]]), [Mode('a', 2, indexed=True)]))
+
+# ---- coordinates
+
+def test_descending_latitude_and_longitude_is_the_same():
+    m = quick().fit(DA, YA); want = m.predict(DA)
+    for flipped in DA[:, :, ::-1],DA[..., ::-1],DA[:, :, ::-1, ::-1]:
+        xr.testing.assert_allclose(m.predict(flipped), want)
+        again = quick().fit(flipped, YA); xr.testing.assert_allclose(again.predict(DA), want); xr.testing.assert_allclose(again.coef_, m.coef_)
+
+@pytest.mark.parametrize('lon', [[330, 340, 350, 0, 10, 20], [150, 160, 170, -180, -170, -160]])
+def test_longitudes_may_jump(lon):
+    X = DA.assign_coords(lon=np.asarray(lon, float)); m = quick().fit(X, YA)
+    assert (np.diff(m.factors_.lon) == 10).all(); np.testing.assert_allclose(m.predict(X), quick().fit(DA, YA).predict(DA), atol=1e-6)
+
+def test_coordinates_refused():
+    refused(DataError, 'lon must ascend|sort', lambda: quick().fit(DA[..., [2,0,1,3,5,4]], Y)); refused(DataError, 'lat must be equally spaced.*regrid', lambda: quick().fit(DA.assign_coords(lat=[0., 1, 3, 4]), Y))
+    refused(DataError, 'every cell is masked', lambda: quick().fit(DA*np.nan, Y)); refused(DataError, 'sample dimension and two spatial', lambda: quick().fit(DA[:, 0, 0], Y))
+
+def test_land_is_left_out():
+    X = DA.copy(); X[:, 1, 2, 2:4] = np.nan; m = quick().fit(X, YA)
+    assert m.coef_.isnull().sum() == 4 and bool(m.coef_[:, 2, 2:4].isnull().all()) and m.factors_.space.isnull().any('component').sum() == 2
+    xr.testing.assert_allclose(m.predict(X), m.predict(X.fillna(99.)))
+
+# ---- files and folders
+
+def test_output_folder_of_another_run(tmp_path, capsys):
+    out = tmp_path/'run'; config = dict(command='demo', seed=1, lr=.1, shapes=(2, 3))
+    assert open_run(out, config, False, False) and json.loads((out/'config.json').read_text())['shapes'] == [2, 3]
+    refused(ConfigError, 'very run already: add --resume.*--overwrite', lambda: open_run(out, config, False, False))
+    for resume in False,True: refused(ConfigError, 'cannot be used: it holds a run with another seed; name another folder', lambda: open_run(out, config|dict(seed=2), resume, True))
+    refused(ConfigError, 'another lr, more', lambda: open_run(out, {k: v for k,v in config.items() if k != 'lr'}|dict(more=1), True, False))
+    assert open_run(out, config, True, False); (out/'metrics.json').write_text('{}'); (out/'checkpoint.mrtl').write_text('')
+    assert not open_run(out, config, True, False) and open_run(out, config, False, True) and not (out/'metrics.json').exists() and not (out/'checkpoint.mrtl').exists()
+    refused(ConfigError, 'is a file', lambda: open_run(out/'config.json', config, False, False))
+    (out/'config.json').write_text('{'); refused(FormatError, 'config.json', lambda: open_run(out, config, True, False))
+    (tmp_path/'other').mkdir(); (tmp_path/'other'/'thesis.tex').write_text('x')
+    refused(ConfigError, 'holds no run of mrtl', lambda: open_run(tmp_path/'other', config, False, True)); assert (tmp_path/'other'/'thesis.tex').exists()
+    assert main(['demo', '--out', str(tmp_path/'other')]) == 2; err = capsys.readouterr().err
+    assert err.startswith('mrtl: --out') and 'holds no run of mrtl' in err and 'Traceback' not in err and not (tmp_path/'other'/'config.json').exists()
+
+@pytest.mark.parametrize('argv,text', [(['dance'], "no command 'dance'"), (['climate'], 'give the files'), (['climate', '--ocean', 'a.nc', '--rain', 'b.nc', '--start-months', 'may'], '--start-months'), (['climate', '--ocean', 'nowhere.nc', '--rain', 'b.nc', '--out', 'o'], 'nowhere.nc'),
+    (['predict', 'nowhere'], '--out FILE'), (['predict', 'nowhere', '--out', 'f.csv'], 'finished run'), (['report', 'nowhere'], 'finished run'), (['demo', '--device', 'tpu', '--out', 'o'], "'tpu'")])
+def test_commands_refused(argv, text, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    out,err = capsys.readouterr(); assert text in err and err.startswith('mrtl: ') and 'Traceback' not in err and not out
+
+def test_truncated_ocean_on_the_command_line(tmp_path, capsys):
+    DA.to_dataset('variable').to_netcdf(tmp_path/'whole.nc'); whole = (tmp_path/'whole.nc').read_bytes(); (tmp_path/'cut.nc').write_bytes(whole[:len(whole)//2])
+    assert main(['climate', '--ocean', str(tmp_path/'cut.nc'), '--rain', str(tmp_path/'whole.nc'), '--out', str(tmp_path/'o')]) == 2
+    assert 'cut.nc' in (err := capsys.readouterr().err) and 'Traceback' not in err and not (tmp_path/'o').exists()
+
+def test_ctrl_c_on_the_command_line(tmp_path, monkeypatch, capsys):
+    def after_epoch(self, trainer):
+        if (trainer.stage, trainer.epoch) == ('full', 2): os.kill(os.getpid(), signal.SIGINT)
+    monkeypatch.setattr(KeepMaps, 'after_epoch', after_epoch)
+    assert main(['demo', '--out', str(tmp_path/'run'), '--n', '400']) == 130
+    assert 'the state is in' in (err := capsys.readouterr().err) and '--resume goes on' in err and 'Traceback' not in err
+    _,meta = load_tensors(tmp_path/'run'/'checkpoint.mrtl'); assert meta['trainer']['epoch'] == 2 and not (tmp_path/'run'/'metrics.json').exists()
+    assert main(['demo', '--out', str(tmp_path/'run'), '--n', '400', '--seed', '3', '--resume']) == 2 and 'another seed' in capsys.readouterr().err
+
+def test_the_rest_of_the_list_is_tested_elsewhere(root):
+    "Files and months are the business of the fields and climate pages."
+    text = ''.join((root/'tests'/f'test_{n}.py').read_text() for n in ('fields','climate','promises'))
+    for what in 'test_truncated_files','test_unsorted_times_are_sorted','give monthly means','no target month has','no variable so in the files','no valid cell','test_damaged_model_files_are_refused','test_ctrl_c_leaves_a_checkpoint': assert what in text, what
+
+# ---- what is fine, and comes back from a file
+
+D4 = FieldDesign.from_xarray(DA, dtype=torch.float64); BIG = np.tile(X4, (6,1,1,1))+.1*RNG.normal(size=(240,2,4,6)); BY = BIG[:,0].mean((1,2))*5
+WINDOWED = FieldDesign(torch.from_numpy(BIG[:, :, :, :4].copy()), Grid((4,4), (-20, 20), (0, 40), ('lat','lon'), True), ('variable',), dict(variable=['a','b']), leads=3)
+TWO = changed(np.stack([BY, -BY+BIG[:,1].mean((1,2))], 1), (slice(0, 240, 7), 1), np.nan)
+COUNTS = np.random.default_rng(1).poisson(np.exp(np.clip(BY, -3, 2)))
+R,C = MRTLRegressor,MRTLClassifier
+FINE = dict(
+    plain=(R(), X2, Y, {}), fields=(R(), BIG, BY, {}), labelled=(R(), DA, YA, {}), windowed=(R(), WINDOWED, BY[3:], {}), outputs_with_gaps=(R(), BIG, TWO, {}), small_outputs_with_gaps=(R(), X4, TWO[:40], {}),
+    labelled_outputs=(R(), DA, xr.DataArray(TWO[:40], dims=('time','output'), coords=dict(time=DA.time, output=['north','south'])), {}), weighted=(R(), BIG, BY, dict(sample_weight=np.linspace(.1, 3, 240))), poisson=(R(loss='poisson'), BIG, COUNTS, {}),
+    two_counts=(R(loss='poisson'), BIG, np.stack([COUNTS, COUNTS], 1), {}), costs=(C(class_weight={0: 1., 1: 4.}), BIG, BY > 0, {}), balanced=(C(class_weight='balanced'), BIG, np.where(BY > .5, 'wet', 'dry'), {}), positive=(R(nonnegative=('space',)), BIG, BY, {}),
+    small_positive=(R(nonnegative=('space',)), X4, Y, {}), events=(C(), EVENTS, SHOTS, {}), main_effects=(C(main_effects=True, nonnegative=('player','court')), EVENTS, SHOTS, {}), event_outputs=(R(main_effects=True), EVENTS, np.stack([SHOTS, 1-SHOTS], 1)*1., {}),
+    groups=(R(), BIG, BY, dict(groups=np.arange(240)//30)), given=(R(), BIG[:200], BY[:200], dict(valid=(BIG[200:], BY[200:], np.ones(40)))), sgd=(R(optimizer='sgd', lr=.1), BIG, BY, {}), lbfgs=(R(optimizer='lbfgs'), BIG, BY, {}), float64=(R(dtype='float64'), BIG, BY, {}),
+    random=(R(init='random'), BIG, BY, {}), exponential=(R(kernel='exponential', l1=1e-3, finegrain='bilinear'), BIG, BY, {}), steps=(C(schedule=[dict(court=(4,5), defender=(2,2)), dict(court=(8,10), defender=(4,4))], full_levels=2), EVENTS, SHOTS, {}), coarse=(R(schedule=[(2,3)]), BIG, BY, {}), **{c: (R(criterion=c, consecutive=True), BIG, BY, {}) for c in ('valid_loss','grad_norm','grad_variance','grad_entropy')})
+
+@pytest.mark.parametrize('name', FINE)
+def test_fitted_saved_and_loaded(name, tmp_path):
+    m,X,y,kw = FINE[name]; m = type(m)(**m.get_params()|dict(rank=2, max_epochs=4)).fit(X, y, **kw); assert m.n_iter_ > 0
+    m.save(tmp_path/'m.mrtl'); again = type(m).load(tmp_path/'m.mrtl'); n = len(X)
+    f = 'predict_proba' if isinstance(m, MRTLClassifier) else 'predict'; p = np.asarray(getattr(m, f)(X))
+    assert p.shape == (n, *((2,) if f == 'predict_proba' else np.shape(y)[1:])) and np.isfinite(p).all() and p.std() > 0
+    assert np.array_equal(p, np.asarray(getattr(again, f)(X))) and np.array_equal(np.asarray(m.predict(X)), np.asarray(again.predict(X))) and np.array_equal(np.asarray(m.transform(X)), np.asarray(again.transform(X)))
+    xr.testing.assert_identical(m.factors_, again.factors_); xr.testing.assert_identical(m.coef_, again.coef_); pd.testing.assert_frame_equal(m.history_, again.history_, check_dtype=False)
+    assert again.levels_ == json.loads(json.dumps(m.levels_)) and again.score(X, np.asarray(y)) == m.score(X, np.asarray(y)) and (name == 'costs' or repr(again.get_params()) == repr(m.get_params()))
+    assert (np.diff(np.abs(m.factors_.strength.values)) <= 0).all()
+    if name == 'costs': return
+    again.fit(X, y, **kw); np.testing.assert_array_equal(np.asarray(again.predict(X)), np.asarray(m.predict(X)))  # a loaded model fits again, to the same bits
+    if len(m.nonnegative) == 1: assert (m.factors_[m.nonnegative[0]] >= 0).all()
+
+def test_what_the_options_mean():
+    fit = lambda name, **kw: (lambda m, X, y, k: type(m)(**m.get_params()|dict(rank=2, max_epochs=30)|kw).fit(X, y, **k))(*FINE[name])
+    seen = np.isfinite(TWO); m = fit('outputs_with_gaps', max_epochs=100); assert m.score(BIG, TWO) > .9 and m.predict(BIG).shape == TWO.shape
+    assert np.corrcoef(m.predict(BIG)[:,1][seen[:,1]], TWO[:,1][seen[:,1]])[0,1] > .95
+    assert (fit('poisson').predict(BIG) > 0).all()
+    rate,cost,fair = (fit('costs', class_weight=w).predict_proba(BIG)[:,1].mean() for w in (None, {0: 1., 1: 4.}, 'balanced'))
+    assert cost > rate+.01 and abs(fair-rate) < .1  # a cost shifts the odds, balancing is corrected for
+    f = fit('main_effects').factors_; assert {'main_player','main_court','main_defender','player_loading','court','defender'} <= set(f) and f.main_player.dims == ('player','output')
+    one = fit('weighted').predict(BIG); X,y = np.r_[BIG, BIG],np.r_[BY, BY]
+    assert not np.array_equal(one, fit('fields').predict(BIG)) and list(fit('labelled_outputs').predict(DA).output.values) == ['north','south']
+    small = MRTLRegressor(rank=2); w = np.r_[np.full(20, 2.), np.ones(20)]
+    np.testing.assert_allclose(small.fit(X4, Y, sample_weight=w).predict(X4), small.fit(np.r_[X4[:20], X4], np.r_[Y[:20], Y]).predict(X4), atol=1e-5)  # a weight of two is a sample twice
+    assert [l['stage'] for l in fit('random').levels_] == ['low']*len(fit('random').levels_)
+
+# ---- slips of the keyboard, and data that almost fit
+
+def fails_by_name(f, error=MRTLError):
+    with pytest.raises(error): f()
+
+@pytest.mark.parametrize('kw', [pytest.param(kw, id=str(kw), marks=[]) for kw in [dict(nonnegative=('spce',)), dict(nonnegative='space'), dict(nonnegative=None), dict(max_epochs=0), dict(max_epochs=-1), dict(max_epochs=2.5), dict(max_epochs='a'), dict(lr=-1.), dict(lr=np.nan),
+    dict(lr='a'), dict(lr_decay=-1), dict(lr_decay='x'), dict(batch_size='big'), dict(batch_size=2.5), dict(batch_size=None), dict(valid='x'), dict(valid=None), dict(random_state='a'), dict(random_state=1.5), dict(random_state=-5), dict(smooth='a'), dict(l2=None), dict(tol=None), dict(schedule=5), dict(schedule=[5]),
+    dict(schedule=[dict(space=5)]), dict(optimizer='muon')]])
+def test_options_that_slip_through(kw): fails_by_name(lambda: quick(**kw).fit(BIG, BY))
+
+def test_constrained_factors_stay_above_zero():
+    m,X,y,kw = FINE['main_effects']; m = C(rank=2, max_epochs=4, nonnegative=m.nonnegative).fit(X, y)
+    assert (m.factors_.player_loading >= 0).all() and (m.factors_.court >= 0).all() and all((m.model_.factors[i] >= 0).all() for i in (0, 1))
+
+def test_no_rows_taken(): assert len(D4.take([])) == len(EVENTS.take([])) == 0
+
+def test_no_month(): refused(DataError, 'no sample', lambda: quick().fit(DA[:0], Y[:0]))
+
+def test_costs_survive_saving(tmp_path):
+    C(class_weight={0: 1., 1: 4.}, max_epochs=1).fit(X4, LABEL).save(tmp_path/'m'); assert C.load(tmp_path/'m').class_weight == {0: 1., 1: 4.}
+
+def test_validation_of_other_outputs(): fails_by_name(lambda: quick().fit(X4, Y, valid=(X4, np.stack([Y, Y], 1))))
+
+def test_score_of_other_outputs(): fails_by_name(lambda: quick().fit(X4, Y).score(X4, np.stack([Y, Y], 1)))
+
+def test_groups_of_another_length(): fails_by_name(lambda: quick().fit(BIG, BY, groups=np.arange(7)))
+
+def test_design_on_another_rectangle(): fails_by_name(lambda: quick().fit(DA, Y).predict(FieldDesign(torch.from_numpy(X4), Grid((4,6), (50, 90), (0, 6)), ('variable',))))
+
+def test_design_with_other_land(): X = DA.copy(); X[:, :, 0, 0] = np.nan; fails_by_name(lambda: quick().fit(X, Y).predict(FieldDesign.from_xarray(DA, dtype=torch.float64)))
+
+def test_longitudes_from_the_other_side(): m = quick().fit(DA, Y); np.testing.assert_allclose(m.predict(DA.assign_coords(lon=DA.lon-360)), m.predict(DA))
+
+def test_labels_may_be_dates(tmp_path): quick().fit(DA.assign_coords(variable=pd.date_range('2000', periods=2)), Y).save(tmp_path/'m')
+
+def test_random_state_may_be_a_generator(tmp_path): quick(random_state=np.random.RandomState(0)).fit(X4, Y).save(tmp_path/'m'); R.load(tmp_path/'m').fit(X4, Y)
+
+def test_ctrl_c_in_the_first_level_of_lbfgs(tmp_path):
+    class Stop(Callback):
+        def after_epoch(self, trainer): os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as e: quick(checkpoint=tmp_path/'ck').fit(X4, Y, callbacks=[Stop()])
+    assert (tmp_path/'ck').exists() == ('the state is in' in str(e.value))

@@ -1,0 +1,191 @@
+"""The docs, as far as they can be checked without Quarto: every page renders, nothing dangles, nothing leaks, every public name is documented."""
+import dataclasses, html, importlib, inspect, json, os, re, shutil, subprocess, sys
+from functools import lru_cache
+from html.parser import HTMLParser
+from pathlib import Path
+import pytest, yaml
+from nbdev.config import nbpath2html
+from nbdev.doclinks import nbglob
+from conftest import ROOT, copy_sources
+import preview
+
+NOTEBOOKS = sorted(p.relative_to(ROOT/'nbs').as_posix() for p in nbglob(ROOT/'nbs', as_path=True))
+MODULES = sorted(p.stem for p in (ROOT/'mrtl').glob('*.py') if not p.stem.startswith('_'))
+per_page = pytest.mark.parametrize('page', NOTEBOOKS)
+
+@pytest.fixture(scope='session')
+def site(once):
+    "All pages rendered from a copy of the sources, once for all workers; `complaints.json` beside them."
+    def make(folder):
+        copy = copy_sources(folder/'tree')
+        (folder/'complaints.json').write_text(json.dumps(preview.docs(copy, folder/'site')))
+    return once('docs', make)
+
+class Page(HTMLParser):
+    "A page's links, images, anchors, and its text in and out of code."
+    def __init__(self, file):
+        super().__init__()
+        self.links,self.images,self.ids,self.code,self.prose,self.inside = [],[],set(),[],[],[]
+        self.feed(file.read_text(encoding='utf-8'))
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if 'id' in attrs: self.ids.add(attrs['id'])
+        if tag == 'a' and 'href' in attrs: self.links.append(attrs['href'])
+        if tag == 'img': self.images.append(attrs.get('src', ''))
+        if tag in ('pre', 'code', 'style', 'script', 'annotation', 'h3'): self.inside.append(tag)
+        if tag in ('pre', 'h3'): self.code.append([tag, ''])
+    def handle_endtag(self, tag):
+        if self.inside and tag == self.inside[-1]: self.inside.pop()
+    def handle_data(self, data):
+        if {'pre', 'h3'} & set(self.inside): self.code[-1][1] += data
+        elif not self.inside: self.prose.append(data)
+
+parse = lru_cache(Page)
+def parsed(site, page): return parse(site/'site'/nbpath2html(page))
+
+# ---- pages
+
+@per_page
+def test_page_renders_without_complaint(site, page):
+    assert json.loads((site/'complaints.json').read_text())[page] == []
+    text = (site/'site'/nbpath2html(page)).read_text(encoding='utf-8')
+    assert preview.FOOT in html.unescape(text) and '<h1>' in text
+
+@per_page
+def test_links_and_images_resolve(site, page):
+    here,p = site/'site'/nbpath2html(page),parsed(site, page)
+    for url in p.links+p.images:
+        if re.match(r'https?://|mailto:|data:', url): continue
+        path,_,fragment = url.partition('#')
+        file = here.parent/path if path else here
+        assert not url.startswith('/') and file.is_file(), f'{page} points to {url}, which is not there'
+        if fragment: assert fragment in parse(file).ids, f'{page} points to {url}, but that page has no #{fragment}'
+
+LEAKS = r'#\||\{\.|\{#|:::|\?@|(?<!\w)@(?:eq|fig|tbl|sec)-|\$\$|\\begin\{|\]\('
+
+@per_page
+def test_nothing_leaks(site, page):
+    p = parsed(site, page)
+    for text in p.prose: assert not re.search(LEAKS, text), f'{page} shows markup: {text!r}'
+    for tag,text in p.code: assert '#|' not in text, f'{page} shows a directive: {text!r}'
+
+@pytest.mark.parametrize('text', ['#| echo: false', '::: {.callout}', '{#eq-a}', '?@eq-a', 'see @fig-map', '$$x', '[a](b.html)'])
+def test_leaks_are_recognised(text): assert re.search(LEAKS, text)
+
+# ---- public names
+
+def names():
+    for m in MODULES:
+        module = importlib.import_module(f'mrtl.{m}')
+        for name in module.__all__: yield m,name
+
+def is_record(obj): return dataclasses.is_dataclass(obj) or hasattr(obj, '_fields')
+
+def parameters(obj):
+    "The parameters of a function or class; none for an exception, whose signature is a builtin's."
+    try: return inspect.signature(obj).parameters.values()
+    except ValueError: return []
+
+def undocumented(obj, shown):
+    "What is missing, parameter by parameter, in a shown signature (or in the shown source of a record): the line, a true type, a comment."
+    for p in parameters(obj):
+        stars = {p.VAR_POSITIONAL: '*', p.VAR_KEYWORD: '**'}.get(p.kind, '')
+        line = next((l for l in shown.splitlines() if re.match(rf'\s+(\*, )?{re.escape(stars+p.name)}\b', l)), '')
+        if not line: yield f'{p.name} is not shown'
+        elif not re.search(rf'\b{p.name}:(?!NoneType)', line): yield f'{p.name} has no type'
+        elif '#' not in line and p.kind != p.VAR_KEYWORD: yield f'{p.name} has no comment'  # nbdev leaves out the comment of **kwargs
+
+@pytest.mark.parametrize('module,name', [pytest.param(m, n, id=f'{m}.{n}') for m,n in names()])
+def test_public_name_is_documented(site, module, name):
+    obj = getattr(importlib.import_module(f'mrtl.{module}'), name)
+    page = next(p for p in NOTEBOOKS if re.fullmatch(rf'\d+_{module}\.ipynb', p))
+    code = parsed(site, page).code
+    if not hasattr(obj, '__name__'):
+        assert any(re.search(rf'\b{name}\b', text) for tag,text in code if tag == 'pre'), f'{page} does not show the constant {name}: mark its cell `#| exports`, or show it in an example'
+        return
+    at = next((i for i,(tag,text) in enumerate(code) if tag == 'h3' and text.strip() == name), None)
+    assert at is not None, f'{page} has no entry for {name}'
+    shown = next((text for tag,text in code[at+1:at+2] if tag == 'pre'), '')
+    assert re.search(rf'^def {re.escape(name)}\(', shown, re.M), f'{page} shows no signature of {name}'
+    if is_record(obj):
+        shown = next((text for tag,text in code if tag == 'pre' and re.search(rf'^class {name}\b', text, re.M)), '')
+        assert shown, f'{page} shows no comments for the fields of {name}, which nbdev takes from the source alone: mark its cell `#| exports`'
+    missing = list(undocumented(obj, shown))
+    assert not missing, f'{module}.{name}: {"; ".join(missing)}'
+    assert inspect.getdoc(obj), f'{module}.{name} has no docstring'
+
+def test_undocumented_sees_what_is_missing():
+    def f(a, b, *, c=None, d:int=0, **kw): pass
+    shown = 'def f(\n    a, # no type\n    b:int,\n    *, c:NoneType=None, # no true type\n    d:int=0, # fine\n    **kw\n):'
+    assert list(undocumented(f, shown)) == ['a has no type', 'b has no comment', 'c has no type', 'kw has no type']
+
+# ---- README.md and _quarto.yml
+
+def test_readme_is_fresh(site):
+    text,images,said = preview.readme(site/'tree')
+    assert said == []
+    assert (ROOT/'README.md').read_text(encoding='utf-8') == text, 'run `python tests/preview.py --readme`'
+    for name,data in images.items(): assert (ROOT/name).read_bytes() == data, 'run `python tests/preview.py --readme`'
+    for url in re.findall(r'\]\(([^)\s]+)\)', text):
+        if not re.match(r'https?://|#', url): assert (ROOT/url.split('#')[0]).exists(), f'README.md points to {url}, which is not there'
+
+def quarto(): return yaml.safe_load((ROOT/'_quarto.yml').read_text())
+
+def test_quarto_yml_is_valid():
+    rules = 'quarto-schema-unknown-key,quarto-schema-invalid-enum,quarto-schema-type-mismatch'
+    done = subprocess.run([Path(sys.executable).parent/'panache', 'lint', '--no-cache', '--extend-select', rules, '_quarto.yml'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and 'No issues' in done.stdout+done.stderr, done.stdout+done.stderr
+
+def test_quarto_yml_says_what_we_mean():
+    config = quarto()
+    page = config['format']['html']
+    assert config['project']['type'] == 'website'
+    assert page['toc'] is True and page['html-math-method'] == 'mathml'
+    assert 'css' not in page or (ROOT/'nbs'/page['css']).is_file()
+    assert config['metadata-files'] == ['nbdev.yml'] and (ROOT/'nbs'/'nbdev.yml').is_file()
+    link = ROOT/'nbs'/'_quarto.yml'
+    assert link.is_symlink() and os.readlink(link) == '../_quarto.yml'
+
+def hrefs(items):
+    for item in items:
+        if isinstance(item, str): yield item
+        elif 'section' in item: yield from hrefs(item['contents'])
+        else: yield item['href']
+
+def test_sidebar_lists_every_page_once():
+    web = quarto()['website']
+    assert sorted(hrefs(web['sidebar']['contents'])) == NOTEBOOKS
+    assert set(hrefs(web['navbar']['left'])) <= set(NOTEBOOKS)
+
+def test_what_nbdev_asks_of_quarto(site, tmp_path):
+    "With a stub that logs its arguments and makes the folder it is asked for, nbdev-docs runs to its end."
+    copy = shutil.copytree(site/'tree', tmp_path/'tree', symlinks=True)
+    stub,log = tmp_path/'bin'/'quarto',tmp_path/'log'
+    stub.parent.mkdir()
+    stub.write_text(f'#!/bin/sh\necho "$@" >> {log}\nfor last; do :; done\nmkdir -p "$last"\n'); stub.chmod(0o755)
+    bins = os.pathsep.join([str(stub.parent), str(Path(sys.executable).parent), os.environ['PATH']])
+    env = {k: v for k,v in os.environ.items() if k != 'IN_TEST'} | dict(PATH=bins, PYTHONPATH=str(copy))
+    done = subprocess.run(['nbdev-docs', '--n-workers', '1'], cwd=copy, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert log.read_text().split()[:2] == ['render', '--no-cache'] and (copy/'_docs').is_dir()
+
+# ---- the preview itself
+
+def test_preview_complains():
+    said = []
+    cell = dict(cell_type='code', source='#| ehco: false\n1', outputs=[])
+    preview.code(cell, 'html', None, said.append)
+    preview.prose('see @eq-none', 'html', {}, said.append)
+    preview.pandoc(r'$\nosuchmacro{x}$', 'html5', said.append, '--mathml')
+    assert len(said) == 3, said
+
+def test_preview_numbers_equations():
+    text = preview.prose('$$a$$ {#eq-a} by @eq-a and `@eq-a`', 'html', {'eq-a': 7}, pytest.fail)
+    assert text == r'[$$a \qquad(7)$$]{#eq-a} by [Equation 7](#eq-a) and `@eq-a`'
+
+@pytest.mark.parametrize('line,shown', [('#| echo: false', False), ('#| include: false', False), ('', True)])
+def test_preview_honours_directives(line, shown):
+    cell = dict(cell_type='code', source=f'{line}\nx = 1'.strip(), outputs=[dict(output_type='stream', name='stdout', text='out')])
+    md = preview.code(cell, 'html', None, pytest.fail)
+    assert ('x = 1' in md) is shown
+    assert ('out' in md) is ('include' not in line)

@@ -1,0 +1,158 @@
+"""Rules of the house: imports point down, one module a notebook, exports fresh, outputs clean, nothing configured at import."""
+import ast, json, os, re, subprocess, sys, tomllib
+from collections import Counter
+from importlib.metadata import entry_points
+from pathlib import Path
+import pytest
+from nbdev.doclinks import nbglob
+from conftest import ROOT, copy_sources
+
+NOTEBOOKS = {p.relative_to(ROOT/'nbs').with_suffix('').as_posix(): p for p in sorted(nbglob(ROOT/'nbs', as_path=True))}
+MODULES = {p.stem: p for p in sorted((ROOT/'mrtl').glob('*.py')) if not p.stem.startswith('_')}
+BIN = Path(sys.executable).parent
+
+def cells(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
+def sources(path): return [''.join(c['source']) for c in cells(path) if c['cell_type'] == 'code']
+def number(name): return int(re.match(r'\d+', name)[0]) if re.match(r'\d+_', name) else None
+
+def module_of(path):
+    "The module that a notebook makes, or None."
+    found = [m[1] for s in sources(path) if (m := re.search(r'^#\|\s*default_exp\s+(\S+)', s, re.M))]
+    assert len(found) < 2, f'{path.name} has {len(found)} default_exp lines'
+    return found[0] if found else None
+
+MAKES = {name: m for name,p in NOTEBOOKS.items() if (m := module_of(p))}
+ORDER = {m: number(name) for name,m in MAKES.items()}
+
+# ---- imports and modules
+
+def imports(source):
+    "The modules of mrtl that a source imports anywhere, also inside functions."
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import): names = [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ('mrtl.' if node.level else '')+(node.module or '')
+            names = [base] if base not in ('mrtl', 'mrtl.') else [f'mrtl.{a.name}' for a in node.names]
+        else: continue
+        yield from (n.split('.')[1] for n in names if n.startswith('mrtl.'))
+
+def test_imports_sees_every_form():
+    code = 'import mrtl, mrtl.a\nfrom .b import x\nfrom . import c\nfrom mrtl.d import y\ndef f():\n    from mrtl import e\n    import os'
+    assert list(imports(code)) == ['a', 'b', 'c', 'd', 'e']
+
+@pytest.mark.parametrize('module', MODULES)
+def test_imports_point_down(module):
+    for other in imports(MODULES[module].read_text(encoding='utf-8')):
+        assert other in ORDER, f'mrtl.{module} imports mrtl.{other}, which no notebook makes'
+        assert ORDER[other] < ORDER[module], f'mrtl.{module} ({ORDER[module]}) imports mrtl.{other} ({ORDER[other]}): a module imports only lower-numbered ones'
+
+def test_one_module_a_notebook():
+    assert sorted(MAKES.values()) == sorted(MODULES), 'each module has its notebook, and each notebook its own module'
+    for name,module in MAKES.items(): assert re.fullmatch(r'\d\d_'+module, name), f'{name}.ipynb makes mrtl.{module}: name the notebook NN_{module}'
+    for name in NOTEBOOKS.keys()-MAKES.keys():
+        assert not any(re.search(r'^#\|\s*exports?\b', s, re.M) for s in sources(NOTEBOOKS[name])), f'{name} exports cells but has no default_exp'
+
+def test_no_cell_exports_elsewhere():
+    for name,path in NOTEBOOKS.items():
+        for s in sources(path): assert not re.search(r'^#\|\s*exporti?s?[ \t]+\S', s, re.M), f'{name}: a cell exports into another module'
+
+def test_page_names_are_unique():
+    pages = Counter(re.sub(r'(^|/)\d+_', r'\1', name) for name in NOTEBOOKS)
+    assert max(pages.values()) == 1, f'pages drop the number, so these collide: {[p for p,n in pages.items() if n > 1]}'
+
+# ---- fresh and clean
+
+def contents(folder):
+    return {f'{folder.name}/{p.relative_to(folder).as_posix()}': p.read_bytes() for p in sorted(folder.rglob('*'))
+            if p.is_file() and '__pycache__' not in p.parts and not any(q.startswith('.') for q in p.relative_to(folder).parts)}
+
+def test_export_is_fresh_and_notebooks_are_clean(once):
+    def make(folder):
+        copy = copy_sources(folder/'tree')
+        env = {k: v for k,v in os.environ.items() if k != 'IN_TEST'} | dict(PYTHONPATH=str(copy))
+        for command in 'nbdev_export', 'nbdev-clean': subprocess.run([BIN/command], cwd=copy, env=env, check=True)
+    copy = once('fresh', make)/'tree'
+    for name in 'nbs', 'mrtl':
+        ours,fresh = contents(ROOT/name),contents(copy/name)
+        differ = sorted(p for p in ours.keys()|fresh.keys() if ours.get(p) != fresh.get(p))
+        assert not differ, f'run `nbdev_export && nbdev-clean`; these change: {differ}'
+
+# ---- importing configures nothing
+
+STATE = '''
+import importlib, json, os, random, signal, sys, warnings
+import numpy, pandas, scipy.optimize, sklearn.base, tensorly, torch, xarray, fastcore.all
+def state():
+    return {k: repr(v) for k,v in dict(
+        dtype=torch.get_default_dtype(), seed=torch.initial_seed(), torch_random=torch.get_rng_state().tolist(), threads=(torch.get_num_threads(), torch.get_num_interop_threads()),
+        deterministic=torch.are_deterministic_algorithms_enabled(), grad=torch.is_grad_enabled(), device=torch.get_default_device(), matmul=torch.get_float32_matmul_precision(),
+        tensorly=tensorly.get_backend(), xarray=sorted(xarray.get_options().items()), numpy_print=sorted(numpy.get_printoptions().items()), numpy_errors=numpy.geterr(), numpy_random=numpy.random.get_state()[1].tolist(),
+        pandas=[pandas.get_option(o) for o in ('display.width', 'display.max_rows', 'display.precision')], random=random.getstate(), filters=warnings.filters, environ=dict(os.environ), path=sys.path, interrupt=signal.getsignal(signal.SIGINT)).items()}
+before = state()
+for m in %r: importlib.import_module('mrtl.'+m)
+after = state()
+print(json.dumps(dict(changed=[k for k in before if before[k] != after[k]], heavy=[m for m in ('matplotlib', 'netCDF4', 'IPython', 'nbdev') if m in sys.modules])))
+'''
+
+def test_importing_changes_nothing(python):
+    found = json.loads(python(STATE % sorted(MODULES)))
+    assert found['changed'] == [], 'a module configures something at import'
+    assert found['heavy'] == [], 'import these inside the functions that use them'
+
+def test_the_check_sees_changes(python):
+    changes = dict(dtype='torch.set_default_dtype(torch.float64)', seed='torch.manual_seed(3)', threads='torch.set_num_threads(3)', tensorly='tensorly.set_backend("pytorch")',
+        xarray='xarray.set_options(keep_attrs=True)', numpy_print='numpy.set_printoptions(precision=2)', filters='warnings.simplefilter("ignore")', environ='os.environ["NEW"] = "1"')
+    found = json.loads(python((STATE % []).replace('after = state()', '; '.join([*changes.values(), 'after = state()']))))
+    assert set(found['changed']) >= changes.keys()
+
+def test_estimators_import_no_plotting(python):
+    if 'estimators' not in MODULES: pytest.skip('no mrtl.estimators yet')
+    assert python("import sys, mrtl.estimators; print([m for m in ('matplotlib', 'netCDF4') if m in sys.modules])") == '[]'
+
+# ---- stored outputs
+
+UNWANTED = {'a path of a machine': r'(?<![\w.:/])/(?:home|root|tmp|work|Users|mnt|opt|usr|var|private|content)/\w|\b[A-Z]:\\\\?\w|ipython-input', 'a warning': r'\b\w*Warning\b', 'a progress bar': r'it/s|s/it|\d%\|',
+            'a timing': r'Wall time|CPU times|\bµs\b|\b\d+(\.\d+)? ms\b', 'an address': r'\bat 0x[0-9a-f]{6,}'}
+
+def texts(path):
+    "The text of all stored outputs, with their kind."
+    for c in cells(path):
+        for o in c.get('outputs', []):
+            if o['output_type'] == 'stream': yield o['name'],''.join(o['text'])
+            elif o['output_type'] == 'error': yield 'error',o['ename']
+            else: yield from ((mime, ''.join(v)) for mime,v in o['data'].items() if mime.startswith('text/') or mime == 'image/svg+xml')
+
+@pytest.mark.parametrize('name', NOTEBOOKS)
+def test_stored_outputs_are_clean(name):
+    for kind,text in texts(NOTEBOOKS[name]):
+        assert kind != 'error', f'{name} stores an error: {text}'
+        assert kind != 'stderr', f'{name} stores what went to stderr: {text[:200]}'
+        for what,pattern in UNWANTED.items():
+            m = re.search(pattern, text)
+            assert not m, f'{name} stores {what}: ...{text[max(0, m.start()-60):m.end()+60]}...'
+
+@pytest.mark.parametrize('what,text', [('a path of a machine', 'saved in /home/ann/runs'), ('a path of a machine', '<ipython-input-6-5e7>:17'), ('a warning', 'x.py:3: DeprecationWarning: no'),
+    ('a progress bar', ' 50%|#####     | 5/10 [00:01<00:01,  4.9it/s]'), ('a timing', 'Wall time: 3 s'), ('an address', '<object at 0x7f3a2b1c>')])
+def test_unwanted_is_recognised(what, text): assert re.search(UNWANTED[what], text)
+
+@pytest.mark.parametrize('name', NOTEBOOKS)
+def test_notebook_is_small(name): assert NOTEBOOKS[name].stat().st_size <= 200*1024, f'{name} has {NOTEBOOKS[name].stat().st_size//1024} KB, at most 200'
+
+# ---- the package
+
+def test_entry_points():
+    declared = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']['scripts']
+    assert declared.keys() >= {'mrtl', 'nbdev_test', 'nbdev_export'}
+    installed = {e.name: e.value for e in entry_points(group='console_scripts')}
+    for name,value in declared.items(): assert installed.get(name) == value, f'{name} is declared but not installed: pip install -e . again'
+
+@pytest.mark.parametrize('name', ['nbdev_test', 'nbdev_export'])
+def test_entry_point_runs(name):
+    done = subprocess.run([BIN/name, '--help'], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and 'usage' in done.stdout, done.stderr
+
+def test_top_level():
+    for name in 'README.md CONTRIBUTING.md CHANGELOG.md LICENSE CITATION.cff settings.ini pyproject.toml _quarto.yml .gitattributes .ci/run'.split(): assert (ROOT/name).exists(), f'{name} is missing'
+    assert os.access(ROOT/'.ci/run', os.X_OK)
+    assert 'Apache License' in (ROOT/'LICENSE').read_text()[:200]
+    assert len((ROOT/'CONTRIBUTING.md').read_text().splitlines()) <= 50, 'CONTRIBUTING.md is one screen'

@@ -1,0 +1,26 @@
+"""Every notebook runs from top to bottom, as `nbdev_test` runs it, with one line of pytest a notebook."""
+import signal
+import pytest
+from nbdev.doclinks import nbglob
+from nbdev.test import nb_test_cells, test_nb as run_notebook
+from conftest import ROOT
+
+SKIP = ['cuda', 'slow']
+NOTEBOOKS = sorted(nbglob(ROOT/'nbs', as_path=True))
+
+@pytest.fixture(autouse=True)
+def same_interrupt():
+    "nbdev sets its own handler for Ctrl-C; give pytest's back."
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+@pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda p: p.relative_to(ROOT/'nbs').with_suffix('').as_posix())
+def test_notebook(notebook, record_property):
+    cells = [c for c in nb_test_cells(notebook, skip_flags=SKIP) if any(not l.startswith('#') for l in c.source.splitlines())]
+    record_property('cells', len(cells))
+    assert cells, f'{notebook.name} has no cell that runs'
+    passed,_ = run_notebook(notebook, skip_flags=SKIP, basepath=ROOT)
+    assert passed, f'{notebook.name} failed: the traceback is in the captured stderr'
+
+def test_there_are_notebooks(): assert NOTEBOOKS
