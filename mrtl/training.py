@@ -6,7 +6,7 @@
 __all__ = ['parameter_axes', 'Objective', 'Data', 'evaluate', 'Callback', 'Trainer', 'auto_batch', 'make_optimizer', 'polish',
            'save_tensors', 'load_tensors']
 
-# %% ../nbs/31_training.ipynb #f64d7ef1
+# %% ../nbs/31_training.ipynb #5a2552b8
 import hashlib, inspect, json, math, time, warnings
 from pathlib import Path
 import numpy as np
@@ -22,7 +22,7 @@ from .binning import EventDesign, FieldDesign
 from .core import ConfigError, DataError, FormatError, atomic_write, generator
 from .criteria import Criterion, GradientStats
 from .models import INVERSE_LINKS, LOSSES, FullRank, LowRank, entry_weights
-from .penalties import Smoothness
+from .penalties import Smoothness, weigh, weighted_l1, weighted_l2
 
 # %% ../nbs/31_training.ipynb #1f221fca
 def parameter_axes(
@@ -54,15 +54,7 @@ class Objective:
         self.sigmas = {k: r.sigma for k,r in self.roughness.items()}
         self.ease = {k: (sigma/r.sigma)**(2+sum(n>1 for n in r.grid.shape)) for k,r in self.roughness.items()}
 
-# %% ../nbs/31_training.ipynb #cae4d983
-def _shared(t, axes, but=None, power=.5):
-    "Multiply by the cell shares along every spatial axis but one."
-    for a,m in enumerate(axes):
-        if m is not None and m.grid is not None and a!=but:
-            t = t*m.grid.share.flatten().to(t).pow(power).reshape([-1 if i==a else 1 for i in range(t.ndim)])
-    return t
-
-# %% ../nbs/31_training.ipynb #96d66cca
+# %% ../nbs/31_training.ipynb #f1c71f98
 @patch
 def penalty(self:Objective,
     model:FullRank|LowRank, # FullRank or LowRank
@@ -70,10 +62,13 @@ def penalty(self:Objective,
     "What the penalties add to the loss."
     total = torch.zeros((), dtype=model.bias.dtype, device=model.bias.device)
     for t,axes in parameter_axes(model):
-        if self.l2: total = total+self.l2*_shared(t, axes).square().sum()
-        if self.l1: total = total+self.l1*_shared(t, axes, power=1.).abs().sum()
+        shares = [None if m is None or m.grid is None else m.grid.share for m in axes]
+        if self.l2: total = total+self.l2*weighted_l2(t, shares)
+        if self.l1: total = total+self.l1*weighted_l1(t, shares)
         for a,m in enumerate(axes):
-            if m is not None and m.name in self.roughness: total = total+self.smooth*self.ease[m.name]*self.roughness[m.name](_shared(t, axes, but=a).movedim(a, -1))
+            if m is not None and m.name in self.roughness:
+                others = [None if v is None or i==a else v.sqrt() for i,v in enumerate(shares)]
+                total = total+self.smooth*self.ease[m.name]*self.roughness[m.name](weigh(t, others).movedim(a, -1))
     return total
 
 # %% ../nbs/31_training.ipynb #060018d5

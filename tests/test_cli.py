@@ -58,3 +58,13 @@ def test_same_seed_same_model(files, run):
     assert main(command(files, files/'again', '--region', 'AZ')) == 0
     assert pd.read_csv(run/'history.csv').valid_loss.equals(pd.read_csv(files/'again'/'history.csv').valid_loss)
     assert (run/'factors.nc').exists() and xr.load_dataset(run/'factors.nc').equals(xr.load_dataset(files/'again'/'factors.nc'))
+
+def test_the_demo_reaches_its_figures(tmp_path):
+    assert main(['demo', '--seed', '0', '--out', str(tmp_path/'run')]) == 0
+    m = json.loads((tmp_path/'run'/'metrics.json').read_text()); r = m['recovery']; low = [l['best_loss'] for l in m['levels'] if l['stage'] == 'low']
+    assert r['factor_match'] >= .9 and r['truth_r2']-m['test']['r2'] <= .04
+    assert all(b <= a*(1+1e-6) for a,b in zip(low, low[1:])) and low[-1] < .99*low[0]                     # no level makes things worse, and the finer ones earn their place
+    maps = list(r['map_correlation_by_level'].values())
+    assert all(b > a-.005 for a,b in zip(maps, maps[1:])) and maps[-1] > maps[1]+.05
+    assert np.mean([l['stopped_by'] == 'criterion' for l in m['levels']]) >= .8
+    assert {c['method'] for c in m['compare']} == {'multiresolution', 'fixed resolution', 'random start'}

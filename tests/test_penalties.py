@@ -186,15 +186,15 @@ def test_size_averages_and_sums(size, power, dtype):
     B,v,u = draw(3, 63, 42, dtype=dtype).requires_grad_(),GRIDS['ocean'].share,GRIDS['plain'].share
     x = B.detach().double().abs()**power
     tol = dict(rel=1e-5 if dtype == torch.float32 else 1e-12)
-    assert size(B).item() == pytest.approx(x.sum().item(), **tol)
-    assert size(B, u).item() == pytest.approx((x@u.flatten()).sum().item(), **tol)
-    total = size(B, v, u)
+    assert size(B, [None]*3).item() == pytest.approx(x.sum().item(), **tol)
+    assert size(B, [None, None, u]).item() == pytest.approx((x@u.flatten()).sum().item(), **tol)
+    total = size(B, [None, v, u])
     assert total.dtype == dtype and total.item() == pytest.approx(torch.einsum('pcd,c,d->', x, v.flatten(), u.flatten()).item(), **tol)
     total.backward()
     assert (B.grad[:,~GRIDS['ocean'].mask.flatten()] == 0).all()
 
 def test_shares_of_another_grid_refused():
-    with pytest.raises(DataError, match='an axis of 63 entries needs as many shares, got 42'): weighted_l2(draw(3, 63), GRIDS['plain'].share)
+    with pytest.raises(DataError, match='an axis of 63 entries needs as many shares, got 42'): weighted_l2(draw(3, 63), [None, GRIDS['plain'].share])
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
