@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['CRITERIA', 'gradient_entropy', 'GradientStats', 'Rule', 'no_new_best', 'ValidLoss', 'GradNorm', 'stands_still',
-           'GradVariance', 'GradEntropy', 'Criterion']
+           'GradVariance', 'GradEntropy', 'Criterion', 'should_finegrain']
 
-# %% ../nbs/30_criteria.ipynb #d25537b7
+# %% ../nbs/30_criteria.ipynb #0535f506
 import math, operator
+import numpy as np
 import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
@@ -207,3 +208,17 @@ def load_state_dict(self:Criterion,
     if name!=self.name: raise ConfigError(f"the saved state is of criterion {name!r}, this one is {self.name!r}: resume with the criterion that the run began with")
     self.count = count
     self.rule.memory.clear(); self.rule.memory.update(memory)
+
+# %% ../nbs/30_criteria.ipynb #ce742c86
+def should_finegrain(
+    step_norm:float|np.ndarray, # Root mean square length of the last step, in units of the weights
+    *,
+    gamma:float,                # Contraction factor of one step, between 0 and 1
+    cell:float,                 # Side D of the level's cells, as a share of the map's side
+    c0:float,                   # The constant C_0 of equation (20), in units of the weights
+)->bool|np.ndarray:             # Is the last step small enough for this level?
+    "Equation (20): go on to finer cells when the last step is short for the present ones."
+    if not 0<gamma<1: raise ConfigError(f"gamma must lie between 0 and 1, got {gamma!r}: it is the factor by which one step shrinks the error")
+    if not (cell>0 and c0>0): raise ConfigError(f"cell and c0 must be above 0, got cell = {cell!r} and c0 = {c0!r}")
+    small = np.asarray(step_norm)<=c0*cell/(gamma*(1-gamma))
+    return small if small.ndim else bool(small)
