@@ -22,7 +22,7 @@ from .grids import Grid
 from .fields import open_netcdf
 from .binning import EventDesign
 
-# %% ../nbs/42_basketball.ipynb #fe2b2360
+# %% ../nbs/42_basketball.ipynb #248c37d5
 @dataclass(frozen=True)
 class ShotRules:
     "Every parameter of the way from frames to the learning table."
@@ -39,6 +39,7 @@ class ShotRules:
     far_flight:tuple=(9.5, 5.)   # Height at least, and distance to the rim at most, that make a far release a shot, ft
     near_flight:tuple=(8.5, 3.5) # The same for a close release or a put-back, ft
     low:float=7.                 # A ball lower than this and held again away from the rim was no shot, ft
+    settle:float=.4              # A ball this soon after the release has not been held again yet, s
     after_miss:float=1.5         # Left out after a missed shot, s
     after_made:float=5.          # Left out after a made shot, s
     horizon:float=1.             # Positive: the handler shoots in less than this, s
@@ -221,7 +222,7 @@ class Tape(NamedTuple):
         "Frames whose next one follows at once."
         return np.append(np.diff(self.time)<link, False)
 
-# %% ../nbs/42_basketball.ipynb #6baf819d
+# %% ../nbs/42_basketball.ipynb #bc104fbf
 def tape_of(
     frames:xr.Dataset,  # Frames, as the readers give
 )->Tape:                # The same as arrays, in order of time
@@ -243,7 +244,10 @@ def no_jump(
     rules:ShotRules=ShotRules(),  # Uses `link` and `jump`
 )->np.ndarray:                    # Frames to keep, (n,)
     "Not at either end of a jump of the whole court."
-    far = np.median(np.hypot(*np.moveaxis(np.diff(tape.player, axis=0), 2, 0)), axis=1)>rules.jump
+    step = np.hypot(*np.moveaxis(np.diff(tape.player, axis=0), 2, 0)); swap = np.flatnonzero((np.diff(tape.id, axis=0)!=0).any(1))
+    same = tape.id[swap,:,None]==tape.id[swap+1,None]; matched = same.any(2)
+    moved = np.linalg.norm(tape.player[swap]-np.take_along_axis(tape.player[swap+1], same.argmax(2)[...,None], 1), axis=-1)
+    step[swap] = np.where(matched, moved, step[swap]); far = np.median(step, axis=1)>rules.jump
     bad = far&tape.linked(rules.link)[:-1]
     return ~(np.append(bad, False)|np.append(False, bad))
 
@@ -313,13 +317,13 @@ def rim_height(
     near = np.where(still, c<=0, (b*b>=a*c)&(t0<=1)&(t1>=0))
     return np.where(near, p0[:,2]+np.maximum(np.clip(t0, 0, 1)*v[:,2], np.clip(t1, 0, 1)*v[:,2]), -np.inf)
 
-# %% ../nbs/42_basketball.ipynb #04638e73
+# %% ../nbs/42_basketball.ipynb #09a69a58
 def reaches_rim(
     tape:Tape,          # Frames
     hands:Hands,        # Who is nearest to the ball
     at:np.ndarray,      # Frames of possible releases, (m,)
     rim:np.ndarray,     # The attacked rim, (m, 2)
-    rules:ShotRules=ShotRules(), # Uses `link`, `flight`, `near`, `far_flight`, `near_flight`, `low`, `reach`
+    rules:ShotRules=ShotRules(), # Uses `link`, `flight`, `near`, `far_flight`, `near_flight`, `low`, `settle`, `reach`
 )->np.ndarray:          # Was it a shot? (m,)
     "Does the ball reach the rim after a release?"
     linked,n,m = tape.linked(rules.link),len(tape.time),len(at)
@@ -330,7 +334,7 @@ def reaches_rim(
     while on.any():
         on &= linked[j]; k = np.minimum(j+1, n-1); on &= tape.time[k]-tape.time[at]<=rules.flight
         p0,p1 = place(j),place(k); shot |= on&(rim_height(p0, p1, radius)>=height)
-        held = (np.minimum(hands.gap, hands.guard)[k]<=rules.reach)&(p1[:,2]<rules.low)&(np.hypot(p1[:,0], p1[:,1])>rules.near)
+        held = (np.minimum(hands.gap, hands.guard)[k]<=rules.reach)&(p1[:,2]<rules.low)&(tape.time[k]-tape.time[at]>rules.settle)&(np.hypot(p1[:,0], p1[:,1])>rules.near)
         on &= ~held&~shot; j = k
     return shot
 
