@@ -1,0 +1,256 @@
+"""Tracking logs to the learning table: bad logs, geometry against an oracle, whole games in both directions and at both rates, and the real 400 games."""
+import dataclasses, gzip, json
+import numpy as np, pandas as pd, pytest, torch
+from mrtl import basketball as bb
+from mrtl.basketball import ShotRules, align_goals, check_frames, find_hands, known_players, learning_table, read_play_by_play, read_sportvu, read_tracking, relative, rim_height, shot_design, split_table, tape_of, turn
+from mrtl.core import ConfigError, DataError, FormatError
+
+# ---- a game by hand: five possessions of 20 frames, one shot each, on either rim by turns
+
+SPOTS = np.array([(25., 26.), (30., 10.), (30., 40.), (20., 5.), (20., 45.), (20., 23.), (28., 12.), (28., 38.), (15., 10.), (15., 40.)])
+BALL = [(25., 25., 4.)]*6+[(18., 25., 14.), (10., 25., 15.), (5.5, 25., 9.8)]+[(6., 25., 2.)]*3
+TEAM = {10: range(1, 6), 11: range(6, 11)}
+
+def moment(quarter, clock, ball, spots, home_attacks):
+    ids = list(range(1, 11)) if home_attacks else list(range(6, 11))+list(range(1, 6))
+    return [quarter, 0, clock, 20., None, [[-1, -1, *map(float, ball)]]+[[10+(i > 5), i, *map(float, s), 0.] for i,s in zip(ids, spots)]]
+
+def shots(quarter=1, rate=.5, flip=lambda xy: xy):
+    "Moments and plays: the home team shoots left (right after half-time), then the visitors on the other rim."
+    moments,plays = [],[]
+    for k in range(4):
+        home = k%2 == 0; left = home == (quarter <= 2); start = 700-40*k
+        when = np.arange(0, 5.51, rate); path = np.array([[np.interp(t, np.arange(12)*.5, [b[d] for b in BALL]) for d in range(3)] for t in when])
+        drift = np.array([np.full(10, .02*i) for i in range(len(when))])
+        for i,(t,b) in enumerate(zip(when, path)):
+            spots = SPOTS+np.column_stack([drift[i], drift[i]]); xy = flip(np.vstack([b[None, :2], spots]))
+            if not left: xy = [94., 50.]-xy
+            moments.append(moment(quarter, round(start-t, 3), (*xy[0], b[2]), xy[1:], home))
+        plays.append(dict(GAME_ID=7, PERIOD=quarter, PCTIMESTRING='%d:%02d'%divmod(start-5, 60), EVENTMSGTYPE=1+k//2, PLAYER1_ID=1 if home else 6, PLAYER1_TEAM_ID=10 if home else 11))
+    return moments,plays
+
+def log(moments, per_event=12, overlap=0):
+    side = lambda t: dict(teamid=t, players=[dict(playerid=i) for i in TEAM[t]])
+    cut = [moments[max(0, i-overlap):i+per_event] for i in range(0, len(moments), per_event)]
+    return dict(gameid='0000000007', gamedate='2000-01-01', events=[dict(eventId=str(i+1), home=side(10), visitor=side(11), moments=m) for i,m in enumerate(cut)])
+
+@pytest.fixture
+def write(tmp_path):
+    def f(game, name='g.json'):
+        text = game if isinstance(game, str) else json.dumps(game)
+        if name.endswith('.gz'): (tmp_path/name).write_bytes(gzip.compress(text.encode()))
+        else: (tmp_path/name).write_text(text)
+        return tmp_path/name
+    return f
+
+@pytest.fixture
+def table(write):
+    def f(moments, plays, **kw): return learning_table(read_sportvu(write(log(moments)))[0], read_play_by_play(pd.DataFrame(plays))[0], **kw)
+    return f
+
+XY = ['x', 'y', 'right1', 'ahead1', 'y_true']
+
+def test_every_shot_is_found(table):
+    got = table(*shots())
+    assert got.goals.outcome.tolist() == ['aligned']*4 and got.table.y_true.tolist() == [0, 0, 0, 0, 1, 1]*4
+    np.testing.assert_allclose(got.goals.release, [697.5, 657.5, 617.5, 577.5]); assert got.table.player.tolist() == ([1]*6+[6]*6)*2
+    np.testing.assert_allclose(got.table[XY].values.reshape(4, 6, 5)-got.table[XY].values[:6], 0, atol=1e-9)
+
+@pytest.mark.parametrize('quarter', [2, 3, 5])
+def test_ends_change_at_half_time_and_stay_for_overtime(table, quarter):
+    one,other = shots(),shots(quarter)
+    both = table(one[0]+other[0], one[1]+other[1]).table
+    np.testing.assert_allclose(both[XY][both.quarter == quarter], both[XY][both.quarter == 1], atol=1e-9)
+
+def test_25_hz_follows_the_same_rules(table):
+    fine,coarse = table(*shots(rate=.04)),table(*shots())
+    assert (fine.goals.outcome == 'aligned').all()
+    last = fine.table.groupby('shot').clock.agg(['max', 'min']).loc[0:]
+    assert ((last['max']-last['min']) < 1).all() and ((last['max']-last['min']) > .8).all()
+    assert 10 < len(fine.table)/len(coarse.table) < 15
+
+# ---- geometry
+
+def cells(point, defender):
+    "By complex numbers: divide by the direction to the rim."
+    rim = 5.25+25j; p,d = complex(*point),complex(*defender); q = (d-p)/((rim-p)/abs(rim-p))
+    return -q.imag,q.real
+
+def test_relative_against_complex_numbers():
+    rng = np.random.default_rng(0); p = rng.uniform([0, 0], [40, 50], (200, 2)); d = p+rng.uniform(-10, 10, (200, 2))
+    got = relative(p, d[:, None]); want = np.array([cells(a, b) for a,b in zip(p, d)])
+    np.testing.assert_allclose(np.column_stack([got[0][:, 0], got[1][:, 0]]), want, atol=1e-9)
+
+def test_a_right_hand_stays_a_right_hand(table):
+    "From (25, 25), facing the rim at lower x, higher y is to the right."
+    right,ahead = relative(np.array([[25., 25.]]), np.array([[[24., 28.]]]))
+    np.testing.assert_allclose([right[0, 0], ahead[0, 0]], [3, 1])
+    both = turn(np.array([[69., 25.], [70., 22.]]), np.array([True, True]))
+    np.testing.assert_allclose(both, [[25, 25], [24, 28]])
+
+MIRRORS = dict(x=lambda xy: [94., 0.]+xy*[-1, 1], y=lambda xy: [0., 50.]+xy*[1, -1], rotation=lambda xy: [94., 50.]-xy, transposed=lambda xy: xy[..., ::-1])
+
+@pytest.mark.parametrize('how', MIRRORS)
+def test_a_wrong_turn_is_caught(table, monkeypatch, how):
+    "The table of the game by hand is known; with `turn` replaced, or applied to the wrong half, it is not that any more."
+    def known():
+        t = table(*shots()).table
+        return len(t) == 24 and np.allclose(t[['x', 'y']].values.reshape(4, 6, 2), SPOTS[0]+.02*np.arange(6)[None, :, None]) and (t.right1 < 0).all() and (t.ahead1 > 0).all()
+    assert known()
+    wrong = MIRRORS[how]; monkeypatch.setattr(bb, 'turn', lambda xy, right: np.where(np.reshape(right, (-1,)+(1,)*(xy.ndim-1)), wrong(xy), xy) if how != 'rotation' else turn(xy, ~right))
+    try: assert not known()
+    except DataError: pass
+
+@pytest.mark.parametrize('dx,dy', [(0, 0), (-6, -2), (5.99, 9.99), (-.5, -.5)])
+def test_cells_of_the_design(dx, dy):
+    row = pd.DataFrame(dict(player=[1], x=[12.3], y=[44.9], y_true=[1]) | {f'{n}{i}': [np.nan] for n in ('right', 'ahead') for i in range(1, 6)}).assign(right2=dx, ahead2=dy)
+    d = shot_design(row, [0, 1])
+    assert d.idx['court'].tolist() == [[12*50+44]] and d.idx['player'].tolist() == [[1]]
+    assert d.idx['defender'].tolist() == [[-1, int(np.floor(dy+2))*12+int(np.floor(dx+6)), -1, -1, -1]]
+    one = torch.zeros(40*50); one[d.idx['court']] = 1; coarse = d.at(dict(court=(4, 5), defender=(6, 6)))
+    assert coarse.idx['court'].tolist() == [[1*5+4]] and one.reshape(40, 50)[12, 44] == 1
+
+def test_the_handler_is_at_cell_6_2(table):
+    "Shifted by a cell in the code, this moves."
+    t = table(*shots()).table; d = shot_design(t, known_players(t)); cell = d.idx['defender'][0, 0].item()
+    p,q = SPOTS[0],SPOTS[5]; want = cells(p, q)
+    assert divmod(cell, 12) == (int(np.floor(want[1]+2)), int(np.floor(want[0]+6)))
+    assert bb.DEFENDER.locate([0.], [0.]).tolist() == [2*12+6]
+
+def test_rim_height_against_fine_steps():
+    rng = np.random.default_rng(1); p0,p1 = rng.uniform(-15, 15, (2, 300, 3)); radius = rng.uniform(1, 8, 300); t = np.linspace(0, 1, 4001)[:, None, None]
+    path = p0+t*(p1-p0); near = np.hypot(path[..., 0], path[..., 1]) <= radius; want = np.where(near, path[..., 2], -np.inf).max(0); got = rim_height(p0, p1, radius)
+    clear = near.sum(0) != 0
+    assert clear.sum() > 50; np.testing.assert_allclose(got[clear], want[clear], atol=.02); assert ((~np.isfinite(got)) == ~clear).mean() > .98
+
+# ---- logs as they come
+
+def counted(faults): return {k: v for k,v in faults.items() if v and k != 'moments read'}
+
+@pytest.mark.parametrize('name', ['g.json', 'g.json.gz'])
+def test_overlapping_events_change_nothing(write, name):
+    m,p = shots(); plays = read_play_by_play(pd.DataFrame(p))[0]
+    once,twice = (read_sportvu(write(log(m, overlap=k), name))[0] for k in (0, 7))
+    assert twice.sizes['frame'] > once.sizes['frame']
+    a,b = learning_table(once, plays),learning_table(twice, plays)
+    pd.testing.assert_frame_equal(a.table, b.table); assert a.report.frames[1:].tolist() == b.report.frames[1:].tolist()
+
+def test_order_of_rows_and_moments_does_not_matter(table):
+    m,p = shots(); rng = np.random.default_rng(0)
+    mixed = [x[:5]+[[x[5][i] for i in rng.permutation(11)]] for x in m]; back = mixed[12:24]+mixed[:12]+mixed[24:]
+    pd.testing.assert_frame_equal(table(m, p).table, table(back, p).table)
+
+@pytest.mark.parametrize('share', [.3, .6, .95])
+@pytest.mark.parametrize('gz', [False, True])
+def test_a_cut_file_gives_what_came_before(tmp_path, share, gz):
+    raw = json.dumps(log(shots()[0]*30)).encode(); raw = gzip.compress(raw) if gz else raw
+    file = tmp_path/('g.json.gz' if gz else 'g.json'); file.write_bytes(raw[:int(len(raw)*share)])
+    frames,faults = read_sportvu(file)
+    assert faults['files cut'] == 1 and frames.sizes['frame'] > 0 and frames.sizes['frame']%12 == 0
+
+def spoil(what):
+    game = log(shots()[0]); ms = game['events'][1]['moments']
+    if what == 'events without moments': game['events'].insert(1, dict(game['events'][0], moments=[]))
+    elif what == 'not ten players': ms[3][5].pop(); ms[4][5].append([10, 99, 1., 1., 0.])
+    elif what == 'ball missing': ms[3][5].pop(0)
+    elif what == 'not five against five': ms[3][5][2][0] = 12
+    elif what == 'positions or clock missing': ms[3][5][2][2] = float('nan'); ms[4][5][0][4] = None
+    elif what == 'clock runs backwards': ms[3],ms[4] = ms[4],ms[3]
+    return game
+
+@pytest.mark.parametrize('what,n,lost', [('events without moments', 1, 0), ('not ten players', 2, 2), ('ball missing', 1, 1), ('not five against five', 1, 1), ('positions or clock missing', 2, 2), ('clock runs backwards', 1, 0)])
+def test_faults_are_counted_and_the_rest_is_kept(write, what, n, lost):
+    frames,faults = read_sportvu(write(spoil(what)))
+    assert counted(faults) == {what: n} and frames.sizes['frame'] == 48-lost
+    assert (np.diff(tape_of(frames).time) > 0).all()
+
+@pytest.mark.parametrize('text', ['', '{}', 'hello', '{"events": []}', '{"gameid": "7"}', '[1, 2]'])
+def test_not_a_log(write, text):
+    with pytest.raises(FormatError, match='not a SportVU game log'): read_sportvu(write(text))
+
+def test_nothing_in_it(write):
+    with pytest.raises(DataError, match='no complete moment'): read_sportvu(write(dict(log([]), events=[dict(log(shots()[0])['events'][0], moments=[])])))
+
+def test_metres_are_refused(write):
+    m,_ = shots()
+    for x in m: x[5] = [[t, p, a*.3048, b*.3048, z*.3048] for t,p,a,b,z in x[5]]
+    with pytest.raises(DataError, match='metres'): read_sportvu(write(log(m)))
+
+# ---- play-by-play
+
+@pytest.mark.parametrize('time', ['11:60', '1160', '', 'x', '-1:10', None])
+def test_unreadable_times_are_counted(time):
+    _,p = shots(); plays,left_out = read_play_by_play(pd.DataFrame(p+[dict(p[0], PCTIMESTRING=time)]))
+    assert len(plays) == 4 and left_out['time unreadable'] == 1
+
+@pytest.mark.parametrize('column', ['GAME_ID', 'PERIOD', 'PCTIMESTRING', 'EVENTMSGTYPE', 'PLAYER1_ID', 'PLAYER1_TEAM_ID'])
+def test_renamed_columns(column):
+    with pytest.raises(FormatError, match=f'no column {column}'): read_play_by_play(pd.DataFrame(shots()[1]).rename(columns={column: 'other'}))
+
+@pytest.mark.parametrize('change,says', [(dict(GAME_ID=8), 'no row of game'), (dict(PERIOD=4), 'no row of game'), (dict(PLAYER1_TEAM_ID=12), 'does not play'), (dict(EVENTMSGTYPE=5), 'no game has a field goal')])
+def test_play_by_play_of_another_game(table, change, says):
+    m,p = shots()
+    with pytest.raises(DataError, match=says): table(m, [r | change for r in p])
+
+def test_a_game_without_shots_is_left_out_and_counted(write):
+    m,p = shots(); other = dict(log(m), gameid='0000000008'); files = [write(log(m)), write(other, 'h.json')]
+    got = learning_table(read_sportvu(files)[0], read_play_by_play(pd.DataFrame(p))[0])
+    assert dict(got.report.values)['ends known from field goals'] == 48 and set(got.table.game) == {'0000000007'} and len(got.table) == 24
+
+# ---- the rules, one by one
+
+@pytest.mark.parametrize('kind,rows', [(3, 18), (5, 20)])
+def test_free_throws_and_turnovers(table, kind, rows):
+    "Of the first possession's six frames all lie in the window; those labelled 1 survive a turnover, not a free throw."
+    m,p = shots(); got = table(m, p+[dict(p[0], EVENTMSGTYPE=kind, PCTIMESTRING='11:38')])
+    assert len(got.table) == rows
+
+@pytest.mark.parametrize('rules,rows', [(dict(reach=.5), 0), (dict(high=3.), 0), (dict(horizon=2.1), 24)])
+def test_parameters_are_obeyed(table, rules, rows):
+    got = table(*shots(), rules=ShotRules(**rules)).table
+    assert len(got) == rows
+    if rows: assert got.y_true.sum() == 20
+
+def test_rules_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError): ShotRules().reach = 5
+
+def test_a_jump_and_a_pass_are_left_out(table):
+    m,p = shots()
+    for r in m[2][5][1:]: r[2] += 30
+    assert len(table(m, p).table) < 24
+    m,p = shots(); ball,mate = m[3][5][0],m[3][5][2]; ball[2:4] = mate[2:4]
+    clock = table(m, p).table.clock.values
+    assert not {699.5, 699.} & set(clock) and 700. in clock
+
+# ---- splits
+
+@pytest.mark.parametrize('by', ['game', 'possession', 'frame'])
+def test_splits(by):
+    rng = np.random.default_rng(0); n = 6000
+    t = pd.DataFrame(dict(game=np.repeat(np.arange(30), 200), possession=np.repeat(np.arange(600), 10), y_true=(rng.random(n) < .13).astype(int)))
+    a,b,c = split_table(t, by, seed=1),split_table(t, by, seed=1),split_table(t, by, seed=2)
+    assert (a == b).all() and (a != c).any() and a.attrs['leaky'] == (by == 'frame')
+    np.testing.assert_allclose(a.value_counts(normalize=True)[['train', 'valid', 'test']], [.6, .2, .2], atol=.001)
+    if by != 'frame': assert (t.groupby(by).apply(lambda g: a[g.index].nunique()) == 1).all()
+    else: assert np.ptp([t.y_true[a == s].mean() for s in ('train', 'valid', 'test')]) < .001
+
+@pytest.mark.parametrize('kw', [dict(by='week'), dict(shares=(.5, .5)), dict(shares=(.9, .2, -.1)), dict(shares=(.5, .2, .2))])
+def test_splits_refuse(kw):
+    with pytest.raises(ConfigError): split_table(pd.DataFrame(dict(game=[1, 2], y_true=[0, 1])), **kw)
+
+# ---- the real games
+
+BOOK = [517376, 517376, 506858, 358367, 355899, 278049, 263324, 252431, 249062, 243766, 239800, 237110, 214758, 196691, 157464]  # the definition's own counts
+TRACKING,EVENTS = 'basketball/tracking_400games.nc','basketball/events_400games.csv.gz'
+
+@pytest.mark.data
+def test_the_400_games_and_their_logs(data):
+    frames,(plays,left_out) = read_tracking(data(TRACKING)),read_play_by_play(data(EVENTS)); got = learning_table(frames, plays)
+    assert left_out['time unreadable'] == 0 
+    np.testing.assert_allclose(got.report.frames[:9], BOOK[:9], rtol=2e-4)
+    np.testing.assert_allclose(got.report.frames, BOOK, rtol=.006)
+    assert .12 < got.table.y_true.mean() < .14 and (got.goals.outcome == 'aligned').mean() > .82 and abs((got.goals.outcome == 'never in contact').sum()-870) < 3
+    logs = sorted(data('basketball/sportvu_json').glob('*.json.gz')); few,faults = read_sportvu(logs)
+    assert few.sizes['game'] == 8 and counted(faults) == {}
+    drop = lambda t: t.drop(columns=['possession', 'shot']).reset_index(drop=True)
+    pd.testing.assert_frame_equal(drop(learning_table(few, plays).table), drop(got.table[got.table.game.isin(few.game_id.values)]), check_exact=False, atol=1e-3, rtol=0, check_dtype=False)
