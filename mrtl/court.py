@@ -134,7 +134,7 @@ def shot_probability(
     if 'main_court' in factors: odds = odds+factors.main_court.values[...,0]+factors.main_player.values[p,0]+bag(factors.main_defender.values[...,0])
     return 1/(1+np.exp(-odds))
 
-# %% ../nbs/52_court.ipynb #fbc51d10
+# %% ../nbs/52_court.ipynb #a86183b1
 def shot_map(
     factors:xr.Dataset,          # `factors_` of a model with the modes player, court, defender
     player:object,               # The player's label
@@ -144,9 +144,9 @@ def shot_map(
     names:dict|None=None,        # Player label to name
 )->'Figure':                     # matplotlib figure
     "Where a player shoots, and where the defenders stand."
-    P = shot_probability(factors, player, defenders, shift); fig = new_figure(6.9, 3.6)
+    P = shot_probability(factors, player, defenders, shift); fig = new_figure(6.9, 4.)
     mesh = court_map(_place(fig, .5, .35, 3.3, 2.64), P, P.max() if limit is None else limit, 0., 'Reds')
-    _colourbar(fig, mesh, 'probability of a shot', .9, 3.25, 2.4)
+    _colourbar(fig, mesh, 'probability of a shot', .95, 3.4, 2.4)
     ax = _place(fig, 4.5, .55, 2.1, 2.1); defender_map(ax, np.zeros((12,12))); D = np.reshape(defenders, (-1,2))
     ax.plot(D[:,0], D[:,1], 'kX', markersize=7, zorder=5); ax.set_title('defenders', fontsize=9, loc='left', pad=4)
     _heading(fig, .5, f'{(names or {}).get(player, player)}')
