@@ -155,10 +155,11 @@ def spoil(what):
     elif what == 'ball missing': ms[3][5].pop(0)
     elif what == 'not five against five': ms[3][5][2][0] = 12
     elif what == 'positions or clock missing': ms[3][5][2][2] = float('nan'); ms[4][5][0][4] = None
+    elif what == 'events without teams or numbers': del game['events'][1]['home']; game['events'][2]['moments'][0][2] = 'x'
     elif what == 'clock runs backwards': ms[3],ms[4] = ms[4],ms[3]
     return game
 
-@pytest.mark.parametrize('what,n,lost', [('events without moments', 1, 0), ('not ten players', 2, 2), ('ball missing', 1, 1), ('not five against five', 1, 1), ('positions or clock missing', 2, 2), ('clock runs backwards', 1, 0)])
+@pytest.mark.parametrize('what,n,lost', [('events without moments', 1, 0), ('not ten players', 2, 2), ('ball missing', 1, 1), ('not five against five', 1, 1), ('positions or clock missing', 2, 2), ('clock runs backwards', 1, 0), ('events without teams or numbers', 2, 24)])
 def test_faults_are_counted_and_the_rest_is_kept(write, what, n, lost):
     frames,faults = read_sportvu(write(spoil(what)))
     assert counted(faults) == {what: n} and frames.sizes['frame'] == 48-lost
