@@ -223,6 +223,16 @@ def test_a_jump_and_a_pass_are_left_out(table):
     clock = table(m, p).table.clock.values
     assert not {699.5, 699.} & set(clock) and 700. in clock
 
+def test_a_repeated_clock_is_one_frame(table):
+    m,p = shots(); again = json.loads(json.dumps(m[3])); again[5][0][2] += .1
+    got = table(m[:4]+[again]+m[4:], p)
+    assert got.report.frames.tolist()[:2] == [49, 48] and len(got.table) == 24
+
+def test_one_player_behind_is_no_half_court(table):
+    m,p = shots(); m[2][5][10][2] = 50.
+    got = table(m, p)
+    assert len(got.table) == 23 and 699. not in got.table.clock.values
+
 # ---- splits
 
 @pytest.mark.parametrize('by', ['game', 'possession', 'frame'])
