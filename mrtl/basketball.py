@@ -84,7 +84,7 @@ def _header(text, ended, file):
     if ended or len(text)>1<<20: raise FormatError(f"{str(file)!r} is not a SportVU game log: it has no {'gameid' if start else 'events'} near its start; give a .json or .json.gz of one game")
     return None,text
 
-# %% ../nbs/42_basketball.ipynb #355e251b
+# %% ../nbs/42_basketball.ipynb #236ac5ac
 def moment_arrays(
     event:dict,   # One event of a game log
     faults:dict,  # Counts of what was left out, by reason; added to
@@ -93,10 +93,12 @@ def moment_arrays(
     count = lambda why,n: faults.update({why: faults.get(why, 0)+int(n)})
     moments = event.get('moments') or []; count('moments read', len(moments))
     if not moments: count('events without moments', 1); return None
-    full = [m for m in moments if isinstance(m, list) and len(m)>5 and len(m[5] or [])==11 and all(len(r)==5 for r in m[5])]
-    bare = sum(isinstance(m, list) and len(m)>5 and all(r[:1]!=[-1] for r in m[5] or []) for m in moments)
-    count('ball missing', bare); count('not ten players', len(moments)-len(full)-sum(1 for m in moments if m not in full and all(r[:1]!=[-1] for r in m[5])) if bare else len(moments)-len(full))
-    return _sorted_moments(event, full, count) if full else None
+    rows = [m[5] if isinstance(m, list) and len(m)>5 and isinstance(m[5], list) else [] for m in moments]
+    ball = [any(r[:1]==[-1] for r in rs) for rs in rows]; ten = [len(rs)==11 and all(len(r)==5 for r in rs) for rs in rows]
+    count('ball missing', sum(not b for b in ball)); count('not ten players', sum(b and not t for b,t in zip(ball, ten)))
+    full = [m for m,b,t in zip(moments, ball, ten) if b and t]
+    try: return _sorted_moments(event, full, count) if full else None
+    except (KeyError, TypeError, ValueError): count('events without teams or numbers', 1); return None
 
 # %% ../nbs/42_basketball.ipynb #4eda54ba
 def _sorted_moments(event, full, count):

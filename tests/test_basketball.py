@@ -155,10 +155,11 @@ def spoil(what):
     elif what == 'ball missing': ms[3][5].pop(0)
     elif what == 'not five against five': ms[3][5][2][0] = 12
     elif what == 'positions or clock missing': ms[3][5][2][2] = float('nan'); ms[4][5][0][4] = None
+    elif what == 'events without teams or numbers': del game['events'][1]['home']; game['events'][2]['moments'][0][2] = 'x'
     elif what == 'clock runs backwards': ms[3],ms[4] = ms[4],ms[3]
     return game
 
-@pytest.mark.parametrize('what,n,lost', [('events without moments', 1, 0), ('not ten players', 2, 2), ('ball missing', 1, 1), ('not five against five', 1, 1), ('positions or clock missing', 2, 2), ('clock runs backwards', 1, 0)])
+@pytest.mark.parametrize('what,n,lost', [('events without moments', 1, 0), ('not ten players', 2, 2), ('ball missing', 1, 1), ('not five against five', 1, 1), ('positions or clock missing', 2, 2), ('clock runs backwards', 1, 0), ('events without teams or numbers', 2, 24)])
 def test_faults_are_counted_and_the_rest_is_kept(write, what, n, lost):
     frames,faults = read_sportvu(write(spoil(what)))
     assert counted(faults) == {what: n} and frames.sizes['frame'] == 48-lost
@@ -221,6 +222,16 @@ def test_a_jump_and_a_pass_are_left_out(table):
     m,p = shots(); ball,mate = m[3][5][0],m[3][5][2]; ball[2:4] = mate[2:4]
     clock = table(m, p).table.clock.values
     assert not {699.5, 699.} & set(clock) and 700. in clock
+
+def test_a_repeated_clock_is_one_frame(table):
+    m,p = shots(); again = json.loads(json.dumps(m[3])); again[5][0][2] += .1
+    got = table(m[:4]+[again]+m[4:], p)
+    assert got.report.frames.tolist()[:2] == [49, 48] and len(got.table) == 24
+
+def test_one_player_behind_is_no_half_court(table):
+    m,p = shots(); m[2][5][10][2] = 50.
+    got = table(m, p)
+    assert len(got.table) == 23 and 699. not in got.table.clock.values
 
 # ---- splits
 
