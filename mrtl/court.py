@@ -117,12 +117,11 @@ def top_players(
     rows = [(c,who[who.dims[1]].values[j],v[i,j]) for i,c in enumerate(who.component.values) for j in np.argsort(-np.abs(v[i]), kind='stable')[:n]]
     return pd.DataFrame(rows, columns=['component','player','loading'])
 
-# %% ../nbs/52_court.ipynb #4fa0524a
+# %% ../nbs/52_court.ipynb #9e51919c
 def shot_probability(
     factors:xr.Dataset,          # `factors_` of a model with the modes player, court, defender
     player:object,               # The player's label
     defenders:tuple|list=((0.,3.),), # Defenders: feet right of the handler, feet towards the rim
-    shift:float=0.,              # Log of the ratio of class weights, positives to negatives
 )->np.ndarray:                   # Probability on each court cell, rows along x, columns along y
     "The probability of a shot from every cell of the court."
     court,near,who = _parts(factors); labels = who[who.dims[1]].values.tolist()
@@ -130,21 +129,20 @@ def shot_probability(
     D = np.asarray(defenders, float).reshape(-1, 2); p,h = labels.index(player),near.shape[1]
     at = np.floor((D[:,::-1]-[REACH[0],REACH[2]])*h/12).astype(int); at = at[((at>=0)&(at<h)).all(1)]
     bag = lambda v: np.asarray(v)[..., at[:,0], at[:,1]].sum(-1)
-    odds = np.einsum('k,k,kij,k->ij', factors.strength.values, who.values[:,p], court.values, bag(near))+float(factors.bias.values.ravel()[0])-shift
+    odds = np.einsum('k,k,kij,k->ij', factors.strength.values, who.values[:,p], court.values, bag(near))+float(factors.bias.values.ravel()[0])
     if 'main_court' in factors: odds = odds+factors.main_court.values[...,0]+factors.main_player.values[p,0]+bag(factors.main_defender.values[...,0])
     return 1/(1+np.exp(-odds))
 
-# %% ../nbs/52_court.ipynb #a86183b1
+# %% ../nbs/52_court.ipynb #3d9e7922
 def shot_map(
     factors:xr.Dataset,          # `factors_` of a model with the modes player, court, defender
     player:object,               # The player's label
     defenders:tuple|list=((0.,3.),), # Defenders: feet right of the handler, feet towards the rim
-    shift:float=0.,              # Log of the ratio of class weights, positives to negatives
     limit:float|None=None,       # Probability at the end of the colours; the largest on the map when not given
     names:dict|None=None,        # Player label to name
 )->'Figure':                     # matplotlib figure
     "Where a player shoots, and where the defenders stand."
-    P = shot_probability(factors, player, defenders, shift); fig = new_figure(6.9, 4.)
+    P = shot_probability(factors, player, defenders); fig = new_figure(6.9, 4.)
     mesh = court_map(_place(fig, .5, .35, 3.3, 2.64), P, P.max() if limit is None else limit, 0., 'Reds')
     _colourbar(fig, mesh, 'probability of a shot', .95, 3.4, 2.4)
     ax = _place(fig, 4.5, .55, 2.1, 2.1); defender_map(ax, np.zeros((12,12))); D = np.reshape(defenders, (-1,2))
@@ -152,18 +150,17 @@ def shot_map(
     _heading(fig, .5, f'{(names or {}).get(player, player)}')
     return fig
 
-# %% ../nbs/52_court.ipynb #2ece7a03
+# %% ../nbs/52_court.ipynb #57451e19
 def movable_defender(
     factors:xr.Dataset,    # `factors_` of a model with the modes player, court, defender
     player:object,         # The player's label
-    shift:float=0.,        # Log of the ratio of class weights, positives to negatives
     names:dict|None=None,  # Player label to name
 )->object:                 # An ipywidgets box; a matplotlib figure without ipywidgets
     "The shot map with a defender to move."
     try: from ipywidgets import FloatSlider, interactive
-    except ImportError: return shot_map(factors, player, shift=shift, names=names)
+    except ImportError: return shot_map(factors, player, names=names)
     slide = lambda v,lo,hi: FloatSlider(v, min=lo, max=hi, step=.5)
-    return interactive(lambda right,ahead: shot_map(factors, player, [(right,ahead)], shift, names=names), right=slide(0., -6., 5.5), ahead=slide(3., -2., 9.5))
+    return interactive(lambda right,ahead: shot_map(factors, player, [(right,ahead)], names=names), right=slide(0., -6., 5.5), ahead=slide(3., -2., 9.5))
 
 # %% ../nbs/52_court.ipynb #d80bf8df
 def reliability_plot(

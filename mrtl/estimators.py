@@ -130,26 +130,27 @@ def target_scale(
     sd = np.sqrt((e*np.nan_to_num(Y-mean)**2).sum(0)/n)
     return mean,np.where(sd>1e-12*np.maximum(1., np.abs(mean)), sd, 1.)
 
-# %% ../nbs/33_estimators.ipynb #085faa09
+# %% ../nbs/33_estimators.ipynb #ee5fc290
 def check_options(
     est:BaseEstimator,   # The estimator
     modes:list,          # Modes of its data
 ):
     "Raise `ConfigError` for a setting that is no number, out of range, or names a mode that is not there."
+    full = est.full_options if isinstance(est.full_options, dict) else {}
     def number(k, low, open_=False, kind=(int,float)):
-        v = getattr(est, k)
-        if isinstance(v, bool) or not isinstance(v, (*kind,np.integer,*([np.floating] if float in kind else []))) or not np.isfinite(v) or v<low or (open_ and v==low):
-            raise ConfigError(f"{k} must be a {'whole ' if kind==(int,) else ''}number {'above' if open_ else 'of at least'} {low}; got {v!r}")
+        for v in (getattr(est, k), *([full[k]] if k in full else [])):
+            if isinstance(v, bool) or not isinstance(v, (*kind,np.integer,*([np.floating] if float in kind else []))) or not np.isfinite(v) or v<low or (open_ and v==low):
+                raise ConfigError(f"{k} must be a {'whole ' if kind==(int,) else ''}number {'above' if open_ else 'of at least'} {low}; got {v!r}")
     for k in ('smooth','l2','l1','tol'): number(k, 0)
     if isinstance(est.valid, bool) or not isinstance(est.valid, (int,float,np.number)): raise ConfigError(f"valid is the share of rows set aside, from 0 to below 1; got {est.valid!r}")
     for k in ('lr','lr_decay','sigma'): number(k, 0, open_=True)
     number('max_epochs', 1, kind=(int,))
-    if est.batch_size!='auto': number('batch_size', 1, kind=(int,))
+    if {est.batch_size, full.get('batch_size')}.isdisjoint(['auto']): number('batch_size', 1, kind=(int,))
     names = [m.name for m in modes]
     if not isinstance(est.nonnegative, (tuple,list)) or not set(est.nonnegative)<=set(names):
         raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {est.nonnegative!r}")
 
-# %% ../nbs/33_estimators.ipynb #d7cb5108
+# %% ../nbs/33_estimators.ipynb #30168e10
 class TensorEstimator(TransformerMixin, BaseEstimator):
     "What the regressor and the classifier share: data in, maps, component scores and files out."
     _numeric_target = True
@@ -165,7 +166,7 @@ class TensorEstimator(TransformerMixin, BaseEstimator):
         small = n_train<200 and self.optimizer=='adam'
         dtypes = {'auto': torch.float64 if small else torch.float32, 'float32': torch.float32, 'float64': torch.float64}
         if self.dtype not in dtypes: raise ConfigError(f"dtype must be one of {', '.join(dtypes)}; got {self.dtype!r}")
-        same = ('rank','main_effects','smooth','sigma','kernel','l2','l1','criterion','patience','consecutive','tol','max_epochs','lr','lr_decay','batch_size','checkpoint')
+        same = ('rank','full_options','main_effects','smooth','sigma','kernel','l2','l1','criterion','patience','consecutive','tol','max_epochs','lr','lr_decay','batch_size','checkpoint')
         return {k: getattr(self, k) for k in same} | dict(optimizer='lbfgs' if small else self.optimizer, nonnegative=tuple(self.nonnegative), seed=seed_of(self.random_state), dtype=dtypes[self.dtype],
             device=get_device(self.device), method=None if self.finegrain=='auto' else self.finegrain)
 
@@ -222,11 +223,11 @@ def _valid_set(self:TensorEstimator, valid, encode):
     if Yv.shape[1]!=len(self._outputs): raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
     return design,Yv,np.asarray(valid[2], float) if len(valid)==3 else np.ones(len(design))
 
-# %% ../nbs/33_estimators.ipynb #313ab5bc
+# %% ../nbs/33_estimators.ipynb #c5831a16
 @patch
 def _train(self:TensorEstimator, sets, levels, loss, options):
     "Standardise, run Algorithm 1, and keep the model in raw units."
-    sets = self._reweight(sets)
+    sets,shift = self._reweight(sets)
     (design,Y,w),scale_y = sets[0],loss=='squared'
     mean,sd = target_scale(Y, w) if scale_y else (np.zeros(Y.shape[1]),np.ones(Y.shape[1]))
     moments = design.moments(w) if isinstance(design, FieldDesign) else None
@@ -235,14 +236,14 @@ def _train(self:TensorEstimator, sets, levels, loss, options):
     run = Run(*ready[0], valid=ready[1] if len(ready)>1 else None, levels=levels, loss=loss, bias=start, **options)
     low = run.fit().cpu().double()
     self._trained = low.modes
-    self.model_ = raw_units(low, moments, design, mean, sd, held_modes(low.modes, self.nonnegative))
+    self.model_ = raw_units(low, moments, design, mean-shift, sd, held_modes(low.modes, self.nonnegative))
     self.history_,self.levels_,self.rank_ = pd.DataFrame(run.history),run.table,low.rank
     self.n_iter_ = int(sum(l['epochs'] for l in run.table))
     self._loss,self._optimizer = loss,options['optimizer']
     return self
 
 @patch
-def _reweight(self:TensorEstimator, sets): return sets
+def _reweight(self:TensorEstimator, sets): return sets,0.
 
 # %% ../nbs/33_estimators.ipynb #8e050588
 def base_rate(
@@ -294,13 +295,14 @@ def _scaled_mode(modes, sd):
     if sd.ndim==0 or not feature or sd.numel()==1: return dense[-1],sd.flatten()[0]
     return feature[-1],sd.reshape(-1, sd.shape[-1])[0][:,None]
 
-# %% ../nbs/33_estimators.ipynb #89326835
+# %% ../nbs/33_estimators.ipynb #f230f42e
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
     def __init__(self,
         rank:int=8,                                    # Components
         schedule:list=None,                            # Shapes from coarse to fine (dicts by mode, where there are several); halvings when not given
         full_levels:int=None,                          # How many levels train full-rank; at most two when not given
+        full_options:dict=None,                        # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
         init:str='full',                               # 'full', or 'random' for a random low-rank start
         criterion:str='valid_loss',                    # When a level is done: 'valid_loss', 'grad_norm', 'grad_variance' or 'grad_entropy'
         patience:int=4,                                # Epochs without progress that end a level
@@ -455,7 +457,7 @@ def cp_tensor_(self:TensorEstimator)->tuple: # Weights (component,), list of fac
     check_is_fitted(self, 'model_')
     return np.ones(self.model_.rank),[f.detach().numpy().copy() for f in self.model_.factors]
 
-# %% ../nbs/33_estimators.ipynb #3ecf467a
+# %% ../nbs/33_estimators.ipynb #3fb9daa8
 class MRTLClassifier(ClassifierMixin, TensorEstimator):
     "Multiresolution tensor classification of two classes."
     _numeric_target = False
@@ -463,6 +465,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         rank:int=8,                                    # Components
         schedule:list=None,                            # Shapes from coarse to fine (dicts by mode, where there are several); halvings when not given
         full_levels:int=None,                          # How many levels train full-rank; at most two when not given
+        full_options:dict=None,                        # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
         init:str='full',                               # 'full', or 'random' for a random low-rank start
         criterion:str='valid_loss',                    # When a level is done: 'valid_loss', 'grad_norm', 'grad_variance' or 'grad_entropy'
         patience:int=4,                                # Epochs without progress that end a level
@@ -526,26 +529,26 @@ def _encode(self:MRTLClassifier, y, n, known=False):
     if not np.isin(y, self.classes_).all(): raise DataError(f"validation labels must be {self.classes_[0]!r} or {self.classes_[1]!r}")
     return (y==self.classes_[1]).astype(float)
 
-# %% ../nbs/33_estimators.ipynb #2017a3a6
+# %% ../nbs/33_estimators.ipynb #843a5a91
 @patch
 def _reweight(self:MRTLClassifier, sets):
-    "Multiply sample weights by class weights, which come from the training rows."
+    "Multiply sample weights by class weights, which come from the training rows; and the shift of the scores to correct."
     Y,w = sets[0][1][:,0],sets[0][2]; n = np.array([w[Y==c].sum() for c in (0,1)])
     if not (n>0).all(): raise DataError("the training rows hold one class only: give validation data yourself, or set valid=0")
     if self.class_weight is None: c = np.ones(2)
     elif isinstance(self.class_weight, dict): c = np.array([float(self.class_weight.get(k, 1.)) for k in self.classes_])
     elif self.class_weight=='balanced': c = n.sum()/(2*n)
     else: raise ConfigError(f"class_weight must be None, 'balanced' or a dict of costs by class; got {self.class_weight!r}")
-    self._shift = float(np.log(c[1]/c[0])) if self.class_weight=='balanced' else 0.
-    return [(d, Y, w*c[Y[:,0].astype(int)]) for d,Y,w in sets]
+    shift = np.log(c[1]/c[0]) if self.class_weight=='balanced' else 0.
+    return [(d, Y, w*c[Y[:,0].astype(int)]) for d,Y,w in sets],shift
 
-# %% ../nbs/33_estimators.ipynb #90d297d6
+# %% ../nbs/33_estimators.ipynb #f5a8ba9b
 @patch
 def decision_function(self:MRTLClassifier,
     X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
 )->np.ndarray|xr.DataArray:                            # Log odds of the second class, (n,); a DataArray if X is one
     "Log odds, corrected for balanced class weights."
-    return self._labelled(self._scores(X)[0][:,0]-self._shift, X)
+    return self._labelled(self._scores(X)[0][:,0], X)
 
 # %% ../nbs/33_estimators.ipynb #255a53cc
 @patch
@@ -594,14 +597,14 @@ def _file_params(self:TensorEstimator):
 # %% ../nbs/33_estimators.ipynb #4e5abbdb
 FORMAT = 1
 
-# %% ../nbs/33_estimators.ipynb #a5531a6c
+# %% ../nbs/33_estimators.ipynb #715ab9a0
 @patch
 def save(self:TensorEstimator,
     path:str|Path, # File to write, such as midwest.mrtl
 )->None:
     "Write the fitted model to a file."
     check_is_fitted(self, 'model_')
-    fitted = {k: _plain(getattr(self, k)) for k in ('rank_','n_iter_','levels_','classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_loss','_optimizer','_shift') if hasattr(self, k)}
+    fitted = {k: _plain(getattr(self, k)) for k in ('rank_','n_iter_','levels_','classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_loss','_optimizer') if hasattr(self, k)}
     areas = {f'area.{where}.{m.name}': m.grid.area for where,modes in (('data',self._modes),('model',self.model_.modes)) for m in modes if m.grid is not None}
     save_tensors(path, {f'model.{k}': v for k,v in self.model_.state_dict().items()}|areas, dict(format=FORMAT, kind=type(self).__name__, mrtl=version('mrtl'), params=_plain(self._file_params()), fitted=fitted,
         history=self.history_.to_dict('list'), modes=[_pack_mode(m) for m in self._modes], trained=[_pack_mode(m) for m in self.model_.modes]))

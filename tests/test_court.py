@@ -127,10 +127,10 @@ def test_missing_mode(what):
 @pytest.mark.parametrize('main', [False,True])
 @pytest.mark.parametrize('defenders', [[], [(.5,.5)], [(-5.9,-1.9),(5.9,9.9),(2.1,-.1)], [(0,3),(6.,3),(0,10.),(-6.1,3)]])
 def test_shot_probability_by_loops(main, defenders):
-    f = toy(1, main=main); got = shot_probability(f, 'b', defenders, shift=.3)
+    f = toy(1, main=main); got = shot_probability(f, 'b', defenders)
     for i in range(4):
         for j in range(5):
-            odds = -.7-.3
+            odds = -.7
             if main: odds += float(f.main_player[1,0]+f.main_court[i,j,0])
             for right,ahead in defenders:
                 r,a = int((right+6)//2),int((ahead+2)//2)
