@@ -1,8 +1,9 @@
 """Tracking logs to the learning table: bad logs, geometry against an oracle, whole games in both directions and at both rates, and the real 400 games."""
 import dataclasses, gzip, json
 import numpy as np, pandas as pd, pytest, torch
-from mrtl import basketball as bb
-from mrtl.basketball import ShotRules, align_goals, check_frames, find_hands, known_players, learning_table, read_play_by_play, read_sportvu, read_tracking, relative, rim_height, shot_design, split_table, tape_of, turn
+import mrtl.shots
+from mrtl.basketball import check_frames, read_games, read_play_by_play, read_sportvu, read_tracking, tiny_game, unpacked
+from mrtl.shots import ShotRules, align_goals, find_hands, known_players, learning_table, relative, rim_height, shot_design, split_table, tape_of, turn
 from mrtl.core import ConfigError, DataError, FormatError
 
 # ---- a game by hand: five possessions of 20 frames, one shot each, on either rim by turns
@@ -97,7 +98,7 @@ def test_a_wrong_turn_is_caught(table, monkeypatch, how):
         t = table(*shots()).table
         return len(t) == 24 and np.allclose(t[['x', 'y']].values.reshape(4, 6, 2), SPOTS[0]+.02*np.arange(6)[None, :, None]) and (t.right1 < 0).all() and (t.ahead1 > 0).all()
     assert known()
-    wrong = MIRRORS[how]; monkeypatch.setattr(bb, 'turn', lambda xy, right: np.where(np.reshape(right, (-1,)+(1,)*(xy.ndim-1)), wrong(xy), xy) if how != 'rotation' else turn(xy, ~right))
+    wrong = MIRRORS[how]; monkeypatch.setattr(mrtl.shots, 'turn', lambda xy, right: np.where(np.reshape(right, (-1,)+(1,)*(xy.ndim-1)), wrong(xy), xy) if how != 'rotation' else turn(xy, ~right))
     try: assert not known()
     except DataError: pass
 
@@ -115,7 +116,7 @@ def test_the_handler_is_at_cell_6_2(table):
     t = table(*shots()).table; d = shot_design(t, known_players(t)); cell = d.idx['defender'][0, 0].item()
     p,q = SPOTS[0],SPOTS[5]; want = cells(p, q)
     assert divmod(cell, 12) == (int(np.floor(want[1]+2)), int(np.floor(want[0]+6)))
-    assert bb.DEFENDER.locate([0.], [0.]).tolist() == [2*12+6]
+    assert mrtl.shots.DEFENDER.locate([0.], [0.]).tolist() == [2*12+6]
 
 def test_rim_height_against_fine_steps():
     rng = np.random.default_rng(1); p0,p1 = rng.uniform(-15, 15, (2, 300, 3)); radius = rng.uniform(1, 8, 300); t = np.linspace(0, 1, 4001)[:, None, None]
@@ -164,6 +165,58 @@ def test_faults_are_counted_and_the_rest_is_kept(write, what, n, lost):
     frames,faults = read_sportvu(write(spoil(what)))
     assert counted(faults) == {what: n} and frames.sizes['frame'] == 48-lost
     assert (np.diff(tape_of(frames).time) > 0).all()
+
+# ---- archives
+
+@pytest.fixture
+def pack(tmp_path):
+    py7zr = pytest.importorskip('py7zr')
+    def f(name, *members, text=json.dumps(tiny_game()), **kw):
+        with py7zr.SevenZipFile(tmp_path/name, 'w', **kw) as z:
+            for m in members: z.writestr(text, m)
+        return tmp_path/name
+    return f
+
+def test_an_archive_gives_the_same_frames_and_leaves_nothing(pack, tmp_path):
+    file = pack('g.7z', 'folder/0000000007.json'); (tmp_path/'g.json').write_text(json.dumps(tiny_game()))
+    a,b = (read_games(f)[0] for f in (file, tmp_path/'g.json'))
+    assert a.equals(b)
+    with unpacked(file) as log: assert log.exists()
+    assert not log.exists() and {f.name for f in tmp_path.iterdir()} == {'g.7z', 'g.json'}
+
+@pytest.mark.parametrize('member', ['../out.json', '../../out.json', '/tmp/out.json', 'a/../../out.json', '..\\out.json', 'C:/out.json'])
+def test_an_archive_may_not_leave_its_folder(pack, member, monkeypatch):
+    import py7zr
+    file = pack('bad.7z', 'x'*len(member)); real = py7zr.SevenZipFile.list
+    monkeypatch.setattr(py7zr.SevenZipFile, 'list', lambda self: [dataclasses.replace(m, filename=member) if dataclasses.is_dataclass(m) else setattr(m, 'filename', member) or m for m in real(self)])
+    with pytest.raises(FormatError, match='outside its folder'):
+        with unpacked(file): pass
+
+@pytest.mark.parametrize('members,kw,says', [(['a.json', 'b.json'], {}, '2 JSON files'), (['readme.txt'], {}, '0 JSON files'), (['a.json'], dict(password='x'), 'password'), (['a.json'], dict(password='x', header_encryption=True), 'password')])
+def test_an_archive_of_one_open_game(pack, members, kw, says):
+    with pytest.raises(FormatError, match=says): read_games(pack('bad.7z', *members, **kw))
+
+@pytest.mark.parametrize('where', [0, .2, .5, .9])
+def test_a_damaged_archive(pack, where):
+    file = pack('g.7z', '7.json'); raw = bytearray(file.read_bytes()); at = int(where*len(raw)); raw[at:at+40] = bytes(b^255 for b in raw[at:at+40]); file.write_bytes(raw)
+    with pytest.raises(FormatError): read_games(file)
+    file.write_bytes(pack('h.7z', '7.json').read_bytes()[:-50])
+    with pytest.raises(FormatError, match='damaged'): read_games(file)
+
+def test_a_bomb_is_refused_before_a_byte_is_written(pack, monkeypatch):
+    import py7zr
+    file = pack('bomb.7z', '7.json', text='0'*10**7); assert file.stat().st_size < 10**4
+    monkeypatch.setattr(py7zr.SevenZipFile, 'extract', lambda *a, **k: pytest.fail('unpacked'))
+    with pytest.raises(FormatError, match='would unpack to'):
+        with unpacked(file, largest=10**6): pass
+
+def test_an_archive_needs_the_extra(pack, monkeypatch):
+    file = pack('g.7z', '7.json'); monkeypatch.setitem(__import__('sys').modules, 'py7zr', None)
+    with pytest.raises(ConfigError, match='sevenzip'): read_games(file)
+
+def test_a_missing_file_is_named(tmp_path):
+    for name in ('no.json', 'no.json.gz', 'no.7z', 'no.nc'):
+        with pytest.raises((FileNotFoundError, DataError, FormatError), match='no.'): read_games(tmp_path/name)
 
 @pytest.mark.parametrize('text', ['', '{}', 'hello', '{"events": []}', '{"gameid": "7"}', '[1, 2]'])
 def test_not_a_log(write, text):
