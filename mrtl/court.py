@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FEET', 'AREA', 'REACH', 'court_lines', 'draw_court', 'court_map', 'defender_map', 'court_factors', 'top_players',
-           'shot_probability', 'shot_map', 'movable_defender', 'reliability_plot']
+           'court_main', 'shot_probability', 'shot_map', 'movable_defender', 'reliability_plot']
 
 # %% ../nbs/52_court.ipynb #6602f938
 import numpy as np
@@ -116,6 +116,20 @@ def top_players(
     who = _named(_parts(factors)[2], names); v = who.values
     rows = [(c,who[who.dims[1]].values[j],v[i,j]) for i,c in enumerate(who.component.values) for j in np.argsort(-np.abs(v[i]), kind='stable')[:n]]
     return pd.DataFrame(rows, columns=['component','player','loading'])
+
+# %% ../nbs/52_court.ipynb #f4de3601
+def court_main(
+    factors:xr.Dataset,     # `factors_` of a model with main effects
+    names:dict|None=None,   # Player label to name
+)->'Figure':                # matplotlib figure
+    "The main effects: court map, defender map, and the players who stand out."
+    if 'main_court' not in factors: raise DataError("these factors have no main effects: fit with main_effects=True, or draw the components with court_factors")
+    court,near,who = (factors[f'main_{k}'].isel(output=0) for k in ('court','defender','player')); who = _named(who, names)
+    fig = new_figure(8.4, 3.6); axs = _place(fig, .5, .4, 2.75, 2.2),_place(fig, 3.9, .4, 2.2, 2.2),_place(fig, 7.1, .4, 1.1, 2.2)
+    meshes = court_map(axs[0], court, colour_limit(court)),defender_map(axs[1], near, colour_limit(near))
+    loading_bars(axs[2], who, colour_limit(who))
+    for m,x in zip(meshes, (.9,4.2)): _colourbar(fig, m, 'log odds', x, 2.95, 1.6)
+    return fig
 
 # %% ../nbs/52_court.ipynb #9e51919c
 def shot_probability(

@@ -100,8 +100,8 @@ def picture(
     src = 'data:image/png;base64,'+b64encode(png(fig, dpi)).decode()
     return Figure(Img(src=src, alt=alt, width=round(100*fig.get_figwidth())), Figcaption(caption))
 
-# %% ../nbs/51_report.ipynb #cbfb1882
-def _prediction_section(metrics, y, yhat):
+# %% ../nbs/51_report.ipynb #617e3a9d
+def _prediction_section(metrics, y, yhat, figures=()):
     rows = score_rows(metrics); named = {k.split(' ')[-1] for r in rows for k in r if k!='model'}
     parts = [P('Scores on rows that took no part in training. Validation rows chose when to stop, so only the test rows are a fair judge. Baselines were given the same rows; the best in each column is bold.'
             + (' The planted truth shows how well the noise lets anyone predict.' if _ceiling in [r['model'] for r in rows] else '')),
@@ -110,15 +110,15 @@ def _prediction_section(metrics, y, yhat):
     if y is not None and yhat is not None and len(np.unique(np.asarray(y)[np.isfinite(np.asarray(y, float))]))>2:
         parts.append(picture(prediction_plot(y, yhat, score=metrics.get('test', {}).get('r2')), 'Each point is one row of the test set. On the dashed line the prediction is exact. '
             'A cloud flatter than the line means that predictions hedge towards the mean, as they should where the response is partly noise.', 'Scatter of prediction against truth'))
-    return Section(H2('How well it predicts'), *parts)
+    return Section(H2('How well it predicts'), *parts, *[picture(*f) for f in figures])
 
-# %% ../nbs/51_report.ipynb #f1202564
-def _factor_section(factors):
+# %% ../nbs/51_report.ipynb #bb09289a
+def _factor_section(factors, figures=()):
     text = ('The model is a sum of the components below, strongest first. Each is a product: the map says where, the bars say which entries (of lead times, variables, players ...) and with which sign. '
-        'The response goes up where a field is above its mean in a red region and the bar is red, or in a blue region and the bar is blue; red with blue lowers it. '
+        'The response goes up where map and bars multiply to a plus: a field above its mean (or an event) in a red region with a red bar, or in a blue region with a blue bar; red with blue lowers it. '
         'Maps and bars have unit root mean square, so that only the strength tells how much a component contributes. Components with very small strength may be noise.')
-    fig = factor_maps(factors)
-    return Section(H2('What it learnt: the factors'), P(text), picture(fig, 'One row per component. Colours are symmetric about zero and shared by all maps of a column; grey cells have no data.', 'Factor maps and loadings'))
+    own = (factor_maps(factors), 'One row per component. Colours are symmetric about zero and shared by all maps of a column; grey cells have no data.', 'Factor maps and loadings')
+    return Section(H2('What it learnt: the factors'), P(text), *[picture(*f) for f in figures or [own]])
 
 # %% ../nbs/51_report.ipynb #3ec3cb10
 def _truth_section(factors, truth, recovery):
@@ -190,7 +190,7 @@ def _page(title, body):
     head = Head(Meta(charset='utf-8'), policy, Meta(name='viewport', content='width=device-width, initial-scale=1'), Title(title), Style(Safe(_css)))
     return to_xml(Html(head, Body(Main(*body)), lang='en'), indent=False)
 
-# %% ../nbs/51_report.ipynb #c6126c24
+# %% ../nbs/51_report.ipynb #410a0615
 def write_report(
     path:str|Path,                                    # HTML file to write; it appears whole or not at all
     title:str,                                        # Title of the page
@@ -206,6 +206,7 @@ def write_report(
     truth:xr.Dataset|None=None,                       # Planted factors, a Dataset as `factors`
     histories:dict|None=None,                         # Dict of name to history, to compare ways to train
     notes:list|tuple=(),                              # Sentences to put at the top
+    figures:dict|None=None,                           # Pictures of your own: 'factors' (in place of the maps) and 'prediction', each a list of (figure, caption, alternative text)
 )->Path:                                              # The file
     "Write a run as one self-contained HTML page."
     if isinstance(levels, pd.DataFrame): levels = levels.to_dict('records')
@@ -214,7 +215,7 @@ def write_report(
     recovery = dict(metrics.get('recovery', {}))
     if by_level := recovery.pop('map_correlation_by_level', None): levels = [dict(l) | dict(map_correlation=by_level.get(f"{l['stage']} {l['level']}")) for l in levels]
     tiles = Div(*[Div(B(as_text(v)), Span(k), cls='tile') for k,v in highlights(metrics, levels)], cls='tiles')
-    body = [H1(title), tiles, *([Ul(*[Li(str(n)) for n in notes])] if notes else []), _prediction_section(metrics, y, yhat), _factor_section(factors)]
+    body = [H1(title), tiles, *([Ul(*[Li(str(n)) for n in notes])] if notes else []), _prediction_section(metrics, y, yhat, (figures or {}).get('prediction', ())), _factor_section(factors, (figures or {}).get('factors', ()))]
     if truth is not None or recovery: body.append(_truth_section(factors, truth, recovery))
     body.append(_learning_section(history, levels, metrics.get('compare'), histories))
     if coef is not None: body.append(_coef_section(coef))
