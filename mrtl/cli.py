@@ -391,14 +391,14 @@ def frame_labels(
     "Game, quarter, clock and player of each row."
     return [f'{g} Q{q} {c:.2f} {p}' for g,q,c,p in zip(table.game, table.quarter, table.clock, table.player)]
 
-# %% ../nbs/70_cli.ipynb #7b9f3aa4
+# %% ../nbs/70_cli.ipynb #d672abe6
 def _shot_report(run, config, metrics, p, factors, history):
     "The report of a basketball run."
     names = {int(k): v for k,v in metrics['players'].items()}; alive = factors.isel(component=(factors.strength>=.01*factors.strength.max()).values)
-    star = max((k for k in metrics['players'] if k!='0'), key=lambda k: float(np.abs(factors.player_loading.sel(player=int(k))*factors.strength).sum()), default='0')
+    star = next((k for k in p[p.truth==1]['sample'].str.split().str[-1].value_counts().index if k in metrics['players']), '0')
     figures = [(court_main(factors, names), 'Main effects, in log odds: where everybody shoots, which defenders keep him from it, and the players who stand out. The green dot is the handler, the rim is above.', 'Maps of the main effects')] if 'main_court' in factors else []
     if len(alive.component): figures.append((court_factors(alive, names), f'One row per component, {len(alive.component)} of {len(factors.component)} with a strength worth a look. White is zero. Where the three colours multiply to a plus, a shot is more likely.', 'Court map, defender map and players of each component'))
-    shown = [(shot_map(factors, int(star), [(0.,3.)], names=names), f'{names.get(int(star), star)}, with one defender three feet in front of him: probability of a shot within a second.', 'Shot map of one player')]
+    shown = [(shot_map(factors, int(star), [(0.,3.)], names=names), f'{names.get(int(star), star)}, with one defender three feet in front of him: probability of a shot within a second.', 'Shot map of the player with most shots')]
     honest = (reliability_plot(p.truth.values.astype(int), p.score.values), 'Test rows in ten bins of equal size. On the dashed line probabilities are what they say.', 'Reliability curve')
     write_report(run/'report.html', config['title'], factors=factors, history=history, levels=metrics['levels'], metrics=metrics, config=config, notes=metrics['notes'], figures=dict(prediction=[honest], factors=figures+shown))
     print(f"report: {run/'report.html'}")

@@ -90,14 +90,15 @@ def shot_map_baseline(
     def one(s): hits,all_ = (gaussian_filter(c.astype(float), s) for c in both); return ((hits+rate*.1)/(all_+.1)).ravel()[at]
     return min((one(s) for s in widths), key=lambda p: log_loss(problem.y[v], p[v]))
 
-# %% ../nbs/45_shot_model.ipynb #6dc802d1
+# %% ../nbs/45_shot_model.ipynb #0c8fc737
 def logistic_baseline(
     problem:ShotProblem,        # Labels and rows
     penalties:tuple=(.3,1,3),   # Inverse penalties C to try
+    least:int=1,                # Positives that give a player a column of his own
 )->np.ndarray:                  # Probability of every row, (n,)
     "Additive logistic regression on one-hot players and cells."
     tr,v = problem.rows['train'],problem.rows['valid']
-    everybody = shot_design(problem.table, known_players(problem.table.iloc[tr], 1))
+    everybody = shot_design(problem.table, known_players(problem.table.iloc[tr], least))
     X = one_hot(everybody.at(dict(court=(20,25), defender=(12,12))))
     fits = [LogisticRegression(C=C, max_iter=500).fit(X[tr], problem.y[tr]).predict_proba(X)[:,1] for C in penalties]
     return min(fits, key=lambda p: log_loss(problem.y[v], p[v]))

@@ -2,6 +2,7 @@
 import json, signal, subprocess, sys, time
 import numpy as np, pandas as pd, pytest, xarray as xr
 from mrtl.cli import main
+from test_basketball import log, shots
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
@@ -68,3 +69,52 @@ def test_the_demo_reaches_its_figures(tmp_path):
     assert all(b > a-.005 for a,b in zip(maps, maps[1:])) and maps[-1] > maps[1]+.05
     assert np.mean([l['stopped_by'] == 'criterion' for l in m['levels']]) >= .8
     assert {c['method'] for c in m['compare']} == {'multiresolution', 'fixed resolution', 'random start'}
+
+# ---- basketball
+
+@pytest.fixture(scope='module')
+def games(tmp_path_factory):
+    "Thirty small games by hand, each with its own places; the play-by-play of all in one file."
+    d = tmp_path_factory.mktemp('games'); rng = np.random.default_rng(0); plays = []
+    for g in range(30):
+        shift = np.append(0, rng.uniform(-1, 1, 1)); moments,p = shots(flip=lambda xy: xy+shift)
+        (d/f'{g}.json').write_text(json.dumps(log(moments)|dict(gameid=f'{g:010d}'))); plays += [r|dict(GAME_ID=g, PLAYER1_NAME=f"Player {r['PLAYER1_ID']}") for r in p]
+    pd.DataFrame(plays).to_csv(d/'plays.csv', index=False)
+    return d
+
+def basketball(games, out, *more, n=30): return ['basketball', '--tracking', *[str(games/f'{g}.json') for g in range(n)], '--events', str(games/'plays.csv'), '--least', '1', '--out', str(out), *more]
+
+def test_basketball_from_logs_to_a_report(games, capsys):
+    run = games/'run'; assert main(basketball(games, run)) == 0
+    assert {'model.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html'} == {f.name for f in run.iterdir()}
+    m = json.loads((run/'metrics.json').read_text())
+    assert {'auc','average_precision','log_loss','f1','brier'} <= set(m['test']) and set(m['baselines']) == {'constant','shot map','logistic regression'} and not m['leaky']
+    assert m['counts']['steps'][-1]['frames'] == m['rows']['total'] == len(pd.read_csv(run/'predictions.csv')) and m['counts']['tracking']['files cut'] == 0
+    page = (run/'report.html').read_text(); assert 'Main effects' in page and 'one defender three feet in front' in page and 'Leaky' not in page
+    before = len(page); (run/'report.html').unlink(); assert main(['report', str(run)]) == 0 and len((run/'report.html').read_text()) == before
+    out = games/'new'/'p.csv'; assert main(['predict', str(run), '--tracking', str(games/'0.json'), '--events', str(games/'plays.csv'), '--out', str(out)]) == 0
+    new,old = (pd.read_csv(f).set_index('sample') for f in (out, run/'predictions.csv'))
+    np.testing.assert_allclose(new.score, old.score[new.index], atol=1e-6)
+    assert main(['predict', str(run), '--out', str(out)]) == 2 and '--tracking' in capsys.readouterr().err
+    assert main(basketball(games, run)) == 2 and '--resume' in capsys.readouterr().err
+
+def test_unseen_players_are_pooled(games, tmp_path):
+    text = (games/'3.json').read_text(); plays = pd.read_csv(games/'plays.csv'); plays = plays[plays.GAME_ID == 3]
+    log = json.loads(text)
+    for e in log['events']:
+        for m in e['moments']:
+            for r in m[5]: r[1] = r[1] if r[1] < 0 else r[1]+500
+    (tmp_path/'g.json').write_text(json.dumps(log)); plays.assign(PLAYER1_ID=plays.PLAYER1_ID+500).to_csv(tmp_path/'p.csv', index=False)
+    assert main(['predict', str(games/'run'), '--tracking', str(tmp_path/'g.json'), '--events', str(tmp_path/'p.csv'), '--out', str(tmp_path/'out'/'p.csv')]) == 0
+    m = json.loads((tmp_path/'out'/'metrics.json').read_text()); assert m['rows']['pooled'] == m['rows']['total'] > 0
+
+def test_a_split_by_frame_is_called_leaky(games, tmp_path, capsys):
+    assert main(basketball(games, tmp_path/'run', '--split', 'frame', '--model', 'paper', '--rank', '2')) == 0 and 'leaky' in capsys.readouterr().out
+    assert json.loads((tmp_path/'run'/'metrics.json').read_text())['leaky'] and 'Leaky' in (tmp_path/'run'/'report.html').read_text()
+
+@pytest.mark.parametrize('more,says', [(['--split', 'week'], 'split must be'), (['--model', 'best'], '--model must be'), (['--least', '0'], 'least must be')])
+def test_basketball_refuses(games, tmp_path, more, says, capsys):
+    assert main(basketball(games, tmp_path/'run', *more)) == 2 and says in capsys.readouterr().err and not (tmp_path/'run').exists()
+
+def test_too_few_games_for_a_split(games, tmp_path, capsys):
+    assert main(basketball(games, tmp_path/'run', n=2)) == 2 and 'lack a class' in capsys.readouterr().err
