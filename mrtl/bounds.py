@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['sgd_constants', 'sgd_bound', 'transfer_bound', 'mrtl_bound', 'finegrain_iterations_bound', 'fixed_iterations_bound',
-           'schedule_cost', 'geometric_saving', 'speedup_bound']
+           'schedule_cost', 'geometric_saving', 'speedup_bound', 'fit_decay']
 
-# %% ../nbs/34_bounds.ipynb #f59b8c8e
+# %% ../nbs/34_bounds.ipynb #64169fd3
 import math
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.stats import t as student
 from .core import ConfigError
 from .criteria import should_finegrain
 from .finegrain import operator_norm
@@ -176,3 +178,29 @@ def speedup_bound(
     "Theorem A.3 corrected: the speed-up of coarse-to-fine gradient descent."
     lower,_ = fixed_iterations_bound(gamma, eps, f0=c1, c1=c1, kappa=kappa, gamma_R=gamma_R)
     return lower/(finegrain_iterations_bound(gamma, s=s, kappa=kappa)*geometric_saving(s, d)+coarse)
+
+# %% ../nbs/34_bounds.ipynb #c4770ebc
+def _decay(t, y):
+    "Least squares fit of floor + gap exp(-e^k t): k, floor, gap."
+    def parts(k):
+        A = np.stack([np.ones(len(t)), np.exp(-np.exp(k)*t)], 1); c = np.linalg.lstsq(A, y, rcond=None)[0]
+        return c,((A@c-y)**2).sum()
+    ks = np.linspace(math.log(.1/np.ptp(t)), math.log(5), 60); best = ks[np.argmin([parts(k)[1] for k in ks])]; h = ks[1]-ks[0]
+    k = minimize_scalar(lambda k: parts(k)[1], bounds=(max(best-h, ks[0]), min(best+h, ks[-1])), method='bounded', options=dict(xatol=1e-9)).x
+    return k,*parts(k)[0]
+
+# %% ../nbs/34_bounds.ipynb #e203fba3
+def fit_decay(
+    loss:list|np.ndarray, # Loss after each epoch of one level, (T,), T at least 10
+    *,
+    blocks:int=5,         # Runs of neighbouring epochs, each left out once
+)->dict:                  # gamma per epoch; low and high, a 95 % interval for it; floor and gap, in the units of `loss`
+    "Estimate the contraction factor of a level from its losses."
+    y = np.asarray(loss, dtype=float); t = np.arange(len(y))
+    if blocks<2 or y.ndim!=1 or len(y)<2*blocks: raise ConfigError(f"loss must hold at least 2 epochs for each of 2 or more blocks, got shape {y.shape} for {blocks!r} blocks: train the level for longer, or use fewer blocks")
+    if not np.isfinite(y).all(): raise ConfigError(f"loss holds {int((~np.isfinite(y)).sum())} values that are not finite: leave those epochs out")
+    k,floor,gap = _decay(t, y)
+    others = np.array([_decay(np.delete(t, b), np.delete(y, b))[0] for b in np.array_split(t, blocks)])
+    h = student.ppf(.975, blocks-1)*math.sqrt((blocks-1)/blocks*((others-others.mean())**2).sum())
+    low,high = np.exp(-np.exp(np.clip([k+h, k-h], -30, 5)))
+    return dict(gamma=float(np.exp(-np.exp(k))), low=float(low), high=float(high), floor=float(floor), gap=float(gap))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mrtl.bounds, mrtl.finegrain
-from mrtl.bounds import (finegrain_iterations_bound, fixed_iterations_bound, geometric_saving, mrtl_bound, operator_norm, schedule_cost, sgd_bound, sgd_constants,
+from mrtl.bounds import (finegrain_iterations_bound, fit_decay, fixed_iterations_bound, geometric_saving, mrtl_bound, operator_norm, schedule_cost, sgd_bound, sgd_constants,
                          should_finegrain, speedup_bound, transfer_bound)
 from mrtl.core import ConfigError
 from mrtl.finegrain import coarsen, finegrain, prolongation
@@ -293,6 +293,29 @@ def test_bad_arguments_are_refused(call, says):
     with pytest.raises(ConfigError, match=says): call()
 
 
+# gamma from a run -----------------------------------------------------------------------------------------------------
+
+def check_decay(fit):
+    "Exact without noise, whatever the units; with noise the interval holds the truth and is no wider than it need be; nothing is known where nothing decays."
+    t, rng = np.arange(40), np.random.default_rng(0)
+    for gamma, floor, gap in (.5, 0., 1.), (.85, .3, 2.), (.97, -4., 1e-3), (.9, 1., -.5):
+        r = fit(floor+gap*gamma**t)
+        np.testing.assert_allclose([r[k] for k in ('gamma', 'low', 'high', 'floor', 'gap')], [gamma]*3+[floor, gap], rtol=1e-4, atol=1e-6)
+    runs = [(g, fit(.3+g**t+s*rng.normal(size=40))) for g, s in ((.8, .02), (.9, .03)) for _ in range(60)]
+    assert np.mean([r['low'] <= g <= r['high'] for g, r in runs]) > .9
+    assert np.median([r['high']-r['low'] for _, r in runs]) < .2
+    flat = fit(1+.03*rng.normal(size=40))
+    assert flat['low'] < .1 and flat['high'] > .9
+
+
+def test_gamma_of_a_run(): check_decay(fit_decay)
+
+
+@pytest.mark.parametrize('loss,kw,says', [([1., .5], {}, '2 epochs for each'), (np.ones((12, 2)), {}, 'got shape'), ([1.]*9+[np.nan]*3, {}, '3 values that are not finite'), ([1.]*12, dict(blocks=1), '2 or more blocks')])
+def test_losses_that_cannot_be_fitted(loss, kw, says):
+    with pytest.raises(ConfigError, match=says): fit_decay(loss, **kw)
+
+
 # can these checks fail? -----------------------------------------------------------------------------------------------
 
 def broken(module, name, old, new):
@@ -316,14 +339,19 @@ MUTANTS = dict(
     no_scaling=(check_scaling, F, 'finegrain', 'hi.share.to(W)*_copy(W/_share(lo, W), lo, hi, method)', '_copy(W, lo, hi, method)'),
     side_for_cells=(check_cost, B, 'schedule_cost', 'np.prod(s)', 's[0]'),
     log_without_absolute_value=(check_iterations, B, 'finegrain_iterations_bound', 'np.abs(np.log(g))', 'np.log(g)'),
+    floor_left_out=(check_decay, B, '_decay', 'np.ones(len(t))', 'np.zeros(len(t))'),
+    one_rate_for_all=(check_decay, B, '_decay', 'ks[np.argmin([parts(k)[1] for k in ks])]', 'ks[30]'),
+    interval_too_narrow=(check_decay, B, 'fit_decay', 'student.ppf(.975, blocks-1)*math', '.1*math'),
+    interval_too_wide=(check_decay, B, 'fit_decay', '(blocks-1)/blocks*', '99*'),
     kappa_left_out=(check_iterations, B, 'finegrain_iterations_bound', 's+(1+s)*kappa', 's'),
 )
 
 @pytest.mark.parametrize('mutant', MUTANTS)
 def test_a_broken_formula_is_noticed(mutant):
     check, module, name, old, new = MUTANTS[mutant]
-    check(getattr(module, name) if name != 'sgd_constants' else sgd_bound)
+    outer = getattr(module, {'sgd_constants': 'sgd_bound', '_decay': 'fit_decay'}.get(name, name))
+    check(outer)
     bad = broken(module, name, old, new)
-    if name == 'sgd_constants':
-        space = dict(vars(B), sgd_constants=bad); exec(inspect.getsource(sgd_bound), space); bad = space['sgd_bound']
+    if outer.__name__ != name:
+        space = dict(vars(B), **{name: bad}); exec(inspect.getsource(outer), space); bad = space[outer.__name__]
     with pytest.raises(AssertionError): check(bad)
