@@ -331,7 +331,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'mrtl.games.game_log': ('games.html#game_log', 'mrtl/games.py'),
                             'mrtl.games.game_plays': ('games.html#game_plays', 'mrtl/games.py'),
                             'mrtl.games.placed': ('games.html#placed', 'mrtl/games.py'),
-                            'mrtl.games.placed_back': ('games.html#placed_back', 'mrtl/games.py'),
                             'mrtl.games.planted_league': ('games.html#planted_league', 'mrtl/games.py'),
                             'mrtl.games.shot_odds': ('games.html#shot_odds', 'mrtl/games.py'),
                             'mrtl.games.simulate_games': ('games.html#simulate_games', 'mrtl/games.py'),
