@@ -16,7 +16,7 @@ import xarray as xr
 from .core import ConfigError, DataError, FormatError, progress
 from .fields import open_netcdf
 
-# %% ../nbs/42_basketball.ipynb #c5bd3286
+# %% ../nbs/42_basketball.ipynb #87adb13d
 def sportvu_events(
     file:str|Path,  # A SportVU game log, .json or .json.gz
 ):                  # Yields (game id, event); the event is None where the file is cut
@@ -31,7 +31,7 @@ def sportvu_events(
             if game is None: continue
         text = text.lstrip(' \t\r\n,')
         if text.startswith(']'): return
-        try: event,end = decoder.raw_decode(text)
+        try: event,end = decoder.raw_decode(text); event = event if isinstance(event, dict) else {}
         except json.JSONDecodeError:
             if ended: yield game,None; return
             need = max(2*len(text), 1<<16); continue
@@ -67,26 +67,31 @@ def tiny_game(
     side = lambda team,ids: dict(name='', teamid=team, players=[dict(playerid=i) for i in ids])
     return dict(gameid='0000000007', gamedate='2000-01-01', events=[dict(eventId='1', home=side(10, range(1,6)), visitor=side(11, range(6,11)), moments=moments)])
 
-# %% ../nbs/42_basketball.ipynb #236ac5ac
+# %% ../nbs/42_basketball.ipynb #2a8b5044
 def moment_arrays(
     event:dict,   # One event of a game log
     faults:dict,  # Counts of what was left out, by reason; added to
 )->dict|None:     # quarter, game_clock, shot_clock (n,), ball (n, 3), player (n, 10, 2), player_id (n, 10); None where nothing is left
     "The complete moments of an event."
     count = lambda why,n: faults.update({why: faults.get(why, 0)+int(n)})
-    moments = event.get('moments') or []; count('moments read', len(moments))
+    moments = event.get('moments'); moments = moments if isinstance(moments, list) else []; count('moments read', len(moments))
     if not moments: count('events without moments', 1); return None
-    rows = [m[5] if isinstance(m, list) and len(m)>5 and isinstance(m[5], list) else [] for m in moments]
+    rows = [[r for r in m[5] if isinstance(r, list)] if isinstance(m, list) and len(m)>5 and isinstance(m[5], list) else [] for m in moments]
     ball = [any(r[:1]==[-1] for r in rs) for rs in rows]; ten = [len(rs)==11 and all(len(r)==5 for r in rs) for rs in rows]
     count('ball missing', sum(not b for b in ball)); count('not ten players', sum(b and not t for b,t in zip(ball, ten)))
     full = [m for m,b,t in zip(moments, ball, ten) if b and t]
     try: return _sorted_moments(event, full, count) if full else None
     except (KeyError, TypeError, ValueError): count('events without teams or numbers', 1); return None
 
-# %% ../nbs/42_basketball.ipynb #4eda54ba
+# %% ../nbs/42_basketball.ipynb #afe13db9
+def _numbers(v):
+    "An array of numbers, NaN for whatever is none."
+    try: return np.array(v, float)
+    except (TypeError, ValueError): a = np.array(v, object); return pd.to_numeric(pd.Series(a.ravel()), errors='coerce').to_numpy(float).reshape(a.shape)
+
 def _sorted_moments(event, full, count):
     "Rows by slot: ball, five of the home team, five visitors."
-    when,rows = (np.array(v, float) for v in ([[m[0],m[2],m[3]] for m in full], [m[5] for m in full]))
+    when,rows = (_numbers(v) for v in ([[m[0],m[2],m[3]] for m in full], [[r for r in m[5] if isinstance(r, list)] for m in full]))
     home,visitor = (event[k]['teamid'] for k in ('home','visitor')); team = rows[...,0]
     kind = np.select([team==-1, team==home, team==visitor], [0,1,2], 3)
     order = kind.argsort(1, kind='stable'); rows = np.take_along_axis(rows, order[...,None], 1)
@@ -134,7 +139,7 @@ def unpacked(
             raise e if isinstance(e, FormatError) else FormatError(f"{str(file)!r} is damaged ({type(e).__name__}): download it again") from None
         yield Path(d)/name
 
-# %% ../nbs/42_basketball.ipynb #800ff9f3
+# %% ../nbs/42_basketball.ipynb #51831922
 def read_sportvu(
     files:str|Path|list,  # Game logs, one file a game: .json, .json.gz or .7z
     quarters:list=None,   # Quarters to keep; all when not given
@@ -149,12 +154,17 @@ def read_sportvu(
                 keep = np.isin(part['quarter'], quarters) if quarters else slice(None)
                 index,_ = games.setdefault(game, (len(games), (event['home']['teamid'], event['visitor']['teamid'])))
                 part = {k: v[keep] for k,v in part.items()}; n = len(part['quarter'])
-                parts.append(part|dict(game_index=np.full(n, index), event_id=np.full(n, int(event.get('eventId') or -1))))
+                parts.append(part|dict(game_index=np.full(n, index), event_id=np.full(n, _whole(event.get('eventId')))))
     if not parts: raise DataError(f"no complete moment in {', '.join(map(str, files)) or 'no file'}; left out: {faults}")
     teams = np.array([t for _,t in games.values()])
     return check_frames(_dataset({k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, list(games), teams)),pd.Series(faults, name='count')
 
-# %% ../nbs/42_basketball.ipynb #77862f05
+# %% ../nbs/42_basketball.ipynb #4ec1ba67
+def _whole(v):
+    "A whole number, or -1."
+    try: return int(v)
+    except (TypeError, ValueError): return -1
+
 _DIMS = dict(ball=('frame','xyz'), player=('frame','slot','xy'), player_id=('frame','slot'), game_id='game', home_team='game', visitor_team='game')
 
 def _dataset(arrays, games, teams):
@@ -173,14 +183,15 @@ def read_tracking(
     bad = ~(np.isfinite(ds.ball).all('xyz')&np.isfinite(ds.player).all(('slot','xy'))&np.isfinite(ds.game_clock))
     return check_frames(ds.load().isel(frame=~bad.values).assign_attrs(incomplete=int(bad.sum())))
 
-# %% ../nbs/42_basketball.ipynb #d174ae82
+# %% ../nbs/42_basketball.ipynb #f3cd3bc5
 def check_frames(
     frames:xr.Dataset,  # Frames, as the readers give
 )->xr.Dataset:          # The same
     "Refuse frames that are empty or in metres."
     xy = frames.player.values
     if not len(xy): raise DataError("there is no complete frame: check the files and the quarters asked for")
-    if xy[...,0].max()<32 and xy[...,1].max()<18: raise DataError(f"positions reach only {xy[...,0].max():.1f} x {xy[...,1].max():.1f}, which looks like metres: multiply them by 3.2808, since a court is 94 x 50 ft")
+    reach = pd.DataFrame(xy.max(1)).groupby(frames.game_index.values).max(); small = reach[(reach[0]<32)&(reach[1]<18)]
+    if len(small): raise DataError(f"positions of game {frames.game_id.values[small.index[0]]} reach only {small.iloc[0,0]:.1f} x {small.iloc[0,1]:.1f}, which looks like metres: multiply them by 3.2808, since a court is 94 x 50 ft")
     return frames
 
 # %% ../nbs/42_basketball.ipynb #9ece7e19
@@ -200,17 +211,20 @@ def read_games(
 # %% ../nbs/42_basketball.ipynb #811b4e83
 PLAYS = dict(GAME_ID='game', PERIOD='quarter', PCTIMESTRING='time', EVENTMSGTYPE='kind', EVENTMSGACTIONTYPE='action', PLAYER1_ID='player', PLAYER1_TEAM_ID='team', PLAYER1_NAME='name')
 
-# %% ../nbs/42_basketball.ipynb #f9633ed1
+# %% ../nbs/42_basketball.ipynb #223eb3d3
 def read_play_by_play(
     file:str|Path|pd.DataFrame,  # Play-by-play CSV, also .gz, or that table
 )->tuple:                        # Table with game (10 digits), quarter, time (s left), kind, action, player, team, name; and a Series of what was left out
     "Read play-by-play."
-    raw = file if isinstance(file, pd.DataFrame) else pd.read_csv(file)
+    try: raw = file if isinstance(file, pd.DataFrame) else pd.read_csv(file)
+    except FileNotFoundError: raise FormatError(f"there is no play-by-play {str(file)!r}: give a CSV file") from None
+    except (ValueError, UnicodeDecodeError, EOFError, OSError, zlib.error) as e: raise FormatError(f"{str(file)!r} cannot be read as CSV ({type(e).__name__}): give play-by-play as .csv or .csv.gz") from None
     if missing := [c for c in PLAYS if c not in raw and c not in ('EVENTMSGACTIONTYPE','PLAYER1_NAME')]: raise FormatError(f"the play-by-play has no column {', '.join(missing)}; it has {', '.join(map(str, raw.columns))}: rename its columns")
     plays = raw.drop_duplicates().reindex(columns=list(PLAYS)).rename(columns=PLAYS)
     when = plays.time.astype(str).str.strip().str.extract(r'^(\d{1,2}):([0-5]\d)$').astype(float)
-    plays = plays.assign(time=60*when[0]+when[1], game=plays.game.astype(str).str.zfill(10)); unread = plays.time.isna()
-    return plays[~unread].reset_index(drop=True),pd.Series({'rows read': len(raw), 'repeated': len(raw)-len(plays), 'time unreadable': int(unread.sum())}, name='count')
+    plays = plays.assign(time=60*when[0]+when[1], **{c: pd.to_numeric(plays[c], errors='coerce') for c in ('quarter','kind','player','team')}); unread = plays.time.isna()
+    game = plays.game.astype(str).str.replace(r'\.0$', '', regex=True).str.zfill(10); odd = ~unread&(plays.quarter.isna()|plays.kind.isna()|~game.str.fullmatch(r'\d{10}')|(plays.kind.isin([1,2])&plays.player.isna()))
+    return plays.assign(game=game)[~unread&~odd].reset_index(drop=True),pd.Series({'rows read': len(raw), 'repeated': len(raw)-len(plays), 'time unreadable': int(unread.sum()), 'game, quarter, kind or shooter unreadable': int(odd.sum())}, name='count')
 
 # %% ../nbs/42_basketball.ipynb #0e85f400
 def tiny_plays(

@@ -285,7 +285,7 @@ class Learned(NamedTuple):
     report:pd.DataFrame  # Frames left after each step
     goals:pd.DataFrame   # A row a field goal: outcome and release (clock)
 
-# %% ../nbs/43_shots.ipynb #8f658742
+# %% ../nbs/43_shots.ipynb #51bd948c
 def learning_table(
     frames:xr.Dataset,    # Frames, as the readers give
     plays:pd.DataFrame,   # Play-by-play, as its reader gives
@@ -301,6 +301,7 @@ def learning_table(
     if not len(tape.time): raise DataError("no game has a field goal within its frames, so the ends cannot be told: check that the play-by-play is of these games and quarters")
     hands = find_hands(tape, _left(vote, tape.game, tape.quarter))
     release,touched = align_goals(tape, hands, goals, rules)
+    if not (release>=0).any(): raise DataError(f"none of {len(goals)} field goals finds its shooter with the ball ({int(touched.sum())} of them found him at all): check that players and clocks of the play-by-play are those of the tracking")
     start,stop = window(every, time_axis(goals.game_index, goals.quarter, goals.time), rules.shot)
     goals['outcome'] = np.select([release>=0, start==stop, ~touched], ['aligned','no frames','never in contact'], 'no flight seen'); goals['release'] = np.where(release>=0, tape.clock[release], np.nan)
     return _rows(tape, hands, goals, release, plays, frames, steps, rules)

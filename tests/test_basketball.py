@@ -156,14 +156,17 @@ def spoil(what):
     elif what == 'ball missing': ms[3][5].pop(0)
     elif what == 'not five against five': ms[3][5][2][0] = 12
     elif what == 'positions or clock missing': ms[3][5][2][2] = float('nan'); ms[4][5][0][4] = None
-    elif what == 'events without teams or numbers': del game['events'][1]['home']; game['events'][2]['moments'][0][2] = 'x'
+    elif what == 'events without teams or numbers': del game['events'][1]['home']; del game['events'][2]['visitor']
+    elif what == 'text for numbers': ms[3][5][2][2] = 'x'; ms[4][2] = 'soon'
+    elif what == 'odd things': game['events'][1:1] = [None, 'event', [1], dict(moments=7)]; game['events'][0]['eventId'] = '1.5'; ms[3][5][2] = None
     elif what == 'clock runs backwards': ms[3],ms[4] = ms[4],ms[3]
     return game
 
-@pytest.mark.parametrize('what,n,lost', [('events without moments', 1, 0), ('not ten players', 2, 2), ('ball missing', 1, 1), ('not five against five', 1, 1), ('positions or clock missing', 2, 2), ('clock runs backwards', 1, 0), ('events without teams or numbers', 2, 24)])
+@pytest.mark.parametrize('what,n,lost', [('events without moments', 1, 0), ('not ten players', 2, 2), ('ball missing', 1, 1), ('not five against five', 1, 1), ('positions or clock missing', 2, 2), ('clock runs backwards', 1, 0), ('events without teams or numbers', 2, 24), ('text for numbers', 2, 2), ('odd things', 4, 1)])
 def test_faults_are_counted_and_the_rest_is_kept(write, what, n, lost):
     frames,faults = read_sportvu(write(spoil(what)))
-    assert counted(faults) == {what: n} and frames.sizes['frame'] == 48-lost
+    name = {'text for numbers': 'positions or clock missing', 'odd things': 'events without moments'}.get(what, what); extra = {'not ten players': 1} if what == 'odd things' else {}
+    assert counted(faults) == {name: n}|extra and frames.sizes['frame'] == 48-lost
     assert (np.diff(tape_of(frames).time) > 0).all()
 
 # ---- archives
@@ -230,6 +233,22 @@ def test_metres_are_refused(write):
     for x in m: x[5] = [[t, p, a*.3048, b*.3048, z*.3048] for t,p,a,b,z in x[5]]
     with pytest.raises(DataError, match='metres'): read_sportvu(write(log(m)))
 
+def test_one_game_in_metres_among_others_is_refused(write):
+    m,_ = shots(); feet = write(log(m), 'feet.json')
+    for x in m: x[5] = [[t, p, a*.3048, b*.3048, z*.3048] for t,p,a,b,z in x[5]]
+    with pytest.raises(DataError, match='game 0000000008 reach'): read_sportvu([feet, write(log(m)|dict(gameid='0000000008'), 'metres.json')])
+
+def test_missing_positions_in_a_table_are_counted(write, tmp_path):
+    frames,_ = read_sportvu(write(log(shots()[0]))); frames.player[3,2,0] = np.nan; frames.ball[5,2] = np.inf; frames.to_netcdf(tmp_path/'t.nc')
+    got,counts = read_games(tmp_path/'t.nc')
+    assert got.sizes['frame'] == 46 and counts['positions or clock missing'] == 2
+
+@pytest.mark.parametrize('raw', [b'', b'\x00\x01\xff\xfe'*50, b'GAME_ID,PERIOD\n'])
+def test_a_play_by_play_that_is_none(tmp_path, raw):
+    (tmp_path/'p.csv').write_bytes(raw)
+    with pytest.raises(FormatError): read_play_by_play(tmp_path/'p.csv')
+    with pytest.raises(FormatError): read_play_by_play(tmp_path/'none.csv')
+
 # ---- play-by-play
 
 @pytest.mark.parametrize('time', ['11:60', '1160', '', 'x', '-1:10', None])
@@ -259,11 +278,23 @@ def test_free_throws_and_turnovers(table, kind, rows):
     m,p = shots(); got = table(m, p+[dict(p[0], EVENTMSGTYPE=kind, PCTIMESTRING='11:38')])
     assert len(got.table) == rows
 
-@pytest.mark.parametrize('rules,rows', [(dict(reach=.5), 0), (dict(high=3.), 0), (dict(horizon=2.1), 24)])
+@pytest.mark.parametrize('rules,rows', [(dict(horizon=2.1), 24), (dict(horizon=.4), 24)])
 def test_parameters_are_obeyed(table, rules, rows):
     got = table(*shots(), rules=ShotRules(**rules)).table
-    assert len(got) == rows
-    if rows: assert got.y_true.sum() == 20
+    assert len(got) == rows and got.y_true.sum() == (20 if rules['horizon'] > 1 else 4)
+
+@pytest.mark.parametrize('rules', [dict(reach=.5), dict(high=3.)])
+def test_rules_that_leave_no_goal_are_an_error(table, rules):
+    with pytest.raises(DataError, match='none of 4 field goals'): table(*shots(), rules=ShotRules(**rules))
+
+@pytest.mark.parametrize('change,says', [(dict(PLAYER1_ID=999), 'none of 4 field goals'), (dict(PLAYER1_ID=None), 'no row of game|no game has a field goal'), (dict(PERIOD='first'), 'no row of game'), (dict(GAME_ID=None), 'no row of game')])
+def test_plays_that_fit_no_frame_are_an_error(table, change, says):
+    m,p = shots()
+    with pytest.raises(DataError, match=says): table(m, [r|change for r in p])
+
+def test_odd_plays_are_counted():
+    _,p = shots(); plays,left_out = read_play_by_play(pd.DataFrame(p+[dict(p[0], PERIOD='first'), dict(p[1], PLAYER1_ID='x'), dict(p[2], GAME_ID=None), dict(p[3], EVENTMSGTYPE='?')]))
+    assert len(plays) == 4 and left_out['game, quarter, kind or shooter unreadable'] == 4 and set(plays.game) == {'0000000007'}
 
 def test_rules_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError): ShotRules().reach = 5
@@ -307,12 +338,18 @@ def test_splits_refuse(kw):
 BOOK = [517376, 517376, 506858, 358367, 355899, 278049, 263324, 252431, 249062, 243766, 239800, 237110, 214758, 196691, 157464]  # the definition's own counts
 TRACKING,EVENTS = 'basketball/tracking_400games.nc','basketball/events_400games.csv.gz'
 
+def test_a_class_missing_in_a_split():
+    t = pd.DataFrame(dict(game=np.repeat(['a', 'b', 'c', 'd', 'e'], 4), possession=np.arange(20)//2, player=1, y_true=[1]+[0]*19))
+    for by in ('game', 'possession', 'frame'):
+        with pytest.raises(DataError, match='lack a class'): split_table(t, by)
+
 @pytest.mark.data
 def test_the_400_games_and_their_logs(data):
     frames,(plays,left_out) = read_tracking(data(TRACKING)),read_play_by_play(data(EVENTS)); got = learning_table(frames, plays)
     assert left_out['time unreadable'] == 0 
     np.testing.assert_allclose(got.report.frames[:9], BOOK[:9], rtol=2e-4)
     np.testing.assert_allclose(got.report.frames, BOOK, rtol=.006)
+    assert len(got.table) == 156710 and got.table.y_true.sum() == 19860 and (got.goals.outcome == 'aligned').sum() == 14280   # what this version gives; a change must be meant
     assert .12 < got.table.y_true.mean() < .14 and (got.goals.outcome == 'aligned').mean() > .82 and abs((got.goals.outcome == 'never in contact').sum()-870) < 3
     logs = sorted(data('basketball/sportvu_json').glob('*.json.gz')); few,faults = read_sportvu(logs)
     assert few.sizes['game'] == 8 and counted(faults) == {}
