@@ -97,3 +97,9 @@ def test_a_truth_whose_centre_moves(truth):
 @pytest.mark.parametrize('kw', [dict(players=20), dict(players=8), dict(rank=0), dict(rate=1.), dict(spread=0), dict(drift=-1.)])
 def test_leagues_that_cannot_be(kw):
     with pytest.raises(ConfigError): planted_league(**kw)
+
+def test_the_home_team_attacks_left_before_half_time(truth):
+    (quarter,clock,ball,_,_),goals = game_frames(truth, (0, 1), np.random.default_rng(0))
+    for g in goals.sample(60, random_state=0).itertuples():
+        now = (quarter == g.quarter) & (clock <= g.time+3.01) & (clock >= g.time+1.5)
+        assert ((ball[now,0] < 47) == ((g.side == 0) == (g.quarter <= 2))).all()
