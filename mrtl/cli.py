@@ -327,7 +327,7 @@ def _months_of(problem): return pd.DatetimeIndex(problem.times).strftime('%Y-%m'
 # %% ../nbs/70_cli.ipynb #d0350f4d
 MODELS = dict(default=SHOTS, paper=PAPER)
 
-# %% ../nbs/70_cli.ipynb #e75d8e2e
+# %% ../nbs/70_cli.ipynb #6ad70726
 def basketball(
     tracking:_FILES=None,      # Game logs (.json, .json.gz, .7z), or one netCDF table of frames
     events:str=None,           # Play-by-play CSV of the same games
@@ -352,7 +352,7 @@ def basketball(
     problem = shot_problem(learned.table, split, split_seed, least)
     if not open_run(out, config, resume, overwrite): return print(f"{out} is finished: nothing to do")
     seconds = dict(reading=time.perf_counter()-start)
-    fit_basketball(out, problem, chosen|dict(device=s['device'], random_state=s['seed']), seconds, dict(steps=learned.report.to_dict('records'), goals=learned.goals.outcome.value_counts().to_dict(), **counts), names)
+    fit_basketball(out, problem, chosen|dict(device=s['device'], random_state=s['seed']), seconds, dict(steps=dict(zip(learned.report.step, learned.report.frames.tolist())), goals=learned.goals.outcome.value_counts().to_dict(), **counts), names)
 
 # %% ../nbs/70_cli.ipynb #45a09003
 def read_table(

@@ -148,9 +148,9 @@ def _coef_section(coef, most=60):
     return Section(H2('All coefficients'), Details(Summary('Show the maps'), picture(coef_maps(coef, most=most),
         'The components added up: the coefficient of every cell for each combination of the other modes, per unit of area, on one scale.', 'Coefficient maps')))
 
-# %% ../nbs/51_report.ipynb #239473e9
+# %% ../nbs/51_report.ipynb #4022db09
 def _settings_section(metrics, config):
-    facts = [('Rows', metrics.get('rows')), ('Versions', metrics.get('versions')), ('Configuration', config)]
+    facts = [('Rows', metrics.get('rows')), *[(k.capitalize(), v) for k,v in metrics.get('counts', {}).items()], ('Versions', metrics.get('versions')), ('Configuration', config)]
     parts = [x for name,d in facts if d for x in (P(B(name)), Dl(*[t for k,v in d.items() for t in (Dt(str(k)), Dd(as_text(v)))]))]
     return Section(H2('Configuration and versions'), *parts)
 
