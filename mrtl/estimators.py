@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'same_grid', 'as_design', 'split_blocks', 'split_groups', 'near', 'as_targets', 'target_scale',
-           'check_options', 'TensorEstimator', 'seed_of', 'base_rate', 'held_modes', 'raw_units', 'MRTLRegressor',
-           'MRTLClassifier']
+           'check_options', 'TensorEstimator', 'seed_of', 'standardised', 'base_rate', 'held_modes', 'raw_units',
+           'MRTLRegressor', 'MRTLClassifier']
 
 # %% ../nbs/33_estimators.ipynb #96becb29
 from importlib.metadata import version
@@ -65,7 +65,7 @@ def as_design(
     if got!=want: raise DataError(f"X has the modes {got}, but the model was fitted on {want}: give it the same features, grid and labels")
     for m,k in zip(d.modes, est._modes):
         if m.grid is not None and not same_grid(m.grid, k.grid): raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: use the same rectangle, cells and land")
-    if isinstance(d, FieldDesign) and not d.u.isfinite().all(): raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
+    if isinstance(d, FieldDesign) and not d.u.sum(dtype=torch.float64).isfinite(): raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
     return d,y
 
 # %% ../nbs/33_estimators.ipynb #d129847a
@@ -146,6 +146,7 @@ def check_options(
     for k in ('lr','lr_decay','sigma'): number(k, 0, open_=True)
     number('max_epochs', 1, kind=(int,))
     if {est.batch_size, full.get('batch_size')}.isdisjoint(['auto']): number('batch_size', 1, kind=(int,))
+    if not isinstance(est.standardise, (bool,np.bool_)): raise ConfigError(f"standardise must be True or False; got {est.standardise!r}")
     names = [m.name for m in modes]
     if not isinstance(est.nonnegative, (tuple,list)) or not set(est.nonnegative)<=set(names):
         raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {est.nonnegative!r}")
@@ -230,8 +231,9 @@ def _train(self:TensorEstimator, sets, levels, loss, options):
     sets,shift = self._reweight(sets)
     (design,Y,w),scale_y = sets[0],loss=='squared'
     mean,sd = target_scale(Y, w) if scale_y else (np.zeros(Y.shape[1]),np.ones(Y.shape[1]))
-    moments = design.moments(w) if isinstance(design, FieldDesign) else None
-    ready = [(d.standardise(*moments) if moments else d, torch.from_numpy((Y-mean)/sd), torch.from_numpy(w)) for d,Y,w in sets]
+    moments = design.moments(w) if isinstance(design, FieldDesign) and self.standardise else None
+    designs = standardised([d for d,_,_ in sets], moments) if moments else [d for d,_,_ in sets]
+    ready = [(d, torch.from_numpy((Y-mean)/sd), torch.from_numpy(w)) for d,(_,Y,w) in zip(designs, sets)]
     start = None if scale_y else base_rate(Y, w, loss)
     run = Run(*ready[0], valid=ready[1] if len(ready)>1 else None, levels=levels, loss=loss, bias=start, **options)
     low = run.fit().cpu().double()
@@ -244,6 +246,16 @@ def _train(self:TensorEstimator, sets, levels, loss, options):
 
 @patch
 def _reweight(self:TensorEstimator, sets): return sets,0.
+
+# %% ../nbs/33_estimators.ipynb #d6999eac
+def standardised(
+    designs:list,   # FieldDesigns, which may share fields
+    moments:tuple,  # From `FieldDesign.moments` of the training design
+)->list:            # Those designs, centred and divided
+    "Standardise each field once, however many designs look at it."
+    done = {d.fields: None for d in designs}
+    for d in designs: done[d.fields] = done[d.fields] or d.standardise(*moments)
+    return [done[d.fields]._like(rows=d.rows) for d in designs]
 
 # %% ../nbs/33_estimators.ipynb #8e050588
 def base_rate(
@@ -322,6 +334,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest', 'bilinear', or nearest where grids nest, else overlap
+        standardise:bool=True,                         # Centre and scale fields by the training rows? False for anomalies that are so already, which saves a copy
         method:str='auto',                             # How to train: 'sgd', which 'auto' means today
         valid:float=.2,                                # Share of the rows set aside, from 200 rows up
         dtype:str='auto',                              # 'float32', 'float64', or float64 below 200 rows
@@ -359,7 +372,7 @@ def _scores(self:TensorEstimator, X, chunk=4096):
     check_is_fitted(self, 'model_')
     design,_ = as_design(self, X)
     shapes = {m.name: m.grid.shape for m in self._trained if m.grid is not None}
-    d = design.to(torch.float64).at(shapes)
+    d = design.at(shapes)
     with torch.no_grad(): return torch.cat([self.model_(d.batch(i)) for i in torch.arange(len(d)).split(chunk)]).numpy(),d
 
 @patch
@@ -485,6 +498,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest', 'bilinear', or nearest where grids nest, else overlap
+        standardise:bool=True,                         # Centre and scale fields by the training rows? False for anomalies that are so already, which saves a copy
         method:str='auto',                             # How to train: 'sgd', which 'auto' means today
         valid:float=.2,                                # Share of the rows set aside, from 200 rows up
         dtype:str='auto',                              # 'float32', 'float64', or float64 below 200 rows

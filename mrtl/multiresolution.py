@@ -233,14 +233,16 @@ class Run(Callback):
 
 # %% ../nbs/32_multiresolution.ipynb #f8b55ecc
 @patch
-def _data(self:Run):
-    "Training and validation data at every shape of the schedule, by name."
-    out,designs = {},[s[0] for s in self.sets]
-    for l in reversed(self.levels):
-        if l.name in out: continue
-        designs = [d.at(l.shapes) for d in designs]
-        out[l.name] = [Data(d, y, w, self.dtype, self.device) for d,(_,y,w) in zip(designs, self.sets)]
+def _designs(self:Run, i, rows=None):
+    "The samples of each set at level i's shape (or some of them); each level's inputs come from the next finer one's."
+    out = [s[0] if rows is None else s[0].take(rows) for s in self.sets]
+    for l in reversed(self.levels[i:]): out = [d.at(l.shapes) for d in out]
     return out
+
+@patch
+def _data(self:Run, i):
+    "Training and validation data of level i."
+    return [Data(d, y, w, self.dtype, self.device) for d,(_,y,w) in zip(self._designs(i), self.sets)]
 
 @patch
 def clock(self:Run)->float: # Seconds
@@ -249,9 +251,9 @@ def clock(self:Run)->float: # Seconds
 
 # %% ../nbs/32_multiresolution.ipynb #784f994c
 @patch
-def _start_model(self:Run, i, data, model):
+def _start_model(self:Run, i, model):
     "The model at the start of level i, and the error of a decomposition there."
-    level,modes = self.levels[i],data[self.levels[i].name][0].design.modes
+    level,modes = self.levels[i],self.modes[i]
     if model is None:
         if level.stage=='full': model = FullRank(modes, self.outputs, self.main_effects, self.dtype)
         else: model = random_start(modes, self.rank, self.outputs, self.main_effects, self.nonnegative, self.seed, self.dtype)
@@ -263,9 +265,9 @@ def _start_model(self:Run, i, data, model):
 
 # %% ../nbs/32_multiresolution.ipynb #cc0c6cd9
 @patch
-def _trainer(self:Run, i, data, model):
+def _trainer(self:Run, i, model):
     "The trainer of level i."
-    level,sets = self.levels[i],data[self.levels[i].name]
+    level,sets = self.levels[i],self._data(i)
     o = {k: getattr(self, k) for k in BY_STAGE} | ((self.full_options or {}) if level.stage=='full' else {})
     objective = Objective(model.modes, self.loss, o['smooth'], self.sigma, self.kernel, o['l2'], o['l1'])
     return Trainer(model, sets[0], sets[1] if len(sets)>1 else None, objective=objective,
@@ -288,16 +290,17 @@ def fit(self:Run)->LowRank: # The best low-rank model, at the finest level of th
     "Train through all levels."
     self.levels_done = 0
     saved,self.began = self._resume(),time.perf_counter()
-    data,model,bar = self._data(),None,progress(total=len(self.levels), desc='levels')
+    self.modes = [self._designs(i, [])[0].modes for i in range(len(self.levels))]
+    model,bar = None,progress(total=len(self.levels), desc='levels')
     with self._interruptible(), bar:
         self.bar = bar
-        if saved: model = self._rebuild(saved, data)
+        if saved: model = self._rebuild(saved)
         for i in range(self.levels_done, len(self.levels)):
-            self.at = i
-            if saved and 'trainer' in saved[1]: trainer,cp_error = self._rebuild_trainer(saved, data)
+            self.at,trainer = i,None # lets go of the last level's data
+            if saved and 'trainer' in saved[1]: trainer,cp_error = self._rebuild_trainer(saved)
             else:
-                model,cp_error = self._start_model(i, data, model)
-                trainer = self._trainer(i, data, model)
+                model,cp_error = self._start_model(i, model)
+                trainer = self._trainer(i, model)
                 if i:
                     for cb in self.callbacks: cb.after_finegrain(self)
             saved,self.cp_error = None,cp_error
@@ -305,7 +308,7 @@ def fit(self:Run)->LowRank: # The best low-rank model, at the finest level of th
             self._finish_level(trainer, cp_error)
             bar.update()
     if self.checkpoint: Path(self.checkpoint).unlink(missing_ok=True)
-    return self._carry(model, data)
+    return self._carry()
 
 # %% ../nbs/32_multiresolution.ipynb #ee14b512
 @patch
@@ -319,11 +322,11 @@ def _finish_level(self:Run, trainer, cp_error):
 
 # %% ../nbs/32_multiresolution.ipynb #83b48d33
 @patch
-def _carry(self:Run, model, data):
+def _carry(self:Run):
     "Take the best low-rank model to the finest level."
     _,at,state = self.best
-    best = self._empty(at, data); best.load_state_dict(state)
-    for l in self.levels[at+1:]: best = finegrain_model(best, data[l.name][0].design.modes, self.method)
+    best = self._empty(at); best.load_state_dict(state)
+    for modes in self.modes[at+1:]: best = finegrain_model(best, modes, self.method)
     return best
 
 # %% ../nbs/32_multiresolution.ipynb #32d055af
@@ -356,11 +359,14 @@ def _interruptible(self:Run):
 @patch
 def _fingerprint(self:Run):
     "A digest of settings and data."
-    h = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+    h = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()); seen = set()
     for design,y,w in self.sets:
         h.update(str([(m.name, m.size, m.grid and (m.grid.y, m.grid.x, m.grid.sphere)) for m in design.modes]).encode())
-        for t in (*(v for v in vars(design).values() if torch.is_tensor(v)), *getattr(design, 'idx', {}).values(), y, *([] if w is None else [torch.as_tensor(w)])):
-            h.update(str(tuple(t.shape)).encode()); h.update(t.detach().cpu().contiguous().numpy().tobytes())
+        held = [design.u, design.rows] if isinstance(design, FieldDesign) else list(design.idx.values())
+        for t in (*held, y, *([] if w is None else [torch.as_tensor(w)])):
+            h.update(str(tuple(t.shape)).encode())
+            if id(t) not in seen: h.update(t.detach().cpu().contiguous().numpy()) # shared fields count once
+            seen.add(id(t))
     return h.hexdigest()
 
 @patch
@@ -384,24 +390,24 @@ def _resume(self:Run):
     return tensors,meta
 
 @patch
-def _empty(self:Run, i, data):
+def _empty(self:Run, i):
     "A model of level i's kind and size."
-    level,modes = self.levels[i],data[self.levels[i].name][0].design.modes
+    level,modes = self.levels[i],self.modes[i]
     new = LowRank(modes, self.rank, self.outputs, self.main_effects, self.dtype) if level.stage=='low' else FullRank(modes, self.outputs, self.main_effects, self.dtype)
     return new.to(self.device)
 
 # %% ../nbs/32_multiresolution.ipynb #f7dd1984
 @patch
-def _rebuild(self:Run, saved, data):
+def _rebuild(self:Run, saved):
     "The finished model of the last level that is done."
     if 'trainer' in saved[1] or not self.levels_done: return None
-    model = self._empty(self.levels_done-1, data)
+    model = self._empty(self.levels_done-1)
     model.load_state_dict({k[6:]: v.to(self.device) for k,v in saved[0].items() if k.startswith('model.')})
     return model
 
 @patch
-def _rebuild_trainer(self:Run, saved, data):
+def _rebuild_trainer(self:Run, saved):
     "The trainer of a level that was cut off."
-    trainer = self._trainer(self.levels_done, data, self._empty(self.levels_done, data))
+    trainer = self._trainer(self.levels_done, self._empty(self.levels_done))
     trainer.load_state(saved[0], saved[1]['trainer'])
     return trainer,saved[1]['cp_error']
