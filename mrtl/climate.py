@@ -14,10 +14,11 @@ import numpy as np
 import torch
 import xarray as xr
 from fastcore.basics import patch, store_attr
-from .core import ConfigError, DataError
+from sklearn.base import BaseEstimator, TransformerMixin
+from .core import ConfigError, DataError, progress
 from .grids import Grid
 from .fields import box_mean, check_months, common_grid, decode_months, month_starts, open_fields, open_netcdf
-from .binning import FieldDesign
+from .binning import FieldDesign, ascending, month_blocks
 
 # %% ../nbs/41_climate.ipynb #d7f9b21f
 def pick_divisions(
@@ -67,7 +68,7 @@ def moving_sum(
     return sum((y.shift(time=-i) for i in range(1, window)), y)
 
 # %% ../nbs/41_climate.ipynb #ad8f2408
-class ClimatePrep:
+class ClimatePrep(TransformerMixin, BaseEstimator):
     "Season, trend and scale of monthly data, learnt from training months; invertible."
     def __init__(self,
         detrend:str=None,   # None, 'linear' (a line per cell) or 'difference' (change since the month before)
@@ -83,35 +84,52 @@ def _years(time): return (time.dt.year + (time.dt.month-1)/12).drop_vars('time')
 # %% ../nbs/41_climate.ipynb #ac270a4f
 @patch
 def fit(self:ClimatePrep,
-    x:xr.DataArray,          # Monthly data, (time, ...): fields (time, variable, lat, lon) or a series (time[, output])
+    x:xr.DataArray,          # Monthly data, (time, ...): fields (time, variable, lat, lon) or a series (time[, output]), in memory or lazy
     months:np.ndarray=None,  # Which months are for training, booleans or indices into time; all when not given
 )->ClimatePrep:              # Itself
     "Learn from the training months."
-    x = x.astype(float) if months is None else x.astype(float).isel(time=np.asarray(months))
-    if not x.sizes['time']: raise DataError("no training month: the anomalies need at least one")
-    t = _years(x.time); self.t0 = float(t.mean())
-    t = t-self.t0; ok = x.notnull(); month = x.time.dt.month
-    if (ok.any('time')&~ok.all('time')).any(): t = t.where(ok)
-    means = lambda a: a.groupby(month.rename('month')).mean('time')
-    at = lambda c: c.sel(month=month).drop_vars('month')
-    c,tc = means(x),means(t); slope = 0.*c.isel(month=0, drop=True).fillna(0.)
-    if self.detrend=='linear': slope = _slope(x-at(c), t-at(tc)); c = c-slope*tc
-    c.attrs,slope.attrs = {},{}; state = xr.Dataset(dict(climatology=c, slope=slope))
-    self.state_ = state.assign(scale=_spread(self._anomaly(x, state)) if self.scale else xr.DataArray(1.))
+    x = x.transpose('time', ...); at = np.arange(x.sizes['time'])
+    if months is not None: at = at[np.asarray(months)]
+    if not len(at): raise DataError("no training month: the anomalies need at least one")
+    month,t = x.time.dt.month.values[at],_years(x.time).values[at]; self.t0 = float(t.mean()); t = t-self.t0
+    c,tc = _monthly_means(x, at, month, t); slope = np.zeros(x.shape[1:])
+    if self.detrend=='linear': slope = _slope(x, at, month, t, c, tc); c = c-slope*tc
+    dims = x.dims[1:]; kinds = np.unique(month)
+    state = xr.Dataset(dict(climatology=(('month',*dims), c[kinds]), slope=(dims, slope)), coords=dict(month=kinds)|{k: x[k].drop_attrs() for k in dims if k in x.coords})
+    self.state_ = state.assign(scale=self._spread(x, at, state) if self.scale else xr.DataArray(1.))
     return self
 
 # %% ../nbs/41_climate.ipynb #7e5fa5a1
-def _slope(x, t):
-    "Least-squares slope along time of what is left of x on what is left of t."
-    tt = (t**2).sum('time')
-    if not (tt>0).any(): raise DataError("a linear trend needs two training years of at least one calendar month: train on more months or use detrend=None")
-    return ((x*t).sum('time')/tt).where(tt>0, 0.)
+def _values(x, at):
+    "Blocks of the chosen months: which of them, and their values in double precision."
+    for b in month_blocks((len(at), *x.shape[1:])): yield b,np.asarray(x[at[b]].values, float)
 
-def _spread(a):
-    "Root of the area-weighted mean square over time and space, 1 where there is none; (variable,), (output,) or a number."
-    w = np.cos(np.deg2rad(a.lat)) if 'lat' in a.dims else xr.DataArray(1.)
-    s = np.sqrt((a**2).weighted(w).mean([d for d in a.dims if d not in ('variable','output')]))
-    return s.where(s>0, 1.)
+def _monthly_means(x, at, month, t):
+    "Mean of the data and of time over each calendar month, (13, ...) each, NaN where nothing was seen."
+    n,sx,st = (np.zeros((13, *x.shape[1:])) for _ in range(3))
+    for b,v in _values(x, at):
+        ok = ~np.isnan(v); v = np.where(ok, v, 0.)
+        for i,(m,s) in enumerate(zip(month[b], t[b])): n[m] += ok[i]; sx[m] += v[i]; st[m] += s*ok[i]
+    with np.errstate(invalid='ignore'): return sx/n,st/n
+
+def _slope(x, at, month, t, c, tc):
+    "Least-squares slope along time of what is left of x on what is left of t."
+    xt,tt = np.zeros(x.shape[1:]),np.zeros(x.shape[1:])
+    for b,v in _values(x, at):
+        e = v-c[month[b]]; d = np.where(np.isnan(e), 0., t[b].reshape(-1, *[1]*(v.ndim-1))-tc[month[b]])
+        xt += np.nansum(e*d, 0); tt += (d**2).sum(0)
+    if not (tt>0).any(): raise DataError("a linear trend needs two training years of at least one calendar month: train on more months or use detrend=None")
+    return np.where(tt>0, xt/np.where(tt>0, tt, 1.), 0.)
+
+# %% ../nbs/41_climate.ipynb #001c50d6
+@patch
+def _spread(self:ClimatePrep, x, at, state):
+    "Standard deviations, (variable,), (output,) or a number; 1 where there is no spread."
+    keep = [d for d in x.dims if d in ('variable','output')]; over = [d for d in x.dims if d not in keep]
+    w = np.cos(np.deg2rad(x.lat)) if 'lat' in x.dims else xr.DataArray(1.); total = n = 0.
+    for a in self._anomalies(x, at, state): total,n = total+(a**2*w).sum(over),n+(a.notnull()*w).sum(over)
+    s = np.sqrt(total/n)
+    return s.where(s>0, 1.).drop_attrs()
 
 # %% ../nbs/41_climate.ipynb #3adcb82e
 @patch
@@ -124,22 +142,33 @@ def _season(self:ClimatePrep, time, state):
 @patch
 def _anomaly(self:ClimatePrep, x, state):
     "Data minus season and trend, differenced if asked for; a month after a gap has no difference."
-    a = (x-self._season(x.time, state)).transpose(*x.dims)
+    a = (x.astype(float)-self._season(x.time, state)).transpose(*x.dims)
     if self.detrend!='difference': return a
     after_gap = np.diff(x.time.values.astype('datetime64[M]').astype(int), prepend=-10**6)!=1
     return (a-a.shift(time=1)).where(~xr.DataArray(after_gap, dims='time'))
 
+@patch
+def _anomalies(self:ClimatePrep, x, at, state, backwards=False):
+    "Anomalies of the chosen months, block by block; a difference needs the last month of the block before."
+    blocks = month_blocks((len(at), *x.shape[1:])); before = int(self.detrend=='difference')
+    for b in reversed(blocks) if backwards else blocks:
+        lo = max(0, b.start-before); yield self._anomaly(x[at[lo:b.stop]], state)[b.start-lo:]
+
 # %% ../nbs/41_climate.ipynb #6df231dc
 @patch
 def transform(self:ClimatePrep,
-    x:xr.DataArray,     # Data of any months, (time, ...)
-)->xr.DataArray:        # Anomalies, same shape; with differences the first month keeps its own anomaly
+    x:xr.DataArray,     # Data of any months, (time, ...), in memory or lazy
+    copy:bool=True,     # False overwrites the data, which must be a float array in memory with time first
+)->xr.DataArray:        # Anomalies, same shape and precision; with differences the first month keeps its own anomaly
     "Take season, trend and scale off."
-    x = self._matched(x).astype(float); a = self._anomaly(x, self.state_)
-    if self.detrend=='difference':
-        check_months(x.time.values, "data to be differenced", every=True)
-        a[0] = (x.isel(time=0)-self._season(x.time[:1], self.state_).isel(time=0)).transpose(*a.dims[1:])
-    return (a/self.state_.scale).transpose(*x.dims)
+    dims,x = x.dims,self._matched(x).transpose('time', ...)
+    if self.detrend=='difference': check_months(x.time.values, "data to be differenced", every=True)
+    out = np.empty(x.shape, x.dtype if x.dtype.kind=='f' else float) if copy else x.values; end = len(x)
+    first = (x[:1]-self._season(x.time[:1], self.state_)).transpose(*x.dims)/self.state_.scale
+    for a in self._anomalies(x, np.arange(len(x)), self.state_, backwards=True):
+        out[end-len(a):end] = (a/self.state_.scale).transpose(*x.dims).values; end -= len(a)
+    if self.detrend=='difference' and len(x): out[:1] = first
+    return x.copy(data=out).transpose(*dims)
 
 # %% ../nbs/41_climate.ipynb #83b745b0
 @patch
@@ -209,7 +238,7 @@ class ClimateProblem:
     y:xr.DataArray       # Anomalies of the target, (time,) or (time, output), one for each row of the design
     rows:dict            # train, valid, test: row numbers into the design and `y`
     times:np.ndarray     # Target month of each row, (n,); the first month, for sums
-    fields:xr.DataArray  # Prepared fields, (time, variable, lat, lon), that the design looks at; NaN on land
+    months:np.ndarray    # The fields' months, (T,), that the design looks at
     starts:np.ndarray    # Each row's target month as an index into the fields' months, (n,); may be one past the last
     prep_x:ClimatePrep   # Of the fields
     prep_y:ClimatePrep   # Of the target
@@ -217,22 +246,38 @@ class ClimateProblem:
     config:dict = field(default_factory=dict) # How it was made, JSON
 
     def __repr__(self):
-        return f"ClimateProblem({', '.join(f'{len(v)} {k}' for k,v in self.rows.items())}; {self.lost} months lost; {', '.join(f'{k} {v}' for k,v in self.fields.sizes.items())})"
+        sizes = zip(('time','variable','lat','lon'), self.design.fields.shape)
+        return f"ClimateProblem({', '.join(f'{len(v)} {k}' for k,v in self.rows.items())}; {self.lost} months lost; {', '.join(f'{k} {v}' for k,v in sizes)})"
+
+# %% ../nbs/41_climate.ipynb #328eb10f
+@patch(as_prop=True)
+def fields(self:ClimateProblem)->xr.DataArray: # (time, variable, lat, lon), NaN on land
+    "The prepared fields, a copy with names."
+    d = self.design; sea = d.grid.mask
+    x = torch.where(sea, d.u/d.grid.share.where(sea, torch.ones(())).to(d.u), torch.nan)
+    return xr.DataArray(x.numpy(), dict(time=self.months, variable=d.labels['variable'], **d.grid.coords()), ('time','variable','lat','lon'), 'fields')
 
 # %% ../nbs/41_climate.ipynb #fd8c8fc3
 def _ocean(ocean, onto):
-    "The fields on one grid, finite or missing, every month there."
+    "The fields on one grid, every month there, not read yet."
     if not (isinstance(ocean, xr.DataArray) and 'variable' in ocean.dims):
         given = [ocean] if isinstance(ocean, (str, Path, xr.DataArray)) else list(ocean)
         files = [f for f in given if not isinstance(f, xr.DataArray)]
         ocean = common_grid([f for f in given if isinstance(f, xr.DataArray)]+(open_fields(files) if files else []), onto)
-    ocean = ocean.astype(float).transpose('time','variable','lat','lon').assign_coords(time=month_starts(ocean.time))
+    ocean = ocean.transpose('time','variable','lat','lon').assign_coords(time=month_starts(ocean.time))
     check_months(ocean.time.values, 'the ocean', every=True)
-    if n := int(np.isinf(ocean.values).sum()): raise DataError(f"the ocean holds {n} infinite values: mask or replace them")
-    if (empty := ocean.isnull().all(['lat','lon']).values).any():
-        t,v = np.argwhere(empty)[0]
-        raise DataError(f"{ocean['variable'].values[v]} has no value at all in {_ym(ocean.time.values[t])}: leave that variable or those months out")
-    return ocean
+    return ascending(ascending(ocean, 'lat'), 'lon')
+
+def _read(fields, dtype):
+    "The fields in memory, finite or missing, in an array of their own."
+    out = np.empty(fields.shape, torch.empty(0, dtype=dtype).numpy().dtype)
+    for b in progress(month_blocks(fields.shape), desc='reading fields'):
+        out[b] = fields[b].values
+        if n := int(np.isinf(out[b]).sum()): raise DataError(f"the ocean holds {n} infinite values between {_ym(fields.time.values[b.start])} and {_ym(fields.time.values[b.stop-1])}: mask or replace them")
+        if (empty := np.isnan(out[b]).all((2,3))).any():
+            t,v = np.argwhere(empty)[0]
+            raise DataError(f"{fields['variable'].values[v]} has no value at all in {_ym(fields.time.values[b][t])}: leave that variable or those months out")
+    return fields.copy(data=out)
 
 def _target(rain, region, by, window):
     "The target by its first month, or None."
@@ -269,21 +314,23 @@ def _picked(month, y, start_months, unknown=False):
     return keep&np.isin(month.astype('datetime64[M]').astype(int)%12+1, start_months)
 
 # %% ../nbs/41_climate.ipynb #ca5fb312
-def _fit_preps(fields, y, starts, train, train_rows, leads, detrend):
+def _fit_preps(x, y, starts, train, train_rows, leads, detrend):
     "What the training months teach about the fields and about the target."
     seen = np.unique(starts[train,None]-np.arange(1, leads+1))
-    return ClimatePrep(detrend).fit(fields, seen),ClimatePrep(scale=False).fit(y, train_rows)
+    return ClimatePrep(detrend).fit(x, seen),ClimatePrep(scale=False).fit(y, train_rows)
 
-def _prepared(fields, prep, starts, leads):
-    "Anomalies of the months that rows look at, NaN on land only, and how many were filled."
-    x = prep.transform(fields).isel(time=slice(starts[0]-leads, starts[-1]))
-    hole = x.isnull()&~prep.state_.climatology.isnull().all('month').any('variable')
-    if n := int(hole.all('time').any('variable').sum()): raise DataError(f"{n} cells have training data but no value in {len(x)} months: the files do not cover the model's region")
-    return x.where(~hole, 0.),int(hole.sum())
+def _prepared(x, prep, leads, at):
+    "A design of anomalies in the place of the data, zero on land and where a month is missing, and how many of the latter there were."
+    z = prep.transform(x, copy=False)[int(prep.detrend=='difference'):]; land = prep.state_.climatology.isnull().all('month').any('variable').values
+    grid = Grid.from_coords(z.lat.values, z.lon.values, names=('lat','lon'), sphere=True, mask=~land); share = grid.share.numpy().astype(z.dtype); holes = np.zeros(z.shape[1:], int)
+    for b in month_blocks(z.shape):
+        v = z.values[b]; v[...,land] = 0.; hole = np.isnan(v); holes += hole.sum(0); v[hole] = 0.; v *= share
+    if n := int((holes==len(z)).any(0).sum()): raise DataError(f"{n} cells have training data but no value in {len(z)} months: the files do not cover the model's region")
+    return FieldDesign(torch.from_numpy(z.values), grid, ('variable',), dict(variable=list(z['variable'].values)), leads, at, shared=True),int(holes.sum())
 
 # %% ../nbs/41_climate.ipynb #a867981b
 def climate_problem(
-    ocean:str|Path|list|xr.DataArray,      # netCDF files, fields from `open_fields`, or one DataArray (time, variable, lat, lon)
+    ocean:str|Path|list|xr.DataArray,      # Files, fields from `open_fields`, or one DataArray (time, variable, lat, lon)
     rain:str|Path|xr.DataArray=None,       # A rainfall file, a DataArray (division, time), or the target itself (time[, output]); None only with `prep`
     *,
     region:str='midwest',                  # Region of `rain_target`
@@ -311,15 +358,15 @@ def climate_problem(
     keep = _picked(month, y, start_months, unknown=prep is not None)
     rows = {k: split[k][keep[split[k]]] for k in ('train','valid','test') if k in split}
     if empty := [k for k,v in rows.items() if not len(v)]: raise DataError(f"no row is left for {', '.join(empty)}: keep more start months, or give more months")
-    prep = prep or _fit_preps(fields, y, starts, split['train'], rows['train'], leads, detrend)
-    used = np.sort(np.concatenate(list(rows.values())))
-    x,filled = _prepared(fields, prep[0], starts[used], leads)
+    first = starts[0]-leads-lag; x = _read(fields[first:starts[-1]], dtype); starts = starts-first
+    prep = prep or _fit_preps(x, y, starts, split['train'], rows['train'], leads, detrend)
+    used = np.sort(np.concatenate(list(rows.values()))); lo = starts[used[0]]-leads; x = x[lo-lag:starts[used[-1]]]
+    design,filled = _prepared(x, prep[0], leads, starts[used]-lo)
     config = dict(region=region, by=by, leads=leads, start_months=start_months if start_months is None else [int(m) for m in start_months], window=window,
                   detrend=detrend, block=block, gap=gap, fractions=list(fractions), split_seed=split_seed, months=len(starts), first=_ym(month[0]),
                   last=_ym(month[-1]), variables=fields['variable'].values.astype(str).tolist(), filled=filled)
-    at = starts[used]-starts[used[0]]+leads
-    return ClimateProblem(FieldDesign.from_xarray(x, leads, at, dtype), prep[1].transform(y.isel(time=used)),
-                          {k: np.searchsorted(used, v) for k,v in rows.items()}, month[used], x, at, *prep, split['lost'], config)
+    return ClimateProblem(design, prep[1].transform(y.isel(time=used)), {k: np.searchsorted(used, v) for k,v in rows.items()}, month[used], x.time.values[lag:], starts[used]-lo,
+                          *prep, split['lost'], config)
 
 def _unknown(month, prep):
     "A target of which nothing is known, shaped as the one that was prepared."
