@@ -70,7 +70,7 @@ def bin_points(
     return total.reshape(grid.shape)
 
 # %% ../nbs/11_binning.ipynb #b61711bf
-BLOCK = 2**20 # Numbers that are worked on at a time, where a copy of all would take too much memory
+BLOCK = 2**18 # Numbers that are worked on at a time, where a copy of all would take too much memory
 
 def month_blocks(
     shape:tuple, # Of the fields, months first
