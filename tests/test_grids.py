@@ -6,7 +6,7 @@ import pytest
 import torch
 import xarray as xr
 from hypothesis import given, settings, strategies as st
-from mrtl.binning import bin_points
+from mrtl.binning import FieldDesign, bin_points
 from mrtl.core import ConfigError, DataError, ScheduleError, generator
 from mrtl.finegrain import METHODS, coarsen, finegrain, nested, operator_norm, prolongation
 from mrtl.grids import Grid, overlap_matrix, regrid_mean, regrid_sum
@@ -262,3 +262,32 @@ def test_points_are_in_the_cell_that_holds_them(shape, lo, size, seed):
     ey,ex = np.linspace(*g.y, g.h+1),np.linspace(*g.x, g.w+1); i,j = cell[ok]//g.w,cell[ok]%g.w
     assert (ey[i] <= y[ok]).all() and (y[ok] < ey[i+1]).all() and (ex[j] <= x[ok]).all() and (x[ok] < ex[j+1]).all()
     assert bin_points(g, y, x).sum() == ok.sum()
+
+# ---- the paper's ladder
+
+LADDER = [(4, 9), (8, 18), (12, 27), (24, 54), (40, 90), (60, 135), (80, 180)]
+
+@pytest.mark.parametrize('level', range(7))
+@pytest.mark.parametrize('kind', ['whole', 'land', 'land and gaps'])
+def test_every_level_of_the_papers_ladder_keeps_area_means(level, kind):
+    rng = np.random.default_rng(level); mask = islands((80, 180), 0. if kind == 'whole' else .4, level)
+    fine = Grid((80, 180), (-20, 60), (180, 360), ('lat', 'lon'), True, mask); X = torch.from_numpy(280+rng.normal(size=(3, 80, 180)))
+    if kind == 'land and gaps': X[torch.from_numpy(rng.random((3, 80, 180)) < .05)] = torch.nan
+    X = X.masked_fill(~fine.mask, torch.nan); area = fine.area*X.isfinite(); mean = (X.nan_to_num()*area).sum((-2, -1))/area.sum((-2, -1))
+    to = fine.coarsen(LADDER[level]); valid = regrid_sum(area, to, fine); got = regrid_mean(X, to, fine)
+    torch.testing.assert_close((got.nan_to_num()*valid).sum((-2, -1))/valid.sum((-2, -1)), mean, rtol=1e-12, atol=0)
+    ones = regrid_mean(torch.ones_like(X).masked_fill(X.isnan(), torch.nan), to, fine); assert (ones.isnan() == (valid <= 0)).all() and (ones[valid > 0]-1).abs().max() < 1e-12
+    torch.testing.assert_close(to.area.sum(), fine.area.sum(), rtol=1e-12, atol=0)
+
+def test_the_papers_ladder_step_by_step_keeps_area_means():
+    fine = Grid((80, 180), (-20, 60), (180, 360), ('lat', 'lon'), True, islands((80, 180), .4, 1)); X = 280+torch.randn(4, 1, 80, 180, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    top = d = FieldDesign(X, fine, ('v',)); ones = one = FieldDesign(torch.ones_like(X), fine, ('v',))
+    for shape in LADDER[-2::-1]:
+        d,one = d.at(shape),one.at(shape)
+        torch.testing.assert_close(d.u.sum((-2, -1)), top.u.sum((-2, -1)), rtol=1e-12, atol=0); torch.testing.assert_close(one.u, d.grid.share.expand_as(one.u), rtol=0, atol=1e-15)
+
+@pytest.mark.parametrize('to,src', list(zip(LADDER, LADDER[1:])))
+def test_the_papers_steps_equal_xarray_regrid(to, src):
+    "Flat cells, where both mean the same by area."
+    s = Grid(src, (0, 80), (0, 180)); t = s.coarsen(to); X = draw(2, *src)
+    np.testing.assert_allclose(regrid_mean(X, t, s), regridded(X, s, t), atol=1e-10)
