@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['PLANTED', 'DEMO', 'CLIMATE', 'MODELS', 'COMMANDS', 'POSITIONAL', 'open_run', 'table_of', 'versions', 'leave',
            'report', 'TimeLimit', 'KeepMaps', 'correlation', 'truth_match', 'demo_problem', 'fit_rows', 'demo',
-           'whole_numbers', 'climate', 'fit_climate', 'basketball', 'read_table', 'fit_basketball', 'frame_labels',
-           'predict', 'parse', 'main']
+           'whole_numbers', 'ocean_box', 'grid_shapes', 'climate_options', 'climate', 'fit_climate',
+           'bootstrap_climate', 'basketball', 'read_table', 'fit_basketball', 'frame_labels', 'predict', 'parse',
+           'main']
 
 # %% ../nbs/70_cli.ipynb #717a75c8
-import json, math, sys, time
+import json, math, re, sys, time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,8 @@ import xarray as xr
 from fastcore.script import anno_parser
 from .basketball import read_games, read_play_by_play
 from .binning import FieldDesign
-from .climate import ClimatePrep, ClimateProblem, baselines, block_split, climate_problem, skill
+from .bootstrap import block_bootstrap, month_blocks
+from .climate import LADDER, ClimatePrep, ClimateProblem, block_split, climate_problem
 from .core import ConfigError, FormatError, MRTLError, atomic_write, settings
 from .decompose import factor_match
 from .court import court_factors, court_main, reliability_plot, shot_map
@@ -28,6 +30,7 @@ from .estimators import MRTLClassifier, MRTLRegressor
 from .finegrain import finegrain
 from .grids import Grid
 from .report import write_report
+from .rivals import baselines, skill, skill_by_season
 from .shot_model import LEAST, PAPER, SHOTS, ShotProblem, best_threshold, coherence, fit_shots, score_sets, shot_baselines, shot_problem, shot_scores
 from .shots import learning_table, shot_design
 from .simulate import simulate_field
@@ -277,16 +280,50 @@ def whole_numbers(
     try: return None if text in (None, '') else [int(t) for t in str(text).split(',')]
     except ValueError: raise ConfigError(f"--start-months takes month numbers joined by commas, like 11,12,1; got {text!r}") from None
 
+# %% ../nbs/70_cli.ipynb #68ea0261
+def ocean_box(
+    text:str|None,  # South, north, west, east, like 20S,60N,180W,0W, or in signed degrees
+)->tuple|None:      # ((south, north), (west, east)) in degrees; None for nothing
+    "The edges of a box."
+    if text in (None, ''): return None
+    found = [re.fullmatch(r'([+-]?[0-9.]+) *([NSEWnsew]?)', t.strip()) for t in str(text).split(',')]
+    try: s,n,w,e = (float(m[1])*(-1 if m[2].upper() in ('S','W') else 1) for m in found)
+    except (TypeError, ValueError): raise ConfigError(f"--box takes south, north, west and east, like 20S,60N,180W,0W; got {text!r}") from None
+    return (s,n),(w,e)
+
+def grid_shapes(
+    text:str|None,  # Such as 4x9,8x18,40x90
+)->list|None:       # Shapes (h, w); None for nothing
+    "Grids from coarse to fine."
+    try: return None if text in (None, '') else [tuple(int(v) for v in t.split('x')) for t in str(text).split(',')]
+    except ValueError: raise ConfigError(f"--schedule takes shapes joined by commas, like 4x9,8x18,40x90; got {text!r}") from None
+
+# %% ../nbs/70_cli.ipynb #3d3f1980
+def climate_options(
+    grid:Grid,           # The finest grid
+    schedule:list=None,  # Shapes, coarse to fine
+    full_levels:int=None,# How many of them train full-rank
+    **options:object,    # Of `MRTLRegressor`, before all others
+)->dict:                 # Options of `MRTLRegressor`
+    "How a climate problem is learnt."
+    if schedule is None and grid.shape==LADDER[-1]: schedule,full_levels = LADDER,full_levels or 2
+    return CLIMATE|dict(schedule=schedule, full_levels=full_levels, standardise=False)|options
+
+# %% ../nbs/70_cli.ipynb #7bda737d
 def climate(
-    ocean:_FILES=None,          # netCDF files of monthly fields; they are put on one grid
-    rain:str=None,             # netCDF file of rain by climate division
-    region:str='midwest',      # midwest, all, states or divisions, joined by commas
-    by:str=None,               # division: each division is an output
+    ocean:_FILES=None,         # Files or folders of monthly fields: netCDF, zarr, EN4 or ERSST archives; they are put on one grid
+    rain:_FILES=None,          # Rain by climate division (netCDF, nClimDiv text) or on a grid (PRISM archive, netCDF, zarr)
+    region:str='midwest',      # midwest, all, states or divisions, joined by commas; for gridded rain also S,N,W,E or a GeoJSON file
+    by:str=None,               # division or state: each is an output
+    box:str=None,              # Part of the ocean, like 20S,60N,180W,0W
     leads:int=6,               # Months before the target that are looked at
     start_months:str=None,     # Target months to keep, like 11,12,1
     window:int=1,              # Months added up in the target
     detrend:str='linear',      # Of the fields: none, linear or difference
     rank:int=CLIMATE['rank'],  # Components
+    schedule:str=None,         # Grids from coarse to fine, like 4x9,8x18,40x90; the paper's for 80x180, else halvings
+    full_levels:int=None,      # How many of them train full-rank
+    bootstrap:int=0,           # Draws of blocks of months, for intervals on the maps
     out:str=None,              # Folder to write to; RUNS/climate when not given
     seed:int=None,             # Of the training
     split_seed:int=None,       # Of the blocks for training, validation and test; the seed when not given
@@ -295,13 +332,15 @@ def climate(
     overwrite:bool=False,      # Do the same run again
 ):
     "Predict a region's rain from ocean fields: from files to factor maps."
-    if not ocean or not rain: raise ConfigError("give the files: mrtl climate --ocean FILE [FILE ...] --rain FILE")
-    s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'climate'); split_seed = s['seed'] if split_seed is None else split_seed
-    problem_options = dict(region=region, by=by, leads=leads, start_months=whole_numbers(start_months), window=window, detrend=None if detrend=='none' else detrend)
-    config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=[Path(f).name for f in ocean], rain=Path(rain).name, **problem_options, rank=rank, seed=s['seed'], split_seed=split_seed)
+    if not ocean or not rain: raise ConfigError("give the files: mrtl climate --ocean FILE [FILE ...] --rain FILE [FILE ...]")
+    s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'climate'); split_seed = s['seed'] if split_seed is None else split_seed; names = lambda files: [Path(f).name for f in ([files] if isinstance(files, str) else files)]
+    problem_options = dict(region=region, by=by, box=ocean_box(box), leads=leads, start_months=whole_numbers(start_months), window=window, detrend=None if detrend=='none' else detrend)
+    config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=names(ocean), rain=names(rain), **problem_options, rank=rank, schedule=grid_shapes(schedule), full_levels=full_levels, seed=s['seed'], split_seed=split_seed)
+    if (out/'metrics.json').exists() and resume and not bootstrap and not open_run(out, config, resume, overwrite): return print(f"{out} is finished: nothing to do")
     problem = climate_problem(ocean, rain, split_seed=split_seed, **problem_options)
-    if not open_run(out, config, resume, overwrite): return print(f"{out} is finished: nothing to do")
-    fit_climate(out, problem, CLIMATE|dict(rank=rank, device=s['device'], random_state=s['seed']))
+    options = climate_options(problem.design.grid, config['schedule'], full_levels, rank=rank, device=s['device'], random_state=s['seed'])
+    if open_run(out, config, resume, overwrite): fit_climate(out, problem, options)
+    if bootstrap: bootstrap_climate(out, problem, bootstrap, s['seed'])
 
 # %% ../nbs/70_cli.ipynb #e9b0dba3
 def fit_climate(
@@ -313,16 +352,33 @@ def fit_climate(
     y,rows,start = problem.y.values,problem.rows,time.perf_counter()
     m = fit_rows(MRTLRegressor(checkpoint=str(Path(out)/'checkpoint.mrtl'), **options), problem.design, y, rows)
     yhat,seconds = m.predict(problem.design),time.perf_counter()-start
-    scores = {k: skill(y[rows[k]], yhat[rows[k]]) for k in ('valid','test')}
-    preps = {n: p.to_dict() for n,p in (('x',problem.prep_x),('y',problem.prep_y))}
-    save_tensors(Path(out)/'prep.mrtl', {f'{n}.{k}': torch.from_numpy(np.array(v)) for n,p in preps.items() for k,v in p['arrays'].items()}, {n: p['config'] for n,p in preps.items()})
-    label = np.full(len(y), 'gap', dtype=object)
+    scores = {k: skill(y[rows[k]], yhat[rows[k]]) for k in ('valid','test')}; seasons = skill_by_season(y[rows['test']], yhat[rows['test']], problem.times[rows['test']], problem.config['window'])
+    _save_preps(out, problem); label = np.full(len(y), 'gap', dtype=object)
     for k,v in rows.items(): label[v] = k
-    leave(out, m, scores|dict(baselines=baselines(problem), seconds=seconds, rows={k: len(v) for k,v in rows.items()}|dict(total=len(y), lost=problem.lost)),
+    leave(out, m, scores|dict(seasons=seasons, baselines=baselines(problem), seconds=seconds, rows={k: len(v) for k,v in rows.items()}|dict(total=len(y), lost=problem.lost), notes=problem.notes),
         table_of(_months_of(problem), yhat, y, problem.y.output.values if y.ndim==2 else None, set=label))
     print(f"test R2 {scores['test']['r2']:.3f} against the training climatology, {seconds:.1f} s")
 
+def _save_preps(out, problem):
+    "What was learnt of season, trend and scale, for `mrtl predict`."
+    preps = {n: p.to_dict() for n,p in (('x',problem.prep_x),('y',problem.prep_y))}
+    save_tensors(Path(out)/'prep.mrtl', {f'{n}.{k}': torch.from_numpy(np.array(v)) for n,p in preps.items() for k,v in p['arrays'].items()}, {n: p['config'] for n,p in preps.items()})
+
 def _months_of(problem): return pd.DatetimeIndex(problem.times).strftime('%Y-%m')
+
+# %% ../nbs/70_cli.ipynb #a0cbeb22
+def bootstrap_climate(
+    out:str|Path,            # The finished run's folder
+    problem:ClimateProblem,  # The run's problem
+    n:int,                   # Draws
+    seed:int=0,              # Of the draws
+):
+    "Put intervals on a run's maps, and write its report again."
+    out = Path(out); m,y,rows = MRTLRegressor.load(out/'model.mrtl'),problem.y.values,problem.rows
+    found = block_bootstrap(m, problem.design.take(rows['train']), y[rows['train']], month_blocks(problem.times[rows['train']], problem.config['block']), n,
+        valid=(problem.design.take(rows['valid']), y[rows['valid']]), seed=seed, folder=out/'bootstrap', coef=y.ndim==1)
+    with atomic_write(out/'bootstrap.nc') as tmp: found.to_netcdf(tmp)
+    report(out)
 
 # %% ../nbs/70_cli.ipynb #d0350f4d
 MODELS = dict(default=SHOTS, paper=PAPER)
@@ -408,7 +464,7 @@ def predict(
     run:str,                # Folder of a finished run
     out:str=None,           # CSV file to write; metrics.json goes beside it
     ocean:_FILES=None,       # For a climate run: netCDF files of the same variables
-    rain:str=None,          # For a climate run: rain, where known
+    rain:_FILES=None,        # For a climate run: rain, where known
     tracking:_FILES=None,    # For a basketball run: game logs, or a netCDF table
     events:str=None,        # For a basketball run: their play-by-play
     seed:int=None,          # For a demo run: simulate again with this seed; the run's own when not given

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, Transfo
 from sklearn.metrics import r2_score
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
-from .binning import EventDesign, FieldDesign, Mode, month_blocks
+from .binning import EventDesign, FieldDesign, Mode, month_slices
 from .core import ConfigError, DataError, FormatError, get_device
 from .decompose import canonical
 from .grids import Grid
@@ -65,7 +65,7 @@ def as_design(
     if got!=want: raise DataError(f"X has the modes {got}, but the model was fitted on {want}: give it the same features, grid and labels")
     for m,k in zip(d.modes, est._modes):
         if m.grid is not None and not same_grid(m.grid, k.grid): raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: use the same rectangle, cells and land")
-    if isinstance(d, FieldDesign) and not all(d.u[b].isfinite().all() for b in month_blocks(d.u.shape)): raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
+    if isinstance(d, FieldDesign) and not all(d.u[b].isfinite().all() for b in month_slices(d.u.shape)): raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
     return d,y
 
 # %% ../nbs/33_estimators.ipynb #d129847a

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from fastcore.basics import patch
-from .binning import Batch, month_blocks
+from .binning import Batch, month_slices
 from .core import ConfigError, DataError
 
 # %% ../nbs/20_models.ipynb #a228126b
@@ -78,7 +78,7 @@ def joint_index(
 def _chosen(u, months, like):
     "Blocks of the chosen months (all, if None), in the dtype of the other side of the product."
     n = len(u) if months is None else len(months)
-    for b in month_blocks((n, *u.shape[1:])):
+    for b in month_slices((n, *u.shape[1:])):
         part = b if months is None else months[b]
         if months is not None and not u.is_cuda and part[-1]-part[0]==len(part)-1 and (part.diff()==1).all(): part = slice(int(part[0]), int(part[-1])+1)
         yield b,u[part].to(like.dtype)

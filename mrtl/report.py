@@ -106,11 +106,27 @@ def _prediction_section(metrics, y, yhat, figures=()):
     parts = [P('Scores on rows that took no part in training. Validation rows chose when to stop, so only the test rows are a fair judge. Baselines were given the same rows; the best in each column is bold.'
             + (' The planted truth shows how well the noise lets anyone predict.' if _ceiling in [r['model'] for r in rows] else '')),
         as_table(rows, best_cells(rows)), Ul(*[Li(text) for k,text in _meaning.items() if k in named])]
-    if by_output := metrics.get('test', {}).get('r2_by_output'): parts += [P('Test R2 of each output:'), as_table([dict(output=str(k), r2=v) for k,v in (by_output.items() if isinstance(by_output, dict) else enumerate(by_output))])]
+    parts += _by_season(metrics.get('seasons') or {}) + _by_output(metrics.get('test', {}).get('r2_by_output'), metrics.get('outputs'))
     if y is not None and yhat is not None and len(np.unique(np.asarray(y)[np.isfinite(np.asarray(y, float))]))>2:
         parts.append(picture(prediction_plot(y, yhat, score=metrics.get('test', {}).get('r2')), 'Each point is one row of the test set. On the dashed line the prediction is exact. '
             'A cloud flatter than the line means that predictions hedge towards the mean, as they should where the response is partly noise.', 'Scatter of prediction against truth'))
     return Section(H2('How well it predicts'), *parts, *[picture(*f) for f in figures])
+
+# %% ../nbs/51_report.ipynb #933e0b7b
+def _by_season(seasons):
+    "Scores of the test rows by season, where there are several."
+    if len(seasons)<2: return []
+    return [P('Test rows by the season of the target (its middle month, for sums):'), as_table([dict(season=k, rows=v['n'], r2=v['r2'], mse=v['mse']) for k,v in seasons.items()])]
+
+def _by_output(r2, names=None, most=20):
+    "Skill of each output, or where there are many, how it is spread and which are at the ends."
+    if not r2: return []
+    named = {str(k): v for k,v in (r2.items() if isinstance(r2, dict) else zip(names or range(len(r2)), r2)) if v is not None}
+    if len(named)<=most: return [P('Test R2 of each output:'), as_table([dict(output=k, r2=v) for k,v in named.items()])]
+    v = np.array(list(named.values()), float); order = sorted(named, key=named.get, reverse=True)
+    ends = lambda keys: ', '.join(f'{k} ({named[k]:.2f})' for k in keys)
+    return [P(f'Test R2 of {len(v)} outputs:'), as_table([{'mean': v.mean(), 'median': np.median(v), 'lowest tenth below': np.quantile(v, .1), 'highest tenth above': np.quantile(v, .9), 'share above 0': (v>0).mean()}]),
+            P(f'Highest: {ends(order[:5])}. Lowest: {ends(order[-5:])}.')]
 
 # %% ../nbs/51_report.ipynb #bb09289a
 def _factor_section(factors, figures=()):

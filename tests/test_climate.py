@@ -3,9 +3,11 @@ import json
 import cftime, numpy as np, pytest, torch, xarray as xr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
-from mrtl.climate import ClimatePrep, baselines, block_split, climate_problem, lead_rows, moving_sum, rain_target, ridge_path, skill, window_gram
+from mrtl.climate import LADDER, ClimatePrep, block_split, climate_problem, lead_rows, moving_sum
 from mrtl.core import ConfigError, DataError, FormatError
-from mrtl.fields import box_mean, common_grid
+from mrtl.fields import common_grid
+from mrtl.rain import rain_target
+from mrtl.rivals import baselines
 
 SETS = 'train', 'valid', 'test'
 
@@ -281,54 +283,3 @@ def bad(ocean=lambda o: o, rain=lambda r: r, **kw): return ocean, rain, kw
 def test_bad_input(error, text, change):
     ocean,rain,kw = change
     with pytest.raises(error, match=text): climate_problem(ocean(make_ocean()), rain(make_rain()), **dict(dict(region='AZ'), **kw))
-
-# ---- baselines
-
-@pytest.mark.parametrize('outputs', [1, 3])
-@pytest.mark.parametrize('n,D', [(40, 10), (40, 200)])
-def test_ridge_path_equals_sklearn(outputs, n, D):
-    rng = np.random.default_rng(0); X,y = rng.normal(size=(n, D)),rng.normal(size=(n, outputs)); train = np.arange(25); alphas = [.1, 10., 1e4]
-    for a,f in zip(alphas, ridge_path(X@X.T, y, train, alphas)): np.testing.assert_allclose(f, Ridge(alpha=a).fit(X[train], y[train]).predict(X).reshape(n, -1), atol=1e-9)
-
-def test_ridge_without_penalty_is_least_squares():
-    rng = np.random.default_rng(0); X,y = rng.normal(size=(40, 3)),rng.normal(size=(40, 1)); train = np.arange(25)
-    np.testing.assert_allclose(ridge_path(X@X.T, y, train, [0.])[0], LinearRegression().fit(X[train], y[train]).predict(X), atol=1e-8)
-
-def test_window_gram():
-    F = np.random.default_rng(0).normal(size=(30, 7)); starts = np.array([5, 9, 30]); Z = np.stack([F[starts-l] for l in range(1, 6)], 1).reshape(3, -1)
-    np.testing.assert_allclose(window_gram(F@F.T, starts, 5), Z@Z.T)
-
-@pytest.mark.parametrize('kw', [dict(region='AZ', leads=3, detrend=None), dict(region='IA', by='division', leads=2, window=3, start_months=[1, 7])])
-def test_baselines_equal_the_long_way(kw):
-    ocean,rain = make_ocean(land=[(0, 0)], seed=4),make_rain(seed=5); rain[:, 1:] += ocean.sel(variable='sst')[:-1, 2, 1:4].mean('lon').values*.3; p = climate_problem(ocean, rain, **kw); b = baselines(p, eofs=(1, 3))
-    L,rows = kw['leads'],p.rows; y = p.y.values.reshape(len(p.times), -1); tr,va,te = (rows[k] for k in SETS)
-    keep = np.isfinite(p.fields[0].values); w = np.broadcast_to(np.sqrt(p.design.grid.share.numpy()), keep.shape)[keep]; F = p.fields.values[:, keep]*w; seen = np.unique(p.starts[tr, None]-np.arange(1, L+1))
-    def windows(F): return np.stack([F[p.starts-l] for l in range(1, L+1)], 1).reshape(len(y), -1)
-    def best(Fs):
-        out = []
-        for F in Fs:
-            Z = windows(F); scale = (Z[tr]**2).sum(1).mean()
-            for a in 10.**np.arange(-4, 4.1, .5)*scale: f = Ridge(alpha=a).fit(Z[tr], y[tr]).predict(Z).reshape(y.shape); out.append((skill(y[va], f[va])['mse'], skill(y[te], f[te])['r2']))
-        return min(out)
-    U = PCA(3, svd_solver='full').fit(np.r_[F[seen], -F[seen]]).components_   # mirrored, so that nothing is centred away
-    for name,Fs in dict(ridge=[F], eof_ridge=[F@U[:k].T for k in (1, 3)]).items(): np.testing.assert_allclose((b[name]['valid']['mse'], b[name]['test']['r2']), best(Fs), rtol=1e-6)
-    index = box_mean(p.fields.sel(variable='sst'), (-5, 5), (190, 240)).values; x = np.mean([index[p.starts-l] for l in range(1, L+1)], 0)[:, None]
-    np.testing.assert_allclose(b['nino34']['test']['r2'], skill(y[te], LinearRegression().fit(x[tr], y[tr]).predict(x[te]).reshape(len(te), -1))['r2'], rtol=1e-7)
-    assert b['climatology']['test']['r2'] == 0. and b['climatology']['test']['mse'] == pytest.approx((y[te]**2).mean())
-
-def test_no_nino_without_temperature_there():
-    rain = make_rain(); assert 'nino34' not in baselines(climate_problem(make_ocean(variables=('slp', 'so')), rain, region='AZ')) and 'nino34' not in baselines(climate_problem(make_ocean(lat0=20.), rain, region='AZ'))
-    assert 'nino34' in baselines(climate_problem(make_ocean(variables=('slp', 'so')), rain, region='AZ'), sst='so')
-
-@pytest.mark.parametrize('shape', [(50,), (50, 3)])
-def test_skill(shape):
-    rng = np.random.default_rng(0); y,f = rng.normal(size=shape),rng.normal(size=shape)*.3; s = skill(y, f)
-    np.testing.assert_allclose(s['r2'], np.mean(1-((y-f)**2).sum(0)/(y**2).sum(0))); np.testing.assert_allclose([s['mse'], s['mae']], [((y-f)**2).mean(), abs(y-f).mean()])
-    y.flat[::7] = np.nan; ok = np.isfinite(y); np.testing.assert_allclose(skill(y, f)['mse'], ((y-f)[ok]**2).mean())
-    assert skill(0*f, 0*f)['r2'] == 1. and skill(0*f, f)['r2'] == 0.
-    with pytest.raises(DataError, match='no observed target'): skill(y*np.nan, f)
-
-def test_white_noise_has_no_skill():
-    "Over many splits of pure noise no baseline scores above chance."
-    scores = [[v['test']['r2'] for v in baselines(climate_problem(make_ocean(seed=9), make_rain(seed=k), region='AZ', split_seed=k)).values()] for k in range(8)]
-    assert np.mean(scores) < .02
