@@ -73,11 +73,17 @@ def bin_points(
 BLOCK = 2**18 # Numbers that are worked on at a time, where a copy of all would take too much memory
 
 def month_slices(
-    shape:tuple, # Of the fields, months first
-)->list:         # Slices of months, about `BLOCK` numbers each
+    shape:tuple,       # Of the fields, months first
+    chunks:tuple=None, # Months that lie together where the fields are stored, which are not to be read in parts
+)->list:               # Slices of months, about `BLOCK` numbers each
     "Cut the months into blocks."
     T = shape[0]; size = max(1, BLOCK//max(1, int(np.prod(shape[1:]))))
-    return [slice(a, min(a+size, T)) for a in range(0, T, size)]
+    if chunks is None: return [slice(a, min(a+size, T)) for a in range(0, T, size)]
+    cuts,at = [0],0
+    for n in chunks:
+        if at>cuts[-1] and at+n-cuts[-1]>size: cuts.append(at)
+        at += n
+    return [slice(a, b) for a,b in zip(cuts, cuts[1:]+[T]) if b>a]
 
 # %% ../nbs/11_binning.ipynb #3c064b1f
 class _Stack:
@@ -230,7 +236,7 @@ def ascending(
 def _filled(da, dtype, mask=None):
     "The values, zero where missing, as a tensor; and the cells valid in every feature, (h, w), or the known mask. Partly missing cells are an error."
     out = torch.empty(da.shape, dtype=dtype); nan,inf = np.zeros(da.shape[1:], np.int32),0
-    for b in month_slices(da.shape):
+    for b in month_slices(da.shape, da.chunks and da.chunks[0]):
         v = np.array(da[b].values, np.float64 if dtype==torch.float64 else np.float32)
         if mask is not None: v = np.where(mask, v, 0.)
         inf += int(np.isinf(v).sum()); nan += np.isnan(v).sum(0, dtype=np.int32); out[b] = torch.from_numpy(np.nan_to_num(v))

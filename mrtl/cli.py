@@ -355,7 +355,7 @@ def fit_climate(
     scores = {k: skill(y[rows[k]], yhat[rows[k]]) for k in ('valid','test')}; seasons = skill_by_season(y[rows['test']], yhat[rows['test']], problem.times[rows['test']], problem.config['window'])
     _save_preps(out, problem); label = np.full(len(y), 'gap', dtype=object)
     for k,v in rows.items(): label[v] = k
-    leave(out, m, scores|dict(seasons=seasons, baselines=baselines(problem), seconds=seconds, rows={k: len(v) for k,v in rows.items()}|dict(total=len(y), lost=problem.lost), notes=problem.notes),
+    leave(out, m, scores|dict(seasons=seasons, baselines=baselines(problem), seconds=seconds, rows={k: len(v) for k,v in rows.items()}|dict(total=len(y), lost=problem.lost), notes=problem.notes, **(dict(outputs=problem.y.output.values.astype(str).tolist()) if y.ndim==2 else {})),
         table_of(_months_of(problem), yhat, y, problem.y.output.values if y.ndim==2 else None, set=label))
     print(f"test R2 {scores['test']['r2']:.3f} against the training climatology, {seconds:.1f} s")
 

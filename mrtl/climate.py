@@ -235,7 +235,7 @@ def _ocean(ocean, onto, box):
 def _read(fields, dtype):
     "The fields in memory, finite or missing, in an array of their own."
     out = np.empty(fields.shape, torch.empty(0, dtype=dtype).numpy().dtype)
-    for b in progress(month_slices(fields.shape), desc='reading fields'):
+    for b in progress(month_slices(fields.shape, fields.chunks and fields.chunks[0]), desc='reading fields'):
         out[b] = fields[b].values
         if n := int(np.isinf(out[b]).sum()): raise DataError(f"the ocean holds {n} infinite values between {_ym(fields.time.values[b.start])} and {_ym(fields.time.values[b.stop-1])}: mask or replace them")
         if (empty := np.isnan(out[b]).all((2,3))).any():
