@@ -103,7 +103,7 @@ def effect(
     low = estimator.model_; d = design.at({m.name: m.grid.shape for m in low.modes if m.grid is not None})
     sd = torch.from_numpy(np.nanstd(np.asarray(y, float).reshape(len(y), -1), 0)) if estimator._loss=='squared' else torch.ones(low.outputs).double()
     sd = sd.where(sd>0, 1.); rows = (d.batch(i) for i in torch.arange(len(d)).split(256))
-    with torch.no_grad(): h = torch.cat([low.components(b if b.x is None else b._replace(x=b.x.double())) for b in rows]).std(0)
+    with torch.no_grad(): h = torch.cat([low.components(b) for b in rows]).std(0)
     return h*((low.factors[-1].detach()/sd[:,None]).square().mean(0).sqrt() if low.outputs>1 else 1/sd)
 
 def _present(factors, effect): return [torch.where(effect>=NOTHING, f.double(), 0.) for f in factors]
@@ -177,7 +177,7 @@ def _stamp(part, seed):
     h = hashlib.sha256(json.dumps([type(part['estimator']).__name__, part['estimator'].get_params(), seed], default=str, sort_keys=True).encode())
     for design,*rows in ((part['design'], part['y'], part['blocks'], part['sample_weight']), *([part['valid']] if part['valid'] is not None else [])):
         h.update(repr([(m.name, m.size, m.labels, m.grid and (m.grid.y, m.grid.x, m.grid.sphere, m.grid.area.tolist())) for m in design.modes]).encode())
-        for t in (*(v for v in vars(design).values() if torch.is_tensor(v)), *getattr(design, 'idx', {}).values()): h.update(t.detach().cpu().contiguous().numpy().tobytes())
+        for t in (design.u, design.rows) if isinstance(design, FieldDesign) else design.idx.values(): h.update(t.detach().cpu().contiguous().numpy())
         for v in rows: h.update(repr(np.asarray(v).tolist()).encode())
     return h.hexdigest()
 

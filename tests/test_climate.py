@@ -41,7 +41,7 @@ def test_rain_refusals(tmp_path):
     rain = make_rain(24)
     with pytest.raises(DataError, match="'TX'.*AZ, IA, MI"): rain_target(rain, 'AZ,TX')
     with pytest.raises(DataError, match='census_midwest'): rain_target(rain.drop_vars('census_midwest'), 'midwest')
-    with pytest.raises(ConfigError, match='by must be'): rain_target(rain, 'AZ', by='state')
+    with pytest.raises(ConfigError, match='by must be'): rain_target(rain, 'AZ', by='region')
     with pytest.raises(DataError, match='1950-02'): rain_target(rain.isel(time=[0, 1, 1]), 'AZ')
     rain.rename(division='place').to_netcdf(tmp_path/'a.nc')
     with pytest.raises(DataError, match='division, time'): rain_target(tmp_path/'a.nc')
