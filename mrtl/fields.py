@@ -10,6 +10,7 @@ import re, zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
+from uuid import uuid4
 import numpy as np
 import xarray as xr
 from .core import ConfigError, DataError, FormatError, progress
@@ -28,26 +29,26 @@ def _read(source, first, span, months):
             raise DataError(f"{lay.what} should hold {said} by its name, but its time axis says {holds}: rename it, or fetch it again")
         return {v: _values(ds[v], lay, span) for v in lay.names}
 
-# %% ../nbs/12_fields.ipynb #1b026613
-def _tasks(source, lay, months, n, together):
-    "Lazy blocks of one source: variable to dask array (time, lat, lon)."
-    import dask.array
-    from dask import delayed
-    spans = [slice(i, i+n) for i in range(0, len(months), n)] if len(months)>n else [slice(None)]
-    out = {}
-    for names in [lay.names] if together else [[v] for v in lay.names]:
-        part = replace(lay, names=names)
-        reads = [delayed(partial(_read, source, part, s, months[s]), pure=False)() for s in spans]
-        for v in names:
-            blocks = [dask.array.from_delayed(r[v], (len(months[s]),len(lay.lat),len(lay.lon)), lay.types[v]) for r,s in zip(reads, spans)]
-            out[v] = dask.array.concatenate(blocks) if len(blocks)>1 else blocks[0]
-    return out
+# %% ../nbs/12_fields.ipynb #259db82d
+def _block(reads, block_id=None):
+    "The block with this number, (time, variable, lat, lon)."
+    found = _read(*reads[block_id[0]])
+    return np.stack([found[v] for v in reads[0][1].names], 1)
 
-def _block_months(ds, lay, size=2**23):
-    "How many months of one file make a block."
-    n = max(1, size//(8*len(lay.lat)*len(lay.lon)))
+def _lazy(reads, lay):
+    "One dask array (time, lat, lon) a variable, whose blocks come from these calls of `_read`."
+    import dask.array
+    if not lay.names: return {}
+    chunks = (tuple(len(r[3]) for r in reads),(len(lay.names),),(len(lay.lat),),(len(lay.lon),)); kind = np.result_type(*lay.types.values())
+    x = dask.array.map_blocks(partial(_block, reads), chunks=chunks, dtype=kind, meta=np.empty((0,)*4, kind), name=f'fields-{uuid4().hex}')
+    return {v: x[:,i].astype(lay.types[v]) for i,v in enumerate(lay.names)}
+
+def _spans(ds, lay, n, size=2**23):
+    "The months of one file, cut into blocks."
+    k = max(1, size//(8*len(lay.lat)*len(lay.lon)))
     chunk = max([(ds[v].encoding.get('preferred_chunks') or {}).get(lay.dim['time']) or 1 for v in lay.names], default=1)
-    return n-n%chunk if chunk<=n else min(chunk, 8*n)
+    k = k-k%chunk if chunk<=k else min(chunk, 8*k)
+    return [slice(i, i+k) for i in range(0, n, k)] if n>k else [slice(None)]
 
 # %% ../nbs/12_fields.ipynb #810c7754
 _MONTH_FILE = re.compile(r'(EN\.4\.\d+\.\d+)\.[fp]\.analysis\.(\w+)\.(\d{4})(0[1-9]|1[0-2])\.nc|(ersst\.v\d\w*)()\.(\d{4})(0[1-9]|1[0-2])\.nc')
@@ -55,6 +56,7 @@ _MONTH_FILE = re.compile(r'(EN\.4\.\d+\.\d+)\.[fp]\.analysis\.(\w+)\.(\d{4})(0[1
 def _sources(files):
     "Every (path, member) in the given files, folders and zips."
     for path in map(Path, [files] if isinstance(files, (str, Path)) else files):
+        if not path.exists(): raise DataError(f"there is no file {str(path)!r}: check the path")
         if path.suffix.lower()=='.zip' and path.is_file(): yield from ((path, m) for m in _members(path))
         elif not path.is_dir() or _is_zarr(path): yield path,None
         else:
@@ -81,14 +83,19 @@ def _groups(files):
         else: groups[path,member] = [(None, (path,member))]
     return [(kind if isinstance(kind, str) else '', group) for kind,group in groups.items()]
 
-def _parts(kind, group, variables):
-    "The header of a group, and (months, blocks, name) of each of its sources."
+def _part(kind, group, variables):
+    "What a group of sources holds: header, months, lazy arrays, and in which file each month is."
     month,source = group[0] if group[0][0] is None else min(group, key=lambda g: g[0])
     with _opened(*source) as ds:
-        lay = _layout(ds, _called(*source), variables, kind)
-        months,n = decode_months(ds[lay.dim['time']], lay.what),_block_months(ds, lay)
-    if month is None: return lay,[(months, _tasks(source, lay, months, n, source[1]), lay.what)]
-    return lay,[(t := np.array([m]), _tasks(s, lay, t, 1, True), _called(*s)) for m,s in group]
+        lay = _layout(ds, _called(*source), variables, kind); months = decode_months(ds[lay.dim['time']], lay.what); spans = _spans(ds, lay, len(months))
+    if month is not None:
+        group = sorted(group, key=lambda g: g[0]); months = np.array([m for m,_ in group])
+        return lay,months,_lazy([(s, lay, slice(None), months[i:i+1]) for i,(_,s) in enumerate(group)], lay),[_called(*s) for _,s in group]
+    x = {}
+    for names in [lay.names] if source[1] else [[v] for v in lay.names]:
+        part = replace(lay, names=names, types={v: lay.types[v] for v in names})
+        x |= _lazy([(source, part, s, months[s]) for s in spans], part)
+    return lay,months,x,[lay.what]*len(months)
 
 # %% ../nbs/12_fields.ipynb #b566a268
 def open_fields(
@@ -98,8 +105,8 @@ def open_fields(
     "Monthly fields, read when they are computed: latitude and longitude ascending, time as month starts."
     fields,held = {},{}
     for kind,group in progress(_groups(files), desc='opening'):
-        lay,parts = _parts(kind, group, variables); held |= dict.fromkeys(lay.held)
-        for v in lay.names: fields.setdefault(v, []).extend((months, blocks[v], lay, what) for months,blocks,what in parts)
+        lay,months,x,where = _part(kind, group, variables); held |= dict.fromkeys(lay.held)
+        for v in lay.names: fields.setdefault(v, []).append((months, x[v], lay, where))
     if not held: raise DataError("no ocean file was given: name at least one netCDF file")
     if missing := [v for v in variables or () if v not in fields]:
         raise DataError(f"no variable {', '.join(missing)} in the files: they hold {', '.join(held)}")
@@ -109,10 +116,10 @@ def _joined(name, parts):
     "One variable from its parts, in the order of time."
     import dask.array
     parts = sorted(parts, key=lambda p: p[0].min()); lay = replace(parts[0][2], names=[name])
-    for other in {id(p[2]): p[2] for p in parts}.values(): _alike(lay, other)
+    for p in parts[1:]: _alike(lay, p[2])
     time = np.concatenate([p[0] for p in parts]); order = np.argsort(time, kind='stable')
     if (twice := time[order][1:][np.diff(time[order])==np.timedelta64(0)]).size:
-        where = ' and in '.join(dict.fromkeys(p[3] for p in parts if twice[0] in p[0]))
+        where = ' and in '.join(dict.fromkeys(w for p in parts for t,w in zip(p[0], p[3]) if t==twice[0]))
         raise DataError(f"{name} has {len(twice)} months more than once, the first is {str(twice[0])[:7]} (in {where}): give monthly means, each month once")
     x = dask.array.concatenate([p[1] for p in parts]) if len(parts)>1 else parts[0][1]
     x = x if (np.diff(order)==1).all() else x[order]
@@ -202,7 +209,7 @@ def select_box(
 )->xr.DataArray:       # The cells with centres in the box, ascending; longitudes in 0..360 if the box fits in there, else from negative to positive
     "Cut a box out of a field, by the centres of cells."
     (south,north),(west,east) = lat,lon
-    if not (south<north and west!=east): raise ConfigError(f"a box runs from south to north and from west to east, like lat=(-20, 60), lon=(-180, 0); got lat={tuple(lat)}, lon={tuple(lon)}")
+    if not (south<north and 0<abs(east-west)<=360): raise ConfigError(f"a box runs from south to north and from west to east, at most once round, like lat=(-20, 60), lon=(-180, 0); got lat={tuple(lat)}, lon={tuple(lon)}")
     width,west = (east-west)%360 or 360,west%360; west -= 360*(west+width>360)
     y = da.lat.values.astype(float); x = np.round((da.lon.values-west)%360, 9); x[x==0] = 360
     rows,cols = np.flatnonzero((y>south)&(y<=north)),np.flatnonzero(x<=width)

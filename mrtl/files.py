@@ -9,6 +9,7 @@ __all__ = ['month_starts', 'decode_months', 'check_months', 'open_netcdf']
 import re, warnings, zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from threading import RLock
 import numpy as np
@@ -86,19 +87,25 @@ def _called(path, member=None):
 def _is_zarr(path): return path.is_dir() and (path.suffix=='.zarr' or any((path/f).exists() for f in ('zarr.json','.zgroup','.zmetadata')))
 
 def _check_classic(file):
-    "An error if a classic file is shorter than it says."
+    "An error if a classic file, or its bytes, are shorter than they say."
     from scipy.io import netcdf_file
-    with open(file, 'rb') as f: classic = f.read(4) in (b'CDF\x01', b'CDF\x02')
-    if classic:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            netcdf_file(file, mmap=True).close()
+    if isinstance(file, bytes): start,how = file[:4],dict(filename=BytesIO(file), mmap=False)
+    else:
+        with open(file, 'rb') as f: start,how = f.read(4),dict(filename=file, mmap=True)
+    if start not in (b'CDF\x01', b'CDF\x02'): return
+    wrong = None
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try: netcdf_file(**how).close()
+        except Exception as e: wrong = str(e)
+    if wrong is not None: raise OSError(wrong)
 
 # %% ../nbs/09_files.ipynb #5885d1ac
 def _dataset(path, data=None):
     "The dataset in a netCDF file, in a zarr store or in the bytes of a netCDF file, unread."
     if data is not None:
         import netCDF4
+        _check_classic(data)
         return xr.open_dataset(xr.backends.NetCDF4DataStore(netCDF4.Dataset('member', memory=data)), decode_times=False)
     if not _is_zarr(path):
         _check_classic(path)
@@ -174,7 +181,7 @@ def _layout(ds, what, variables=None, kind=''):
     dim = {k: _dim(ds, k) for k in _NAMES}
     held = [v for v in ds.data_vars if None not in dim.values() and set(dim.values())<=set(ds[v].dims)]
     if not held: raise DataError(f"{what} has no variable over time, latitude and longitude: it holds {', '.join(f'{v} {ds[v].dims}' for v in ds.data_vars) or 'nothing'}")
-    en4 = 'depth' in ds.dims and set(_EN4)<=set(held)
+    en4 = kind.startswith('EN.') or ('depth' in ds.dims and set(_EN4)<=set(held))
     names = [v for v in variables or (_EN4 if en4 else held) if v in held]
     if empty := [v for v in names if 0 in ds[v].shape]: raise DataError(f"{empty[0]} in {what} is empty: its shape is {dict(ds[empty[0]].sizes)}")
     at = {d: _level(ds[v], d, en4, what) for v in names for d in ds[v].dims if d not in dim.values()}
