@@ -116,16 +116,29 @@ def _named(word):
     if word in state_outlines(): return [state_outlines()[word]]
     raise ConfigError(f"no region {word!r}: use {', '.join(REGIONS)}, all, states by postal code like 'AZ,NM', a box 'S,N,W,E' or a GeoJSON file")
 
-# %% ../nbs/14_regions.ipynb #9c307a67
-_EARTH,_STRIP = 6371.0088,.02 # Mean radius in km; height of a strip in degrees
+# %% ../nbs/14_regions.ipynb #72c146d1
+_EARTH,_STRIP = 6371.0088,.5 # Mean radius in km; greatest height of a strip in degrees
 
-def _strips(polygons, rows):
-    "Middle latitude of each strip, and its height as a difference of sines."
-    y = np.concatenate([r[:,1] for p in polygons for r in p])
-    cut = np.unique(np.concatenate([y, rows[(rows>y.min())&(rows<y.max())]]))
+def _sides(rings):
+    "Where the sides of rings begin and end: two longitudes, two latitudes, each (n,)."
+    (ax,ay),(bx,by) = np.concatenate([r[:-1] for r in rings]).T,np.concatenate([r[1:] for r in rings]).T
+    return ax,bx,ay,by
+
+def _crossings(at, a, b, c, d):
+    "Which of the ascending lines `at` are crossed by sides that run from `a` to `b`, and where between `c` and `d`, (m,) each."
+    first,end = (np.searchsorted(at, k, 'right') for k in (np.minimum(a, b), np.maximum(a, b)))
+    n = end-first; side = np.repeat(np.arange(len(n)), n); line = np.arange(n.sum())+np.repeat(first-np.cumsum(n)+n, n)
+    return line,c[side]+(at[line]-a[side])/(b-a)[side]*(d-c)[side]
+
+def _strips(polygons, rows, cols):
+    "Mean latitude of each strip by area, and its height as a difference of sines."
+    ax,bx,ay,by = _sides([r for p in polygons for r in p])
+    turned = np.unique(np.concatenate([cols+k for k in range(-720, 721, 360)])); turned = turned[(turned>ax.min())&(turned<ax.max())]
+    cut = np.unique(np.round(np.concatenate([ay, rows[(rows>ay.min())&(rows<ay.max())], _crossings(turned, ax, bx, ay, by)[1]]), 10))
     n = np.ceil(np.diff(cut)/_STRIP).astype(int)
     cut = np.append(np.repeat(cut[:-1], n)+np.repeat(np.diff(cut)/n, n)*(np.arange(n.sum())-np.repeat(np.cumsum(n)-n, n)), cut[-1])
-    return (cut[1:]+cut[:-1])/2,np.diff(np.sin(np.deg2rad(cut)))
+    mid,high = np.deg2rad(cut[1:]+cut[:-1])/2,np.deg2rad(np.diff(cut))
+    return np.rad2deg(mid-np.tan(mid)*high**2/12),np.diff(np.sin(np.deg2rad(cut)))
 
 # %% ../nbs/14_regions.ipynb #a7c43678
 def stretches(
@@ -134,19 +147,11 @@ def stretches(
 )->list:             # For each, west and east end of its stretches, (k, 2), ascending and apart
     "Where parallels lie inside."
     ends,at = [],[]
-    for rings in polygons:
-        (ax,ay),(bx,by) = np.concatenate([r[:-1] for r in rings]).T,np.concatenate([r[1:] for r in rings]).T
-        first,n = _hits(y, ay, by); side = np.repeat(np.arange(len(n)), n)
-        line = np.arange(n.sum())+np.repeat(first-np.cumsum(n)+n, n)
-        x = ax[side]+(y[line]-ay[side])/(by-ay)[side]*(bx-ax)[side]
-        order = np.lexsort((x, line)); ends.append(x[order].reshape(-1, 2)); at.append(line[order][::2])
+    for ax,bx,ay,by in map(_sides, polygons):
+        line,x = _crossings(y, ay, by, ax, bx); order = np.lexsort((x, line))
+        ends.append(x[order].reshape(-1, 2)); at.append(line[order][::2])
     ends,at = np.concatenate(ends),np.concatenate(at); order = np.lexsort((ends[:,0], at))
     return [_merged(e) for e in np.split(ends[order], np.searchsorted(at[order], np.arange(1, len(y))))]
-
-def _hits(y, a, b):
-    "For each side from latitude `a` to `b`: the first parallel that it crosses, and how many."
-    first,end = (np.searchsorted(y, k, 'right') for k in (np.minimum(a, b), np.maximum(a, b)))
-    return first,end-first
 
 def _merged(ends):
     "The union of stretches that may overlap, sorted by their west ends."
@@ -177,7 +182,7 @@ def region_weights(
     "The area that each cell shares with a region."
     polygons,(rows,down),(cols,across) = region_polygons(region),_edges(lat, 'lat'),_edges(lon, 'lon', turn=True)
     W,total = np.zeros((len(down), len(across))),0.
-    y,height = _strips(polygons, rows)
+    y,height = _strips(polygons, rows, cols)
     for i,h,s in zip(np.searchsorted(rows, y)-1, height, stretches(polygons, y)):
         total += h*np.diff(s).sum()
         if 0<=i<len(W): W[i] += h*_covered(s, cols)
