@@ -677,6 +677,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mrtl.rivals._ridges': ('rivals.html#_ridges', 'mrtl/rivals.py'),
                              'mrtl.rivals._targets': ('rivals.html#_targets', 'mrtl/rivals.py'),
                              'mrtl.rivals.baselines': ('rivals.html#baselines', 'mrtl/rivals.py'),
+                             'mrtl.rivals.climate_options': ('rivals.html#climate_options', 'mrtl/rivals.py'),
+                             'mrtl.rivals.compare': ('rivals.html#compare', 'mrtl/rivals.py'),
                              'mrtl.rivals.known_rows': ('rivals.html#known_rows', 'mrtl/rivals.py'),
                              'mrtl.rivals.laplacian': ('rivals.html#laplacian', 'mrtl/rivals.py'),
                              'mrtl.rivals.month_gram': ('rivals.html#month_gram', 'mrtl/rivals.py'),

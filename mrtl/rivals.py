@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['SEASONS', 'RULES', 'METHODS', 'skill', 'skill_by_season', 'month_gram', 'window_gram', 'ridge_path', 'known_rows',
-           'nino34', 'laplacian', 'smooth_gram', 'tensor_inputs', 'score_rows', 'baselines', 'trained_ways']
+           'nino34', 'laplacian', 'smooth_gram', 'tensor_inputs', 'score_rows', 'baselines', 'trained_ways',
+           'climate_options', 'compare']
 
-# %% ../nbs/48_rivals.ipynb #2c9ceec5
+# %% ../nbs/48_rivals.ipynb #0ca2705a
 import re, time
 import numpy as np
+import pandas as pd
 import torch
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
@@ -187,7 +189,7 @@ def _cp_fits(problem, ranks, penalties, starts, cells, seed):
         f = np.zeros(y.shape)
         for outputs,rows in groups:
             centre,mean = X[rows].mean(0),y[np.ix_(rows, outputs)].mean(0); sd = y[np.ix_(rows, outputs)].std(0); sd = np.where(sd>0, sd, 1.)
-            m = CPRegressor(k, tol=1e-4, reg_W=penalty, n_iter_max=50, random_state=seed+start, verbose=0)
+            m = CPRegressor(k, tol=1e-4, reg_W=penalty*len(rows), n_iter_max=50, random_state=seed+start, verbose=0)
             target = (y[np.ix_(rows, outputs)]-mean)/sd
             with np.errstate(divide='ignore', invalid='ignore'): m.fit(X[rows]-centre, target if len(outputs)>1 else target[:,0])
             f[:,outputs] = mean+sd*m.predict(X-centre).reshape(len(y), -1)
@@ -220,7 +222,7 @@ def baselines(
     sst:str=None,                        # Variable to take Nino-3.4 from; found by its name when not given
     lengths:tuple=(5,10,20,40),          # Of the smooth prior, degrees, to choose from
     ranks:tuple=(1,2,4),                 # Of `CPRegressor`, to choose from
-    penalties:tuple=(3.,10.,30.,100.),  # Of `CPRegressor`, to choose from
+    penalties:tuple=(.06,.12,.25),       # Of `CPRegressor`, per training row, to choose from
     starts:int=2,                        # Random starts of `CPRegressor`, the best on validation rows
     cells:int=512,                       # Most cells of `CPRegressor`'s grid
     seed:int=0,                          # Of its first start
@@ -247,3 +249,24 @@ def trained_ways(
         start = time.perf_counter(); m = MRTLRegressor(**options|change).fit(*part('train'), valid=part('valid')); seconds = time.perf_counter()-start
         found[name] = score_rows(problem, m.predict(problem.design))|dict(seconds=seconds, epochs=m.n_iter_, model=m)
     return found
+
+# %% ../nbs/48_rivals.ipynb #ec759923
+def climate_options(
+    outputs:int=1,  # Of the problem
+)->dict:            # For `MRTLRegressor`
+    "Settings for short real series."
+    return dict(rank=4, smooth=10., l2=.1/outputs**.25, lr=.01, lr_decay=.98, patience=4)
+
+# %% ../nbs/48_rivals.ipynb #d89f6c22
+def compare(
+    problem:ClimateProblem, # From `climate_problem`
+    methods:tuple=METHODS,  # Which baselines
+    random:bool=True,       # Also MRTL without its ladder, and from a random start?
+    options:dict=None,      # Of `MRTLRegressor`; `climate_options` when not given
+    **kw:object,            # Further arguments of `baselines`
+)->tuple:                   # DataFrame: method, valid and test R2, test R2 by season, chosen; and what `trained_ways` and `baselines` gave
+    "MRTL and its rivals on one problem, a row each."
+    found = trained_ways(problem, options or climate_options(_targets(problem).shape[1]), random)|baselines(problem, methods, **kw)
+    known = ('valid','test','seasons','seconds','model')
+    rows = [dict(method=k, valid=s['valid']['r2'], test=s['test']['r2'], **s['seasons'], chosen=', '.join(f'{n} {v:.4g}' for n,v in s.items() if n not in known)) for k,s in found.items()]
+    return pd.DataFrame(rows),found
