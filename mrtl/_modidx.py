@@ -106,6 +106,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                           'mrtl.cli.TimeLimit.__init__': ('cli.html#timelimit.__init__', 'mrtl/cli.py'),
                           'mrtl.cli.TimeLimit.after_epoch': ('cli.html#timelimit.after_epoch', 'mrtl/cli.py'),
                           'mrtl.cli._as_series': ('cli.html#_as_series', 'mrtl/cli.py'),
+                          'mrtl.cli._climate_figures': ('cli.html#_climate_figures', 'mrtl/cli.py'),
                           'mrtl.cli._compare_row': ('cli.html#_compare_row', 'mrtl/cli.py'),
                           'mrtl.cli._compared': ('cli.html#_compared', 'mrtl/cli.py'),
                           'mrtl.cli._demo_metrics': ('cli.html#_demo_metrics', 'mrtl/cli.py'),

@@ -23,12 +23,15 @@ from .basketball import read_games, read_play_by_play
 from .binning import FieldDesign
 from .bootstrap import block_bootstrap, month_blocks
 from .climate import LADDER, ClimatePrep, ClimateProblem, block_split, climate_problem
-from .core import ConfigError, FormatError, MRTLError, atomic_write, settings
+from .climate_maps import by_place, response_maps, skill_map, uncertain_maps
+from .core import ConfigError, DataError, FormatError, MRTLError, atomic_write, settings
 from .decompose import factor_match
 from .court import court_factors, court_main, reliability_plot, shot_map
 from .estimators import MRTLClassifier, MRTLRegressor
 from .finegrain import finegrain
 from .grids import Grid
+from .plots import factor_maps
+from .regions import state_outlines
 from .report import write_report
 from .rivals import baselines, skill, skill_by_season
 from .shot_model import LEAST, PAPER, SHOTS, ShotProblem, best_threshold, coherence, fit_shots, score_sets, shot_baselines, shot_problem, shot_scores
@@ -126,10 +129,10 @@ def report(
     histories = {'multiresolution': pd.read_csv(run/'history.csv', keep_default_na=False, na_values=['']).fillna({'stopped_by': ''})}
     if (run/'compare.csv').exists(): histories |= {k: g.fillna({'stopped_by': ''}) for k,g in pd.read_csv(run/'compare.csv').groupby('method', sort=False)}
     if config['command']=='basketball': return _shot_report(run, config, metrics, p, both['factors'], histories['multiresolution'])
-    m = MRTLRegressor.load(run/'model.mrtl'); small = math.prod(m_size for m_size in m.coef_.shape[:-2])<=60
+    m = MRTLRegressor.load(run/'model.mrtl'); small = math.prod(mode.size for mode in m.model_.modes[:-1])*m.model_.outputs<=60
     y,yhat = (_as_series(p, c) for c in ('truth','score'))
     write_report(run/'report.html', config.get('title', f"mrtl {config['command']}"), factors=both['factors'], history=histories['multiresolution'], levels=metrics['levels'], metrics=metrics, config=config,
-        coef=m.coef_ if small else None, y=y, yhat=yhat, truth=both.get('truth'), histories=histories if len(histories)>1 else None, notes=metrics.get('notes', ()))
+        coef=m.coef_ if small else None, y=y, yhat=yhat, truth=both.get('truth'), histories=histories if len(histories)>1 else None, notes=metrics.get('notes', ()), figures=_climate_figures(run, metrics, both['factors']) if config['command']=='climate' else None)
     print(f"report: {run/'report.html'}")
 
 def _as_series(p, column):
@@ -141,6 +144,21 @@ def _read_netcdf(path):
     "A small file, read at once; `FormatError` if it is damaged."
     try: return xr.load_dataset(path)
     except (OSError, ValueError) as e: raise FormatError(f"{path} cannot be read as netCDF ({type(e).__name__}): run the command again") from None
+
+# %% ../nbs/70_cli.ipynb #6205e7fe
+def _climate_figures(run, metrics, factors):
+    "Pictures that only a climate run has: maps with intervals, and over states or divisions what responds and what is predicted."
+    found = dict(factors=[], prediction=[])
+    if (run/'bootstrap.nc').exists():
+        boot = _read_netcdf(run/'bootstrap.nc'); said = f"Blocks of training months were drawn anew {boot.attrs['draws']} times and the model fitted again. Bars and hatching show the middle {boot.attrs['level']:.0%} of these fits: hatched where it spans zero, so that the sign is unsure. Stability is the mean match of a component with its refits, 1 for the same. This says how firm the maps are under this model and its penalties; it is no interval for the truth."
+        found['factors'].append((uncertain_maps(boot), said, 'Factor maps with intervals'))
+    if 'output_loading' not in factors: return found
+    try: places = by_place(pd.Series(0., factors.output.values.astype(str)))
+    except DataError: return found # outputs that are no states or divisions have no map
+    if not found['factors']: found['factors'].append((factor_maps(factors), 'One row per component. Colours are symmetric about zero and shared by all maps of a column; grey cells have no data.', 'Factor maps and loadings'))
+    found['factors'].append((response_maps(factors, state_outlines()), 'Where the rain answers to each component: red goes up with it, blue down.', 'Response of each component over states or divisions'))
+    r2 = metrics['test']['r2_by_output']; found['prediction'].append((skill_map([np.nan if v is None else v for v in r2], list(places.index), state_outlines(), 'test R2'), 'Test R2 of each place. White is as good as its climatology, blue worse.', 'Skill by place'))
+    return found
 
 # %% ../nbs/70_cli.ipynb #3a934a92
 class TimeLimit(Callback):
@@ -295,8 +313,9 @@ def grid_shapes(
     text:str|None,  # Such as 4x9,8x18,40x90
 )->list|None:       # Shapes (h, w); None for nothing
     "Grids from coarse to fine."
-    try: return None if text in (None, '') else [tuple(int(v) for v in t.split('x')) for t in str(text).split(',')]
-    except ValueError: raise ConfigError(f"--schedule takes shapes joined by commas, like 4x9,8x18,40x90; got {text!r}") from None
+    if text in (None, ''): return None
+    if all(found := [re.fullmatch(r'(\d+)x(\d+)', t.strip()) for t in str(text).split(',')]): return [(int(m[1]),int(m[2])) for m in found]
+    raise ConfigError(f"--schedule takes shapes joined by commas, like 4x9,8x18,40x90; got {text!r}")
 
 # %% ../nbs/70_cli.ipynb #3d3f1980
 def climate_options(

@@ -52,8 +52,24 @@ def test_coming_back(files, run, capsys):
 
 def test_several_outputs(files):
     assert main(command(files, files/'by', '--region', 'all', '--by', 'division')) == 0
+    page = (files/'by'/'report.html').read_text(); assert 'Where the rain answers' in page and 'Test R2 of each place' in page
     m = json.loads((files/'by'/'metrics.json').read_text()); p = pd.read_csv(files/'by'/'predictions.csv')
     assert len(m['test']['r2_by_output']) == 3 and p.output.nunique() == 3
+
+def test_a_box_a_ladder_and_seasons(files, capsys):
+    out = files/'box'; assert main(command(files, out, '--region', 'AZ', '--box', '20S,20N,170W,80W', '--schedule', '2x4,4x9', '--full-levels', '1', '--window', '2')) == 0
+    m = json.loads((out/'metrics.json').read_text()); assert [l['level'] for l in m['levels']] == ['2x4', '2x4', '4x9'] and set(m['seasons']) == {'DJF', 'MAM', 'JJA', 'SON'}
+    assert sum(v['n'] for v in m['seasons'].values()) == m['rows']['test'] and 'share months' in m['notes'][0] and 'share months' in (out/'report.html').read_text()
+    assert main(command(files, files/'bad', '--region', 'AZ', '--box', '20S,20N')) == 2 and '20S,60N' in capsys.readouterr().err
+    assert main(command(files, files/'bad', '--region', 'AZ', '--schedule', '4,8')) == 2 and '--schedule takes' in capsys.readouterr().err
+
+def test_bootstrap_on_a_finished_run_and_again(files, run, capsys):
+    assert main(command(files, run, '--region', 'AZ', '--resume', '--bootstrap', '2')) == 0
+    boot = xr.load_dataset(run/'bootstrap.nc'); page = (run/'report.html').read_text()
+    assert boot.attrs['draws'] == 2 and {'space_lower', 'space_upper', 'stability', 'coef_lower'} <= set(boot) and 'drawn anew 2 times' in page
+    kept = {f.name: f.stat().st_mtime_ns for f in (run/'bootstrap').iterdir()}; assert len(kept) == 2
+    assert main(command(files, run, '--region', 'AZ', '--resume', '--bootstrap', '3')) == 0 and xr.load_dataset(run/'bootstrap.nc').attrs['draws'] == 3
+    assert {k: (run/'bootstrap'/k).stat().st_mtime_ns for k in kept} == kept, 'draws are made once'
 
 def test_same_seed_same_model(files, run):
     assert main(command(files, files/'again', '--region', 'AZ')) == 0
