@@ -254,7 +254,7 @@ def _put(z, layout, date, x, like):
 
 def _tif_bytes(v, like):
     "A cloud-optimised GeoTIFF."
-    rio = _rasterio(); where = rio.transform.from_origin(like.west-like.step[1]/2, like.north+like.step[0]/2, *like.step[::-1])
+    rio = _rasterio(); where = rio.Affine(like.step[1], 0., like.west-like.step[1]/2, 0., -like.step[0], like.north+like.step[0]/2)
     with rio.MemoryFile() as memory:
         with memory.open(driver='COG', height=v.shape[0], width=v.shape[1], count=1, dtype='float32', crs='EPSG:4269', transform=where, nodata=-9999., compress='DEFLATE', level=1, blocksize=256, overviews='NONE') as tif: tif.write(v, 1)
         return memory.read()
