@@ -64,7 +64,7 @@ def _onto(da, name):
     p = p[np.isfinite(p).all(1)]
     return crs,(*np.stack([p.min(0), p.max(0)], 1).ravel(),)
 
-# %% ../nbs/53_climate_maps.ipynb #21785c1f
+# %% ../nbs/53_climate_maps.ipynb #4ce4b084
 def draw_projected(
     ax:'GeoAxes',                            # cartopy axes
     da:xr.DataArray,                         # Field over latitude and longitude, (y, x), NaN where there is no cell
@@ -78,7 +78,7 @@ def draw_projected(
     from cartopy.crs import PlateCarree
     from shapely import MultiLineString, box, union_all
     plate,(y,x) = PlateCarree(),(cell_edges(_axis(da, d)) for d in da.dims)
-    ax.set(xlim=extent[:2], ylim=extent[2:], facecolor='.88')
+    ax.set(xlim=extent[:2], ylim=extent[2:], facecolor='.88'); x = x.clip(x.min()+1e-4, x.max()-1e-4)
     mesh = ax.pcolormesh(x, y.clip(-90, 90), np.ma.masked_invalid(da.values.astype(float)), cmap=cmap, vmin=vmin, vmax=vmax, transform=plate)
     if hatch is not None and np.any(hatch):
         i,j = np.nonzero(np.asarray(hatch))
@@ -200,7 +200,7 @@ def by_place(
     for i in v.index: state_of(i)
     return v
 
-# %% ../nbs/53_climate_maps.ipynb #4e36f1c6
+# %% ../nbs/53_climate_maps.ipynb #edf5b996
 def tile_places(
     codes:list,  # Divisions of one state, such as '1301'
     ring:np.ndarray, # The state's largest ring, in the units of the drawing, (points, 2)
@@ -215,7 +215,7 @@ def tile_places(
     for side in min((x1-x0)/cols, (y1-y0)/rows)*np.linspace(.95, .05, 25):
         inside = path.contains_points((centres[:,None]+frame*[cols*side/2,rows*side/2]).reshape(-1, 2)).reshape(len(centres), -1).all(1)
         if inside.any(): break
-    good = centres[inside] if inside.any() else centres; x,y = good[np.abs(good-(ring.min(0)+ring.max(0))/2).sum(1).argmin()]
+    side *= .94; good = centres[inside] if inside.any() else centres; x,y = good[np.abs(good-(ring.min(0)+ring.max(0))/2).sum(1).argmin()]
     return {c: (x+(k-cols/2)*side, y+(rows/2-1-r)*side, side) for c,r,k in zip(codes, row, col)}
 
 # %% ../nbs/53_climate_maps.ipynb #1ad14133
