@@ -1,6 +1,6 @@
 """Grids of cases for `mrtl.rivals`: each rival against scikit-learn, tensorly or the dense formula, on small made-up data; nothing learnt from held-back rows; gaps in single outputs."""
 import json
-import numpy as np, pytest, torch, xarray as xr
+import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
 from tensorly.regression import CPRegressor
@@ -257,3 +257,40 @@ def test_table_of_all():
     assert (table.test == table.DJF).all() and table.test.tolist() == [s['test']['r2'] for s in found.values()] and table.chosen[6].startswith('eofs ')
     json.dumps({k: {n: v for n,v in s.items() if n != 'model'} for k,s in found.items()})
     assert climate_options(16)['l2'] == pytest.approx(.05) and climate_options()['l2'] == .1
+
+# ---- the page of results
+
+@pytest.fixture
+def runs(root): return pd.read_csv(root/'nbs/reproduction/results/climate_runs.csv')
+
+def shown(root, source):
+    "The stored text of the cell that begins so."
+    for c in json.loads((root/'nbs/reproduction/climate.ipynb').read_text())['cells']:
+        if ''.join(c['source']).startswith(source): return [line.split() for line in ''.join(c['outputs'][-1]['data']['text/plain']).splitlines()]
+
+@pytest.mark.parametrize('case,seeds', [('midwest', 5), ('southwest', 20)])
+def test_page_tables_are_the_saved_runs(root, runs, case, seeds):
+    cell = [l for l in (shown(root, f"table('{case}')") or shown(root, 'order = ')) if len(l) > 5]; assert len(cell) == 9
+    for line in cell:
+        name = ' '.join(line[:-5]); v = runs[(runs.case == case)&(runs.method == name)].sort_values('seed'); assert v.seed.tolist() == list(range(seeds)), name
+        np.testing.assert_allclose([float(k) for k in line[-5:]], [v.test.mean(), np.std(v.test, ddof=1), v.test.min(), v.test.max(), seeds], atol=6e-4, err_msg=name)
+
+def test_goals_on_the_real_series(runs):
+    test = runs.pivot(index=['case', 'seed'], columns='method', values='test')
+    assert test.loc['midwest'].MRTL.between(-.02, .04).all() and test.loc['southwest'].MRTL.mean() >= max(.1, test.loc['southwest'].ridge.mean()-.05) and test.loc['southwest'].MRTL.min() > -.25
+
+def test_page_of_divisions_is_the_saved_table(root, runs):
+    by = pd.read_csv(root/'nbs/reproduction/results/climate_divisions.csv', dtype=dict(division=str)); assert len(by) == 252 and by.division.is_unique
+    for line in shown(root, 'ways = ')[1:]:
+        name = ' '.join(line[:-6]); v = by[name]; np.testing.assert_allclose([float(k) for k in line[-6:]], [v.mean(), v.median(), (v > 0).mean(), (v > .05).mean(), v.max(), v.min()], atol=6e-4)
+        assert v.mean() == pytest.approx(runs[(runs.case == 'divisions')&(runs.method == name)].test.mean(), abs=1e-4), name
+    null = pd.read_csv(root/'nbs/reproduction/results/climate_shifted.csv')
+    for line in shown(root, 'null = ')[2:]: v = null[null.method == line[0]].test; np.testing.assert_allclose([float(k) for k in line[1:]], [v.mean(), v.median(), np.quantile(v, .95), v.max(), len(v)], atol=6e-4)
+
+@pytest.mark.data
+def test_one_split_again(data, runs):
+    "The Southwest's first split, from the files."
+    f = 'climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc','climate/hadslp2_slp_pacific_5deg_1871_1998.nc','climate/nclimdiv_precip_1895_2022.nc'
+    p = climate_problem([data(k) for k in f[:2]], data(f[2]), region='AZ,NM', start_months=[11, 12, 1], window=3, split_seed=0); table,_ = compare(p, METHODS[:-1], random=False)
+    saved = runs[(runs.case == 'southwest')&(runs.seed == 0)].set_index('method')
+    for r in table.itertuples(): assert (r.valid, r.test) == pytest.approx(tuple(saved.loc[r.method, ['valid', 'test']]), rel=.02, abs=2e-3), r.method
