@@ -85,7 +85,7 @@ def _groups(files):
 
 def _part(kind, group, variables):
     "What a group of sources holds: header, months, lazy arrays, and in which file each month is."
-    month,source = group[0] if group[0][0] is None else min(group, key=lambda g: g[0])
+    month,source = group[0]
     with _opened(*source) as ds:
         lay = _layout(ds, _called(*source), variables, kind); months = decode_months(ds[lay.dim['time']], lay.what); spans = _spans(ds, lay, len(months))
     if month is not None:

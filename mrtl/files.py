@@ -9,7 +9,6 @@ __all__ = ['month_starts', 'decode_months', 'check_months', 'open_netcdf']
 import re, warnings, zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from threading import RLock
 import numpy as np
@@ -87,16 +86,14 @@ def _called(path, member=None):
 def _is_zarr(path): return path.is_dir() and (path.suffix=='.zarr' or any((path/f).exists() for f in ('zarr.json','.zgroup','.zmetadata')))
 
 def _check_classic(file):
-    "An error if a classic file, or its bytes, are shorter than they say."
+    "An error if a classic file is shorter than it says."
     from scipy.io import netcdf_file
-    if isinstance(file, bytes): start,how = file[:4],dict(filename=BytesIO(file), mmap=False)
-    else:
-        with open(file, 'rb') as f: start,how = f.read(4),dict(filename=file, mmap=True)
+    with open(file, 'rb') as f: start = f.read(4)
     if start not in (b'CDF\x01', b'CDF\x02'): return
     wrong = None
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        try: netcdf_file(**how).close()
+        try: netcdf_file(file, mmap=True).close()
         except Exception as e: wrong = str(e)
     if wrong is not None: raise OSError(wrong)
 
@@ -105,7 +102,6 @@ def _dataset(path, data=None):
     "The dataset in a netCDF file, in a zarr store or in the bytes of a netCDF file, unread."
     if data is not None:
         import netCDF4
-        _check_classic(data)
         return xr.open_dataset(xr.backends.NetCDF4DataStore(netCDF4.Dataset('member', memory=data)), decode_times=False)
     if not _is_zarr(path):
         _check_classic(path)

@@ -385,6 +385,11 @@ def test_bad_answers(tmp_path, answer, text):
         with pytest.raises(DataError, match=rf'(?s){base}/EN.4.2.2.analyses.g10.1951.zip {text}.*by hand.*save it as EN.4.2.2.analyses.g10.1951.zip'): download('en4', tmp_path, [1950, 1951], base=base)
     assert [p.name for p in tmp_path.iterdir()] == ['EN.4.2.2.analyses.g10.1950.zip'], 'what was whole stays, and nothing half is left'
 
+def test_a_page_instead_of_a_text(tmp_path):
+    with Server({'procdate.txt': b'20240206', 'climdiv-pcpndv-v1.0.0-20240206': b'\n<html>moved'}).run() as base:
+        with pytest.raises(DataError, match='gave something else'): download('nclimdiv', tmp_path, base=base)
+    assert not list(tmp_path.iterdir())
+
 def test_no_network(tmp_path):
     with Server({}).run() as base: pass
     with pytest.raises(DataError, match=f'{base}/sst.mnmean.nc could not be fetched'): download('ersst_psl', tmp_path, base=base)

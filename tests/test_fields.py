@@ -1,7 +1,9 @@
 """Grids of cases for `mrtl.fields`: names, orders, calendars, formats, damaged files, and regridding against brute force."""
+import zipfile
 import cftime, numpy as np, pytest, xarray as xr
+import mrtl.fields as fields
 from mrtl.core import ConfigError, DataError, FormatError
-from mrtl.fields import box_mean, cell_edges, check_months, common_grid, decode_months, month_starts, open_fields, open_netcdf, overlap_area, regrid
+from mrtl.fields import box_mean, cell_edges, check_months, common_grid, decode_months, month_starts, open_fields, open_netcdf, overlap_area, regrid, select_box
 from mrtl.grids import Grid
 
 def make(n=30, lat=(-10., -5., 0., 5.), lon=(200., 205., 210., 215., 220.), name='sst', seed=0, start='1950-01'):
@@ -118,6 +120,168 @@ def test_refusals(tmp_path):
     with pytest.raises(DataError, match='empty'): open_fields(tmp_path/'f.nc')
     daily = sst[:2].assign_coords(time=np.array(['2000-01-01', '2000-01-02'], 'M8[ns]')); daily.to_netcdf(tmp_path/'g.nc')
     with pytest.raises(DataError, match='give monthly means'): open_fields(tmp_path/'g.nc')
+
+# ---- lazily
+
+@pytest.mark.parametrize('dtype,encoding,kept', [('f4', {}, 'f4'), ('f8', {}, 'f8'), ('f8', dict(dtype='>f4'), 'f4'), ('f8', dict(dtype='int16', scale_factor=.001, add_offset=5., _FillValue=-32768), 'f4'),
+    ('f8', dict(dtype='int32', scale_factor=1e-6, _FillValue=-2**31), 'f8'), ('i2', {}, 'f4'), ('i4', {}, 'f8')])
+def test_types_are_kept(tmp_path, dtype, encoding, kept):
+    sst = (make()*3).round(2).astype(dtype); sst.to_netcdf(tmp_path/'a.nc', format='NETCDF3_CLASSIC' if '>' in encoding.get('dtype', '') else 'NETCDF4', encoding=dict(sst=encoding))
+    got = opened(tmp_path/'a.nc')
+    assert got.chunks is not None and got.dtype == kept and got.values.dtype == kept and got.values.dtype.isnative
+    np.testing.assert_allclose(got, sst, atol=6e-4)
+
+@pytest.fixture
+def spans(monkeypatch):
+    "Which months of which file were read."
+    seen,real = [],fields._read
+    def spy(source, first, span, months): seen.append((source[0].name, first.names, len(months))); return real(source, first, span, months)
+    monkeypatch.setattr(fields, '_read', spy)
+    return seen
+
+def test_blocks_are_read_when_wanted(tmp_path, spans):
+    lat,lon = tuple(np.arange(-44.5, 45)),tuple(np.arange(.5, 180)); a = make(200, lat, lon); xr.Dataset(dict(sst=a, other=a*2)).to_netcdf(tmp_path/'a.nc')
+    sst,other = open_fields(tmp_path/'a.nc'); assert spans == [] and len(sst.chunks[0]) == 4 and max(sst.chunks[0])*90*180*8 <= 2**23
+    np.testing.assert_array_equal(sst.isel(time=slice(70, 90)).values, a.values[70:90]); assert spans == [('a.nc', ['sst'], 64)]
+    spans.clear(); np.testing.assert_array_equal(regrid(other, np.arange(-40., 41, 10), np.arange(10., 171, 10)).isel(time=-1).values, regrid(2*a[-1:], np.arange(-40., 41, 10), np.arange(10., 171, 10)).values[0])
+    assert spans == [('a.nc', ['other'], 8)]
+
+@pytest.mark.parametrize('consolidated', [True, False])
+@pytest.mark.parametrize('version', [2, 3])
+@pytest.mark.parametrize('name', ['a.zarr', 'store'])
+@pytest.mark.filterwarnings('ignore:Consolidated metadata')
+def test_zarr(tmp_path, consolidated, version, name):
+    sst = make(50); sst[:, 0, 0] = np.nan; sst.attrs['units'] = 'degC'
+    sst.isel(lat=slice(None, None, -1)).assign_coords(lon=sst.lon-360).chunk(time=12).to_dataset().to_zarr(tmp_path/name, consolidated=consolidated, zarr_format=version)
+    got = opened(tmp_path/name); same(got, sst); assert got.attrs['units'] == 'degC' and got.chunks is not None
+    assert len(open_fields([tmp_path/name], ['sst'])) == 1 and (name != 'a.zarr' or opened(tmp_path).shape == sst.shape)
+
+def test_zarr_blocks_are_whole_chunks(tmp_path, monkeypatch):
+    make(100).chunk(time=8).to_zarr(tmp_path/'a.zarr', consolidated=False); make(100).chunk(time=100).to_zarr(tmp_path/'b.zarr', consolidated=False)
+    real = fields._spans; monkeypatch.setattr(fields, '_spans', lambda ds, lay, n: real(ds, lay, n, 20*8*4*5))
+    assert opened(tmp_path/'a.zarr').chunks[0][:-1] == (16,)*6 and opened(tmp_path/'b.zarr').chunks[0] == (100,)
+    same(opened(tmp_path/'a.zarr'), make(100))
+
+def test_damaged_zarr(tmp_path):
+    make(24).chunk(time=12).to_zarr(tmp_path/'a.zarr', consolidated=False); chunk = max((p for p in (tmp_path/'a.zarr'/'sst').rglob('*') if p.is_file() and 'json' not in p.name), key=lambda p: p.stat().st_size)
+    chunk.write_bytes(b'nonsense'); got = opened(tmp_path/'a.zarr')
+    with pytest.raises(FormatError, match='a.zarr.*cannot be read as zarr'): got.values
+    (tmp_path/'b.zarr').mkdir()
+    with pytest.raises(FormatError, match='b.zarr'): open_fields(tmp_path/'b.zarr')
+
+def test_damage_in_the_middle_is_found_when_read(tmp_path):
+    make(400).to_netcdf(tmp_path/'a.nc', encoding=dict(sst=dict(zlib=True, shuffle=True, chunksizes=(50, 4, 5)))); data = bytearray((tmp_path/'a.nc').read_bytes())
+    data[len(data)//2:len(data)//2+400] = bytes(400); (tmp_path/'a.nc').write_bytes(data)
+    got = opened(tmp_path/'a.nc')
+    with pytest.raises(FormatError, match='a.nc.*damaged'): got.values
+
+def test_a_file_that_changed_is_noticed(tmp_path):
+    make(24).to_netcdf(tmp_path/'a.nc'); got = opened(tmp_path/'a.nc'); make(24, start='1970-01').to_netcdf(tmp_path/'a.nc')
+    with pytest.raises(DataError, match='1950-01.* but its time axis says 1970-01'): got.values
+    (tmp_path/'a.nc').unlink()
+    with pytest.raises(DataError, match='no file'): got.values
+
+def test_zip_of_any_netcdf(tmp_path):
+    make(24).to_netcdf(tmp_path/'a.nc', format='NETCDF3_CLASSIC')
+    with zipfile.ZipFile(tmp_path/'a.zip', 'w') as z: z.write(tmp_path/'a.nc', 'in/a.nc')
+    same(opened(tmp_path/'a.zip'), make(24))
+
+# ---- files that disagree
+
+def stamped(da, calendar, units='days since 1800-01-01'):
+    stamps = [cftime.datetime(t.dt.year.item(), t.dt.month.item(), 15, calendar=calendar) for t in da.time]
+    return da.assign_coords(time=('time', cftime.date2num(stamps, units, calendar), dict(units=units, calendar=calendar)))
+
+def test_calendars_join_by_year_and_month(tmp_path):
+    sst = make(48); calendars = ('standard', 'noleap', '360_day', 'julian')
+    for i,c in enumerate(calendars): stamped(sst[12*i:12*i+12], c, f'days since {1800+i}-01-01').to_netcdf(tmp_path/f'{i}.nc')
+    same(opened(tmp_path), sst)
+
+@pytest.mark.parametrize('a,b,fine', [('degC', 'celsius', True), ('K', 'kelvin', True), ('hPa', 'hPa', True), (None, None, True), ('degC', 'K', False), ('degC', None, False), ('mm', 'm', False)])
+def test_units_of_one_variable(tmp_path, a, b, fine):
+    for name,da,u in (('a', make(12), a), ('b', make(12, start='1951-01'), b)): (da if u is None else da.assign_attrs(units=u)).to_netcdf(tmp_path/f'{name}.nc')
+    if fine: assert opened(tmp_path).shape[0] == 24 and opened(tmp_path).attrs.get('units') == a
+    else:
+        with pytest.raises(DataError, match=r'sst has the unit \S+ in .*a.nc. and \S+ in .*b.nc.*convert one'): open_fields(tmp_path)
+
+def test_missing_units_are_taken_as_they_are(tmp_path):
+    make(12).to_netcdf(tmp_path/'a.nc'); assert common_grid(open_fields(tmp_path/'a.nc')).attrs['units'] == 'sst: ?'
+
+def test_half_overlapping_years_name_both_files(tmp_path):
+    make(12).to_netcdf(tmp_path/'a.nc'); make(12, start='1950-07').to_netcdf(tmp_path/'b.nc')
+    with pytest.raises(DataError, match=r'sst has 6 months more than once, the first is 1950-07 \(in .*a.nc. and in .*b.nc.\)'): open_fields(tmp_path)
+
+def test_wrapped_and_unwrapped_longitudes_join(tmp_path):
+    lon = tuple(np.arange(0., 360, 30)); sst = make(36, lon=lon)
+    turned = [sst[:12], sst[12:24].assign_coords(lon=(sst.lon+180)%360-180).sortby('lon'), sst[24:].assign_coords(lon=(sst.lon-20)%360+20).sortby('lon')]
+    for i,da in enumerate(turned): da.to_netcdf(tmp_path/f'{i}.nc')
+    assert turned[2].lon.values[-1] == 360 and turned[1].lon.values[0] == -180
+    np.testing.assert_allclose(opened([tmp_path/'0.nc', tmp_path/'1.nc']), sst[:24])
+    got = opened(tmp_path/'2.nc'); np.testing.assert_allclose(got.sel(lon=360), sst[24:].sel(lon=0)); assert got.lon.values.tolist() == list(np.arange(30., 361, 30))
+
+# ---- fill values
+
+@pytest.mark.parametrize('fill', [-999., -9999., -99999., -32768., -32767., 1e20, -1e20, 9.96921e36, 1e30, -1e34])
+@pytest.mark.parametrize('dtype', ['f4', 'f8'])
+@pytest.mark.parametrize('declared', [False, True])
+def test_fill_values(tmp_path, fill, dtype, declared):
+    sst = make().astype(dtype); sst[2, 1, 1] = sst[7, 0, 0] = fill; sst.to_netcdf(tmp_path/'a.nc', encoding=dict(sst=dict(_FillValue=None)))
+    if declared:
+        ds = xr.open_dataset(tmp_path/'a.nc', mask_and_scale=False, decode_times=False).load(); ds.sst.attrs['missing_value'] = np.dtype(dtype).type(fill); ds.to_netcdf(tmp_path/'b.nc', encoding=dict(sst=dict(_FillValue=None)))
+        assert opened(tmp_path/'b.nc').isnull().sum() == 2
+    else:
+        got = opened(tmp_path/'a.nc')
+        with pytest.raises(DataError, match=r"sst in .*a.nc' holds 2 times \S+, which looks like a fill value"): got.values
+
+@pytest.mark.parametrize('raw,declared,count', [(-32768, None, 2), (-32767, None, 2), (-32768, -32767, 2), (-32767, -32768, 0), (-999, None, 0), (-9999, -32768, 0)])
+def test_fill_values_of_packed_fields(tmp_path, raw, declared, count):
+    x = np.random.default_rng(0).integers(-1000, 1000, (30, 4, 5)).astype('i2'); x[3, 1, 1] = x[8, 2, 2] = raw
+    attrs = dict(scale_factor=.01, add_offset=20.)|({} if declared is None else dict(_FillValue=np.int16(declared)))
+    make().copy(data=x).assign_attrs(attrs).to_netcdf(tmp_path/'a.nc', encoding=dict(sst=dict(_FillValue=None)) if declared is None else {})
+    got = opened(tmp_path/'a.nc')
+    if count:
+        with pytest.raises(DataError, match=f'holds {count} times {raw}'): got.values
+    else: np.testing.assert_allclose(got, np.where(x == declared, np.nan, x*.01+20) if declared is not None else x*.01+20, rtol=1e-6)
+
+def test_infinities_pass_for_the_caller_to_judge(tmp_path):
+    sst = make(); sst[0, 0, 0] = np.inf; sst.to_netcdf(tmp_path/'a.nc'); assert np.isinf(opened(tmp_path/'a.nc')).sum() == 1
+
+# ---- boxes
+
+GRIDS = dict(whole=(np.arange(-83., 90), np.arange(1., 361)), half=(np.arange(-89.5, 90), np.arange(-179.5, 180)), two=(np.arange(-88., 89, 2), np.arange(0., 360, 2)), shifted=(np.arange(-30., 31, 5), np.arange(20., 380, 5)), down=(np.arange(60., -61, -3), np.arange(-180., 180, 3)))
+
+@pytest.mark.parametrize('grid', GRIDS)
+@pytest.mark.parametrize('lat,lon', [((-20, 60), (-180, 0)), ((-20, 60), (180, 360)), ((-25, 25), (-30, 30)), ((-25, 25), (330, 30)), ((0, 10), (170, -150)), ((0, 10), (170, 210)), ((-5.5, 5.5), (0, 360)), ((-5, 5), (-180, 180)), ((-30, 20), (359, 20)), ((-20, 20), (355, 365))])
+@pytest.mark.parametrize('lazy', [False, True])
+def test_select_box(grid, lat, lon, lazy):
+    y,x = GRIDS[grid]
+    if grid == 'shifted' and lat[1] > 40: lat = (lat[0], 30)
+    da = xr.DataArray(np.random.default_rng(0).normal(size=(2, len(y), len(x))), dict(lat=y, lon=x), ('time', 'lat', 'lon')); got = select_box(da.chunk(time=1) if lazy else da, lat, lon)
+    assert (got.chunks is not None) == lazy and (np.diff(got.lat) > 0).all() and (np.diff(got.lon) > 0).all() and got.lon.min() > -360 and got.lon.max() <= 360
+    width = lon[1]-lon[0] if lon[1] > lon[0] else lon[1]-lon[0]+360
+    want = {(a, b%360) for a in y for b in x if lat[0] < a <= lat[1] and any(lon[0]+360*k < b <= lon[0]+width+360*k for k in (-2, -1, 0, 1, 2))}
+    assert {(a, b%360) for a in got.lat.values for b in got.lon.values} == want and got.shape[1]*got.shape[2] == len(want)
+    for a in got.lat.values[[0, -1]]:
+        for b in got.lon.values[[0, -1]]: np.testing.assert_array_equal(got.sel(lat=a, lon=b), da.sel(lat=a).isel(lon=int(np.argmin(abs((x-b+180)%360-180)))))
+
+def test_the_papers_box():
+    y,x = GRIDS['whole']; da = xr.DataArray(np.zeros((173, 360)), dict(lat=y, lon=x), ('lat', 'lon')); got = select_box(da, (-20, 60), (-180, 0))
+    assert got.lat.values.tolist() == list(range(-19, 61)) and got.lon.values.tolist() == list(range(181, 361))
+    file = da.isel(lon=slice(180, 360)).assign_coords(lon=np.arange(-179., 1)); assert select_box(file, (-20, 60), (-180, 0)).lon.values.tolist() == list(range(181, 361))
+
+@pytest.mark.parametrize('lat,lon,error,text', [((60, -20), (0, 90), ConfigError, 'south to north'), ((0, 10), (50, 50), ConfigError, 'west to east'), ((0, 10), (-185, 185), ConfigError, 'at most once round'),
+    ((0, 13), (205, 215), DataError, 'no latitude between 5 and 13'), ((-10, 5), (180, 215), DataError, 'no longitude between 180 and 200'), ((-10, 5), (210, 240), DataError, 'no longitude between 220 and 240'),
+    ((1, 4), (205, 215), DataError, 'no cell has its centre in the box'), ((40, 50), (205, 215), DataError, 'from -10 to 5 along latitude'), ((-10, 5), (20, 60), DataError, 'from 200 to 220 along longitude')])
+def test_boxes_that_cannot_be_cut(lat, lon, error, text):
+    with pytest.raises(error, match=text): select_box(make(2), lat, lon)
+
+def test_a_box_may_reach_a_cell_beyond_the_grid(): assert select_box(make(2), (-15.1, 9.9), (194.9, 224)).shape == (2, 4, 5)
+
+def test_regrid_onto_a_grid():
+    da = make(3); g = Grid((2, 3), y=(-10, 10), x=(200, 220), names=('lat', 'lon'), sphere=True)
+    a,b = regrid(da, g),regrid(da, g.y_centres, g.x_centres); xr.testing.assert_identical(a, b)
+    assert regrid(da.assign_attrs(units='K'), g).attrs == dict(units='K') and regrid(da, g).name == 'sst'
+    xr.testing.assert_identical(regrid(da.chunk(time=1, lat=2, lon=3), g).compute(), a)
 
 # ---- regridding
 
