@@ -369,7 +369,7 @@ def fit_climate(
 ):
     "Fit, score against the baselines, and write the folder."
     y,rows,start = problem.y.values,problem.rows,time.perf_counter()
-    m = fit_rows(MRTLRegressor(checkpoint=str(Path(out)/'checkpoint.mrtl'), **options), problem.design, y, rows)
+    m = fit_rows(MRTLRegressor(checkpoint=str(Path(out)/'checkpoint.mrtl'), **options), problem.design, problem.y, rows)
     yhat,seconds = m.predict(problem.design),time.perf_counter()-start
     scores = {k: skill(y[rows[k]], yhat[rows[k]]) for k in ('valid','test')}; seasons = skill_by_season(y[rows['test']], yhat[rows['test']], problem.times[rows['test']], problem.config['window'])
     _save_preps(out, problem); label = np.full(len(y), 'gap', dtype=object)
@@ -393,9 +393,9 @@ def bootstrap_climate(
     seed:int=0,              # Of the draws
 ):
     "Put intervals on a run's maps, and write its report again."
-    out = Path(out); m,y,rows = MRTLRegressor.load(out/'model.mrtl'),problem.y.values,problem.rows
-    found = block_bootstrap(m, problem.design.take(rows['train']), y[rows['train']], month_blocks(problem.times[rows['train']], problem.config['block']), n,
-        valid=(problem.design.take(rows['valid']), y[rows['valid']]), seed=seed, folder=out/'bootstrap', coef=y.ndim==1)
+    out = Path(out); m,rows = MRTLRegressor.load(out/'model.mrtl'),problem.rows
+    found = block_bootstrap(m, problem.design.take(rows['train']), problem.y[rows['train']], month_blocks(problem.times[rows['train']], problem.config['block']), n,
+        valid=(problem.design.take(rows['valid']), problem.y[rows['valid']]), seed=seed, folder=out/'bootstrap', coef=problem.y.ndim==1)
     with atomic_write(out/'bootstrap.nc') as tmp: found.to_netcdf(tmp)
     report(out)
 
