@@ -158,8 +158,11 @@ def regrid(
     if np.array_equal(da.lat, lat) and np.array_equal(da.lon, lon): return da
     My,Mx = (overlap_area(cell_edges(to), cell_edges(da[k]), k) for k,to in (('lat',lat), ('lon',lon)))
     def moved(x):
-        x = x.astype(float); ok = np.isfinite(x); area = My@ok.astype(float)@Mx.T
-        with np.errstate(invalid='ignore', divide='ignore'): return My@np.where(ok, x, 0.)@Mx.T/area
+        out = np.empty((*x.shape[:-2], len(My), len(Mx)))
+        for t in np.ndindex(x.shape[:-2]): # a month at a time, so that a block of a fine field is not copied whole
+            v = x[t].astype(float); ok = np.isfinite(v)
+            with np.errstate(invalid='ignore', divide='ignore'): out[t] = My@np.where(ok, v, 0.)@Mx.T/(My@ok.astype(float)@Mx.T)
+        return out
     if da.chunks: da = da.chunk(lat=-1, lon=-1)
     out = xr.apply_ufunc(moved, da, input_core_dims=[['lat','lon']], output_core_dims=[['lat','lon']], exclude_dims={'lat','lon'}, keep_attrs=True,
                          dask='parallelized', output_dtypes=[float], dask_gufunc_kwargs=dict(output_sizes=dict(lat=len(lat), lon=len(lon))))
