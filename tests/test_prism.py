@@ -216,7 +216,8 @@ def test_tifs_refused(tmp_path):
     for kw in dict(bands=2),dict(crs='EPSG:5070'),dict(where=rio.Affine(.1, 0, -100, 0, .1, 42)):
         write(**kw)
         with pytest.raises(FormatError, match='is no PRISM raster'): open_prism(f)
-    write(nodata=None, fill=-9999.); assert open_prism(f).isnull().all()
+    for tag in None,-1.:
+        write(nodata=tag, fill=-9999.); assert open_prism(f).isnull().all()
     for fill in -99.,np.inf:
         write(nodata=None, fill=fill)
         with pytest.raises(DataError, match='72 values that are no rain'): open_prism(f).values
