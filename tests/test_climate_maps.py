@@ -60,6 +60,14 @@ def test_projected_colours_are_the_values():
     da = field(np.arange(-15, 61, 10.), np.arange(185, 360, 10.)); ax = cm.projected_map(da).axes[0]
     np.testing.assert_allclose(ax.collections[0].get_array().reshape(da.shape), da); low,high = ax.collections[0].get_clim(); assert low == -high == -np.abs(da).max()
 
+def test_projected_hatching_is_drawn_on_its_cells():
+    da = field(np.arange(-15, 61, 10.), np.arange(185, 360, 10.)); mask = xr.zeros_like(da, bool); mask[3:5, 4:8] = True; pictures = []
+    for hatch in (None, mask):
+        fig = cm.projected_map(da, 'plate', hatch=hatch); canvas = FigureCanvasAgg(fig); canvas.draw(); pictures.append(np.asarray(canvas.buffer_rgba()).astype(int)[..., :3])
+    ax,(rows,cols) = fig.axes[0],np.nonzero(np.abs(pictures[1]-pictures[0]).max(2) > 60); assert len(rows) > 100
+    seen = ax.transData.inverted().transform(np.stack([cols+.5, len(pictures[0])-rows-.5], 1))+[180, 0]
+    assert np.abs(np.stack([seen.min(0), seen.max(0)])-[[220, 10], [260, 30]]).max() < 1.5
+
 def test_a_projection_of_cartopys_own():
     from cartopy import crs
     own = crs.Mollweide(200.); assert cm.projection(own) is own and cm.projection('plate').transform_point(180, 0, crs.PlateCarree())[0] == pytest.approx(0)
