@@ -109,6 +109,7 @@ def test_rows_titles_and_whiskers(k, name, outputs):
 def test_whiskers_stand_at_their_own_bars():
     boot = make_boot(1, outputs=tuple(f'{i:02d}01' for i in range(1, 31))); ax = plots.new_figure(2, 2).add_axes((.2, .2, .7, .7))
     part,lower,upper = (boot[f'output_loading{s}'][:, 0] for s in ('', '_lower', '_upper')); cm._bars(ax, part, lower, upper, 3.)
+    np.testing.assert_allclose(sorted(abs(p.get_width()) for p in ax.patches), np.sort(np.abs(part.values))[-10:])
     for p,(a,b) in zip(sorted(ax.patches, key=lambda p: -p.get_y()), ax.collections[-1].get_segments()):
         i = int(np.abs(part.values-p.get_width()).argmin()); assert a[1] == pytest.approx(p.get_y()+p.get_height()/2)
         assert (a[0], b[0]) == (pytest.approx(lower.values[i]), pytest.approx(upper.values[i]))
