@@ -88,7 +88,7 @@ def draw_projected(
         ax.add_geometries([MultiLineString(list(outlines(name)))], plate, facecolor='none', edgecolor='.25', linewidth=width)
     return mesh
 
-# %% ../nbs/53_climate_maps.ipynb #b92c58bc
+# %% ../nbs/53_climate_maps.ipynb #5e5436c1
 def _graticule(ax, left=True, bottom=True):
     "Thin lines of latitude and longitude with their degrees."
     from cartopy.crs import PlateCarree
@@ -109,7 +109,7 @@ def projected_map(
     da = labelled(da)
     if da.ndim!=2: raise DataError(f"a map has two dims, latitude and longitude; got {da.dims}: select one entry of the others with `.isel` first")
     crs,extent = _onto(da, name); top = colour_limit(da); ratio = (extent[3]-extent[2])/(extent[1]-extent[0])
-    w,h = (6.5,6.5*ratio) if ratio<=.6 else (3.9/ratio,3.9)
+    w,h = (5.2,5.2*ratio) if ratio<=.7 else (3.6/ratio,3.6)
     fig = new_figure(max(w+.8, 3.), h+1.1); W,H = fig.get_size_inches()
     ax = fig.add_axes((.6/W, 1-(.3+h)/H, w/W, h/H), projection=crs)
     mesh = draw_projected(ax, da, -top, top, extent, hatch); _graticule(ax)
@@ -270,7 +270,7 @@ def draw_places(
     ax.spines[:].set_visible(False)
     return ScalarMappable(norm, cmap),tiles
 
-# %% ../nbs/53_climate_maps.ipynb #19246587
+# %% ../nbs/53_climate_maps.ipynb #054289ae
 def response_maps(
     table:pd.DataFrame|xr.Dataset,  # One column a map, one row a state or division; or factors with an `output_loading` (output, component)
     outlines:dict,                  # Postal code to rings (points, 2) of longitude and latitude
@@ -288,7 +288,7 @@ def response_maps(
     limit = limit or colour_limit(table.values); n = table.shape[1]; across = min(across, n); down = -(-n//across)
     spans = [_flat(name, 39)(r) for s in {state_of(c) for c in by_place(table.iloc[:,0]).index} if s in outlines for r in outlines[s]]
     run,rise = np.ptp(np.concatenate(spans), 0) if spans else (2, 1)
-    w = 6.5 if n==1 else 3.1; h = float(np.clip(w*rise/run, .4*w, 1.1*w)); top = .3+.26*bool(title)
+    w = 4.6 if n==1 else 3.1; h = float(np.clip(w*rise/run, .4*w, 1.1*w)); top = .3+.26*bool(title)
     fig = new_figure(max(.2+across*(w+.15), 4.), top+down*(h+.3)+.8)
     for i,c in enumerate(table.columns):
         ax = _place(fig, .15+i%across*(w+.15), top+i//across*(h+.3), w, h)

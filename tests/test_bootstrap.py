@@ -226,7 +226,7 @@ def test_every_form_of_input(form):
     assert out.space_lower.shape == (4, 8, 1)
 
 def test_a_checkpoint_is_left_alone(sim, tmp_path):
-    run(sim, 2, dict(checkpoint=tmp_path/'c.mrtl')); assert not list(tmp_path.iterdir())
+    f = tmp_path/'c.mrtl'; f.write_bytes(b'of another run'); run(sim, 2, dict(checkpoint=f)); assert f.read_bytes() == b'of another run'
 
 # ---- files
 

@@ -60,6 +60,14 @@ def test_projected_colours_are_the_values():
     da = field(np.arange(-15, 61, 10.), np.arange(185, 360, 10.)); ax = cm.projected_map(da).axes[0]
     np.testing.assert_allclose(ax.collections[0].get_array().reshape(da.shape), da); low,high = ax.collections[0].get_clim(); assert low == -high == -np.abs(da).max()
 
+def test_projected_hatching_is_drawn_on_its_cells():
+    da = field(np.arange(-15, 61, 10.), np.arange(185, 360, 10.)); mask = xr.zeros_like(da, bool); mask[3:5, 4:8] = True; pictures = []
+    for hatch in (None, mask):
+        fig = cm.projected_map(da, 'plate', hatch=hatch); canvas = FigureCanvasAgg(fig); canvas.draw(); pictures.append(np.asarray(canvas.buffer_rgba()).astype(int)[..., :3])
+    ax,(rows,cols) = fig.axes[0],np.nonzero(np.abs(pictures[1]-pictures[0]).max(2) > 60); assert len(rows) > 100
+    seen = ax.transData.inverted().transform(np.stack([cols+.5, len(pictures[0])-rows-.5], 1))+[180, 0]
+    assert np.abs(np.stack([seen.min(0), seen.max(0)])-[[220, 10], [260, 30]]).max() < 1.5
+
 def test_a_projection_of_cartopys_own():
     from cartopy import crs
     own = crs.Mollweide(200.); assert cm.projection(own) is own and cm.projection('plate').transform_point(180, 0, crs.PlateCarree())[0] == pytest.approx(0)
@@ -101,6 +109,7 @@ def test_rows_titles_and_whiskers(k, name, outputs):
 def test_whiskers_stand_at_their_own_bars():
     boot = make_boot(1, outputs=tuple(f'{i:02d}01' for i in range(1, 31))); ax = plots.new_figure(2, 2).add_axes((.2, .2, .7, .7))
     part,lower,upper = (boot[f'output_loading{s}'][:, 0] for s in ('', '_lower', '_upper')); cm._bars(ax, part, lower, upper, 3.)
+    np.testing.assert_allclose(sorted(abs(p.get_width()) for p in ax.patches), np.sort(np.abs(part.values))[-10:])
     for p,(a,b) in zip(sorted(ax.patches, key=lambda p: -p.get_y()), ax.collections[-1].get_segments()):
         i = int(np.abs(part.values-p.get_width()).argmin()); assert a[1] == pytest.approx(p.get_y()+p.get_height()/2)
         assert (a[0], b[0]) == (pytest.approx(lower.values[i]), pytest.approx(upper.values[i]))
