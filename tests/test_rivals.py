@@ -166,6 +166,10 @@ def test_cp_is_tensorlys(outputs, limit, shape):
     with np.errstate(divide='ignore', invalid='ignore'): fits = [mean+sd*CPRegressor(2, tol=1e-4, reg_W=a*len(tr), n_iter_max=50, random_state=s, verbose=0).fit(X[tr], (y[tr]-mean)/sd).predict(X) for a in (.01, .02) for s in (5, 6)]
     np.testing.assert_allclose((got['valid']['mse'], got['test']['r2']), best(p, [f.reshape(len(y), -1) for f in fits]), rtol=1e-9); assert (got['cells'], got['tried']) == (np.prod(shape), 4)
 
+def test_the_best_start_is_kept():
+    p = climate_problem(make_ocean(240), make_rain(), region='AZ', leads=2, block=20); run = lambda seed, starts: baselines(p, ['cp_regressor'], ranks=[2], penalties=[.01], starts=starts, cells=24, seed=seed)['cp_regressor']['valid']['mse']
+    one = [run(s, 1) for s in range(5)]; assert len(set(one)) == 5 and [run(s, 2) for s in range(4)] == [min(one[s:s+2]) for s in range(4)]
+
 def test_inputs_of_the_tensor_regression_are_area_means():
     p = climate_problem(make_ocean(land=[(0, 0)]), make_rain(), region='AZ', leads=2); d = p.design.at((2, 3)); x = d.u.double()/d.grid.share*d.grid.share.sqrt()
     W = x[torch.from_numpy(p.starts)[:, None]-torch.arange(1, 3)].numpy(); W -= W[p.rows['train']].mean(0)
