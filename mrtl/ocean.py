@@ -141,7 +141,7 @@ def ocean_climate(
     return xr.Dataset(dict(mean=(s, np.stack(mean)), season=(('variable','month','lat','lon'), np.stack(season)), trend=(s, np.stack(trend)), spread=(s, np.stack(spread)),
         tie=('lat', .45*np.tanh((y-22)/12))), dict(variable=['temperature','salinity'], month=np.arange(1, 13), lat=y, lon=x))
 
-# %% ../nbs/46_ocean.ipynb #b840a066
+# %% ../nbs/46_ocean.ipynb #1847216b
 class OceanMonths:
     "All that is fixed about a simulated ocean; makes its months, in order."
     def __init__(self,
@@ -149,11 +149,12 @@ class OceanMonths:
         months:int,      # How many, from 1900-01
         growth:float,    # Standard deviation of anomalies in the last month, over that in the first
         seed:int,        # Of everything
+        memory:tuple=(4.5,.9), # Of `RedNoise`
     ):
         store_attr('grid,months'); y,x = grid.y_centres,grid.x_centres; c = ocean_climate(y, x)
         f4 = lambda a: np.asarray(a, 'f4')
         self.modes = f4(mode_maps(y, x)); self.rest = np.sqrt(1-(self.modes**2).sum(0)); self.series = f4(mode_series(months, seed))
-        self.noise = RedNoise(grid.shape, y[1]-y[0], seed); self.tie = f4(c.tie)[:,None]; self.own = np.sqrt(1-self.tie**2)
+        self.noise = RedNoise(grid.shape, y[1]-y[0], seed, memory=memory); self.tie = f4(c.tie)[:,None]; self.own = np.sqrt(1-self.tie**2)
         self.spread,self.trend,self.base = f4(c.spread)*grid.mask.numpy(),f4(c.trend),f4((c['mean']+c.season).transpose('month','variable','lat','lon'))
         g = np.linspace(1, growth, months); self.size = f4(g/np.sqrt((g**2).mean()))
         self.base[:,:,~grid.mask.numpy()] = np.nan
@@ -213,7 +214,7 @@ def teleconnection(
     space = overlapping(D, cosine, share); loads = _LOADS[:,:rank]
     return dict(lead=lead, variable=loads/np.sqrt((loads**2).mean(0)), space=space, mix=np.linalg.lstsq(D, space, rcond=None)[0])
 
-# %% ../nbs/46_ocean.ipynb #aeaefdba
+# %% ../nbs/46_ocean.ipynb #95889536
 def simulate_ocean(
     months:int=1400,       # From 1900-01
     lat:tuple=(-19,60),    # First and last row, whole degrees
@@ -225,14 +226,15 @@ def simulate_ocean(
     cosine:float=.1,       # Overlap of any two components, in the leads and in space
     drift:float=0.,        # Degrees of longitude by which the planted maps move east in ten years
     growth:float=1.8,      # Standard deviation of anomalies in the last month, over that in the first
+    memory:tuple=(4.5,.9), # Months after which large and small scales of the noise have lost all but 1/e
     lazy:bool=False,       # Leave the months to be made when they are read?
     block:int=12,          # Months made at a time
     seed:int=0,            # Of everything
 )->xr.Dataset:             # temperature (K), salinity (psu) (time, lat, lon) float32, NaN on land; y, signal (time), NaN in the first months; lead_loading, variable_loading, space, strength, beta
     "Months of an ocean of full size, the rain that follows, and the planted maps."
-    check_whole(months=months, leads=leads, rank=rank, block=block); check_between(-1/max(rank-1, 1), 1, cosine=cosine); check_between(0, 1+1e-9, r2=r2); check_between(0, 100, growth=growth); check_between(-100, 100, drift=drift)
+    check_whole(months=months, leads=leads, rank=rank, block=block); check_between(-1/max(rank-1, 1), 1, cosine=cosine); check_between(0, 1+1e-9, r2=r2); check_between(0, 100, growth=growth); check_between(-100, 100, drift=drift); check_between(0, 100, **{'memory of large scales': memory[0], 'memory of small scales': memory[1]})
     if months<leads+24: raise ConfigError(f"months must be at least leads+24={leads+24}, got {months}: a season needs two years")
-    grid = ocean_grid(lat, lon, step); ocean,f = OceanMonths(grid, months, growth, seed),teleconnection(grid, leads, rank, cosine)
+    grid = ocean_grid(lat, lon, step); ocean,f = OceanMonths(grid, months, growth, seed, memory),teleconnection(grid, leads, rank, cosine)
     data = None if lazy else np.empty((2, months, *grid.shape), 'f4')
     parts,states = _first_pass(ocean, f, drift, block, data)
     ds = _truth(parts, f, grid, leads, months, r2, seed).assign_attrs(drift=drift, growth=growth)

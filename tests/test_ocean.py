@@ -1,7 +1,8 @@
 "The simulated ocean: the same bits from any block, land, season, trend and variance as promised, correlations near those of real sea-surface temperature, a truth that is what the formula says, rain that follows it, archives that read back."
-import numpy as np, pytest, xarray as xr
-from mrtl.climate import ClimatePrep
+import numpy as np, pytest, torch, xarray as xr
+from mrtl.climate import ClimatePrep, block_split, skill
 from mrtl.core import ConfigError, DataError
+from mrtl.decompose import factor_match
 from mrtl.fields import open_fields, regrid
 from mrtl.grids import Grid
 from mrtl.ocean import MODES, OceanMonths, RainMonths, RedNoise, dipoles, land_mask, mode_maps, mode_series, ocean_climate, ocean_grid, rain_climate, simulate_ocean, simulate_rain, teleconnection, write_ocean_archives
@@ -184,9 +185,38 @@ def test_drift_moves_the_maps_and_nothing_else():
     assert near[1]>.999>near[0] and near[1]>near[2]
     assert np.corrcoef(a.signal[6:], simulate_ocean(360, step=5, drift=20.).signal[6:])[0, 1]<np.corrcoef(a.signal[6:], b.signal[6:])[0, 1]
 
-@pytest.mark.parametrize('bad', [dict(months=20), dict(months=2.5), dict(rank=7), dict(rank=0), dict(leads=0), dict(r2=0), dict(r2=1.1), dict(cosine=1.), dict(growth=0), dict(growth=float('nan')), dict(drift=float('nan')), dict(block=0)])
+@pytest.mark.parametrize('bad', [dict(months=20), dict(months=2.5), dict(rank=7), dict(rank=0), dict(leads=0), dict(r2=0), dict(r2=1.1), dict(cosine=1.), dict(growth=0), dict(growth=float('nan')), dict(drift=float('nan')), dict(memory=(0, 1)), dict(block=0)])
 def test_simulations_refused(bad):
     with pytest.raises(ConfigError): simulate_ocean(**dict(months=40, step=10)|bad)
+
+def reference_fit(x, y, train, grid, leads=6, rank=3, width=22., alpha=30., rounds=25, starts=3):
+    "CP regression by alternating ridge in smooth functions of the plane; factors and predictions of the start that fits best."
+    smooth = []
+    for c,e in ((grid.y_centres, width), (grid.x_centres, 1.9*width)):
+        v,U = np.linalg.eigh(np.exp(-.5*((c[:, None]-c)/e)**2)); keep = v>1e-2*v[-1]; smooth.append(U[:, keep]*np.sqrt(v[keep]))
+    B = np.einsum('ia,jb->ijab', *smooth).reshape(grid.D, -1)*grid.mask.numpy().reshape(-1, 1)
+    Z = (np.nan_to_num(x)*grid.share.numpy()).reshape(len(x)*2, -1)@B; Z = (Z/np.sqrt((Z**2).mean())).reshape(len(x), 2, -1)
+    X = np.stack([Z[leads-l:len(Z)-l] for l in range(1, leads+1)], 1); rng = np.random.default_rng(0); best = None
+    for _ in range(starts):
+        F = [rng.normal(size=(s, rank)) for s in X.shape[1:]]
+        for i in [*range(3)]*rounds:
+            a,b = (j for j in range(3) if j!=i); e = 'lvp'
+            D = np.einsum(f'nlvp,{e[a]}k,{e[b]}k->nk{e[i]}', X[train], F[a], F[b], optimize=True).reshape(len(train), -1)
+            F[i] = np.linalg.solve(D.T@D+alpha*np.eye(D.shape[1]), D.T@(y[train]-y[train].mean())).reshape(rank, -1).T
+            s = [np.linalg.norm(f, axis=0) for f in F]; F = [f/n*np.prod(s, 0)**(1/3) for f,n in zip(F, s)]
+        yhat = np.einsum('nlvp,lk,vk,pk->n', X, *F, optimize=True)+y[train].mean(); loss = ((y-yhat)[train]**2).mean()
+        if best is None or loss<best[0]: best = loss,[F[0], F[1], B@F[2]],yhat
+    return best[1:]
+
+@pytest.mark.parametrize('seed', [0, 2])
+def test_components_can_be_told(seed):
+    ds = simulate_ocean(step=4, seed=seed); y,signal = ds.y.values[6:],ds.signal.values[6:]; rows = block_split(len(y), 37, 6, seed=0); train,test = rows['train'],rows['test']
+    fields = ds[['temperature', 'salinity']].to_dataarray('variable').transpose('time', 'variable', 'lat', 'lon'); seen = np.unique(train[:, None]+6-np.arange(1, 7))
+    x = ClimatePrep('linear').fit(fields, seen).transform(fields).values; grid = ocean_grid(step=4)
+    factors,yhat = reference_fit(x, y, train, grid)
+    planted = [ds[k].transpose(..., 'component').values.reshape(-1, 3) for k in ('lead_loading', 'variable_loading', 'space')]
+    match = factor_match(*([torch.from_numpy(np.ascontiguousarray(f)) for f in F] for F in (factors, planted)), weights=[None, None, grid.share.flatten()])
+    assert match>.82 and skill(y[test], signal[test])['r2']-skill(y[test], yhat[test])['r2']<.05, (match, skill(y[test], signal[test])['r2'], skill(y[test], yhat[test])['r2'])
 
 # ---- rain
 
