@@ -45,7 +45,7 @@ def test_fields_of_a_shorter_record_begin_alike(months):
 
 # ---- land
 
-@pytest.mark.parametrize('lat,lon,land', [(40, 260, 1), (0, 200, 0), (64, 341, 1), (-10, 300, 1), (35, 310, 0), (20, 204.5, 1), (58, 272, 0), (40, 357, 1), (15, 345, 1), (19, 279, 0), (52, 359, 1), (45, -100, 1), (25, 5, 1), (0, 160, 0), (-25, 135, 1), (70, -40, 1), (51, 142, 0)])
+@pytest.mark.parametrize('lat,lon,land', [(40, 260, 1), (0, 200, 0), (64, 341, 1), (-10, 300, 1), (35, 310, 0), (20, 204.5, 1), (58, 272, 0), (40, 357, 1), (15, 345, 1), (19, 279, 0), (52, 359, 1), (45, -100, 1), (25, 5, 1), (0, 160, 0), (-25, 135, 1), (70, -40, 1), (51, 142, 0), (42, 51, 0)])
 def test_known_places(lat, lon, land): assert land_mask([lat], [lon])[0, 0]==bool(land)
 
 def test_share_of_sea():
@@ -239,6 +239,12 @@ def test_rain_far_away_does_not_follow():
     rain = simulate_rain(y, (30, 44), (-110, -88), 'IA'); mean = lambda box: anomalies(region_means(rain, box).values)
     r = [abs(np.corrcoef(mean(b), y)[0, 1]) for b in ('IA', (31, 33, -108, -104))]; assert r[0]>.95 and r[1]<.4
     x = rain.sel(lat=slice(41, 43), lon=slice(-95, -92)).values; z = anomalies(x); assert (z**3).mean()/(z**2).mean()**1.5>.2
+
+@pytest.mark.parametrize('start', ['1900-01', '1900-08'])
+def test_rain_has_its_season_wherever_it_starts(start):
+    y = xr.DataArray(np.zeros(120), dict(time=(np.datetime64(start, 'M')+np.arange(120)).astype('M8[ns]')), ('time',))
+    coast = simulate_rain(y, (41, 43), (-124, -92), 'IA').sel(lon=slice(-123.5, -120)).mean(('lat', 'lon')).groupby('time.month').mean().values
+    assert np.corrcoef(coast, rain_climate([42.], [-122.])[:, 0, 0])[0, 1]>.9
 
 @pytest.mark.parametrize('block', [1, 5, 100])
 def test_rain_from_any_block(block):
