@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PLANTED', 'DEMO', 'CLIMATE', 'MODELS', 'COMMANDS', 'POSITIONAL', 'open_run', 'table_of', 'versions', 'leave',
            'report', 'TimeLimit', 'KeepMaps', 'correlation', 'truth_match', 'demo_problem', 'fit_rows', 'demo',
-           'whole_numbers', 'ocean_box', 'grid_shapes', 'climate_options', 'climate', 'fit_climate',
+           'whole_numbers', 'ocean_box', 'grid_shapes', 'climate_settings', 'climate', 'fit_climate',
            'bootstrap_climate', 'basketball', 'read_table', 'fit_basketball', 'frame_labels', 'predict', 'parse',
            'main']
 
@@ -33,7 +33,7 @@ from .grids import Grid
 from .plots import factor_maps
 from .regions import state_outlines
 from .report import write_report
-from .rivals import baselines, skill, skill_by_season
+from .rivals import baselines, climate_options, skill, skill_by_season
 from .shot_model import LEAST, PAPER, SHOTS, ShotProblem, best_threshold, coherence, fit_shots, score_sets, shot_baselines, shot_problem, shot_scores
 from .shots import learning_table, shot_design
 from .simulate import simulate_field
@@ -286,7 +286,7 @@ def _demo_table(m, ds, design, y, rows):
     return table_of(pd.DatetimeIndex(ds.time.values[ds.sizes['lead']:]).strftime('%Y-%m'), m.predict(design), y, set=label)
 
 # %% ../nbs/70_cli.ipynb #528268f9
-CLIMATE = dict(rank=4, smooth=.1, l2=.03, lr=.01, lr_decay=.98, patience=10)
+CLIMATE = climate_options()
 
 # %% ../nbs/70_cli.ipynb #503da4a9
 _FILES = Annotated[list, dict(nargs='+', type=str)]
@@ -318,15 +318,17 @@ def grid_shapes(
     raise ConfigError(f"--schedule takes shapes joined by commas, like 4x9,8x18,40x90; got {text!r}")
 
 # %% ../nbs/70_cli.ipynb #3d3f1980
-def climate_options(
-    grid:Grid,           # The finest grid
-    schedule:list=None,  # Shapes, coarse to fine
-    full_levels:int=None,# How many of them train full-rank
-    **options:object,    # Of `MRTLRegressor`, before all others
-)->dict:                 # Options of `MRTLRegressor`
+def climate_settings(
+    problem:ClimateProblem,    # From `climate_problem`
+    schedule:list|None=None,   # Shapes, coarse to fine
+    full_levels:int|None=None, # How many of them train full-rank
+    **options:object,          # Of `MRTLRegressor`; None for what is not given
+)->dict:                       # Options of `MRTLRegressor`
     "How a climate problem is learnt."
-    if schedule is None and grid.shape==LADDER[-1]: schedule,full_levels = LADDER,full_levels or 2
-    return CLIMATE|dict(schedule=schedule, full_levels=full_levels, standardise=False)|options
+    finest = problem.design.grid.shape==LADDER[-1]
+    if schedule is None and finest: schedule,full_levels = LADDER,full_levels or 2
+    base = climate_options(problem.y.sizes.get('output', 1))|dict(schedule=schedule, full_levels=full_levels, standardise=False, finegrain='bilinear')
+    return base|{k: v for k,v in options.items() if v is not None}
 
 # %% ../nbs/70_cli.ipynb #7bda737d
 def climate(
@@ -342,6 +344,8 @@ def climate(
     rank:int=CLIMATE['rank'],  # Components
     schedule:str=None,         # Grids from coarse to fine, like 4x9,8x18,40x90; the paper's for 80x180, else halvings
     full_levels:int=None,      # How many of them train full-rank
+    smooth:float=None,         # Weight of the smoothness penalty; see `climate_options`
+    l2:float=None,             # Weight of the squared norm; see `climate_options`
     bootstrap:int=0,           # Draws of blocks of months, for intervals on the maps
     out:str=None,              # Folder to write to; RUNS/climate when not given
     seed:int=None,             # Of the training
@@ -354,10 +358,10 @@ def climate(
     if not ocean or not rain: raise ConfigError("give the files: mrtl climate --ocean FILE [FILE ...] --rain FILE [FILE ...]")
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'climate'); split_seed = s['seed'] if split_seed is None else split_seed; names = lambda files: [Path(f).name for f in ([files] if isinstance(files, str) else files)]
     problem_options = dict(region=region, by=by, box=ocean_box(box), leads=leads, start_months=whole_numbers(start_months), window=window, detrend=None if detrend=='none' else detrend)
-    config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=names(ocean), rain=names(rain), **problem_options, rank=rank, schedule=grid_shapes(schedule), full_levels=full_levels, seed=s['seed'], split_seed=split_seed)
+    config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=names(ocean), rain=names(rain), **problem_options, rank=rank, schedule=grid_shapes(schedule), full_levels=full_levels, smooth=smooth, l2=l2, seed=s['seed'], split_seed=split_seed)
     if (out/'metrics.json').exists() and resume and not bootstrap and not open_run(out, config, resume, overwrite): return print(f"{out} is finished: nothing to do")
     problem = climate_problem(ocean, rain, split_seed=split_seed, **problem_options)
-    options = climate_options(problem.design.grid, config['schedule'], full_levels, rank=rank, device=s['device'], random_state=s['seed'])
+    options = climate_settings(problem, config['schedule'], full_levels, rank=rank, smooth=smooth, l2=l2, device=s['device'], random_state=s['seed'])
     if open_run(out, config, resume, overwrite): fit_climate(out, problem, options)
     if bootstrap: bootstrap_climate(out, problem, bootstrap, s['seed'])
 
