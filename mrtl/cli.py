@@ -107,7 +107,7 @@ def leave(
     truth:xr.Dataset|None=None, # Planted factors
     compare:pd.DataFrame|None=None, # History of other ways to train, with a column `method`
 ):
-    "Write a finished run, metrics last but for the report."
+    "Write a finished run but for its report, metrics last."
     out = Path(out)
     m.save(out/'model.mrtl')
     for name,ds in dict(factors=m.factors_, truth=truth).items():
@@ -116,7 +116,6 @@ def leave(
     _write_csv(out/'history.csv', m.history_); _write_csv(out/'predictions.csv', predictions)
     if compare is not None: _write_csv(out/'compare.csv', compare)
     _write_json(out/'metrics.json', metrics|dict(levels=m.levels_, rank=m.rank_, versions=versions()))
-    report(out)
 
 # %% ../nbs/70_cli.ipynb #a74c2a54
 def report(
@@ -266,6 +265,7 @@ def demo(
     metrics['compare'],compare = _compared(ds, design, y, rows, options, m.history_.seconds.iloc[-1])
     metrics['compare'].insert(0, _compare_row('multiresolution', m, ds, design, y, rows))
     leave(out, m, metrics|dict(seconds=seconds), _demo_table(m, ds, design, y, rows), truth=ds[['lead_loading','variable_loading','space','strength']], compare=compare)
+    report(out)
     r = metrics['recovery']; print(f"factor match {r['factor_match']:.3f}, test R2 {metrics['test']['r2']:.3f} (the truth's own {r['truth_r2']:.3f}), {seconds:.1f} s")
 
 # %% ../nbs/70_cli.ipynb #b39be251
@@ -364,6 +364,8 @@ def climate(
     options = climate_settings(problem, config['schedule'], full_levels, rank=rank, smooth=smooth, l2=l2, device=s['device'], random_state=s['seed'])
     if open_run(out, config, resume, overwrite): fit_climate(out, problem, options)
     if bootstrap: bootstrap_climate(out, problem, bootstrap, s['seed'])
+    del problem # pictures need memory too
+    report(out)
 
 # %% ../nbs/70_cli.ipynb #e9b0dba3
 def fit_climate(
@@ -396,12 +398,11 @@ def bootstrap_climate(
     n:int,                   # Draws
     seed:int=0,              # Of the draws
 ):
-    "Put intervals on a run's maps, and write its report again."
+    "Put intervals on a run's maps."
     out = Path(out); m,rows = MRTLRegressor.load(out/'model.mrtl'),problem.rows
     found = block_bootstrap(m, problem.design.take(rows['train']), problem.y[rows['train']], month_blocks(problem.times[rows['train']], problem.config['block']), n,
         valid=(problem.design.take(rows['valid']), problem.y[rows['valid']]), seed=seed, folder=out/'bootstrap', coef=problem.y.ndim==1)
     with atomic_write(out/'bootstrap.nc') as tmp: found.to_netcdf(tmp)
-    report(out)
 
 # %% ../nbs/70_cli.ipynb #d0350f4d
 MODELS = dict(default=SHOTS, paper=PAPER)
@@ -461,6 +462,7 @@ def fit_basketball(
     known = {str(k): names[k] for k in problem.players if k in names}|{'0': 'all others'}
     leave(out, m, scores|dict(baselines=shot_baselines(problem), seconds=seconds['fit'], seconds_reading=seconds['reading'], rows={k: len(v) for k,v in problem.rows.items()}|dict(total=len(p), positives=int(problem.y.sum())),
         coherence=coherence(m.factors_), leaky=problem.leaky, counts=counts, players=known, notes=notes), table_of(frame_labels(problem.table), p, problem.y, set=label))
+    report(out)
     print(f"test AUC {scores['test']['auc']:.4f}, average precision {scores['test']['average_precision']:.4f}, {seconds['fit']:.1f} s{' (leaky split)' if problem.leaky else ''}")
 
 # %% ../nbs/70_cli.ipynb #d8a8b555

@@ -28,10 +28,13 @@ def png(
     from PIL import Image
     full,small = BytesIO(),BytesIO()
     fig.savefig(full, format='png', dpi=dpi)
-    rgb = np.asarray(Image.open(full).convert('RGB'))
-    codes,at,n = np.unique(rgb.astype('int32')@[65536,256,1], return_inverse=True, return_counts=True)
-    colours = (codes[:,None]>>[16,8,0]) & 255; palette = _palette(colours, n)
-    out = Image.fromarray(KDTree(palette).query(colours)[1].astype('uint8')[at].reshape(rgb.shape[:2]), 'P')
+    with Image.open(full) as image: rgb = np.asarray(image.convert('RGB'))
+    strips = [s.astype('uint32')@np.array([65536,256,1], 'uint32') for s in np.array_split(rgb, -(-rgb.size//2**20))] # large pictures in parts
+    found,n = (np.concatenate(v) for v in zip(*(np.unique(s, return_counts=True) for s in strips)))
+    codes,at = np.unique(found, return_inverse=True); n = np.bincount(at, n).astype(int)
+    colours = (codes[:,None].astype(int)>>[16,8,0]) & 255; palette = _palette(colours, n)
+    nearest = KDTree(palette).query(colours)[1].astype('uint8')
+    out = Image.fromarray(np.concatenate([nearest[np.searchsorted(codes, s)] for s in strips]), 'P')
     out.putpalette(palette.astype('uint8').tobytes()); out.save(small, 'png', optimize=True)
     return small.getvalue()
 
