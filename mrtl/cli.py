@@ -10,7 +10,7 @@ __all__ = ['PLANTED', 'DEMO', 'CLIMATE', 'MODELS', 'COMMANDS', 'POSITIONAL', 'op
            'main']
 
 # %% ../nbs/70_cli.ipynb #717a75c8
-import json, math, re, sys, time
+import gc, json, math, re, sys, time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -364,7 +364,7 @@ def climate(
     options = climate_settings(problem, config['schedule'], full_levels, rank=rank, smooth=smooth, l2=l2, device=s['device'], random_state=s['seed'])
     if open_run(out, config, resume, overwrite): fit_climate(out, problem, options)
     if bootstrap: bootstrap_climate(out, problem, bootstrap, s['seed'])
-    del problem # pictures need memory too
+    del problem; gc.collect() # pictures need memory too
     report(out)
 
 # %% ../nbs/70_cli.ipynb #e9b0dba3

@@ -5,6 +5,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
 from mrtl.climate import LADDER, ClimatePrep, block_split, climate_problem, lead_rows, moving_sum
 from mrtl.core import ConfigError, DataError, FormatError
+from mrtl.estimators import MRTLRegressor
 from mrtl.fields import common_grid
 from mrtl.rain import rain_target
 from mrtl.rivals import baselines
@@ -220,6 +221,19 @@ def test_nothing_is_learnt_from_validation_or_test(kw, seed):
             for k in a:
                 np.testing.assert_allclose(a[k]['valid']['mse'], b[k]['valid']['mse'], rtol=1e-7)
                 assert a[k].get('eofs') == b[k].get('eofs') and np.isclose(a[k].get('alpha', 0), b[k].get('alpha', 0), rtol=1e-9)
+
+@pytest.mark.parametrize('how', ['poisoned', 'shuffled'])
+@pytest.mark.parametrize('kw', [dict(region='AZ', leads=3), dict(region='all', by='division', leads=2, window=2), dict(region='IA', leads=2, detrend='difference', block=20)])
+def test_a_trained_model_does_not_know_the_test_months(kw, how):
+    "Bit for bit: weights, history and scores on validation rows, whatever stands in the months that only the test looks at."
+    ocean,rain = make_ocean(),make_rain(); p = climate_problem(ocean, rain, **kw); L,w,lag = kw['leads'],kw.get('window', 1),int(kw.get('detrend') == 'difference'); index = {t: i for i,t in enumerate(ocean.time.values)}
+    test = [index[t] for t in p.times[p.rows['test']]]; xs,ys = sorted(used(test, L+lag, 0)),sorted(used(test, 0, w)); bad_ocean,bad_rain,rng = ocean.copy(),rain.copy(),np.random.default_rng(0)
+    bad_ocean[xs] = 1e4 if how == 'poisoned' else ocean[rng.permutation(xs)].values; bad_rain[:, ys] = 1e4 if how == 'poisoned' else rain[:, rng.permutation(ys)].values
+    q = climate_problem(bad_ocean, bad_rain, **kw); assert not torch.equal(p.design.u, q.design.u)
+    for standardise in (True, False):
+        a,b = (MRTLRegressor(rank=2, max_epochs=4, standardise=standardise, random_state=0).fit(r.design.take(r.rows['train']), r.y[r.rows['train']], valid=(r.design.take(r.rows['valid']), r.y[r.rows['valid']])) for r in (p, q))
+        for k,v in a.model_.state_dict().items(): assert torch.equal(v, b.model_.state_dict()[k]), k
+        assert a.history_.drop(columns='seconds').equals(b.history_.drop(columns='seconds'))
 
 def test_own_standardisation_would_be_seen():
     "The authors' way, for contrast: a preparation of test months by themselves depends on them."

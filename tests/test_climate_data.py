@@ -1,6 +1,8 @@
 """The climate problem on the real files: shapes and counts, the physics, and what simple rules reach. Reads nothing into the project."""
 import numpy as np, pytest, xarray as xr
-from mrtl.climate import baselines, climate_problem, rain_target
+from mrtl.climate import climate_problem
+from mrtl.rain import rain_target
+from mrtl.rivals import baselines
 from mrtl.fields import box_mean, common_grid, open_fields
 
 pytestmark = pytest.mark.data

@@ -1,6 +1,7 @@
 "The simulated ocean: the same bits from any block, land, season, trend and variance as promised, correlations near those of real sea-surface temperature, a truth that is what the formula says, rain that follows it, archives that read back."
 import numpy as np, pytest, torch, xarray as xr
-from mrtl.climate import ClimatePrep, block_split, skill
+from mrtl.climate import ClimatePrep, block_split
+from mrtl.rivals import skill
 from mrtl.core import ConfigError, DataError
 from mrtl.decompose import factor_match
 from mrtl.fields import open_fields, regrid
