@@ -193,10 +193,11 @@ def truth_match(
     truth:xr.Dataset,  # As `simulate_field` gives it
     grid:Grid,         # The finest grid, whose shares weigh the maps
 )->float:              # 0 to 1
-    "Factor match of a fitted model with the planted factors, maps weighted by area."
+    "Factor match of a fitted model with the planted factors, maps weighted by area; the mean over the planted components (over the fitted ones, where those are fewer)."
     planted = [torch.from_numpy(np.asarray(truth[k].transpose(*dims).values, float).reshape(-1, truth.sizes['component'])) for k,dims in
                (('lead_loading',('lead','component')), ('variable_loading',('variable','component')), ('space',('lat','lon','component')))]
-    return factor_match([torch.from_numpy(f) for f in m.cp_tensor_[1]], planted, weights=[None, None, grid.share.flatten()])
+    few = min(m.rank_, truth.sizes['component'])/max(m.rank_, truth.sizes['component'])
+    return factor_match([torch.from_numpy(f) for f in m.cp_tensor_[1]], planted, weights=[None, None, grid.share.flatten()])/few
 
 # %% ../nbs/70_cli.ipynb #3ba70e24
 PLANTED = dict(leads=4, variables=3, rank=3, size=(.22,.28), cosine=.38)

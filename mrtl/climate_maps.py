@@ -42,7 +42,7 @@ def halves_apart(
 def projection(
     name:str='robinson',  # 'plate', 'robinson', 'us', or a projection of cartopy's
     middle:float=180.,    # Longitude of the centre, for the first two
-)->'Projection':          # cartopy projection
+)->object:                # cartopy projection
     "A projection by name; `ConfigError` without cartopy."
     try: from cartopy import crs
     except ImportError: raise ConfigError("projections need cartopy: install it with pip install 'mrtl[maps]', or draw without a projection") from None
@@ -66,14 +66,14 @@ def _onto(da, name):
 
 # %% ../nbs/53_climate_maps.ipynb #4ce4b084
 def draw_projected(
-    ax:'GeoAxes',                            # cartopy axes
+    ax:object,                               # cartopy axes
     da:xr.DataArray,                         # Field over latitude and longitude, (y, x), NaN where there is no cell
     vmin:float,                              # Value at the low end of the colours
     vmax:float,                              # Value at the high end
     extent:tuple,                            # West, east, south, north in the projection's own units
     hatch:np.ndarray|xr.DataArray|None=None, # Cells to hatch, (y, x) booleans
     cmap:str='RdBu_r',                       # matplotlib colour map
-)->'GeoQuadMesh':                            # As colour bars want it
+)->object:                            # As colour bars want it
     "One array of cells in a projection, with the package's own coastlines."
     from cartopy.crs import PlateCarree
     from shapely import MultiLineString, box, union_all
