@@ -87,8 +87,9 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, u, months, C):
         ctx.save_for_backward(u, months); Ct = C.T.contiguous()
-        z = [F.linear(x, Ct) for _,x in _chosen(u, months, C)]
-        return torch.cat(z) if len(z)!=1 else z[0]
+        z = C.new_empty(len(u) if months is None else len(months), *u.shape[1:-1], C.shape[1])
+        for b,x in _chosen(u, months, C): z[b] = F.linear(x, Ct) # small results between large blocks would keep these from being used again
+        return z
 
     @staticmethod
     @once_differentiable

@@ -116,7 +116,7 @@ def region_means(
     if many and not regions: raise ConfigError("no region was given: name at least one")
     W,rows,cols = region_weight_rows(regions if many else {'': regions}, rain.lat.values, rain.lon.values)
     rain = rain[:,rows,cols]; block = rain.chunks[0][0] if rain.chunks else 1
-    step = block*max(1, 2**21//(block*rain[0].size))
+    step = block*max(1, 2**19//(block*rain[0].size))
     y = np.concatenate([_means(rain[i:i+step], W) for i in progress(range(0, len(rain), step), desc='averaging rain')])
     if (empty := np.isnan(y).all(0)).any(): raise DataError(f"no cell with data lies in the region {list(regions)[int(empty.argmax())] if many else str(regions)[:60]!r}: every month is missing there")
     y = xr.DataArray(y, dict(time=rain.time.values, output=list(regions) if many else ['']), ('time','output'), rain.name, rain.attrs)

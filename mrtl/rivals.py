@@ -53,7 +53,7 @@ def skill_by_season(
 # %% ../nbs/48_rivals.ipynb #6f0d3391
 def month_gram(
     design:FieldDesign, # Its stored months are used, whatever its rows
-    block:int=2048,     # Cells in double precision at a time
+    block:int=512,      # Cells in double precision at a time
 )->np.ndarray:          # (T, T)
     "Area-weighted inner products of the stored months."
     share,ok = design.grid.share.flatten(),design.grid.mask.flatten().nonzero()[:,0]
@@ -71,7 +71,9 @@ def window_gram(
     leads:int,          # Months looked back at
 )->np.ndarray:          # Inner products of lead windows, (n, n)
     "Gram matrix of lead windows from that of months."
-    return sum(G[np.ix_(starts-l, starts-l)] for l in range(1, leads+1))
+    K = np.zeros((len(starts), len(starts)))
+    for l in range(1, leads+1): K += G[np.ix_(starts-l, starts-l)]
+    return K
 
 def ridge_path(
     K:np.ndarray,       # Inner products of all rows, (n, n)
