@@ -1,5 +1,7 @@
 "The simulated ocean: the same bits from any block, land, season, trend and variance as promised, correlations near those of real sea-surface temperature, a truth that is what the formula says, rain that follows it, archives that read back."
-import numpy as np, pytest, torch, xarray as xr
+import json
+from pathlib import Path
+import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from mrtl.climate import ClimatePrep, block_split
 from mrtl.rivals import skill
 from mrtl.core import ConfigError, DataError
@@ -274,3 +276,14 @@ def test_archives_read_back(tmp_path):
     truth = xr.load_dataset(made['truth']); xr.testing.assert_allclose(truth.drop_attrs(), ds.drop_vars(['temperature', 'salinity']).drop_attrs())
     y = rain_target(made['rain'], 'IA').values; m = truth.attrs['mm_per_unit']; left = y-m*np.nan_to_num(truth.y.values); np.testing.assert_allclose(left[12:24], left[:12], atol=.01)
     assert sorted(p.name for p in tmp_path.iterdir())==['en4', 'prism', 'truth.nc']
+
+def test_the_page_at_full_size_says_what_its_file_says():
+    "Every figure in the prose of reproduction/climate_full, from the table beside it."
+    here = Path(__file__).parent.parent/'nbs'/'reproduction'; runs = pd.read_csv(here/'results'/'ocean_runs.csv').assign(gap=lambda d: d.truth_r2-d.test)
+    text = ' '.join(''.join(c['source']) for c in json.loads((here/'climate_full.ipynb').read_text())['cells'] if c['cell_type'] == 'markdown').replace('\n', ' ')
+    two = lambda v: f'{v:.2f}'.lstrip('0'); three = lambda v: f'{v:.3f}'.lstrip('0'); at = lambda truth,rank,way: runs[(runs.truth == truth)&(runs['rank'] == rank)&(runs.way == way)]
+    small,large,start = at('planted', 3, 'MRTL'),at('planted', 10, 'MRTL'),at('planted', 10, 'random start'); five,moving = at('five planted', 3, 'MRTL'),at('drifting', 3, 'MRTL')
+    assert f'({three(small.gap.mean())} and {three(large.gap.mean())}; the worst of the six fits is {three(pd.concat([small, large]).gap.max())})' in text
+    for runs_,what in ((small.match, 'At rank 3 it is {} to {}'), (start.match, 'finds the planted components better ({} to {})')): assert what.format(two(runs_.min()), two(runs_.max())) in text
+    assert f'correlate {two(large.map_correlation.mean())} with the truth, against {two(small.map_correlation.mean())}' in text and abs(large.match.mean()-.5) < .01
+    assert f"falls short of the truth's by {two(five.gap.min())} to {two(five.gap.max())}" in text and f'({two(moving.match.min())} to {two(moving.match.max())}), and loses {two(moving.gap.min())} to {two(moving.gap.max())}' in text
