@@ -108,7 +108,8 @@ def _dataset(path, data=None):
         return xr.open_dataset(path, engine='netcdf4', decode_times=False)
     try: import zarr  # noqa: F401
     except ImportError: raise ConfigError(f"{str(path)!r} needs zarr: pip install 'mrtl[big]'") from None
-    return xr.open_dataset(path, engine='zarr', consolidated=False, decode_times=False)
+    ds = xr.open_dataset(path, engine='zarr', consolidated=False, decode_times=False)
+    return ds[sorted(ds.data_vars, key=str)] # a store lists its variables in any order
 
 @contextmanager
 def _opened(path, member=None):
