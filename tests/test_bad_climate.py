@@ -301,6 +301,7 @@ def test_folders_of_others_are_left_alone(climate, tmp_path):
 KILLED = '''
 import os, signal, sys, threading
 from tqdm import tqdm
+import dask.array, netCDF4, torch._dynamo           # once, before forks
 import mrtl.bootstrap as bootstrap, mrtl.cli as cli
 from mrtl.cli import main
 from mrtl.multiresolution import Run
