@@ -35,10 +35,18 @@ def to_nc(ds, path):
     ds = ds.to_dataset() if isinstance(ds, xr.DataArray) else ds
     ds.reset_coords([c for c in ('state','census_midwest') if c in ds.coords]).to_netcdf(path); return path
 
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory):
+    "The files that nothing is wrong with, written once."
+    out = {}
+    for k,da,name in ('S', S, 'ocean.nc'),('R', R, 'rain.nc'),('G', G, 'rain.nc'): out[id(da)] = str(to_nc(da, tmp_path_factory.mktemp(k)/name))
+    return out
+
 @pytest.fixture
-def put(tmp_path):
-    "Write what a case gives: arrays as netCDF, bytes and text as they are; names of files pass."
+def put(tmp_path, plain):
+    "Write what a case gives: arrays as netCDF, bytes and text as they are; None is no file."
     def write(what, name):
+        if id(what) in plain: return [plain[id(what)]]
         if isinstance(what, (list, tuple)): return [p for i,w in enumerate(what) for p in write(w, f'{i}{name}')]
         if isinstance(what, (bytes, str)): (tmp_path/name).write_bytes(what if isinstance(what, bytes) else what.encode())
         elif what is not None: to_nc(what, tmp_path/name)
@@ -146,8 +154,8 @@ def test_a_box_across_the_date_line():
 
 @pytest.mark.parametrize('more,text', [('--leads 0', 'leads must be a whole number of months|got 0'), ('--leads 400', '400 months of ocean before it'), ('--window 0', 'window must be|got 0'), ('--window -1', 'window must be|got -1'), ('--window 300', 'no target month'), ('--detrend quadratic', "detrend must be|'quadratic'"),
     ('--start-months 13', 'calendar months 1..12|13'), ('--start-months 11,,12', '--start-months takes|11,,12'), ('--seed -1', 'seed must be a whole number, 0 or more|-1'), ('--by county', "by must be|'county'"), ('--by feature', "by='feature' is for gridded rain"), ('--schedule 4,8', '--schedule takes shapes|4,8'),
-    ('--region Midwest', "'Midwest'|use midwest, all|AZ, NM"), ('--region AZ,XX', "'XX'"), ('--region 9999', "'9999'"), ('--region 30,40,-110,-100', 'no map to lay a box|gridded rain'), ('--region x.geojson', 'no map to lay a box or an outline on'), ('--out rain.nc', 'rain.nc is a file: name a folder')])
-def test_options(more, text, climate, tmp_path, monkeypatch): monkeypatch.chdir(tmp_path); told(climate(*more.split()), text, tmp_path/'out')
+    ('--region Midwest', "'Midwest'|use midwest, all|AZ, NM"), ('--region AZ,XX', "'XX'"), ('--region 9999', "'9999'"), ('--region 30,40,-110,-100', 'no map to lay a box|gridded rain'), ('--region x.geojson', 'no map to lay a box or an outline on'), ('--out file', 'file is a file: name a folder')])
+def test_options(more, text, climate, tmp_path, monkeypatch): (tmp_path/'file').write_text('x'); monkeypatch.chdir(tmp_path); told(climate(*more.split()), text, tmp_path/'out')
 
 @pytest.mark.parametrize('more,text', [('--rank 0', 'rank must be|got 0'), ('--rank -1', 'rank must be|got -1'), ('--smooth -1', 'smooth must be a number of at least 0|-1'), ('--smooth nan', 'smooth must be|nan'), ('--l2 nan', 'l2 must be|nan'), ('--l2 inf', 'l2 must be|inf'), ('--full-levels 9', 'full_levels must lie in 1..|got 9'), ('--device tpu', "unknown device 'tpu'"),
     ('--schedule 12x22', "coarse to fine|not beyond the data's 6x11|12x22"), ('--schedule 4x8,2x4', 'from coarse to fine|4x8 before 2x4'), ('--schedule 0x0', 'at least 1|(0, 0)')])
