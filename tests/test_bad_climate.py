@@ -339,7 +339,7 @@ def child(argv, epochs=None, in_draw=False):
         os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 def climate(data, out, *more): return ['climate', '--ocean', f'{data}/sst.nc', '--rain', f'{data}/rain.nc', '--region', 'AZ', '--leads', '2', '--rank', '1', '--schedule', '6x11', '--out', out, *more]
-print([child(climate('a', 'killed'), 3), child(climate('b', 'killed', '--resume')), child(climate('a', 'killed')), child(climate('a', 'killed', '--resume', '--bootstrap', '2'), in_draw=True),
+print([child(climate('a', 'killed'), 7), child(climate('b', 'killed', '--resume')), child(climate('a', 'killed')), child(climate('a', 'killed', '--resume', '--bootstrap', '2'), in_draw=True),
     child(climate('a', 'killed', '--resume', '--bootstrap', '2')), child(climate('a', 'whole', '--bootstrap', '2')), child(climate('b', 'whole', '--bootstrap', '2', '--resume', '--leads', '3'))])
 '''
 
