@@ -35,10 +35,18 @@ def to_nc(ds, path):
     ds = ds.to_dataset() if isinstance(ds, xr.DataArray) else ds
     ds.reset_coords([c for c in ('state','census_midwest') if c in ds.coords]).to_netcdf(path); return path
 
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory):
+    "The files that nothing is wrong with, written once."
+    out = {}
+    for k,da,name in ('S', S, 'ocean.nc'),('R', R, 'rain.nc'),('G', G, 'rain.nc'): out[id(da)] = str(to_nc(da, tmp_path_factory.mktemp(k)/name))
+    return out
+
 @pytest.fixture
-def put(tmp_path):
-    "Write what a case gives: arrays as netCDF, bytes and text as they are; names of files pass."
+def put(tmp_path, plain):
+    "Write what a case gives: arrays as netCDF, bytes and text as they are; None is no file."
     def write(what, name):
+        if id(what) in plain: return [plain[id(what)]]
         if isinstance(what, (list, tuple)): return [p for i,w in enumerate(what) for p in write(w, f'{i}{name}')]
         if isinstance(what, (bytes, str)): (tmp_path/name).write_bytes(what if isinstance(what, bytes) else what.encode())
         elif what is not None: to_nc(what, tmp_path/name)
@@ -146,8 +154,8 @@ def test_a_box_across_the_date_line():
 
 @pytest.mark.parametrize('more,text', [('--leads 0', 'leads must be a whole number of months|got 0'), ('--leads 400', '400 months of ocean before it'), ('--window 0', 'window must be|got 0'), ('--window -1', 'window must be|got -1'), ('--window 300', 'no target month'), ('--detrend quadratic', "detrend must be|'quadratic'"),
     ('--start-months 13', 'calendar months 1..12|13'), ('--start-months 11,,12', '--start-months takes|11,,12'), ('--seed -1', 'seed must be a whole number, 0 or more|-1'), ('--by county', "by must be|'county'"), ('--by feature', "by='feature' is for gridded rain"), ('--schedule 4,8', '--schedule takes shapes|4,8'),
-    ('--region Midwest', "'Midwest'|use midwest, all|AZ, NM"), ('--region AZ,XX', "'XX'"), ('--region 9999', "'9999'"), ('--region 30,40,-110,-100', 'no map to lay a box|gridded rain'), ('--region x.geojson', 'no map to lay a box or an outline on'), ('--out rain.nc', 'rain.nc is a file: name a folder')])
-def test_options(more, text, climate, tmp_path, monkeypatch): monkeypatch.chdir(tmp_path); told(climate(*more.split()), text, tmp_path/'out')
+    ('--region Midwest', "'Midwest'|use midwest, all|AZ, NM"), ('--region AZ,XX', "'XX'"), ('--region 9999', "'9999'"), ('--region 30,40,-110,-100', 'no map to lay a box|gridded rain'), ('--region x.geojson', 'no map to lay a box or an outline on'), ('--out file', 'file is a file: name a folder')])
+def test_options(more, text, climate, tmp_path, monkeypatch): (tmp_path/'file').write_text('x'); monkeypatch.chdir(tmp_path); told(climate(*more.split()), text, tmp_path/'out')
 
 @pytest.mark.parametrize('more,text', [('--rank 0', 'rank must be|got 0'), ('--rank -1', 'rank must be|got -1'), ('--smooth -1', 'smooth must be a number of at least 0|-1'), ('--smooth nan', 'smooth must be|nan'), ('--l2 nan', 'l2 must be|nan'), ('--l2 inf', 'l2 must be|inf'), ('--full-levels 9', 'full_levels must lie in 1..|got 9'), ('--device tpu', "unknown device 'tpu'"),
     ('--schedule 12x22', "coarse to fine|not beyond the data's 6x11|12x22"), ('--schedule 4x8,2x4', 'from coarse to fine|4x8 before 2x4'), ('--schedule 0x0', 'at least 1|(0, 0)')])
@@ -301,6 +309,7 @@ def test_folders_of_others_are_left_alone(climate, tmp_path):
 KILLED = '''
 import os, signal, sys, threading
 from tqdm import tqdm
+import dask.array, netCDF4, torch._dynamo           # once, before forks
 import mrtl.bootstrap as bootstrap, mrtl.cli as cli
 from mrtl.cli import main
 from mrtl.multiresolution import Run
@@ -308,15 +317,16 @@ after_epoch,draw = Run.after_epoch,bootstrap.draw_factors
 left = None                                       # epochs to live
 def eager(self, trainer):
     global left
-    self.last_save = -1e9; r = after_epoch(self, trainer)
-    if left is not None: left -= 1
+    if left is not None: self.last_save = -1e9; left -= 1
+    r = after_epoch(self, trainer)
     if left==0: os.kill(os.getpid(), signal.SIGKILL)
     return r
 Run.after_epoch = eager                           # a checkpoint every epoch
-cli.report = lambda run: None                     # no pictures
+cli.report,options = lambda run: None,cli.climate_options # no pictures
+cli.climate_options = lambda n=1: dict(options(n), max_epochs=5)
 def fatal(part, n, *a):
     global left
-    if n==2: left = 3
+    if n==2: left = 2
     return draw(part, n, *a)
 def child(argv, epochs=None, in_draw=False):
     global left
@@ -328,9 +338,9 @@ def child(argv, epochs=None, in_draw=False):
         finally: sys.stderr.flush()
         os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-def climate(data, out, *more): return ['climate', '--ocean', f'{data}/sst.nc', '--rain', f'{data}/rain.nc', '--region', 'AZ', '--leads', '2', '--rank', '1', '--schedule', '3x6,6x11', '--out', out, *more]
-print([child(climate('a', 'killed'), 5), child(climate('b', 'killed', '--resume')), child(climate('a', 'killed')), child(climate('a', 'killed', '--resume', '--bootstrap', '3'), in_draw=True),
-    child(climate('a', 'killed', '--resume', '--bootstrap', '3')), child(climate('a', 'whole', '--bootstrap', '3')), child(climate('b', 'whole', '--bootstrap', '3', '--resume', '--leads', '3'))])
+def climate(data, out, *more): return ['climate', '--ocean', f'{data}/sst.nc', '--rain', f'{data}/rain.nc', '--region', 'AZ', '--leads', '2', '--rank', '1', '--schedule', '6x11', '--out', out, *more]
+print([child(climate('a', 'killed'), 7), child(climate('b', 'killed', '--resume')), child(climate('a', 'killed')), child(climate('a', 'killed', '--resume', '--bootstrap', '2'), in_draw=True),
+    child(climate('a', 'killed', '--resume', '--bootstrap', '2')), child(climate('a', 'whole', '--bootstrap', '2')), child(climate('b', 'whole', '--bootstrap', '2', '--resume', '--leads', '3'))])
 '''
 
 def test_killed_in_training_and_in_a_draw_resumes_to_the_same_bits(python, tmp_path):
@@ -339,7 +349,7 @@ def test_killed_in_training_and_in_a_draw_resumes_to_the_same_bits(python, tmp_p
     assert codes=='[-9, 2, 2, -9, 0, 0, 2]', codes+log
     assert 'belongs to a run with other data or settings' in log and 'add --resume to go on with it' in log and 'another leads' in log
     from mrtl.training import load_tensors
-    a,b = tmp_path/'killed',tmp_path/'whole'; files = ['model.mrtl', 'prep.mrtl', *[f'bootstrap/draw_{i:04d}.mrtl' for i in (1,2,3)]]
+    a,b = tmp_path/'killed',tmp_path/'whole'; files = ['model.mrtl', 'prep.mrtl', *[f'bootstrap/draw_{i:04d}.mrtl' for i in (1,2)]]
     for f in files:
         x,y = load_tensors(a/f)[0],load_tensors(b/f)[0]; assert x.keys()==y.keys() and all(x[k].equal(y[k]) for k in x), f
     for f in 'factors.nc','bootstrap.nc': assert xr.load_dataset(a/f).identical(xr.load_dataset(b/f)), f
