@@ -384,3 +384,7 @@ def test_check_months():
 def test_decoded_times_pass():
     t = xr.DataArray(np.array(['2001-03-02', '2001-04-30'], 'M8[ns]'), dims='time')
     assert (decode_months(t) == month_starts(t)).all()
+
+def test_a_zarr_store_has_its_variables_in_one_order(tmp_path):
+    ds = xr.Dataset({v: (('time', 'lat', 'lon'), np.ones((3, 2, 2))) for v in ('so', 'a', 'sst', 'b')}, dict(time=np.array(['2000-01', '2000-02', '2000-03'], 'M8[ns]'), lat=[0., 1.], lon=[10., 11.])); ds.to_zarr(tmp_path/'x.zarr')
+    assert {tuple(f.name for f in open_fields(tmp_path/'x.zarr')) for _ in range(12)} == {('a', 'b', 'so', 'sst')}
