@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from .core import ConfigError, DataError, atomic_write, progress, settings
-from .files import _LOCK, _unit, check_months, month_starts
+from .files import _LOCK, check_months, month_starts, unit_name
 
 # %% ../nbs/13_archives.ipynb #5c4f3a54
 EN4_DEPTHS = np.array([5.02159, 15.07854, 25.16046, 35.27829, 45.44776, 55.69149, 66.04198, 76.54591, 87.27029, 98.31118, 109.8062, 121.9519, 135.0285, 149.4337,
@@ -87,7 +87,7 @@ def _check_en4(ds, levels):
     if not 1<=levels<=42: raise ConfigError(f"levels must be 1 to 42; got {levels!r}")
     for v in ('temperature','salinity'):
         if set(ds[v].dims)!={'time','lat','lon'}: raise DataError(f"{v} must be over time, lat and lon; got {ds[v].dims}")
-    if (u := _unit(ds.temperature.attrs.get('units', 'K')))!='K': raise DataError(f"temperature must be in kelvin; its unit is {u}: convert it")
+    if (u := unit_name(ds.temperature.attrs.get('units', 'K')))!='K': raise DataError(f"temperature must be in kelvin; its unit is {u}: convert it")
     lat,lon = ds.lat.values,ds.lon.values
     if not (np.equal(lat%1, 0).all() and np.equal(lon%1, 0).all() and lat.min()>=-83 and lat.max()<=89 and len(set(lon%360))==len(lon)):
         raise DataError(f"EN4 has whole degrees, -83..89 and 1..360; got latitudes {lat.min():g}..{lat.max():g} and longitudes {lon.min():g}..{lon.max():g}: regrid the fields first")

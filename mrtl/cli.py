@@ -10,7 +10,7 @@ __all__ = ['PLANTED', 'DEMO', 'CLIMATE', 'MODELS', 'COMMANDS', 'POSITIONAL', 'op
            'main']
 
 # %% ../nbs/70_cli.ipynb #717a75c8
-import gc, json, math, re, sys, time
+import gc, json, math, re, shutil, sys, time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +28,7 @@ from .core import ConfigError, DataError, FormatError, MRTLError, atomic_write, 
 from .decompose import factor_match
 from .court import court_factors, court_main, reliability_plot, shot_map
 from .estimators import MRTLClassifier, MRTLRegressor
+from .files import unit_name
 from .finegrain import finegrain
 from .grids import Grid
 from .plots import factor_maps
@@ -36,7 +37,7 @@ from .report import write_report
 from .rivals import baselines, climate_options, skill, skill_by_season
 from .shot_model import LEAST, PAPER, SHOTS, ShotProblem, best_threshold, coherence, fit_shots, score_sets, shot_baselines, shot_problem, shot_scores
 from .shots import learning_table, shot_design
-from .simulate import simulate_field
+from .simulate import check_whole, simulate_field
 from .training import Callback, load_tensors, save_tensors
 
 # %% ../nbs/70_cli.ipynb #8c6a9678
@@ -57,7 +58,8 @@ def open_run(
         if resume and (out/'metrics.json').exists(): return False
         if not (resume or overwrite): raise ConfigError(f"--out {out} holds this very run already: add --resume to go on with it or --overwrite to do it again")
         if overwrite:
-            for f in ('metrics.json','checkpoint.mrtl'): (out/f).unlink(missing_ok=True)
+            for f in ('metrics.json','checkpoint.mrtl','bootstrap.nc','compare.csv','report.html'): (out/f).unlink(missing_ok=True)
+            shutil.rmtree(out/'bootstrap', ignore_errors=True)
     _write_json(file, config)
     return True
 
@@ -305,8 +307,9 @@ def ocean_box(
 )->tuple|None:      # ((south, north), (west, east)) in degrees; None for nothing
     "The edges of a box."
     if text in (None, ''): return None
-    found = [re.fullmatch(r'([+-]?[0-9.]+) *([NSEWnsew]?)', t.strip()) for t in str(text).split(',')]
-    try: s,n,w,e = (float(m[1])*(-1 if m[2].upper() in ('S','W') else 1) for m in found)
+    kinds = ('NS','NS','EW','EW'); words = str(text).split(',')
+    found = [re.fullmatch(rf'([+-]?[0-9.]+)|([0-9.]+) *([{k}])', t.strip().upper()) for t,k in zip(words, kinds)] if len(words)==4 else [None]*4
+    try: s,n,w,e = (float(m[1] or m[2])*(-1 if m[3] in ('S','W') else 1) for m in found)
     except (TypeError, ValueError): raise ConfigError(f"--box takes south, north, west and east, like 20S,60N,180W,0W; got {text!r}") from None
     return (s,n),(w,e)
 
@@ -357,6 +360,10 @@ def climate(
 ):
     "Predict a region's rain from ocean fields: from files to factor maps."
     if not ocean or not rain: raise ConfigError("give the files: mrtl climate --ocean FILE [FILE ...] --rain FILE [FILE ...]")
+    check_whole(rank=rank)
+    for k,v in dict(smooth=smooth, l2=l2).items():
+        if v is not None and not 0<=v<math.inf: raise ConfigError(f"{k} must be a number of at least 0; got {v!r}")
+    if not isinstance(bootstrap, int) or bootstrap<0: raise ConfigError(f"--bootstrap takes a number of draws, 0 or more; got {bootstrap!r}")
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'climate'); split_seed = s['seed'] if split_seed is None else split_seed; names = lambda files: [Path(f).name for f in ([files] if isinstance(files, str) else files)]
     problem_options = dict(region=region, by=by, box=ocean_box(box), leads=leads, start_months=whole_numbers(start_months), window=window, detrend=None if detrend=='none' else detrend)
     config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=names(ocean), rain=names(rain), **problem_options, rank=rank, schedule=grid_shapes(schedule), full_levels=full_levels, smooth=smooth, l2=l2, seed=s['seed'], split_seed=split_seed)
@@ -388,7 +395,7 @@ def fit_climate(
 def _save_preps(out, problem):
     "What was learnt of season, trend and scale, for `mrtl predict`."
     preps = {n: p.to_dict() for n,p in (('x',problem.prep_x),('y',problem.prep_y))}
-    save_tensors(Path(out)/'prep.mrtl', {f'{n}.{k}': torch.from_numpy(np.array(v)) for n,p in preps.items() for k,v in p['arrays'].items()}, {n: p['config'] for n,p in preps.items()})
+    save_tensors(Path(out)/'prep.mrtl', {f'{n}.{k}': torch.from_numpy(np.array(v)) for n,p in preps.items() for k,v in p['arrays'].items()}, {n: p['config'] for n,p in preps.items()}|dict(units=[problem.config['units'], problem.config['target_units']]))
 
 def _months_of(problem): return pd.DatetimeIndex(problem.times).strftime('%Y-%m')
 
@@ -400,7 +407,10 @@ def bootstrap_climate(
     seed:int=0,              # Of the draws
 ):
     "Put intervals on a run's maps."
-    out = Path(out); m,rows = MRTLRegressor.load(out/'model.mrtl'),problem.rows
+    out = Path(out); m,rows = MRTLRegressor.load(out/'model.mrtl'),problem.rows; tensors,_ = load_tensors(out/'prep.mrtl')
+    for side,p in (('x',problem.prep_x),('y',problem.prep_y)):
+        for k,v in p.to_dict()['arrays'].items():
+            if not np.array_equal(tensors[f'{side}.{k}'].numpy(), np.asarray(v), equal_nan=True): raise ConfigError(f"{out} was made from other data than these: give the same files, or add --overwrite to fit again")
     found = block_bootstrap(m, problem.design.take(rows['train']), problem.y[rows['train']], month_blocks(problem.times[rows['train']], problem.config['block']), n,
         valid=(problem.design.take(rows['valid']), problem.y[rows['valid']]), seed=seed, folder=out/'bootstrap', coef=problem.y.ndim==1)
     with atomic_write(out/'bootstrap.nc') as tmp: found.to_netcdf(tmp)
@@ -525,12 +535,18 @@ def _predict_basketball(run, out, tracking, events):
     _write_json(out.parent/'metrics.json', dict(test=shot_scores(y, p, best_threshold(old.truth.values, old.score.values)) if both else {}, rows=dict(total=len(p), positives=int(y.sum()), pooled=pooled), counts=counts, versions=versions()))
     print(f"{len(p)} rows, {pooled} of them by players without a row of their own: {out}")
 
+def _same_units(text):
+    "Units in one spelling, whatever order variables come in."
+    return sorted(': '.join(unit_name(w) for w in v.split(': ')) for v in text.split(', '))
+
 def _predict_climate(m, run, config, ocean, rain):
     "Months of files, prepared as the run's training months were."
     if not ocean: raise ConfigError("a climate run predicts from fields: give --ocean FILE [FILE ...] as `mrtl climate` takes them")
     tensors,meta = load_tensors(run/'prep.mrtl')
     prep = tuple(ClimatePrep.from_dict(dict(config=meta[n], arrays={k[2:]: v.numpy() for k,v in tensors.items() if k.startswith(f'{n}.')})) for n in 'xy')
     problem = climate_problem(ocean, rain, prep=prep, onto=m._modes[-1].grid, **{k: config[k] for k in ('region','by','leads','start_months','window')})
+    for what,was,now in zip(('fields','rain'), meta.get('units', ['','']), (problem.config['units'], problem.config['target_units'] if rain else '')):
+        if was and now and _same_units(was)!=_same_units(now): raise DataError(f"the {what} must be in the units of the run, {was}; got {now}: convert them")
     y = problem.y.values; rows = problem.rows['test']
     return _months_of(problem)[rows],m.predict(problem.design.take(rows)),y[rows],problem.y.output.values if y.ndim==2 else None
 
@@ -562,4 +578,5 @@ def main(
         COMMANDS[name](**args)
         return 0
     except MRTLError as e: print(f'mrtl: {e}', file=sys.stderr); return 2
+    except OSError as e: print(f'mrtl: {e.strerror or e}: {e.filename}: check the path and the permissions', file=sys.stderr); return 2
     except KeyboardInterrupt as e: print(f"mrtl: interrupted{': '+str(e) if str(e) else ''}; the same command with --resume goes on", file=sys.stderr); return 130

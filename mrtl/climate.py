@@ -183,6 +183,7 @@ def block_split(
     "Deal blocks of consecutive months out to three sets, with gaps."
     if block<1 or gap<0 or len(fractions)!=3 or abs(sum(fractions)-1)>1e-6 or min(fractions)<=0:
         raise ConfigError(f"a split needs block>0, gap>=0 and three positive fractions that sum to 1; got {block}, {gap}, {fractions}")
+    if isinstance(seed, bool) or not isinstance(seed, (int,np.integer)) or seed<0: raise ConfigError(f"the seed of a split is a whole number of at least 0; got {seed!r}")
     n = n if np.isscalar(n) else len(n); n_blocks = -(-n//block); cut = np.round(np.cumsum(fractions)*n_blocks).astype(int)
     sets = np.empty(n_blocks, int); sets[np.random.default_rng(seed).permutation(n_blocks)] = np.searchsorted(cut, np.arange(n_blocks), 'right')
     of = np.repeat(sets, block)[:n]
@@ -248,7 +249,7 @@ def _target(rain, region, by, window):
     if rain is None: return None
     y = rain if isinstance(rain, xr.DataArray) and not {'division','lat'}&set(rain.dims) else rain_target(rain, region, by)
     if n := int(np.isinf(y.values).sum()): raise DataError(f"the rainfall holds {n} infinite values: mask or replace them")
-    return moving_sum(y.astype(float).assign_coords(time=month_starts(y.time)), window)
+    return moving_sum(y.astype(float).assign_coords(time=month_starts(y.time)), window).assign_attrs(units=str(y.attrs.get('units', '')))
 
 # %% ../nbs/41_climate.ipynb #5d07a8ea
 def lead_rows(
@@ -329,7 +330,7 @@ def climate_problem(
     design,filled = _prepared(x, prep[0], leads, starts[used]-lo)
     config = dict(region=region, by=by, leads=leads, start_months=start_months if start_months is None else [int(m) for m in start_months], window=window,
                   detrend=detrend, block=block, gap=gap, fractions=list(fractions), split_seed=split_seed, months=len(starts), first=_ym(month[0]),
-                  last=_ym(month[-1]), variables=fields['variable'].values.astype(str).tolist(), filled=filled)
+                  last=_ym(month[-1]), variables=fields['variable'].values.astype(str).tolist(), units='' if '?' in (units := str(fields.attrs.get('units', ''))) else units, target_units=y.attrs.get('units', ''), filled=filled)
     return ClimateProblem(design, prep[1].transform(y.isel(time=used)), {k: np.searchsorted(used, v) for k,v in rows.items()}, month[used], x.time.values[lag:], starts[used]-lo,
                           *prep, split['lost'], config)
 

@@ -64,7 +64,7 @@ def geojson_regions(
     out = {}
     for i,f in enumerate(tree['features'] if isinstance(tree.get('features'), list) else [tree]):
         if not isinstance(f, dict): raise FormatError(f"feature {i+1} of {what} is no object: write it again as GeoJSON")
-        props = f.get('properties') or {}
+        props = f['properties'] if isinstance(f.get('properties'), dict) else {}
         name = next((str(v) for v in (*(props.get(k) for k in ('name','NAME','Name')), f.get('id')) if v is not None), f'feature {i+1}')
         out.setdefault(name, []).extend(_geometry(f.get('geometry') if f.get('type')=='Feature' else f, f'{name!r} in {what}'))
     if not out: raise DataError(f"{what} holds no feature: draw a polygon first")
@@ -73,7 +73,7 @@ def geojson_regions(
 def _read_json(path):
     if not path.is_file(): raise DataError(f"there is no file {str(path)!r}: check the path")
     try: tree = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as e: raise FormatError(f"{str(path)!r} cannot be read as GeoJSON ({e}): write it again") from e
+    except (ValueError, RecursionError) as e: raise FormatError(f"{str(path)!r} cannot be read as GeoJSON ({e}): write it again") from e
     if isinstance(tree, dict): return tree
     raise FormatError(f"{str(path)!r} is no GeoJSON: it must hold an object with a type; got a {type(tree).__name__}")
 

@@ -136,7 +136,8 @@ def _eof_ridges(problem, G, eofs):
     "Ridge candidates on the leading EOFs."
     seen = np.unique(problem.starts[problem.rows['train'],None]-np.arange(1, problem.design.leads+1))
     s,U = np.linalg.eigh(G[np.ix_(seen, seen)]); s,U = s[::-1],U[:,::-1]
-    few = [k for k in eofs if s[k-1:k]>1e-9*s[0]]
+    few = [k for k in eofs if 0<k<=len(s) and s[k-1]>1e-9*s[0]>0]
+    if not few: return
     P = G[:,seen]@U[:,:max(few)]/np.sqrt(s[:max(few)])
     for k in few: yield from _ridges(problem, P[:,:k]@P[:,:k].T, eofs=k)
 
