@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'LATS', 'LONS', 'Mode', 'Batch', 'as_shapes', 'bin_points', 'month_slices', 'FieldDesign', 'ascending',
-           'EventDesign']
+           'in_memory', 'EventDesign']
 
 # %% ../nbs/11_binning.ipynb #e19ffe23
 from dataclasses import dataclass
@@ -233,11 +233,19 @@ def ascending(
     return da.assign_coords({dim: c})
 
 # %% ../nbs/11_binning.ipynb #543ad6da
+def in_memory(
+    da:xr.DataArray, # In memory or lazy
+)->np.ndarray:       # Its values
+    "Values, read in this thread: HDF5, below netCDF, does not bear several."
+    if not da.chunks: return da.values
+    import dask
+    with dask.config.set(scheduler='synchronous'): return da.values
+
 def _filled(da, dtype, mask=None):
     "The values, zero where missing, as a tensor; and the cells valid in every feature, (h, w), or the known mask. Partly missing cells are an error."
     out = torch.empty(da.shape, dtype=dtype); nan,inf = np.zeros(da.shape[1:], np.int32),0
     for b in month_slices(da.shape, da.chunks and da.chunks[0]):
-        v = np.array(da[b].values, np.float64 if dtype==torch.float64 else np.float32)
+        v = np.array(in_memory(da[b]), np.float64 if dtype==torch.float64 else np.float32)
         if mask is not None: v = np.where(mask, v, 0.)
         inf += int(np.isinf(v).sum()); nan += np.isnan(v).sum(0, dtype=np.int32); out[b] = torch.from_numpy(np.nan_to_num(v))
     if inf: raise DataError(f"X holds {inf} infinite values: replace or mask them")

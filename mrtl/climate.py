@@ -17,7 +17,7 @@ from .core import ConfigError, DataError, progress
 from .grids import Grid
 from .fields import check_months, common_grid, month_starts, open_fields, select_box
 from .rain import rain_target
-from .binning import FieldDesign, ascending, month_slices
+from .binning import FieldDesign, ascending, in_memory, month_slices
 
 # %% ../nbs/41_climate.ipynb #235c1458
 def moving_sum(
@@ -64,7 +64,7 @@ def fit(self:ClimatePrep,
 # %% ../nbs/41_climate.ipynb #7e5fa5a1
 def _values(x, at):
     "Blocks of the chosen months: which of them, and their values in double precision."
-    for b in month_slices((len(at), *x.shape[1:])): yield b,np.asarray(x[at[b]].values, float)
+    for b in month_slices((len(at), *x.shape[1:])): yield b,np.asarray(in_memory(x[at[b]]), float)
 
 def _monthly_means(x, at, month, t):
     "Mean of the data and of time over each calendar month, (13, ...) each, NaN where nothing was seen."
@@ -237,7 +237,7 @@ def _read(fields, dtype):
     "The fields in memory, finite or missing, in an array of their own."
     out = np.empty(fields.shape, torch.empty(0, dtype=dtype).numpy().dtype)
     for b in progress(month_slices(fields.shape, fields.chunks and fields.chunks[0]), desc='reading fields'):
-        out[b] = fields[b].values
+        out[b] = in_memory(fields[b])
         if n := int(np.isinf(out[b]).sum()): raise DataError(f"the ocean holds {n} infinite values between {_ym(fields.time.values[b.start])} and {_ym(fields.time.values[b.stop-1])}: mask or replace them")
         if (empty := np.isnan(out[b]).all((2,3))).any():
             t,v = np.argwhere(empty)[0]

@@ -120,12 +120,12 @@ def forward(self:FullRank,
     "Score the samples."
     first = [m for m in self.modes if m.indexed]
     W = self.W.reshape(math.prod(m.size for m in first), -1)
-    s = bag_sum(W, joint_index(b.idx, first)) if first else self._fields(b) if b.u is not None else W
+    s = bag_sum(W, joint_index(b.idx, first)) if first else self._field_scores(b) if b.u is not None else W
     if first and b.u is not None: x = b.x.flatten(1); s = torch.einsum('br,bro->bo', x, s.reshape(len(x), -1, self.outputs))
     return s + self.bias + main_scores(self.main, b)
 
 @patch
-def _fields(self:FullRank, b):
+def _field_scores(self:FullRank, b):
     "Inner products of fields with the weights; with leads, of each month with every lead's weights, of which each sample takes its own."
     L = b.at.shape[1] if b.at is not None and b.at.ndim==2 else 1
     z,at = month_products(b, self.W.reshape(L, -1, self.outputs).transpose(0, 1).flatten(1), whole=True)
