@@ -107,7 +107,8 @@ def _dataset(path, data=None):
         return xr.open_dataset(xr.backends.NetCDF4DataStore(netCDF4.Dataset('member', memory=data)), decode_times=False)
     if not _is_zarr(path):
         _check_classic(path)
-        return xr.open_dataset(path, engine='netcdf4', decode_times=False)
+        import netCDF4
+        return xr.open_dataset(xr.backends.NetCDF4DataStore(netCDF4.Dataset(path)), decode_times=False) # a handle of its own: xarray would share one with whoever has the file open, and closing it would crash
     try: import zarr  # noqa: F401
     except ImportError: raise ConfigError(f"{str(path)!r} needs zarr: pip install 'mrtl[big]'") from None
     ds = xr.open_dataset(path, engine='zarr', consolidated=False, decode_times=False)
