@@ -646,7 +646,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'mrtl.prism.read_month': ('prism.html#read_month', 'mrtl/prism.py'),
                             'mrtl.prism.write_prism': ('prism.html#write_prism', 'mrtl/prism.py')},
             'mrtl.rain': { 'mrtl.rain._features_of': ('rain.html#_features_of', 'mrtl/rain.py'),
-                           'mrtl.rain._in_this_thread': ('rain.html#_in_this_thread', 'mrtl/rain.py'),
                            'mrtl.rain._is_table': ('rain.html#_is_table', 'mrtl/rain.py'),
                            'mrtl.rain._means': ('rain.html#_means', 'mrtl/rain.py'),
                            'mrtl.rain._on_grid': ('rain.html#_on_grid', 'mrtl/rain.py'),

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 import numpy as np
 import xarray as xr
+from .binning import in_memory
 from .core import ConfigError, DataError, FormatError, progress
 from .fields import check_months, decode_months, month_starts, open_fields, open_netcdf
 from .prism import open_prism
@@ -122,13 +123,9 @@ def region_means(
     y = xr.DataArray(y, dict(time=rain.time.values, output=list(regions) if many else ['']), ('time','output'), rain.name, rain.attrs)
     return y if many else y[:,0].drop_vars('output')
 
-def _in_this_thread(rain):
-    import dask
-    with dask.config.set(scheduler='synchronous'): return rain.values
-
 def _means(rain, W):
     "Means of a few months, (t, region)."
-    x = _in_this_thread(rain).reshape(len(rain), -1).astype(float); ok = ~np.isnan(x)
+    x = in_memory(rain).reshape(len(rain), -1).astype(float); ok = ~np.isnan(x)
     if (bad := ok&~((x>=-9)&(x<=1e5))).any():
         raise DataError(f"{rain.name or 'the rain'} holds {bad.sum()} values that are no rain, like {x[bad][0]:g} in {str(rain.time.values[bad.any(1)][0])[:7]}: declare what marks missing cells as _FillValue, or make it NaN")
     with np.errstate(invalid='ignore'): return ((W@np.where(ok, x, 0.).T)/(W@ok.T.astype(float))).T

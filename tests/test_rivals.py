@@ -11,22 +11,9 @@ from mrtl.estimators import MRTLRegressor
 from mrtl.fields import box_mean
 from mrtl.grids import Grid
 from mrtl.rivals import METHODS, RULES, baselines, climate_options, compare, known_rows, laplacian, month_gram, nino34, ridge_path, score_rows, skill, skill_by_season, smooth_gram, tensor_inputs, trained_ways, window_gram
+from test_climate import SETS, make_ocean, make_rain, months
 
-SETS = 'train', 'valid', 'test'
 QUICK = dict(ranks=(1, 2), penalties=(.06,), starts=1)
-
-def months(n, start='1950-01'): return (np.datetime64(start, 'M')+np.arange(n)).astype('datetime64[ns]')
-
-def make_ocean(n=480, h=4, w=6, variables=('sst', 'slp'), seed=0, land=(), lat0=-10., lon0=195.):
-    rng = np.random.default_rng(seed)
-    v = rng.normal(size=(n, len(variables), h, w)).cumsum(0)*.05 + rng.normal(size=(n, len(variables), h, w)) + 5*np.cos(2*np.pi*np.arange(n)/12)[:, None, None, None]
-    for i,j in land: v[:, 0, i, j] = np.nan
-    return xr.DataArray(v, dict(time=months(n), variable=list(variables), lat=lat0+5*np.arange(h), lon=lon0+10*np.arange(w)), ('time', 'variable', 'lat', 'lon'))
-
-def make_rain(n=480, start='1950-01', seed=1):
-    rng = np.random.default_rng(seed)
-    where = dict(division=['0201', '0202', '1301', '1302', '2001'], state=('division', ['AZ', 'AZ', 'IA', 'IA', 'MI']), census_midwest=('division', np.array([0, 0, 1, 1, 1], 'int8')))
-    return xr.DataArray(rng.gamma(2., size=(5, n)), dict(where, time=months(n, start)), ('division', 'time'), 'precip', dict(units='inch/month'))
 
 def cells(p):
     "Anomalies of the valid cells and their shares, (T, variable, m) and (m,), straight from the stored fields."
