@@ -236,7 +236,7 @@ def ascending(
 def in_memory(
     da:xr.DataArray, # In memory or lazy
 )->np.ndarray:       # Its values
-    "Values, read in this thread: HDF5, below netCDF, does not bear several."
+    "Values, read in one thread, so that one block of the files is held at a time."
     if not da.chunks: return da.values
     import dask
     with dask.config.set(scheduler='synchronous'): return da.values

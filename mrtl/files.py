@@ -40,6 +40,7 @@ def decode_months(
         return month_starts(count.astype('datetime64[M]'))
     calendar = {'360':'360_day'}.get(c := str(time.attrs.get('calendar', 'standard')).lower(), c)
     try: return month_starts(cftime.num2date(time.values, units, calendar))
+    except DataError: raise
     except (ValueError, TypeError) as e:
         raise DataError(f"{source} has a time axis that cannot be read (units {units!r}, calendar {calendar!r}): give it CF units, like 'days since 1800-01-01'") from e
 
@@ -107,8 +108,7 @@ def _dataset(path, data=None):
         return xr.open_dataset(xr.backends.NetCDF4DataStore(netCDF4.Dataset('member', memory=data)), decode_times=False)
     if not _is_zarr(path):
         _check_classic(path)
-        import netCDF4
-        return xr.open_dataset(xr.backends.NetCDF4DataStore(netCDF4.Dataset(path)), decode_times=False) # a handle of its own: xarray would share one with whoever has the file open, and closing it would crash
+        return xr.open_dataset(path, engine='netcdf4', decode_times=False)
     try: import zarr  # noqa: F401
     except ImportError: raise ConfigError(f"{str(path)!r} needs zarr: pip install 'mrtl[big]'") from None
     ds = xr.open_dataset(path, engine='zarr', consolidated=False, decode_times=False)

@@ -4,10 +4,8 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')  # before anything imports torch: 
 
 import shutil, subprocess, sys
 from pathlib import Path
-import dask, pytest
+import pytest
 from filelock import FileLock
-
-dask.config.set(scheduler='synchronous')  # HDF5 bears no second thread, not even one that only collects garbage
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ['nbs', 'mrtl', 'pyproject.toml', 'settings.ini', '_quarto.yml', 'README.md', 'LICENSE']

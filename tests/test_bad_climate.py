@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 from mrtl.cli import main
 from mrtl.climate import climate_problem
-from mrtl.core import ConfigError, DataError
+from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.fields import open_fields
 from mrtl.prism import write_prism
 from mrtl.rain import rain_target
@@ -358,3 +358,38 @@ def test_killed_in_training_and_in_a_draw_resumes_to_the_same_bits(python, tmp_p
 
 def test_other_units_than_the_run_are_refused(run, put, tmp_path, capsys):
     code = main(['predict', str(run), '--out', str(tmp_path/'new'/'p.csv'), '--ocean', *put((S.assign_attrs(units='furlong'), B), 'u.nc')]); told((code, capsys.readouterr().err), 'units of the run')
+
+# ---- once silently wrong
+
+def test_intervals_belong_to_the_model_beside_them(climate, tmp_path, monkeypatch):
+    "Other data under the same names draw no intervals around a finished model, and doing a run again takes its old intervals away."
+    monkeypatch.setattr('mrtl.cli.report', lambda run: None); out = tmp_path/'out'; other = field(seed=7)
+    assert climate('--schedule', '6x11', '--bootstrap', '1', ocean=changed(S, 0, 20.))[0]==0 and (out/'bootstrap.nc').exists()
+    told(climate('--schedule', '6x11', '--bootstrap', '1', '--resume', ocean=other), 'was made from other data|--overwrite')
+    assert climate('--schedule', '6x11', '--overwrite', ocean=other)[0]==0 and not (out/'bootstrap.nc').exists() and not (out/'bootstrap').exists()
+    assert climate('--schedule', '6x11', '--bootstrap', '1', '--resume', ocean=other)[0]==0
+
+@pytest.mark.parametrize('more,text', [(('--rank', '0'), 'rank must be a whole number'), (('--bootstrap', '-1'), '--bootstrap takes a number of draws'), (('--smooth', '-1'), 'smooth must be'), (('--split-seed', '-1'), 'seed of a split')])
+def test_a_refused_option_claims_no_folder(climate, tmp_path, more, text): told(climate(*more), text, tmp_path/'out')
+
+@pytest.mark.parametrize('box', ['20W,20E,170N,80S', '-20S,20N,170W,80W', '170W,80W,20S,20N'])
+def test_letters_of_a_box_say_which_edge_they_are(climate, tmp_path, box): told(climate(f'--box={box}'), '--box takes', tmp_path/'out')
+
+@pytest.mark.parametrize('zarr_format,fill', [(2, {}), (3, dict(fill_value=0.))])
+def test_a_missing_chunk_is_not_a_number(tmp_path, zarr_format, fill):
+    import zarr
+    store = tmp_path/'x.zarr'; S.to_dataset().chunk(time=24).to_zarr(store, zarr_format=zarr_format, consolidated=False, encoding=dict(sst=dict(_FillValue=None, **fill)))
+    assert open_fields(store)[0].shape == S.shape
+    a = zarr.open_array(store/'sst', mode='r'); chunk = next(f for f in sorted(store.glob('sst/**/*')) if f.is_file() and not f.name.startswith(('.', 'zarr.json'))); chunk.unlink()
+    with pytest.raises(FormatError, match=f'lacks 1 of {a.nchunks} chunks'): open_fields(store)
+
+def test_years_that_the_calendar_cannot_hold(tmp_path):
+    to_nc(S.assign_coords(time=('time', np.arange(N)*30., dict(units='days since 0001-01-01', calendar='noleap'))), tmp_path/'old.nc')
+    with pytest.raises(DataError, match='1678 to 2261'): open_fields(tmp_path/'old.nc')
+
+def test_few_or_constant_months_leave_no_eof(climate, monkeypatch):
+    monkeypatch.setattr('mrtl.cli.report', lambda run: None)
+    assert climate('--schedule', '6x11', '--start-months', '1', '--leads', '1', '--overwrite')[0]==0
+
+def test_a_path_that_cannot_be_written(climate, tmp_path):
+    (tmp_path/'file').write_text('x'); told(climate('--out', tmp_path/'file'/'x'), 'check the path')
