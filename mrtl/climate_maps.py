@@ -289,7 +289,7 @@ def response_maps(
     spans = [_flat(name, 39)(r) for s in {state_of(c) for c in by_place(table.iloc[:,0]).index} if s in outlines for r in outlines[s]]
     run,rise = np.ptp(np.concatenate(spans), 0) if spans else (2, 1)
     w = 4.6 if n==1 else 3.1; h = float(np.clip(w*rise/run, .4*w, 1.1*w)); top = .3+.26*bool(title)
-    fig = new_figure(max(.2+across*(w+.15), 4.), top+down*(h+.3)+.8)
+    fig = new_figure(max(.2+across*(w+.15), 5.6), top+down*(h+.3)+.8) # wide enough for the note
     for i,c in enumerate(table.columns):
         ax = _place(fig, .15+i%across*(w+.15), top+i//across*(h+.3), w, h)
         found,tiles = draw_places(ax, table[c], outlines, limit, divisions, hatch.get(c, ()), name)
