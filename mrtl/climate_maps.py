@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from .core import ConfigError, DataError
 from .plots import _axis, _colourbar, _column_title, _columns, _heading, _label, _numeric, _place, cell_edges, colour_limit, degrees, draw_map, factor_parts, is_globe, labelled, loading_bars, new_figure, outlines
+from .rain import STATE_CODES
 
 # %% ../nbs/53_climate_maps.ipynb #8ab55717
 SIGHT = dict(protanopia=[[.152286,1.052583,-.204868],[.114503,.786281,.099216],[-.003882,-.048116,1.051998]],
@@ -176,7 +177,7 @@ def _headline(boot, i):
     return f"{text} ({float(c.strength_lower):.3g} to {float(c.strength_upper):.3g}), stability {float(c.stability):.2f}"
 
 # %% ../nbs/53_climate_maps.ipynb #1d2f0841
-STATES = 'AL AZ AR CA CO CT DE FL GA ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY'.split()
+STATES = list(STATE_CODES.values())[:48] # in the order of their codes, 01 to 48
 
 # %% ../nbs/53_climate_maps.ipynb #63dee1d8
 def state_of(
