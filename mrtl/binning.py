@@ -35,15 +35,14 @@ class Batch:
     idx:dict        # Mode name to indices, (b, m) int64, -1 where there is none
     u:Tensor=None   # Field times cell share: one per sample, (b, *features, D), or, with `at`, one per month, (T, *features, D)
     at:Tensor=None  # The months that each sample looks at, (b,) or (b, leads)
-    gaps:set=None   # Indexed modes where some index is -1; unknown when not given
-    joint:Tensor=None # Positions in the flattened full-rank weights, once worked out, (b, m)
+    ready:dict=None # What a model worked out once for many samples, a row each
 
     @property
     def x(self)->Tensor: return self.u if self.u is None or self.at is None else self.u[self.at]
 
     def part(self, rows:slice)->'Batch': # Views of some of the samples
         cut = lambda t: t if t is None else t[rows]
-        return Batch({k: v[rows] for k,v in self.idx.items()}, self.u if self.at is not None else cut(self.u), cut(self.at), self.gaps, cut(self.joint))
+        return Batch({k: v[rows] for k,v in self.idx.items()}, self.u if self.at is not None else cut(self.u), cut(self.at), self.ready and {k: v[rows] for k,v in self.ready.items()})
 
 # %% ../nbs/11_binning.ipynb #753f4b63
 def as_shapes(
@@ -334,7 +333,6 @@ class EventDesign:
         if len(n)!=1: raise DataError(f"every mode needs the same number of samples; got {({k: len(v) for k,v in self.idx.items()})}")
         for m in modes:
             if (v := self.idx[m.name]).numel() and (v.max()>=m.size or v.min()<-1): raise DataError(f"indices of {m.name} must lie in 0..{m.size-1}, or be -1; got {int(v.min())}..{int(v.max())}")
-        self.gaps = {k for k,v in self.idx.items() if (v<0).any()}
 
 # %% ../nbs/11_binning.ipynb #d34d55b2
 @patch
@@ -354,7 +352,7 @@ def batch(self:EventDesign,
     idx:Tensor|None=None, # Samples, (b,); all when not given
 )->Batch:                 # Indices by mode, (b, m)
     "The inputs of some samples."
-    return Batch(self.idx if idx is None else {k: v.index_select(0, torch.as_tensor(idx)) for k,v in self.idx.items()}, gaps=self.gaps)
+    return Batch(self.idx if idx is None else {k: v.index_select(0, torch.as_tensor(idx)) for k,v in self.idx.items()})
 
 # %% ../nbs/11_binning.ipynb #fdca164b
 @patch

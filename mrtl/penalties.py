@@ -142,6 +142,7 @@ class Mixing:
         smooth:Smoothness, # The penalty
         weight:float,      # Its weight, lambda
         like:Tensor,       # A tensor of the dtype and device to work in
+        maps:int=2**30,    # How many maps it will be applied to at a time
     ):
         v,v2,v2d,_,parts = smooth._on(like)
         self.grid,self.blur,self.weight,self.parts,self.v = smooth.grid,smooth.blur,weight,parts,v
@@ -150,7 +151,7 @@ class Mixing:
         self.folded = isinstance(smooth.blur, Separable) and torch.allclose(rows[:,None]*cols, smooth.grid.share, rtol=1e-13, atol=0)
         if self.folded:
             Ky,Kx = (K*s[:,None]*s for K,s in zip(smooth.blur.parts, (rows, cols)))
-            self.parts = tuple(K.to(like) for K in ((torch.kron(Ky, Kx)*(-4*weight),) if smooth.grid.D<=64 else (Ky*(-4*weight), Kx)))
+            self.parts = tuple(K.to(like) for K in ((torch.kron(Ky, Kx)*(-4*weight),) if smooth.grid.D<=(64 if maps>64 else 256) else (Ky*(-4*weight), Kx)))
 
 # %% ../nbs/22_penalties.ipynb #8a407356
 @patch

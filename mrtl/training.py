@@ -8,6 +8,7 @@ __all__ = ['BLOCK_ENTRIES', 'parameter_axes', 'Objective', 'PenaltyGradient', 'D
 
 # %% ../nbs/31_training.ipynb #5a2552b8
 import hashlib, inspect, json, math, time, warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -85,21 +86,24 @@ class PenaltyGradient:
         for a,m in enumerate(axes):
             if m is None or m.name not in objective.roughness: continue
             k,others = objective.smooth*objective.ease[m.name],area(a); even = bool(others.max()-others.min()<=1e-13*others.max())
-            mix = Mixing(objective.roughness[m.name], k*float(others.mean()) if even else k, t)
+            mix = Mixing(objective.roughness[m.name], k*float(others.mean()) if even else k, t, t.numel()//len(m.grid.share.flatten()))
             self.mixing.append((a, mix, None if even else others.to(t)))
             factor = Mixing(objective.roughness[m.name], k, others).factor.reshape(shares[a].shape)
             coef = coef+others*factor
         lead = t.ndim>1 and coef.shape[0]==1
         self.coef = float(coef) if coef.numel()==1 else coef.expand(1 if lead else t.shape[0], *t.shape[1:]).to(t).contiguous()
         self.l1 = (objective.l1*area()).to(t) if objective.l1 else None
+        self.matrix = None
+        if len(self.mixing)==1 and t.ndim==2 and (mix := self.mixing[0][1]).folded and self.mixing[0][0]==0 and len(mix.parts)==1: self.matrix = mix.parts[0]+self.coef[:,0].diag()
 
     def __call__(self,
         G:Tensor,   # Where to write it, contiguous, the shape of `t` or of a piece along its first axis
         t:Tensor,   # The parameter, or that piece
     )->None:
         "Write the gradient over what `G` holds."
-        torch.mul(t, self.coef, out=G)
-        for a,mix,others in self.mixing:
+        if self.matrix is None: torch.mul(t, self.coef, out=G)
+        else: torch.mm(self.matrix, t, out=G)
+        for a,mix,others in self.mixing if self.matrix is None else ():
             shape = math.prod(t.shape[:a]),t.shape[a],-1
             if others is None: mix.add_(G.view(shape), t.view(shape))
             else: part = torch.zeros_like(G); mix.add_(part.view(shape), t.view(shape)); G.addcmul_(part, others)
@@ -175,7 +179,7 @@ class Trainer:
         if self.batch_size<1: raise ConfigError(f"batch_size must be 'auto' or at least 1; got {batch_size!r}")
         self.epoch,self.history,self.stop,self.done,self.best_loss,self.best = -1,[],False,False,math.inf,None
         self.opt = None if optimizer=='lbfgs' else make_optimizer(optimizer, model, lr)
-        self.penalties = [(t, PenaltyGradient(objective, t, axes)) for t,axes in parameter_axes(model)]
+        self.params,self.penalties = list(model.parameters()),[(t, PenaltyGradient(objective, t, axes)) for t,axes in parameter_axes(model)]
 
 # %% ../nbs/31_training.ipynb #2cfc7e71
 def auto_batch(
@@ -215,15 +219,13 @@ def _record(self:Trainer, train_loss, stats=None):
 @patch
 def _gradient(self:Trainer, b, y, w):
     "Write the objective's gradient for a batch with entry weights `w` into the parameters' `grad`; the scores."
-    grad = lambda p: p.grad
-    for p in self.model.parameters():
+    slope = LOSS_GRADIENTS[self.objective.loss]
+    for p in self.params:
         if p.grad is None: p.grad = torch.empty_like(p)
     self.model.bias.grad.zero_()
-    with torch.no_grad():
-        for t,penalty in self.penalties: penalty(t.grad, t)
-    if b.u is None:
-        with torch.no_grad(): s,pull = self.model.indexed_scores(b); pull(LOSS_GRADIENTS[self.objective.loss](s, y)*w, grad)
-    else: s = self.model(b); s.backward(LOSS_GRADIENTS[self.objective.loss](s.detach(), y)*w)
+    for t,penalty in self.penalties: penalty(t.grad, t)
+    if b.u is None: s,pull = self.model.indexed_scores(b); pull(slope(s, y).mul_(w), lambda p: p.grad); return s
+    with torch.enable_grad(): s = self.model(b); s.backward(slope(s.detach(), y).mul_(w))
     return s.detach()
 
 # %% ../nbs/31_training.ipynb #156acd14
@@ -260,41 +262,48 @@ def _in_blocks(self:Trainer, b, stats):
 def _block_step(self:Trainer, b, y, w):
     "One Adam step, block by block along the first mode; the scores."
     m,(_,penalty) = self.model,self.penalties[0]; W = m.W.detach(); per = W[0].numel(); size = max(1, BLOCK_ENTRIES//per)
-    with torch.no_grad():
-        for p in m.parameters():
-            if p is not m.W and p.grad is None: p.grad = torch.empty_like(p)
-        m.bias.grad.zero_()
-        for t,pen in self.penalties[1:]: pen(t.grad, t)
-        s,pull = m.indexed_scores(b); g = LOSS_GRADIENTS[self.objective.loss](s, y)*w
-        pull(g, lambda p: None if p is m.W else p.grad)
-        at,order = b.joint.flatten().sort(); g = g.expand_as(b.joint).flatten()[order]
-        starts = range(0, len(W), size); cuts = [*torch.searchsorted(at, torch.tensor([a*per for a in starts])).tolist(), len(at)]
-        G = torch.empty_like(W[:size])
-        for a,lo,hi in zip(starts, cuts, cuts[1:]):
+    rest = [p for p in self.params if p is not m.W]
+    for p in rest:
+        if p.grad is None: p.grad = torch.empty_like(p)
+    m.bias.grad.zero_()
+    for t,pen in self.penalties[1:]: pen(t.grad, t)
+    s,pull = m.indexed_scores(b); g = LOSS_GRADIENTS[self.objective.loss](s, y).mul_(w)
+    pull(g, lambda p: None if p is m.W else p.grad)
+    at,g,starts = b.ready['joint'].flatten(),(g*b.ready['ok']).flatten(),range(0, len(W), size)
+    block = (at//(size*per)).to(torch.int16).numpy(); order = torch.from_numpy(np.argsort(block, kind='stable')); at,g = at[order],g[order]
+    cuts = [0, *np.bincount(block, minlength=len(starts)).cumsum().tolist()]
+    torch._foreach_add_([_adam_state(self.opt, m.W)['step']], 1)
+    def work(which):
+        torch.set_grad_enabled(False); G = torch.empty_like(W[:size])
+        for a,lo,hi in which:
             rows = slice(a, a+size); X = W[rows]; part = G[:len(X)]
             penalty(part, X); part.view(-1).scatter_add_(0, at[lo:hi]-a*per, g[lo:hi])
-            adam_(self.opt, [X], [part], [m.W], rows, first=not a)
-        rest = [p for p in m.parameters() if p is not m.W]
-        adam_(self.opt, rest, [p.grad for p in rest])
+            adam_(self.opt, [X], [part], [m.W], rows, first=False)
+    jobs,n = list(zip(starts, cuts, cuts[1:])),torch.get_num_threads()
+    if n==1 or len(jobs)<2*n: work(jobs)
+    else:
+        with ThreadPoolExecutor(n, initializer=lambda: torch.set_num_threads(1)) as pool: list(pool.map(work, [jobs[i*len(jobs)//n:(i+1)*len(jobs)//n] for i in range(n)]))
+        torch.set_num_threads(n)
+    adam_(self.opt, rest, [p.grad for p in rest])
     return s
 
 # %% ../nbs/31_training.ipynb #541d7ac0
 @patch
+@torch.no_grad()
 def _epoch(self:Trainer):
     "One pass over the training data in mini-batches; the mean loss and what the criterion needs."
     for g in self.opt.param_groups: g['lr'] = self.lr*self.lr_decay**self.epoch
     d,m = self.train,self.model; order = torch.randperm(len(d), generator=generator(self.seed, self.stage, self.level, self.epoch)).to(d.y.device)
     whole,y,e = m.prepare(d.design.batch(order)),d.y.index_select(0, order),d.e.index_select(0, order)
     stats = GradientStats(self.criterion.needs_variance) if self.criterion.needs_gradients else None
-    params,scores,blocks = list(m.parameters()),torch.empty_like(y),self._in_blocks(whole, stats)
+    scores,blocks = torch.empty_like(y),self._in_blocks(whole, stats)
     for a in range(0, len(d), self.batch_size):
         rows = slice(a, a+self.batch_size); w = e[rows]/e[rows].numel()
         if blocks: scores[rows] = self._block_step(whole.part(rows), y[rows], w)
         else:
             scores[rows] = self._gradient(whole.part(rows), y[rows], w)
-            if stats: stats.add([p.grad for p in params])
-            if self.optimizer=='adam':
-                with torch.no_grad(): adam_(self.opt, params, [p.grad for p in params])
+            if stats: stats.add([p.grad for p in self.params])
+            if self.optimizer=='adam': adam_(self.opt, self.params, [p.grad for p in self.params])
             else: self.opt.step()
         if self.nonnegative and isinstance(m, LowRank): m.project_(self.nonnegative)
         for cb in self.callbacks: cb.after_batch(self)
