@@ -8,6 +8,7 @@ __all__ = ['LOSSES', 'LOSS_GRADIENTS', 'INVERSE_LINKS', 'FullRank', 'check_modes
 
 # %% ../nbs/20_models.ipynb #cc64d87a
 import math
+from dataclasses import replace
 from functools import lru_cache
 import numpy as np
 import torch
@@ -191,8 +192,7 @@ def prepare(self:FullRank,
     "Work out once what every batch would work out again."
     if b.u is not None or b.ready: return b
     at = joint_index(b.idx, self.modes)
-    b.ready = dict(joint=at.clamp(min=0), ok=(at>=0).to(self.W.dtype), at=stacked_index(b.idx, self.modes))
-    return b
+    return replace(b, ready=dict(joint=at.clamp(min=0), ok=(at>=0).to(self.W.dtype), at=stacked_index(b.idx, self.modes)))
 
 @patch
 def indexed_scores(self:FullRank,
@@ -287,8 +287,7 @@ def prepare(self:LowRank,
     b:Batch,     # Inputs of many samples
 )->Batch:        # The same, with positions in the stacked factors
     "Work out once what every batch would work out again."
-    if b.u is None and not b.ready: b.ready = dict(at=stacked_index(b.idx, self.modes))
-    return b
+    return b if b.u is not None or b.ready else replace(b, ready=dict(at=stacked_index(b.idx, self.modes)))
 
 @patch
 def indexed_scores(self:LowRank,

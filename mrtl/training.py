@@ -94,7 +94,7 @@ class PenaltyGradient:
         self.coef = float(coef) if coef.numel()==1 else coef.expand(1 if lead else t.shape[0], *t.shape[1:]).to(t).contiguous()
         self.l1 = (objective.l1*area()).to(t) if objective.l1 else None
         self.matrix = None
-        if len(self.mixing)==1 and t.ndim==2 and (mix := self.mixing[0][1]).folded and self.mixing[0][0]==0 and len(mix.parts)==1: self.matrix = mix.parts[0]+self.coef[:,0].diag()
+        if len(self.mixing)==1 and t.ndim==2 and len(t)>1 and (mix := self.mixing[0][1]).folded and self.mixing[0][0]==0 and len(mix.parts)==1: self.matrix = mix.parts[0]+self.coef[:,0].diag()
 
     def __call__(self,
         G:Tensor,   # Where to write it, contiguous, the shape of `t` or of a piece along its first axis
