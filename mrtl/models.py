@@ -83,7 +83,7 @@ def gather(
 
 # %% ../nbs/20_models.ipynb #0cd36417
 @lru_cache(64)
-def _senders(b, widths): return np.concatenate([np.arange(j*b, (j+1)*b)[:,None].repeat(w, 1) for j,w in enumerate(widths)], 1).ravel()
+def _senders(b, widths, device): return torch.cat([torch.arange(j*b, (j+1)*b, device=device)[:,None].expand(b, w) for j,w in enumerate(widths)], 1).flatten()
 
 def scattered(
     at:Tensor,     # Rows, (b, m)
@@ -92,14 +92,14 @@ def scattered(
     widths:tuple,  # Columns of `at` in each block
 )->Tensor:         # Gradient of the tables, (n, k)
     "Add up in every row what the samples that point at it send back."
-    k,senders = g.shape[1],_senders(len(at), widths)
+    k,senders = g.shape[1],_senders(len(at), tuple(widths), g.device)
     if k>1 and g.dtype==torch.float32 and not g.is_cuda and n<2**15:
         key = at.to(torch.int16).numpy().ravel(); order = np.argsort(key, kind='stable') # a radix sort
         ends = np.zeros(n+1, np.int64); np.cumsum(np.bincount(key, minlength=n+1)[:n], out=ends[1:])
-        return F.embedding_bag(torch.from_numpy(senders[order[:ends[-1]]]), g, torch.from_numpy(ends), mode='sum', include_last_offset=True)
+        return F.embedding_bag(torch.from_numpy(senders.numpy()[order[:ends[-1]]]), g, torch.from_numpy(ends), mode='sum', include_last_offset=True)
     out = g.new_zeros(n+1, k)
-    if g.is_cuda: out.index_put_((at.flatten(),), g[torch.from_numpy(senders).to(g.device)], accumulate=True)
-    elif k==1: out.view(-1).scatter_add_(0, at.flatten(), g.view(-1).index_select(0, torch.from_numpy(senders)))
+    if g.is_cuda: out.index_put_((at.flatten(),), g[senders], accumulate=True)
+    elif k==1: out.view(-1).scatter_add_(0, at.flatten(), g.view(-1).index_select(0, senders))
     else:
         for i,j in zip(at.unbind(1), np.repeat(np.arange(len(widths)), widths)): out.index_add_(0, i, g[j*len(at):(j+1)*len(at)])
     return out[:n]
