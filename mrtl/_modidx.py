@@ -563,6 +563,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mrtl.penalties.Smoothness.__init__': ('penalties.html#smoothness.__init__', 'mrtl/penalties.py'),
                                 'mrtl.penalties.Smoothness.__repr__': ('penalties.html#smoothness.__repr__', 'mrtl/penalties.py'),
                                 'mrtl.penalties.Smoothness._maps': ('penalties.html#smoothness._maps', 'mrtl/penalties.py'),
+                                'mrtl.penalties.Smoothness._mixing': ('penalties.html#smoothness._mixing', 'mrtl/penalties.py'),
                                 'mrtl.penalties.Smoothness._on': ('penalties.html#smoothness._on', 'mrtl/penalties.py'),
                                 'mrtl.penalties.Smoothness.value_and_laplacian': ( 'penalties.html#smoothness.value_and_laplacian',
                                                                                    'mrtl/penalties.py'),

@@ -102,39 +102,6 @@ def _maps(self:Smoothness, B):
     if B.ndim and B.shape[-1] == self.grid.D: return B.unflatten(-1, self.grid.shape)
     raise DataError(f"maps must end in {self.grid.shape} or in {self.grid.D} cells, got shape {tuple(B.shape)}: put the spatial mode last, or make a Smoothness of that grid")
 
-# %% ../nbs/22_penalties.ipynb #96530fc7
-@patch
-def value_and_laplacian(self:Smoothness,
-    B:Tensor,  # Maps, (..., h, w) or (..., D)
-)->tuple:      # `R`, a scalar, and `L` times `B`, the shape of `B`; the gradient is twice that
-    "The penalty and half its gradient, without autograd."
-    v,v2,v2d,mask,parts = self._on(B)
-    b = self._maps(B.detach()).to(v)
-    if mask is not None: b = b.where(mask, 0.)
-    b = b-(b.flatten(-2)@v.flatten())[...,None,None]
-    L = torch.addcmul(v2d*b, v2, self.blur(v*b, parts), value=-1)
-    return (b*L).sum().clamp(min=0).to(B.dtype),L.reshape(B.shape).to(B.dtype)
-
-# %% ../nbs/22_penalties.ipynb #93424978
-class _Quadratic(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, B, smooth):
-        value,L = smooth.value_and_laplacian(B)
-        ctx.save_for_backward(L)
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g): return 2*g*ctx.saved_tensors[0],None
-
-# %% ../nbs/22_penalties.ipynb #804d2548
-@patch
-def __call__(self:Smoothness,
-    B:Tensor,  # Maps, (..., h, w) or (..., D), any number of leading axes
-)->Tensor:     # Penalty, summed over the maps; a scalar that can be differentiated once
-    "The penalty of all maps together."
-    return _Quadratic.apply(B, self)
-
 # %% ../nbs/22_penalties.ipynb #ab13ea25
 class Mixing:
     "The part of a penalty's gradient that mixes cells, prepared for one dtype and device."
@@ -168,6 +135,46 @@ def add_(self:Mixing,
     elif len(self.parts)==1: G.baddbmm_(self.parts[0].expand(A, D, D), B)
     elif C==1: G.view(A, h, w).baddbmm_(self.parts[0].expand(A, h, h), (B.view(A*h, w)@self.parts[1]).view(A, h, w))
     else: G.view(A*h, w, C).baddbmm_(self.parts[1].expand(A*h, w, w), (self.parts[0]@B.view(A, h, w*C)).view(A*h, w, C))
+
+# %% ../nbs/22_penalties.ipynb #96530fc7
+@patch
+def value_and_laplacian(self:Smoothness,
+    B:Tensor,  # Maps, (..., h, w) or (..., D)
+)->tuple:      # `R`, a scalar, and `L` times `B`, the shape of `B`; the gradient is twice that
+    "The penalty and half its gradient, without autograd."
+    v,v2,v2d,mask,parts = self._on(B)
+    b = self._maps(B.detach()).to(v)
+    if mask is not None: b = b.where(mask, 0.)
+    b = b.flatten(-2); b = (b-(b@v.flatten())[...,None]).reshape(-1, self.grid.D, 1)
+    L = v2d.view(-1, 1)*b
+    self._mixing(b).add_(L, b)
+    return torch.dot(b.flatten(), L.flatten()).clamp(min=0).to(B.dtype),L.reshape(B.shape).to(B.dtype)
+
+@patch
+def _mixing(self:Smoothness, b):
+    key = 'mixing',b.device,b.dtype,len(b)>64
+    if key not in self._ready: self._ready[key] = Mixing(self, .5, b, len(b))
+    return self._ready[key]
+
+# %% ../nbs/22_penalties.ipynb #93424978
+class _Quadratic(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, B, smooth):
+        value,L = smooth.value_and_laplacian(B)
+        ctx.save_for_backward(L)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g): return 2*g*ctx.saved_tensors[0],None
+
+# %% ../nbs/22_penalties.ipynb #804d2548
+@patch
+def __call__(self:Smoothness,
+    B:Tensor,  # Maps, (..., h, w) or (..., D), any number of leading axes
+)->Tensor:     # Penalty, summed over the maps; a scalar that can be differentiated once
+    "The penalty of all maps together."
+    return _Quadratic.apply(B, self)
 
 # %% ../nbs/22_penalties.ipynb #381d5022
 def weigh(
