@@ -35,14 +35,22 @@ class Batch:
     idx:dict        # Mode name to indices, (b, m) int64, -1 where there is none
     u:Tensor=None   # Field times cell share: one per sample, (b, *features, D), or, with `at`, one per month, (T, *features, D)
     at:Tensor=None  # The months that each sample looks at, (b,) or (b, leads)
-    ready:dict=None # What a model worked out once for many samples, a row each
+    ready:dict=None # What a model worked out once for many samples, a row each, and then looks at instead of `idx`
+    widths:tuple=None # Indices that each mode has, where `ready`
 
     @property
     def x(self)->Tensor: return self.u if self.u is None or self.at is None else self.u[self.at]
 
     def part(self, rows:slice)->'Batch': # Views of some of the samples
-        cut = lambda t: t if t is None else t[rows]
-        return Batch({k: v[rows] for k,v in self.idx.items()}, self.u if self.at is not None else cut(self.u), cut(self.at), self.ready and {k: v[rows] for k,v in self.ready.items()})
+        return self._each(lambda t: t[rows])
+
+    def shuffled(self, order:Tensor)->'Batch': # Copies of the samples in another order, (b,)
+        return self._each(lambda t: t.index_select(0, order))
+
+    def _each(self, f):
+        if self.ready: return Batch({}, ready={k: f(v) for k,v in self.ready.items()}, widths=self.widths)
+        by_month = self.at is not None
+        return Batch({k: f(v) for k,v in self.idx.items()}, self.u if by_month or self.u is None else f(self.u), f(self.at) if by_month else None)
 
 # %% ../nbs/11_binning.ipynb #753f4b63
 def as_shapes(

@@ -192,7 +192,7 @@ def prepare(self:FullRank,
     "Work out once what every batch would work out again."
     if b.u is not None or b.ready: return b
     at = joint_index(b.idx, self.modes)
-    return replace(b, ready=dict(joint=at.clamp(min=0), ok=(at>=0).to(self.W.dtype), at=stacked_index(b.idx, self.modes)))
+    return _ready(self, b, joint=at.clamp(min=0), ok=(at>=0).to(self.W.dtype), **(dict(at=stacked_index(b.idx, self.modes)) if len(self.main) else {}))
 
 @patch
 def indexed_scores(self:FullRank,
@@ -213,9 +213,11 @@ def indexed_scores(self:FullRank,
     return s+rest,pull
 
 # %% ../nbs/20_models.ipynb #de1fa132
+def _ready(model, b, **ready): return replace(b, ready=ready, widths=tuple(b.idx[m.name].shape[1] for m in model.modes))
+
 def _rest(model, b):
     "Scores of bias and main effects, and the way back."
-    bias,main,at = model.bias,[model.main[m.name] for m in model.modes if m.name in model.main],b.ready['at']
+    bias,main,at = model.bias,[model.main[m.name] for m in model.modes if m.name in model.main],b.ready.get('at')
     stack = torch.cat([*(t.detach() for t in main), bias.new_zeros(1, model.outputs)]) if main else None
     def pull(g, grad):
         grad(bias).add_(g.sum(0))
@@ -287,7 +289,7 @@ def prepare(self:LowRank,
     b:Batch,     # Inputs of many samples
 )->Batch:        # The same, with positions in the stacked factors
     "Work out once what every batch would work out again."
-    return b if b.u is not None or b.ready else replace(b, ready=dict(at=stacked_index(b.idx, self.modes)))
+    return b if b.u is not None or b.ready else _ready(self, b, at=stacked_index(b.idx, self.modes))
 
 @patch
 def indexed_scores(self:LowRank,
@@ -295,7 +297,7 @@ def indexed_scores(self:LowRank,
 )->tuple:        # Scores, (b, outputs), and a function of their gradient and of `grad`, which finds a parameter's gradient to add to
     "Scores, and the way back."
     b,k,M = self.prepare(b),self.rank,len(self.modes); at,factors = b.ready['at'],list(self.factors)
-    widths = tuple(b.idx[m.name].shape[1] for m in self.modes); n = len(at)
+    widths,n = b.widths,len(at)
     stack = torch.cat([*(f.detach() for f in factors[:M]), factors[0].new_zeros(1, k)])
     hs = [gather(stack, i) for i in at.split(widths, 1)]; left = [None,hs[0]]
     for h in hs[1:]: left.append(left[-1]*h)

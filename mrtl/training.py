@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLOCK_ENTRIES', 'parameter_axes', 'Objective', 'PenaltyGradient', 'Data', 'evaluate', 'Callback', 'Trainer',
-           'auto_batch', 'make_optimizer', 'adam_', 'polish', 'save_tensors', 'load_tensors']
+           'auto_batch', 'FusedAdam', 'make_optimizer', 'polish', 'save_tensors', 'load_tensors']
 
 # %% ../nbs/31_training.ipynb #5a2552b8
 import hashlib, inspect, json, math, time, warnings
@@ -179,7 +179,7 @@ class Trainer:
         if self.batch_size<1: raise ConfigError(f"batch_size must be 'auto' or at least 1; got {batch_size!r}")
         self.epoch,self.history,self.stop,self.done,self.best_loss,self.best = -1,[],False,False,math.inf,None
         self.opt = None if optimizer=='lbfgs' else make_optimizer(optimizer, model, lr)
-        self.params,self.penalties = list(model.parameters()),[(t, PenaltyGradient(objective, t, axes)) for t,axes in parameter_axes(model)]
+        self.params,self.whole,self.penalties = list(model.parameters()),None,[(t, PenaltyGradient(objective, t, axes)) for t,axes in parameter_axes(model)]
 
 # %% ../nbs/31_training.ipynb #2cfc7e71
 def auto_batch(
@@ -188,17 +188,57 @@ def auto_batch(
     "A power of two that gives an epoch about sixteen steps."
     return min(n, max(32, min(1024, 2**round(math.log2(max(n, 1)/16)))))
 
+# %% ../nbs/31_training.ipynb #156acd14
+class FusedAdam:
+    "Adam with torch's fused kernel, for whole parameters or pieces of them."
+    def __init__(self,
+        params:list,        # Parameters to train
+        lr:float=1e-2,      # Learning rate; read from `param_groups` at each step
+        betas:tuple=(.9,.999), # Decay of the two moments
+        eps:float=1e-8,     # Added to the root of the second
+    ):
+        params = list(params)
+        self.param_groups,self.t = [dict(params=params, lr=lr, betas=betas, eps=eps)],torch.zeros((), device=params[0].device)
+        self.state = {p: dict(step=self.t, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p)) for p in params}
+
+    def state_dict(self)->dict: # As torch.optim's
+        "What a checkpoint needs."
+        return dict(state=dict(enumerate(self.state.values())), param_groups=[{k: v for k,v in self.param_groups[0].items() if k!='params'}])
+
+    def load_state_dict(self, d:dict):
+        "Go on from `state_dict`."
+        for i,s in enumerate(self.state.values()):
+            for k,v in d['state'][i].items(): s[k].copy_(v)
+
+
+# %% ../nbs/31_training.ipynb #ad4mst3p
+@patch
+@torch.no_grad()
+def step(self:FusedAdam,
+    params:list,            # Parameters, or pieces of them along their first axis
+    grads:list,             # Their gradients
+    owners:list=None,       # The parameters that they are pieces of
+    rows:slice=slice(None), # Which piece
+    count:bool=True,        # Is this a new step, rather than a further part of one?
+)->None:
+    "One step, in place."
+    group,states = self.param_groups[0],[self.state[p] for p in owners or params]
+    if count: self.t.add_(1)
+    torch._fused_adam_(params, grads, [s['exp_avg'][rows] for s in states], [s['exp_avg_sq'][rows] for s in states], [], [s['step'] for s in states],
+        amsgrad=False, lr=group['lr'], beta1=group['betas'][0], beta2=group['betas'][1], weight_decay=0., eps=group['eps'], maximize=False)
+
 # %% ../nbs/31_training.ipynb #6decf89d
 def make_optimizer(
     name:str,             # Class of torch.optim, any case
     model:nn.Module,      # Whose parameters to train
     lr:float,             # Learning rate
-)->torch.optim.Optimizer: # The optimiser, fused where torch can
+)->FusedAdam|torch.optim.Optimizer: # The optimiser, fused where torch can
     "An optimiser by name."
     classes = {k.lower(): c for k,c in inspect.getmembers(torch.optim, inspect.isclass) if issubclass(c, torch.optim.Optimizer) and k not in ('Optimizer','LBFGS','SparseAdam','Muon')}
     if str(name).lower() not in classes: raise ConfigError(f"optimizer must be lbfgs or one of {', '.join(sorted(classes))}; got {name!r}")
     cls = classes[name.lower()]
-    fused = dict(fused=True) if name.lower() in ('adam','adamw','sgd') else {}
+    if cls is torch.optim.Adam: return FusedAdam(model.parameters(), lr)
+    fused = dict(fused=True) if name.lower() in ('adamw','sgd') else {}
     return cls(model.parameters(), lr=lr, **fused)
 
 # %% ../nbs/31_training.ipynb #0fb1c452
@@ -228,25 +268,6 @@ def _gradient(self:Trainer, b, y, w):
     with torch.enable_grad(): s = self.model(b); s.backward(slope(s.detach(), y).mul_(w))
     return s.detach()
 
-# %% ../nbs/31_training.ipynb #156acd14
-def adam_(
-    opt:torch.optim.Adam, # The optimiser, which holds the moments
-    params:list,          # Parameters to step, or pieces of them along their first axis
-    grads:list,           # Their gradients
-    owners:list=None,     # The whole parameters that `params` are pieces of
-    rows:slice=slice(None), # Which piece
-    first:bool=True, # Is it the first (or only) piece of this step?
-)->None:
-    "One fused Adam step, in place."
-    group = opt.param_groups[0]; states = [_adam_state(opt, p) for p in owners or params]
-    if first: torch._foreach_add_([s['step'] for s in states], 1)
-    torch._fused_adam_(params, grads, [s['exp_avg'][rows] for s in states], [s['exp_avg_sq'][rows] for s in states], [], [s['step'] for s in states],
-        amsgrad=False, lr=group['lr'], beta1=group['betas'][0], beta2=group['betas'][1], weight_decay=0., eps=group['eps'], maximize=False)
-
-def _adam_state(opt, p):
-    if not opt.state[p]: opt.state[p] = dict(step=torch.zeros((), device=p.device), exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
-    return opt.state[p]
-
 # %% ../nbs/31_training.ipynb #4e2417e8
 BLOCK_ENTRIES = 2**18 # Entries of a full-rank tensor that are worked on at a time
 
@@ -272,19 +293,19 @@ def _block_step(self:Trainer, b, y, w):
     at,g,starts = b.ready['joint'].flatten(),(g*b.ready['ok']).flatten(),range(0, len(W), size)
     block = (at//(size*per)).to(torch.int16).numpy(); order = torch.from_numpy(np.argsort(block, kind='stable')); at,g = at[order],g[order]
     cuts = [0, *np.bincount(block, minlength=len(starts)).cumsum().tolist()]
-    torch._foreach_add_([_adam_state(self.opt, m.W)['step']], 1)
+    self.opt.step(rest, [p.grad for p in rest])
     def work(which):
         torch.set_grad_enabled(False); G = torch.empty_like(W[:size])
         for a,lo,hi in which:
             rows = slice(a, a+size); X = W[rows]; part = G[:len(X)]
             penalty(part, X); part.view(-1).scatter_add_(0, at[lo:hi]-a*per, g[lo:hi])
-            adam_(self.opt, [X], [part], [m.W], rows, first=False)
+            self.opt.step([X], [part], [m.W], rows, count=False)
     jobs,n = list(zip(starts, cuts, cuts[1:])),torch.get_num_threads()
     if n==1 or len(jobs)<2*n: work(jobs)
     else:
         with ThreadPoolExecutor(n, initializer=lambda: torch.set_num_threads(1)) as pool: list(pool.map(work, [jobs[i*len(jobs)//n:(i+1)*len(jobs)//n] for i in range(n)]))
         torch.set_num_threads(n)
-    adam_(self.opt, rest, [p.grad for p in rest])
+
     return s
 
 # %% ../nbs/31_training.ipynb #541d7ac0
@@ -294,7 +315,8 @@ def _epoch(self:Trainer):
     "One pass over the training data in mini-batches; the mean loss and what the criterion needs."
     for g in self.opt.param_groups: g['lr'] = self.lr*self.lr_decay**self.epoch
     d,m = self.train,self.model; order = torch.randperm(len(d), generator=generator(self.seed, self.stage, self.level, self.epoch)).to(d.y.device)
-    whole,y,e = m.prepare(d.design.batch(order)),d.y.index_select(0, order),d.e.index_select(0, order)
+    if self.whole is None: self.whole = m.prepare(d.design.batch())
+    whole,y,e = self.whole.shuffled(order),d.y.index_select(0, order),d.e.index_select(0, order)
     stats = GradientStats(self.criterion.needs_variance) if self.criterion.needs_gradients else None
     scores,blocks = torch.empty_like(y),self._in_blocks(whole, stats)
     for a in range(0, len(d), self.batch_size):
@@ -303,7 +325,7 @@ def _epoch(self:Trainer):
         else:
             scores[rows] = self._gradient(whole.part(rows), y[rows], w)
             if stats: stats.add([p.grad for p in self.params])
-            if self.optimizer=='adam': adam_(self.opt, self.params, [p.grad for p in self.params])
+            if self.optimizer=='adam': self.opt.step(self.params, [p.grad for p in self.params])
             else: self.opt.step()
         if self.nonnegative and isinstance(m, LowRank): m.project_(self.nonnegative)
         for cb in self.callbacks: cb.after_batch(self)
