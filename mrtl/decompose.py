@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['RIDGE', 'cp_tensor', 'relative_error', 'effective_rank', 'column_norms', 'rebalance', 'canonical', 'factor_match',
-           'compress', 'expand', 'cp_start', 'als', 'clamp_signs', 'nonnegative_als', 'search', 'nonnegative_search',
-           'scale_in', 'Decomposition', 'cp_decompose']
+           'compress', 'expand', 'cp_start', 'products', 'Descent', 'als', 'clamp_signs', 'nonnegative_als', 'search',
+           'nonnegative_search', 'scale_in', 'Decomposition', 'cp_decompose']
 
 # %% ../nbs/21_decompose.ipynb #f24b63dc
 import operator
 from dataclasses import dataclass
-from math import prod
+from itertools import chain
+from math import inf, prod
 import tensorly as tl
 import torch
 from torch import Tensor
 from scipy.optimize import linear_sum_assignment
-from tensorly.decomposition import parafac
-from tensorly.tenalg import khatri_rao
+from fastcore.basics import patch
 from .core import ConfigError, DataError, generator
 
 # %% ../nbs/21_decompose.ipynb #15b0d34d
@@ -141,12 +141,13 @@ def compress(
         if min(most or n[i], unfolded.shape[1]) >= n[i]: continue
         bases[i] = _directions(unfolded, most or n[i])
         W = (bases[i].T@unfolded).reshape(-1, *rest).movedim(0, i)
-    return W,bases
+    return W.contiguous(),bases
 
 def _directions(M, most):
     "Leading left singular vectors, with one sign for all machines."
-    U = torch.linalg.svd(M, full_matrices=False)[0][:,:most]
-    return U*_peak_sign(U, None)
+    if len(M) > M.shape[1]: Q,R = torch.linalg.qr(M); U = Q@torch.linalg.svd(R)[0]
+    else: U = torch.linalg.eigh(M@M.T)[1].flip(1)
+    return U[:,:most]*_peak_sign(U[:,:most], None)
 
 # %% ../nbs/21_decompose.ipynb #28213969
 def expand(
@@ -175,7 +176,103 @@ def cp_start(
     return start
 
 # %% ../nbs/21_decompose.ipynb #18b2f065
+def products(
+    W:Tensor,      # Tensor, one axis a mode
+    columns:list,  # Per mode its columns, (k, size); a mode's entry may be replaced as soon as its own product is drawn
+):                 # Per mode in turn its number, and its product with the columns of the others as they are by then, (k, size)
+    "Multiply a tensor with the columns of all modes but one, for each mode in turn."
+    n = W.shape
+    h = min(range(1, W.ndim), key=lambda h: prod(n[:h])+prod(n[h:]))
+    M = W.reshape(prod(n[:h]), -1)
+    for own,others,side in ((slice(0,h), slice(h,None), M.T), (slice(h,None), slice(0,h), M)):
+        T = (_outer(columns[others])@side).unflatten(1, n[own])
+        for i in range(W.ndim)[own]: yield i,_all_but(T, columns[own], i-own.start)
+
+def _outer(columns):
+    T = columns[0]
+    for c in columns[1:]: T = (T[:,:,None]*c[:,None]).flatten(1)
+    return T
+
+def _all_but(T, columns, keep):
+    for c in columns[:keep:-1]: T = torch.bmm(T.flatten(1, -2), c[:,:,None]).reshape(T.shape[:-1])
+    for c in columns[:keep]: T = torch.bmm(c[:,None], T.flatten(2)).reshape(len(T), *T.shape[2:])
+    return T
+
+# %% ../nbs/21_decompose.ipynb #b137ef8b
 RIDGE = 1e-10
+
+class Descent:
+    "Alternating least squares from several starts at once."
+    def __init__(self,
+        W:Tensor,              # Tensor of norm 1, one axis a mode
+        starts:list,           # Per start its factors, (size, k) a mode; left as they are
+        nonnegative:tuple=(),  # Modes held at or above 0, by number
+        bases:list=None,       # Bases of held modes where `W` is a core; their factors keep full size
+    ):
+        self.W,self.size,self.held,self.bases = W,W.square().sum(),tuple(nonnegative),bases or [None]*W.ndim
+        self.factors = [torch.stack([F.T for F in Fs]) for Fs in zip(*starts)] # (starts, k, size)
+
+    def put(self, i, F):
+        Q = self.bases[i]
+        self.factors[i],self.grams[i],self.columns[i] = F,F@F.mT,(F if Q is None else F@Q).flatten(0, 1)
+
+    def product(self, i, M):
+        M = M.unflatten(0, self.factors[i].shape[:2])
+        return M if self.bases[i] is None else M@self.bases[i].T
+
+# %% ../nbs/21_decompose.ipynb #01c44440
+@patch
+def begin(self:Descent,
+    factors:list,  # Where to go, (starts, k, size) a mode
+)->Tensor:         # Relative error of each start there
+    "Take the first step of a sweep."
+    n = len(factors)
+    self.factors,self.grams,self.columns = [None]*n,[None]*n,[None]*n
+    for i,F in enumerate(factors): self.put(i, F)
+    rest = products(self.W, self.columns)
+    first = next(rest)
+    self.todo = chain([first], rest)
+    return self._error(first[0], self.product(*first))
+
+@patch
+def _error(self:Descent, i, M): return (self.size+prod(self.grams).sum((-2,-1))-2*(M*self.factors[i]).sum((-2,-1))).clamp(min=0).sqrt()
+
+# %% ../nbs/21_decompose.ipynb #f0274a85
+@patch
+def finish(self:Descent,
+    skip:tuple=(),  # Modes to leave as they are
+)->Tensor:          # Relative error of each start
+    "Update all modes in turn."
+    for i,M in self.todo:
+        M,G = self.product(i, M),prod(g for j,g in enumerate(self.grams) if j != i)
+        if i not in skip: self.put(i, _project(self.factors[i], M, G) if i in self.held else _solve_gram(G, M))
+    return self._error(i, M)
+
+def _solve_gram(G, M):
+    G = G+RIDGE*torch.eye(G.shape[-1]).to(G)
+    L,failed = torch.linalg.cholesky_ex(G)
+    return torch.linalg.solve(G, M) if failed.any() else torch.cholesky_solve(M, L)
+
+# %% ../nbs/21_decompose.ipynb #e9f113d3
+@patch
+def run(self:Descent,
+    sweeps:int=50,   # Most sweeps over all modes
+    tol:float=1e-8,  # Stop when a sweep lowers no start's relative error by more
+)->tuple:            # Factors of each start, (size, k) a mode, and their relative errors, a list
+    "Sweep until nothing is gained."
+    self.sweeps,last,stride,back = 0,torch.full(self.factors[0].shape[:1], inf).to(self.W),1.5,None
+    skip = self.held if len(self.held) < self.W.ndim else ()
+    while self.sweeps < sweeps:
+        here = self.factors
+        if self.sweeps > 3:
+            ahead = [F+(stride-1)*(F-B) for F,B in zip(here, back)]
+            better = (self.begin([F.clamp(min=0) if i in self.held else F for i,F in enumerate(ahead)]) < last)[:,None,None]
+            if not better.all(): self.begin([torch.where(better, F, H) for F,H in zip(self.factors, here)])
+            stride = torch.where(better, stride*1.1, (stride*torch.ones_like(better)*.7).clamp(min=1.1))
+        else: self.begin(here)
+        before,last,back,self.sweeps = last,self.finish(() if self.sweeps else skip),here,self.sweeps+1
+        if self.sweeps > 2 and ((before-last).abs() < tol).all(): break
+    return [[F[s].T for F in self.factors] for s in range(len(last))],last.tolist()
 
 # %% ../nbs/21_decompose.ipynb #b2ebbda8
 def als(
@@ -185,9 +282,7 @@ def als(
     tol:float=1e-8,  # Stop when a sweep lowers the relative error by less
 )->list:             # Factors, (size, k) a mode
     "Alternating least squares from a given start."
-    with _torch():
-        cp = parafac(W, start[0].shape[1], n_iter_max=sweeps, init=(None, [F.clone() for F in start]), tol=tol, l2_reg=RIDGE, linesearch=True)
-    return list(cp.factors)
+    return Descent(W, [start]).run(sweeps, tol)[0][0]
 
 # %% ../nbs/21_decompose.ipynb #6f5d6e7b
 def clamp_signs(
@@ -204,6 +299,15 @@ def clamp_signs(
     return Fs
 
 # %% ../nbs/21_decompose.ipynb #b2f85cf1
+def _project(F, M, G):
+    "Two rounds over the columns of `F`, (starts, k, size), as a new tensor."
+    d = G.diagonal(dim1=-2, dim2=-1)[...,None]
+    alive = d > 0
+    d,F = d.where(alive, 1.),F.clone()
+    share,rest = (M/d).where(alive, 0.),G/d-torch.eye(len(G[0])).to(G)
+    for r in [*range(len(G[0]))]*2: torch.clamp(torch.baddbmm(share[:,r:r+1], rest[:,r:r+1], F, alpha=-1), min=0, out=F[:,r:r+1])
+    return F
+
 def nonnegative_als(
     W:Tensor,           # Tensor of norm 1, one axis a mode
     start:list,         # Starting factors, (size, k) a mode, valid in the constrained modes; left as they are
@@ -213,23 +317,7 @@ def nonnegative_als(
     bases:list=None,    # Bases of constrained modes where `W` is a core; their factors keep full size
 )->list:                # Factors, (size, k) a mode
     "Alternating least squares with projected updates in some modes."
-    Fs,last,Qs = [F.clone() for F in start],float('inf'),bases or [None]*W.ndim
-    flat,size = [W.movedim(i, 0).reshape(W.shape[i], -1) for i in range(W.ndim)],W.square().sum()
-    for _ in range(sweeps):
-        for i in range(W.ndim):
-            G = torch.stack([F.T@F for j,F in enumerate(Fs) if j != i]).prod(0)
-            with _torch(): M = flat[i]@khatri_rao([F if Q is None else Q.T@F for F,Q in zip(Fs, Qs)], skip_matrix=i)
-            if Qs[i] is not None: M = Qs[i]@M
-            if i in nonnegative: _project(Fs[i], M, G)
-            else: Fs[i] = torch.linalg.solve(G+RIDGE*torch.eye(len(G)).to(G), M.T).T
-        error = (size+(G*(Fs[-1].T@Fs[-1])).sum()-2*(M*Fs[-1]).sum()).clamp(min=0).sqrt().item()
-        if abs(last-error) < tol: break
-        last = error
-    return Fs
-
-def _project(A, M, G):
-    "Two rounds over the columns of `A`, changed in place."
-    for r in [r for r in range(len(G)) if G[r,r] > 0]*2: A[:,r] = (A[:,r] + (M[:,r]-A@G[:,r])/G[r,r]).clamp_(min=0)
+    return Descent(W, [start], nonnegative, bases).run(sweeps, tol)[0][0]
 
 # %% ../nbs/21_decompose.ipynb #62ff1f90
 def search(
@@ -247,10 +335,10 @@ def search(
         return found,[relative_error(W, found)]
     core,bases = compress(W)
     rough,cut = compress(core, 2*rank)
-    tries = [als(rough, cp_start(rough, rank, seed, j)) for j in range(n_starts)]
-    errors = [relative_error(core, expand(t, cut)) for t in tries]
+    tries,errors = Descent(rough, [cp_start(rough, rank, seed, j) for j in range(n_starts)]).run()
     best = als(rough, tries[errors.index(min(errors))], sweeps)
-    return expand(als(core, expand(best, cut)), bases),errors
+    lost = (core.square().sum()-rough.square().sum()).clamp(min=0).item()
+    return expand(als(core, expand(best, cut), tol=1e-7), bases),[(e*e+lost)**.5 for e in errors]
 
 # %% ../nbs/21_decompose.ipynb #bfd8954e
 def nonnegative_search(
@@ -264,16 +352,17 @@ def nonnegative_search(
     "Factors from the best of several starts, some modes held at or above 0."
     if W.ndim == 1: return [W.clamp(min=0)[:,None]],[W.clamp(max=0).norm().item()]
     (core,bases),(rough,cut) = compress(W),compress(W, 2*rank)
-    starts = [search(W, rank, n_starts, seed, sweeps)[0], *([F.abs() for F in cp_start(W, rank, seed, j)] for j in range(1, n_starts))]
-    tries = [_held_als(rough, clamp_signs(s, nonnegative), nonnegative, cut) for s in starts]
+    free = expand(search(rough, rank, n_starts, seed, sweeps)[0], cut)
+    starts = [free, *([F.abs() for F in cp_start(W, rank, seed, j)] for j in range(1, n_starts))]
+    tries = _held_als(rough, [clamp_signs(s, nonnegative) for s in starts], nonnegative, cut)
     errors = [relative_error(W, t) for t in tries]
-    best = _held_als(rough, tries[errors.index(min(errors))], nonnegative, cut, sweeps)
-    return _held_als(core, best, nonnegative, bases),errors
+    best = _held_als(rough, [tries[errors.index(min(errors))]], nonnegative, cut, sweeps)
+    return _held_als(core, best, nonnegative, bases)[0],errors
 
-def _held_als(core, start, nonnegative, bases, sweeps=50):
+def _held_als(core, starts, nonnegative, bases, sweeps=50):
     held,free = ([Q if (i in nonnegative) == h else None for i,Q in enumerate(bases)] for h in (True,False))
-    inside = [F if Q is None else Q.T@F for F,Q in zip(start, free)]
-    return expand(nonnegative_als(core, inside, nonnegative, sweeps, bases=held), free)
+    inside = [[F if Q is None else Q.T@F for F,Q in zip(s, free)] for s in starts]
+    return [expand(t, free) for t in Descent(core, inside, nonnegative, held).run(sweeps, 1e-6)[0]]
 
 # %% ../nbs/21_decompose.ipynb #78b834b3
 def scale_in(

@@ -5,8 +5,10 @@ import pytest
 import tensorly as tl
 import torch
 from tensorly.decomposition import parafac
+from tensorly.tenalg import unfolding_dot_khatri_rao
+from torch.utils._python_dispatch import TorchDispatchMode
 from mrtl.core import ConfigError, DataError, generator
-from mrtl.decompose import (canonical, column_norms, compress, cp_decompose, cp_start, cp_tensor, effective_rank, factor_match, nonnegative_als, rebalance,
+from mrtl.decompose import (RIDGE, Descent, als, canonical, column_norms, compress, cp_decompose, cp_start, cp_tensor, effective_rank, factor_match, nonnegative_als, products, rebalance,
     relative_error)
 from mrtl.grids import Grid
 
@@ -39,6 +41,98 @@ def test_no_worse_than_tensorly(sizes, k):
     cp = cp_decompose(W, k)
     assert cp.error <= min(errors)+2e-3
     assert cp.error == pytest.approx(relative_error(W, cp.factors), abs=1e-7)
+
+# Sweeps
+
+@pytest.mark.parametrize('sizes', [(5,7), (5,4,6), (2,30,3), (30,2,3), (5,4,3,6), (3,2,4,2,5), (1,4,1)])
+def test_products_are_tensorlys(sizes):
+    W,cols = draw(*sizes),[F.T for F in factors(sizes, 3)]
+    modes = []
+    for i,M in products(W, cols):
+        with tl.backend_context('pytorch', local_threadsafe=True): oracle = unfolding_dot_khatri_rao(W, (None, [c.T for c in cols]), i)
+        assert torch.allclose(M, oracle.T, atol=1e-12, rtol=1e-12)
+        cols[i] = cols[i].flip(0)+1
+        modes.append(i)
+    assert modes == list(range(len(sizes)))
+
+@pytest.mark.parametrize('sizes,k', [((6,5,7), 3), ((5,4,3,6), 2), ((9,8,7), 6)])
+def test_plain_sweeps_are_tensorlys(sizes, k):
+    W = draw(*sizes); W /= W.norm()
+    start = cp_start(W, k)
+    with tl.backend_context('pytorch', local_threadsafe=True): oracle = parafac(W, k, n_iter_max=4, init=(None, [F.clone() for F in start]), tol=0, l2_reg=RIDGE)
+    for F,G in zip(als(W, start, 4, 0), oracle.factors): assert torch.allclose(F, G, atol=1e-10)
+
+@pytest.mark.parametrize('nonnegative', [(), (1,), (0,2), (0,1,2)])
+def test_starts_side_by_side_go_their_own_ways(nonnegative):
+    W = cp_tensor([F.abs() for F in factors((6,5,7), 2)])+draw(6, 5, 7); W /= W.norm()
+    starts = [[F.abs() for F in cp_start(W, 3, 0, j)] for j in range(1, 4)]
+    kept = [[F.clone() for F in s] for s in starts]
+    found,errors = Descent(W, starts, nonnegative).run(12, 0)
+    for s,k,f,e in zip(starts, kept, found, errors):
+        alone,(error,) = Descent(W, [s], nonnegative).run(12, 0)
+        assert e == pytest.approx(error, abs=1e-9) == pytest.approx(relative_error(W, f), abs=1e-9)
+        assert all(torch.allclose(F, G, atol=1e-7) for F,G in zip(f, alone[0])) and all(torch.equal(F, G) for F,G in zip(s, k))
+        assert all(f[i].min() >= 0 for i in nonnegative)
+
+@pytest.mark.parametrize('nonnegative', [(0,), (0,2)])
+def test_held_modes_through_a_core(nonnegative):
+    W = cp_tensor([F.abs() for F in factors((60,3,5), 3)])+.3*draw(60, 3, 5); W /= W.norm()
+    core,bases = compress(W)
+    start = [F.abs() for F in cp_start(W, 3, 0, 1)]
+    direct,short = nonnegative_als(W, start, nonnegative, 15, 0),nonnegative_als(core, start, nonnegative, 15, 0, bases)
+    assert core.shape == (15,3,5) and all(torch.allclose(F, G, atol=1e-8) for F,G in zip(direct, short))
+
+def test_a_wrong_sign_at_the_start_kills_no_component():
+    "All starting columns are positive; what is to be found is negative in the free mode."
+    A,B,C = (F.abs()+.1 for F in factors((9,8,10), 3))
+    W = cp_tensor([A, B, -C]); W /= W.norm()
+    for number in (1,2,3): assert relative_error(W, nonnegative_als(W, [F.abs() for F in cp_start(W, 3, 0, number)], (0,1), 400)) < .1
+
+@pytest.mark.parametrize('nonnegative', [(), (0,), (0,1)])
+def test_no_sweep_makes_it_worse(nonnegative):
+    "Strides that overshoot are taken back."
+    W = cp_tensor(factors((12,10,11), 4))+.3*draw(12, 10, 11); W /= W.norm()
+    starts = [[F.abs() for F in cp_start(W, 4, 0, j)] for j in range(1, 4)]
+    errors = torch.tensor([Descent(W, starts, nonnegative).run(n, 0)[1] for n in range(1, 50, 2)])
+    assert (errors.diff(dim=0) < 1e-12).all()
+
+def test_strides_save_sweeps():
+    W = cp_tensor([F+2 for F in factors((12,10,11), 4)])+.1*draw(12, 10, 11); W /= W.norm()
+    start = cp_start(W, 4, 0, 1)
+    with tl.backend_context('pytorch', local_threadsafe=True): plain = parafac(W, 4, n_iter_max=120, init=(None, [F.clone() for F in start]), tol=0).factors
+    assert relative_error(W, als(W, start, 60, 0)) < relative_error(W, plain)-1e-4
+
+@pytest.mark.parametrize('nonnegative', [(), (0,), (0,1), (2,)])
+def test_a_larger_noisy_tensor(nonnegative):
+    "At least what tensorly finds in as many sweeps as it wants; what the starts reached is the true error, and none dies."
+    A,B,C = factors((60,40,50), 8)
+    truth = [F.abs() if i in nonnegative else F for i,F in enumerate((A, B, C))]
+    W = cp_tensor(truth)+3*draw(60, 40, 50)
+    unit = W/W.norm()
+    cp = cp_decompose(W, 8, nonnegative=nonnegative)
+    with tl.backend_context('pytorch', local_threadsafe=True): other = relative_error(unit, parafac(unit, 8, init='svd', n_iter_max=200, tol=1e-8).factors)
+    assert cp.error < other+(.01 if nonnegative else 1e-5)
+    assert cp.error <= min(cp.starts) and max(cp.starts) < .9
+    if not nonnegative:
+        rough,cut = compress(unit, 16)
+        first = als(rough, cp_start(rough, 8))
+        assert cp.starts[0] == pytest.approx(relative_error(unit, [F if Q is None else Q@F for F,Q in zip(first, cut)]), abs=1e-7)
+
+class Largest(TorchDispatchMode):
+    "Remembers the largest tensor that any operation made."
+    n = 0
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for t in out if isinstance(out, (tuple,list)) else [out]:
+            if isinstance(t, torch.Tensor): self.n = max(self.n, t.untyped_storage().nbytes()//t.element_size())
+        return out
+
+@pytest.mark.parametrize('nonnegative', [(), (2,)])
+@pytest.mark.parametrize('sizes', [(3,2,14400), (14400,3,2)])
+def test_no_matrix_of_all_pairs(sizes, nonnegative):
+    W = cp_tensor(factors(sizes, 3))+draw(*sizes)
+    with Largest() as seen: cp_decompose(W, 3, nonnegative=nonnegative, sweeps=20)
+    assert W.numel() <= seen.n <= 3*W.numel()
 
 @pytest.mark.parametrize('rank', [13, 20, 500])
 @pytest.mark.parametrize('sizes', [(6,2,36), (6,2,144), (3,4,60), (2,2,5), (40,3)])
