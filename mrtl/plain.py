@@ -153,7 +153,7 @@ class PlainTrainer:
         level:str='',               # Recorded in the history
     ):
         store_attr(); self.criterion = criterion or Criterion('valid_loss')
-        self.kernels = plain_kernels(train.modes, sigma, train.y.dtype)
+        self.device = model.bias.device; self.kernels = [(K.to(self.device), e) for K,e in plain_kernels(train.modes, sigma, train.y.dtype)]
         self.opt,self.history = torch.optim.Adam(model.parameters(), lr=lr, foreach=False),[]
 
     def penalty(self)->Tensor: return plain_penalty(self.model, self.kernels, self.smooth, self.l2)
@@ -164,7 +164,7 @@ def step(self:PlainTrainer,
     batch:list,   # Player, court, defenders, label: (b,), (b,), (b, D), (b,)
 )->Tensor:        # Mean loss of the batch
     "One step of Adam."
-    *x,y = batch
+    *x,y = (v.to(self.device) for v in batch)
     loss = logistic(self.model(*x), y)
     self.opt.zero_grad()
     (loss+self.penalty()).backward()
@@ -188,8 +188,8 @@ def evaluate(self:PlainTrainer,
     "Loss and objective over some rows."
     loss = objective = 0.
     with torch.no_grad():
-        for *x,y in DataLoader(rows, self.batch_size):
-            l = logistic(self.model(*x), y)
+        for batch in DataLoader(rows, self.batch_size):
+            *x,y = (v.to(self.device) for v in batch); l = logistic(self.model(*x), y)
             loss,objective = loss+float(l)*len(y),objective+float(l+self.penalty())*len(y)
     return loss/len(rows),objective/len(rows)
 
@@ -236,9 +236,9 @@ def plain_factors(
     "Factor the weights by tensorly."
     W = model.W.detach()
     if not W.any(): raise DataError("the full-rank weights are all zero, so there is nothing to factor: no epoch was better than none; lower lr or the penalties")
-    with backend_context('pytorch'): _,factors = parafac(W, rank, init='svd' if rank<=min(W.shape) else 'random', random_state=seed)
+    with backend_context('pytorch'): _,factors = parafac(W.cpu(), rank, init='svd' if rank<=min(W.shape) else 'random', random_state=seed)
     low = PlainLow(W.shape, rank, W.dtype); low.bias = copy.deepcopy(model.bias)
-    low.A,low.B,low.C = map(nn.Parameter, factors)
+    low.A,low.B,low.C = (nn.Parameter(f.to(W.device)) for f in factors)
     return plain_balance(low)
 
 def plain_balance(
@@ -263,13 +263,14 @@ def plain_run(
     tol:float=1e-4,      # Relative drop of the validation loss that counts as progress
     seed:int=0,          # Of the order of rows
     dtype:torch.dtype=torch.float32, # Of everything
+    device:str|torch.device='cpu',   # Where the work is done
     **options:float,     # Of `PlainTrainer`: smooth, sigma, l2, lr, lr_decay, batch_size, max_epochs
 )->tuple:                # The model, and the history as a DataFrame
     "The whole algorithm, full-rank, then in factors."
     model,history,last,best = None,[],None,(math.inf,)
     for level in levels:
         rows = [PlainData(d.at(level.shapes), v, dtype) for d,v in ((design, y), valid)]; modes = rows[0].modes; sizes = [m.size for m in modes]
-        if model is None: model = PlainFull(sizes, dtype)
+        if model is None: model = PlainFull(sizes, dtype).to(device)
         elif level.stage=='low' and isinstance(model, PlainFull): model = plain_factors(model, rank, seed)
         else: model = plain_finegrain(model, last, modes)
         if level.stage=='low': plain_balance(model)
