@@ -149,6 +149,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                           'mrtl.cli._write_csv': ('cli.html#_write_csv', 'mrtl/cli.py'),
                           'mrtl.cli._write_json': ('cli.html#_write_json', 'mrtl/cli.py'),
                           'mrtl.cli.basketball': ('cli.html#basketball', 'mrtl/cli.py'),
+                          'mrtl.cli.bench': ('cli.html#bench', 'mrtl/cli.py'),
                           'mrtl.cli.bootstrap_climate': ('cli.html#bootstrap_climate', 'mrtl/cli.py'),
                           'mrtl.cli.climate': ('cli.html#climate', 'mrtl/cli.py'),
                           'mrtl.cli.climate_settings': ('cli.html#climate_settings', 'mrtl/cli.py'),
