@@ -234,7 +234,8 @@ def climate_contest(
 )->list:              # Rows: memory, and each method
     "Memory, and error and time of rivals, on an ocean of full size."
     with tempfile.TemporaryDirectory() as folder:
-        field = ocean_files(folder, **options); peak,ceiling = peaks('mrtl.contest.fit_memory', [dict(folder=folder)]),1.5*field+100
+        small = Path(folder)/'small'; small.mkdir(); ocean_files(small, months=300, step=10)
+        field = ocean_files(folder, **options); peak,ceiling = peaks('mrtl.contest.fit_memory', [dict(folder=folder)], dict(folder=str(small))),1.5*field+100
         memory = figure('climate memory', 'memory from files to predictions beyond imports, over 1.5 times the float32 field + 100 MB', peak and peak[0]/1e6/ceiling, 'ceilings', peak_MB=peak and peak[0]/1e6, field_MB=field, ceiling_MB=ceiling, **({} if peak else dict(why='this system does not tell the memory of a process')))
         (problem,m),s = timed(lambda: fit_files(folder))
     y,rows,share = problem.y.values,problem.rows,problem.design.grid.share[problem.design.grid.mask]

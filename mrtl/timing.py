@@ -44,10 +44,12 @@ def in_turns(
     repeats:int=5,       # Readings of each
     least:float=.005,    # Seconds that a reading should last
     device:'str|torch.device'='cpu', # Where the work is done
+    cold:tuple=(),       # Ways too long to be warmed up; each reading is one call
 )->dict:                 # Name to the readings, seconds, (repeats,)
     "Time several ways, A B A B."
     n,own,out = {},{},{k: [] for k in ways}
     for k,f in ways.items():
+        if k in cold: own[k],n[k] = False,1; continue
         wait(device); start = time.perf_counter(); own[k] = isinstance(f(), float); wait(device)
         n[k] = max(1, int(least/max(time.perf_counter()-start, 1e-7)))
     for _ in range(repeats):
@@ -89,9 +91,10 @@ def exponent(
 # %% ../nbs/60_timing.ipynb #8079ecb2
 _CHILD = '''
 import importlib, json, os, sys
-module,name,sizes = json.loads(sys.argv[1]); f = getattr(importlib.import_module(module), name)
+module,name,sizes,warm = json.loads(sys.argv[1]); f = getattr(importlib.import_module(module), name)
 import torch; torch.set_num_threads(1)
 from mrtl.timing import peak_of
+if warm is not None: f(**warm)
 for kw in sizes:
     r,w = os.pipe(); pid = os.fork()
     if not pid:
@@ -116,13 +119,14 @@ def peak_of(
 def _status(key): return next(int(l.split()[1])*1024 for l in Path('/proc/self/status').read_text().splitlines() if l.startswith(key+':'))
 
 def peaks(
-    f:str,        # A function of a module, by its full name
-    sizes:list,   # Dicts of arguments that JSON can hold
-)->list|None:     # Bytes, one for each; None where the system does not tell
+    f:str,          # A function of a module, by its full name
+    sizes:list,     # Dicts of arguments that JSON can hold
+    warm:dict=None, # Arguments of a small call before all, so that modules which are loaded when first used do not count
+)->list|None:       # Bytes, one for each; None where the system does not tell
     "The memory that a function takes beyond its module's imports, for some sizes."
     if not os.access('/proc/self/clear_refs', os.W_OK): return None
     env = os.environ|dict(OMP_NUM_THREADS='1', PYTHONPATH=os.pathsep.join(filter(None, [str(Path(mrtl.__file__).parent.parent), os.environ.get('PYTHONPATH')])))
-    done = subprocess.run([sys.executable, '-c', _CHILD, json.dumps([*f.rsplit('.', 1), sizes])], capture_output=True, text=True, env=env)
+    done = subprocess.run([sys.executable, '-c', _CHILD, json.dumps([*f.rsplit('.', 1), sizes, warm])], capture_output=True, text=True, env=env)
     if done.returncode: raise ConfigError(f"{f} failed in a process of its own: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'killed, perhaps for want of memory'}")
     return [int(l) for l in done.stdout.split()]
 
