@@ -226,7 +226,7 @@ def run_row(
 
 # %% ../nbs/62_bench.ipynb #1fc50e3b
 GROWTH = dict(rows=dict(n=(20000,40000,80000,160000)), rank=dict(rank=(64,128,256,512)), cells=dict(shape=((80,180),(113,255),(160,360),(226,509))), leads=dict(leads=(3,6,12,24)))
-GROWTH_MEMORY = dict(rows=dict(n=(125000,250000,500000,1000000)), rank=dict(rank=(256,512,1024)), cells=dict(shape=((80,180),(113,255),(160,360),(226,509))), leads=dict(leads=(3,12,48)))
+GROWTH_MEMORY = dict(rows=dict(n=(125000,250000,500000,1000000)), rank=dict(rank=(256,512,1024,2048)), cells=dict(shape=((80,180),(113,255),(160,360),(226,509))), leads=dict(leads=(3,12,48)))
 
 def grown(
     axis:str,           # rows, rank, cells or leads

@@ -8,8 +8,8 @@ __all__ = ['EQUAL', 'MAPS', 'figure', 'median_of', 'event_design', 'time_to', 'f
            'fit_memory', 'linear_ways', 'tensor_ways', 'chosen', 'climate_contest', 'map_problem', 'laplacian_ridge',
            'space_net', 'map_ways', 'alike', 'map_contest']
 
-# %% ../nbs/61_contest.ipynb #a681a875
-import tempfile, time
+# %% ../nbs/61_contest.ipynb #e8519112
+import math, tempfile, time
 from pathlib import Path
 import numpy as np
 import torch
@@ -40,9 +40,14 @@ def figure(
     unit:str,           # Of the value
     **more:object,      # spread, repeats, seconds, ...; for JSON
 )->dict:                # A row without a goal
-    "One row of a sheet."
-    clean = lambda v: [clean(w) for w in v] if isinstance(v, (list,tuple,np.ndarray)) else {k: clean(w) for k,w in v.items()} if isinstance(v, dict) else v.item() if isinstance(v, np.generic) else v
-    return {k: clean(v) for k,v in dict(name=name, what=what, value=value, unit=unit, **more).items()}
+    "One row of a sheet; what is not finite becomes None."
+    def clean(v):
+        if isinstance(v, (list,tuple,np.ndarray)): return [clean(w) for w in v]
+        if isinstance(v, dict): return {k: clean(w) for k,w in v.items()}
+        if isinstance(v, np.generic): v = v.item()
+        return None if isinstance(v, float) and not math.isfinite(v) else v
+    row = {k: clean(v) for k,v in dict(name=name, what=what, value=value, unit=unit, **more).items()}
+    return row if row['value'] is not None or 'why' in row else dict(row, why=f'the value came out as {value}')
 
 def median_of(
     values:list,  # One for each seed or turn

@@ -86,7 +86,7 @@ def exponent(
     if len(sizes)!=len(costs) or len(sizes)<3: raise ConfigError(f"an exponent needs three or more sizes and as many costs; got {len(sizes)} and {len(costs)}")
     if min(*sizes, *costs)<=0: raise ConfigError(f"sizes and costs must be above 0; got {list(sizes)} and {list(costs)}")
     fit = linregress(np.log(sizes), np.log(costs))
-    return dict(value=float(fit.slope), error=float(fit.stderr))
+    return dict(value=float(fit.slope), error=float(np.nan_to_num(fit.stderr)))
 
 # %% ../nbs/60_timing.ipynb #8079ecb2
 _CHILD = '''
