@@ -348,7 +348,7 @@ def run_bench(
     todo,device = chosen_measures(only, quick),str(get_device(device))
     with threads(threads_):
         floors = {f'{k}_G_per_second': round(float(np.median(v))/1e9, 2) for k,v in rates(threads_, repeats=3, device=device).items()}
-        sheet = Sheet(Path(out)/'bench.json', machine_facts(threads_, device)|floors|dict(quick=quick, only=only, finished=False), keep=only is not None); sheet.write()
+        sheet = Sheet(Path(out)/'bench.json', machine_facts(threads_, device)|floors|dict(command='mrtl bench'+f' --only {only!r}'*bool(only)+' --quick'*quick+f' --device {device}'*(device!='cpu'), seed='fixed in the code', quick=quick, only=only, finished=False), keep=only is not None); sheet.write()
         for m in progress(todo, desc='bench'):
             for row in measured(m, 3 if quick else None, device): sheet.add(row); show(told(row))
     sheet.machine.update(load_after=load(), finished=True); sheet.write()

@@ -67,7 +67,7 @@ def test_readings_are_seconds():
     t = in_turns(dict(a=lambda: time.sleep(.02)), 2, cold=('a',))['a']; assert (t >= .02).all()
 
 def test_ratio_of_medians():
-    r = ratio([9., 1., 2.], [1., 1., 4.]); assert r == dict(value=2., spread=[.5, 9.], repeats=3)
+    r = ratio([9., 1., 3.], [1., 1., 4.]); assert r == dict(value=3., spread=[.75, 9.], repeats=3)
 
 @pytest.mark.parametrize('power', [0., .5, 1., 2.])
 def test_exponent_of_a_power(power):
