@@ -1,0 +1,312 @@
+"The bench: its goals, its file, what it measures at sizes too small to mean anything, and its faults. No test asserts a time."
+import builtins, json, os, time
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from mrtl import bench, contest, timing
+from mrtl.bench import GOALS, MEASURES, Measure, StepClock, chosen_measures, cp_row, figure, fixed_step, grown, growth_row, judged, machine_rows, measured, our_epoch, penalty_row, plain_parts, plain_steps, random_events, run_bench, run_row, step_row, told
+from mrtl.binning import EventDesign
+from mrtl.cli import main
+from mrtl.contest import alike, basketball_contest, chosen, climate_contest, fixed_resolution, laplacian_ridge, linear_ways, map_contest, map_problem, shot_contest, time_to
+from mrtl.core import ConfigError, FormatError
+from mrtl.models import LowRank
+from mrtl.shot_model import shot_problem
+from mrtl.timing import Sheet, exponent, in_turns, machine_facts, peaks, rates, ratio, read_sheet, threads
+from mrtl.training import Data
+
+KEYS = {'name', 'what', 'value', 'unit', 'goal', 'met'}
+
+# ---- goals
+
+ISSUE = {'low-rank step 8x10': 15, 'low-rank step 20x25': 20, 'low-rank step 40x50': 60, 'full-rank step 4x5, 6x6': 20, 'full-rank step 8x10, 6x6': 15, 'full-rank step 8x10, 12x12': 15,
+         'fixed full-rank step': .3, 'penalty 40x50': 100, 'penalty 80x180': 1000, 'cp': 4, 'run': 12, 'fixed resolution': 5}
+AT_MOST = {'basketball time': 5, 'climate memory': 1} | {f'growth of {c} with {a}': 1.1 for c in ('time', 'memory') for a in ('rows', 'cells', 'rank')}
+
+def test_goals_are_those_of_the_issue():
+    assert GOALS == {k: (v, 'at least') for k,v in ISSUE.items()} | {k: (v, 'at most') for k,v in AT_MOST.items()} | {'basketball precision': (0, 'above')}
+
+def test_every_goal_is_measured(): assert set(GOALS) <= {n for m in MEASURES for n in m.names}
+
+def test_names_are_unique():
+    names = [n for m in MEASURES for n in m.names]
+    assert len(set(names)) == len(names) and not {m.group for m in MEASURES} & (set(names)-{'cp', 'run'})
+
+@pytest.mark.parametrize('name,values', [('cp', {3.99: False, 4.: True, 9.: True}), ('basketball time', {4.: True, 5.: True, 5.01: False}), ('basketball precision', {-.1: False, 0.: False, .001: True}),
+    ('climate memory', {.5: True, 1.01: False}), ('growth of time with rows', {1.: True, 1.1: True, 1.2: False})])
+def test_met(name, values):
+    for v,met in values.items():
+        r = judged(figure(name, '', v, ''))
+        assert r['met'] is met and ('why' in r) == (not met)
+    r = judged(figure(name, '', None, '')); assert r['met'] is None and 'None' in r['why']
+
+def test_why(monkeypatch):
+    monkeypatch.setitem(bench.WHY, 'cp', 'the search is longer')
+    assert judged(figure('cp', '', 1., ''))['why'] == 'the search is longer' and 'why' not in judged(figure('cp', '', 5., ''))
+    assert judged(figure('run', '', 1., ''))['why'] == 'not explained yet' and judged(figure('cp', '', 1., '', why='own'))['why'] == 'own'
+    assert set(bench.WHY) <= set(GOALS)
+
+def test_without_a_goal():
+    r = judged(figure('copy, 1 thread', '', 1., '')); assert (r['goal'], r['met']) == (None, None) and 'why' not in r
+
+# ---- timing
+
+def test_turns_alternate():
+    calls = []; t = in_turns(dict(a=lambda: calls.append('a'), b=lambda: calls.append('b')), 3, least=0)
+    assert ''.join(calls) == 'ab'*4 and all(len(v) == 3 for v in t.values())
+
+def test_short_ways_are_repeated():
+    n = [0]
+    def f(): n[0] += 1
+    in_turns(dict(f=f), 1, least=.01); assert n[0] > 100
+
+def test_ways_that_time_themselves(): assert in_turns(dict(a=lambda: 3., b=lambda: None), 2)['a'].tolist() == [3., 3.]
+
+def test_readings_are_seconds():
+    t = in_turns(dict(a=lambda: time.sleep(.02)), 2, cold=('a',))['a']; assert (t >= .02).all()
+
+def test_ratio_of_medians():
+    r = ratio([9., 1., 3.], [1., 1., 4.]); assert r == dict(value=3., spread=[.75, 9.], repeats=3)
+
+@pytest.mark.parametrize('power', [0., .5, 1., 2.])
+def test_exponent_of_a_power(power):
+    n = np.array([3, 10, 50, 200]); r = exponent(n, 7*n**power); assert r['value'] == pytest.approx(power, abs=1e-9) and r['error'] < 1e-6
+
+def test_exponent_and_its_error_by_normal_equations():
+    n,c = np.array([2., 4., 8., 16.]),np.array([1., 2.5, 3.5, 9.]); X = np.c_[np.ones(4), np.log(n)]; b,res,*_ = np.linalg.lstsq(X, np.log(c)); se = np.sqrt(res[0]/2*np.linalg.inv(X.T@X)[1,1])
+    r = exponent(n, c); assert r['value'] == pytest.approx(b[1]) and r['error'] == pytest.approx(se)
+
+@pytest.mark.parametrize('sizes,costs', [([1, 2], [1, 2]), ([1, 2, 3], [1, 2]), ([1, 2, 3], [1, 0, 2]), ([0, 2, 3], [1, 1, 2])])
+def test_exponents_need_something(sizes, costs):
+    with pytest.raises(ConfigError): exponent(sizes, costs)
+
+def test_threads_are_put_back():
+    n = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError):
+        with threads(2): assert torch.get_num_threads() == 2; 1/0
+    assert torch.get_num_threads() == n
+
+def test_rates_count_bytes(monkeypatch):
+    monkeypatch.setattr(timing, 'in_turns', lambda ways, *a, **k: {k: np.ones(2) for k in ways})
+    assert {k: v.tolist() for k,v in rates(1, mb=1, n=10).items()} == dict(copy=[2*2**20]*2, add=[3*2**20]*2, gemm=[2000.]*2)
+
+def test_memory_is_seen():
+    found = peaks('mrtl.timing.fill_memory', [dict(mb=8), dict(mb=40)])
+    if found is not None: assert found[1]-found[0] == pytest.approx(32*2**20, rel=.05) and 7*2**20 < found[0] < 30*2**20
+
+def test_memory_of_what_fails():
+    with pytest.raises(ConfigError, match='fill_memory failed.*'): peaks('mrtl.timing.fill_memory', [dict(mb=-1)])
+
+def test_memory_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.setattr(timing.os, 'access', lambda *a: False)
+    assert peaks('mrtl.timing.fill_memory', [dict(mb=1)]) is None
+
+def test_facts_are_json():
+    f = machine_facts(1); json.dumps(f)
+    assert {'threads', 'device', 'cpu', 'cores', 'load_before', 'load_after', 'versions', 'date', 'commit'} <= f.keys() and f['versions']['torch'] == torch.__version__
+
+# ---- the file
+
+TINY = [Measure('steps', ('low-rank step 8x10',), step_row, dict(court=(2,3), defender=(2,2), rank=2, players=3, batch=8, steps=5), quick=True), Measure('cp', ('cp',), cp_row, dict(shape=(6,7,8), rank=2), quick=True),
+        Measure('machine', ('copy, 1 thread',), machine_rows, dict(mb=1, n=32))]
+
+@pytest.fixture
+def tiny(monkeypatch):
+    "A bench of three measures."
+    monkeypatch.setattr(bench, 'MEASURES', list(TINY))
+    monkeypatch.setattr(bench, 'rates', lambda *a, **k: rates(1, mb=1, n=32, repeats=2))
+
+def test_layout(tiny, tmp_path):
+    said = []; path = run_bench(tmp_path/'new', show=said.append); found = read_sheet(path)
+    assert path == tmp_path/'new'/'bench.json' and os.listdir(path.parent) == ['bench.json']
+    m = found['machine']; assert m['finished'] and m['load_after'] is not None and not m['quick'] and m['only'] is None and m['copy_G_per_second'] > 0 and m['gemm_G_per_second'] > 0
+    for r in found['rows']:
+        assert KEYS <= r.keys() and r['group'] in ('steps', 'cp', 'machine') and isinstance(r['value'], float) and r['threads'] in (1, 2) and r['date'] and 'load' in r and len(r['spread']) == 2 and r['repeats'] > 0
+    assert len(said) == len(found['rows']) and any('goal at least 4' in s for s in said)
+
+def test_quick(tiny, tmp_path):
+    rows = read_sheet(run_bench(tmp_path, quick=True, show=lambda r: None))['rows']
+    assert {r['group'] for r in rows} == {'steps', 'cp'} and all(r['repeats'] == 3 for r in rows)
+
+def test_only_keeps_the_rest(tiny, tmp_path):
+    path = run_bench(tmp_path, show=lambda r: None); before = {r['name']: r for r in read_sheet(path)['rows']}
+    run_bench(tmp_path, only='cp', show=lambda r: None); after = {r['name']: r for r in read_sheet(path)['rows']}
+    assert list(before) == list(after) and [k for k in after if after[k] != before[k]] == ['cp']
+    assert len(read_sheet(run_bench(tmp_path, quick=True, show=lambda r: None))['rows']) == 2  # the whole of something else starts afresh
+
+def test_a_killed_bench_leaves_what_it_measured(tiny, tmp_path, monkeypatch):
+    def killed(**kw): raise KeyboardInterrupt
+    monkeypatch.setattr(bench, 'MEASURES', [TINY[1], Measure('run', ('run',), killed, {})])
+    with pytest.raises(KeyboardInterrupt): run_bench(tmp_path, show=lambda r: None)
+    found = read_sheet(tmp_path/'bench.json'); assert [r['name'] for r in found['rows']] == ['cp'] and found['machine']['finished'] is False
+    monkeypatch.setattr(bench, 'MEASURES', list(TINY)); run_bench(tmp_path, only='steps', show=lambda r: None)
+    found = read_sheet(tmp_path/'bench.json'); assert [r['name'] for r in found['rows']] == ['cp', 'low-rank step 2x3']
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    row = dict.fromkeys(KEYS, None) | dict(name='a'); sheet = Sheet(tmp_path/'bench.json', {}); sheet.add(row); old = sheet.path.read_text()
+    with pytest.raises(ValueError): sheet.add(row | dict(value=float('nan')))
+    with pytest.raises(TypeError): sheet.add(row | dict(value=object()))
+    assert sheet.path.read_text() == old and os.listdir(tmp_path) == ['bench.json']
+
+@pytest.mark.parametrize('error', [RuntimeError('out of memory'), MemoryError(), ConfigError('no such thing')])
+def test_what_fails_is_a_row(tiny, tmp_path, monkeypatch, error):
+    def fails(**kw): raise error
+    monkeypatch.setattr(bench, 'MEASURES', [Measure('fixed', ('fixed full-rank step',), fails, {}), TINY[1]])
+    a,b = read_sheet(run_bench(tmp_path, show=lambda r: None))['rows']
+    assert (a['value'], a['met'], a['goal']) == (None, None, .3) and a['why'].startswith(type(error).__name__) and b['value'] > 0
+    assert told(a) == 'fixed full-rank step: not measured; goal at least 0.3: open'
+
+@pytest.mark.parametrize('text', ['', '[]', '{"rows": []}', '{"machine": {}, "rows": [{"name": "a"}]}', '{"machine": {}, "rows"'])
+def test_files_that_are_no_sheet(tmp_path, text):
+    (tmp_path/'bench.json').write_text(text)
+    with pytest.raises(FormatError): read_sheet(tmp_path/'bench.json')
+    with pytest.raises(FormatError): Sheet(tmp_path/'bench.json', {}, keep=True)
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(FormatError, match='mrtl bench'): read_sheet(tmp_path/'bench.json')
+    assert Sheet(tmp_path/'bench.json', {}, keep=True).rows == []
+
+# ---- the command
+
+def test_only_with_an_unknown_name(tmp_path, capsys):
+    assert main(['bench', '--out', str(tmp_path/'b'), '--only', 'stepps']) == 2
+    said = capsys.readouterr().err; assert "nothing called 'stepps'" in said and 'steps' in said and 'low-rank step 40x50' in said and not (tmp_path/'b').exists()
+
+def test_out_is_a_file(tmp_path, capsys):
+    (tmp_path/'b').write_text(''); assert main(['bench', '--out', str(tmp_path/'b')]) == 2 and 'name a folder' in capsys.readouterr().err
+
+def test_no_such_device(tmp_path, capsys): assert main(['bench', '--out', str(tmp_path/'b'), '--device', 'tpu', '--only', 'cp']) == 2 and 'unknown device' in capsys.readouterr().err
+
+def test_command(tiny, tmp_path, capsys):
+    assert main(['bench', '--out', str(tmp_path), '--only', 'cp', '--quick']) == 0
+    assert 'bench.json' in capsys.readouterr().out and [r['name'] for r in read_sheet(tmp_path/'bench.json')['rows']] == ['cp']
+
+@pytest.mark.parametrize('only,n', [('steps', 6), ('penalty', 2), ('growth', 8), ('cp', 1), ('basketball time', 1), ('low-rank step 40x50', 1), ('maps', 1), (None, len(MEASURES))])
+def test_choosing(only, n): assert len(chosen_measures(only)) == n
+
+def test_quick_groups():
+    quick = chosen_measures(quick=True); assert {m.group for m in quick} == {'steps', 'penalty', 'cp', 'growth'} and len(quick) == 15
+    assert len(chosen_measures('machine', quick=True)) == 1  # what is asked for by name is measured
+
+# ---- every measure, tiny
+
+SMALL = (((2,3),(2,2)),((4,6),(4,4)))
+
+@pytest.mark.parametrize('rank', [None, 2])
+def test_steps(rank):
+    r, = step_row((2,3), (2,2), rank, players=3, batch=8, steps=4, repeats=2)
+    assert r['name'] == ('low-rank step 2x3' if rank else 'full-rank step 2x3, 2x2') and r['repeats'] == 2 and set(r['parts']) == {'loading', 'model', 'penalty', 'adam'}
+    assert r['value'] == pytest.approx(r['times']['plain']/r['times']['ours'])
+
+def test_a_step_is_one_of_an_epoch(monkeypatch):
+    "With a clock that ticks once a look, three steps between two looks are a third of a tick each."
+    ticks = iter(range(100)); clock = StepClock(4); monkeypatch.setattr(bench.time, 'perf_counter', lambda: float(next(ticks)))
+    for _ in range(4): clock.after_batch(None)
+    assert clock.seconds == pytest.approx(1/3)
+
+def test_an_epoch_has_all_its_steps():
+    design,y = random_events(70, 3, (2,3), (2,2)); seen = []
+    class Spy(StepClock):
+        def after_batch(self, trainer): seen.append(1); super().after_batch(trainer)
+    bench_clock,bench.StepClock = bench.StepClock,Spy
+    try: our_epoch(LowRank(design.modes, 2), Data(design, y), 16)
+    finally: bench.StepClock = bench_clock
+    assert len(seen) == 5
+
+def test_random_events_are_what_they_seem():
+    design,y = random_events(2000, 7, (4,5), (3,3)); again,_ = random_events(2000, 7, (4,5), (3,3))
+    assert all(torch.equal(design.idx[k], again.idx[k]) for k in design.idx) and y.mean() == pytest.approx(.125, abs=.03) and [m.size for m in design.modes] == [7, 20, 9]
+    assert (design.idx['defender'] >= 0).double().mean() == pytest.approx(.35, abs=.03) and design.idx['court'].unique().numel() == 20
+
+def test_fixed_step():
+    r, = fixed_step(3, (2,3), (2,2), 8, 3, 1, repeats=2); assert r['value'] == pytest.approx(r['times']['floor']/r['times']['ours']) and r['threads'] == 1
+
+def test_penalty():
+    r, = penalty_row((7,9), 3, repeats=2); assert r['differ'] < 1e-5 and r['value'] == pytest.approx(r['times']['plain']/r['times']['ours'])
+
+def test_penalty_without_memory(monkeypatch):
+    monkeypatch.setattr(bench, 'free_memory', lambda: 1000.); r = judged(penalty_row((7,9), 3)[0])
+    assert r['value'] is None and r['met'] is None and 'more than is free' in r['why']
+
+def test_cp():
+    r, = cp_row((10,11,12), 3, repeats=1); assert r['equal'] and r['tensorly_error'] <= r['error']*(1+1e-4) and .2 < r['error'] < .32
+    r, = cp_row((10,11,12), 3, most=1, repeats=1); assert r['sweeps'] == 1 and r['equal'] == (r['tensorly_error'] <= r['error']*(1+1e-4))
+
+def test_runs_reach_the_same_loss():
+    r, = run_row(600, 3, SMALL, 1, 2, 2, repeats=1); a,b = r['best_loss'].values(); assert a == pytest.approx(b, rel=.05) and '3 levels of 2 epochs' in r['what']
+
+@pytest.mark.parametrize('axis,sizes', [('rows', dict(n=(40,80,160))), ('rank', dict(rank=(2,3,4))), ('cells', dict(shape=((4,6),(6,8),(8,12)))), ('leads', dict(leads=(2,3,4)))])
+def test_growth(axis, sizes):
+    r, = growth_row(axis, sizes=sizes, repeats=2); v = next(iter(sizes.values()))
+    assert r['sizes'] == [int(np.prod(s)) for s in v] and len(r['costs']) == 3 and r['error'] >= 0 and r['value'] == pytest.approx(exponent(r['sizes'], r['costs'])['value'])
+
+def test_growth_of_memory():
+    r, = growth_row('cells', 'memory', dict(shape=((80,180),(160,180),(160,360)))); assert r['value'] is None or (.5 < r['value'] < 1.5 and r['cost'] == 'bytes')
+
+def test_growth_of_memory_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.setattr(bench, 'peaks', lambda *a: None); r = judged(growth_row('rows', 'memory')[0]); assert r['value'] is None and 'does not tell' in r['why']
+
+def test_machine():
+    rows = machine_rows(1, 32, 2); assert {r['name'] for r in rows} <= {n for m in MEASURES if m.group == 'machine' for n in m.names} and all(r['value'] > 0 for r in rows)
+
+# ---- contests
+
+def test_time_to(): assert [time_to([dict(seconds=s, valid_loss=l) for s,l in ((1, .5), (2, .2), (3, .3))], x) for x in (.5, .25, .1)] == [1, 2, None]
+
+def test_equal_loss():
+    h = lambda *p: [dict(seconds=s, valid_loss=l) for s,l in p]
+    found = dict(MRTL=[h((1, .5), (2, .2)), h((1, .4))], fixed=[h((5, .6), (9, .4)), h((2, .3), (8, .4))]); r = contest._equal_loss(found, 'fixed', '')
+    assert r['times'] == dict(MRTL=[2, 1], fixed=[9, 2]) and r['value'] == pytest.approx((4.5+2)/2) and r['spread'] == [2, 4.5]
+
+def test_fixed_resolution():
+    rows = fixed_resolution(2, 1500, 4, SMALL, 1, max_epochs=3); assert [r['name'] for r in rows] == ['fixed resolution', 'random start'] and all(r['repeats'] == 2 and r['value'] > 0 for r in rows)
+
+def shot_rows(n=3000):
+    rng = np.random.default_rng(0); t = pd.DataFrame(dict(game=np.arange(n)//150, possession=np.arange(n)//5, player=rng.integers(1, 13, n), x=rng.uniform(0, 40, n), y=rng.uniform(0, 50, n)))
+    for i in range(1, 6): t[f'right{i}'],t[f'ahead{i}'] = rng.uniform(-6, 6, n),rng.uniform(-2, 10, n)
+    return t.assign(y_true=(rng.random(n) < 1/(1+np.exp(1.5-2*np.exp(-((t.x-5)**2+(t.y-25)**2)/100)))).astype(int))
+
+def test_shot_contest():
+    problem = shot_problem(shot_rows(), seed=0, least=10); found = shot_contest(problem, ((4,5),), (.01, 1.), dict(rank=1, max_epochs=2))
+    assert set(found) == {'MRTL', 'logistic regression', 'SGDClassifier'} and found['logistic regression']['tried'] == 2 and all(problem.y.mean() < f['precision'] < 1 for f in found.values())
+
+def test_the_choice_does_not_see_the_test_games():
+    problem = shot_problem(shot_rows(), seed=0, least=10); y = problem.y.copy(); te = problem.rows['test']; y[te] = np.roll(y[te], 7)
+    a,b = (shot_contest(p, ((4,5),(8,10)), (1e-4, .01, 1.), dict(rank=1, max_epochs=1)) for p in (problem, problem._replace(y=y)))
+    assert a['logistic regression']['precision'] != b['logistic regression']['precision']
+    rows = contest.basketball_rows([a, b]); assert rows[0]['repeats'] == 2 and rows[0]['name'] == 'basketball precision'
+
+def test_basketball_without_data(tmp_path):
+    rows = [judged(r) for r in basketball_contest(folder=tmp_path)]; assert [(r['name'], r['value'], r['met']) for r in rows] == [('basketball precision', None, None), ('basketball time', None, None)] and 'MRTL_DATA' in rows[0]['why']
+
+def test_climate():
+    rows = climate_contest(months=300, step=10); names = [r['name'] for r in rows]
+    assert names == ['climate memory', 'climate MRTL', 'climate Ridge', 'climate PCA + Ridge', 'climate CPRegressor'] and all(r['value'] > 0 for r in rows[1:])
+    m = rows[0]; assert m['value'] is None or m['value'] == pytest.approx(m['peak_MB']/(1.5*m['field_MB']+100))
+
+def test_linear_ways_fit_what_is_linear():
+    rng = np.random.default_rng(0); X = rng.normal(size=(120, 60)); y = X[:,0]; rows = dict(train=np.arange(80), valid=np.arange(80, 120))
+    for name,ways in linear_ways(X[:80]).items(): assert np.corrcoef(chosen(ways, X, y, rows)[1][80:], y[80:])[0,1] > .5, name
+
+def test_laplacian_ridge_without_smoothing_is_ridge():
+    d,X,y,_,_ = map_problem(0, 40, (4,6), test=10); rows = dict(train=np.arange(30), valid=np.arange(30, 40)); p,coef = laplacian_ridge(d.grid, X, y, rows, (0.,)); share = d.grid.share.numpy()
+    Z = (X*np.sqrt(share)).reshape(len(X), -1)[:30]; fits = [Ridge(a).fit(Z, y[:30]) for a in 10.**np.arange(-4, 2.1, .5)*(Z**2).sum()]
+    best = min(fits, key=lambda m: ((m.predict((X*np.sqrt(share)).reshape(len(X), -1)[30:40])-y[30:40])**2).mean())
+    np.testing.assert_allclose(coef, best.coef_.reshape(X.shape[1:])/np.sqrt(share), rtol=1e-5, atol=1e-8)
+
+def test_smoothing_helps(): 
+    d,X,y,_,beta = map_problem(0, 100, (8,12), test=10); rows = dict(train=np.arange(80), valid=np.arange(80, 100))
+    assert alike(laplacian_ridge(d.grid, X, y, rows, (20.,))[1], beta) > alike(laplacian_ridge(d.grid, X, y, rows, (0.,))[1], beta)+.1
+
+def test_maps_without_nilearn(monkeypatch):
+    real = builtins.__import__
+    def no(name, *a, **k):
+        if name.split('.')[0] in ('nilearn', 'nibabel'): raise ImportError(name)
+        return real(name, *a, **k)
+    monkeypatch.setattr(builtins, '__import__', no); rows = {r['name']: r for r in map_contest(1, 60, (6,12), 20)}
+    assert len(rows) == 5 and rows['maps SpaceNet TV-L1']['value'] is None and "mrtl[bench]" in rows['maps SpaceNet graph-net']['why'] and rows['maps Laplacian ridge']['value'] is not None
+
+def test_maps_with_nilearn():
+    pytest.importorskip('nilearn'); d,X,y,_,beta = map_problem(0, 120, (6,12), test=10); p,c = contest.space_net(X, y, 120, 'graph-net')
+    assert c.shape == X.shape[1:] and alike(c/d.grid.share.numpy(), beta) > .2 and alike((X*c).sum((1,2,3)), p) > .999
