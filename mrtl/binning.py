@@ -205,6 +205,17 @@ def batch(self:FieldDesign,
     if self.leads: t = t[:,None] - torch.arange(1, self.leads+1, device=t.device)
     return Batch({}, self.u.flatten(-2), t)
 
+# %% ../nbs/11_binning.ipynb #27e90a73
+@patch
+def hold(self:FieldDesign,
+    rows:slice,    # Samples to keep
+)->FieldDesign:    # Those samples, and of the fields only the months that they look at
+    "A block of the samples with what it needs."
+    at,back = self.rows[rows],self.leads or 0
+    if not len(at): return self._like(rows=at)
+    lo,hi = int(at.min())-back,int(at.max())+(0 if self.leads else 1)
+    return self._like(u=_Stack(self.u[lo:hi], self.grid), rows=at-lo)
+
 # %% ../nbs/11_binning.ipynb #21e2bd95
 @patch
 def at(self:FieldDesign,
@@ -347,6 +358,14 @@ def take(self:EventDesign,
     "Some of the samples."
     rows = _index(rows)
     return EventDesign({k: v[rows] for k,v in self.idx.items()}, self.modes)
+
+# %% ../nbs/11_binning.ipynb #bbe4bbf1
+@patch
+def hold(self:EventDesign,
+    rows:slice,    # Samples to keep
+)->EventDesign:    # Those samples, in memory of their own
+    "A block of the samples."
+    return EventDesign({k: v[rows].clone() for k,v in self.idx.items()}, self.modes)
 
 # %% ../nbs/11_binning.ipynb #09bda01e
 @patch
