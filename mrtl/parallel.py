@@ -81,11 +81,9 @@ def _lost(doing, why):
     if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gone = []
     try:
-        _Group.store.set(f'alive/{_Group.rank}', '1'); gone,end = list(range(_Group.world)),time.monotonic()+2
-        while gone and time.monotonic()<end:
-            gone = [r for r in gone if not _Group.store.check([f'alive/{r}'])]
-            time.sleep(.05)
-    except RuntimeError: pass # the store is gone as well
+        _Group.store.set(f'alive/{_Group.rank}', '1'); end = time.monotonic()+2
+        while (gone := [r for r in range(_Group.world) if not _Group.store.check([f'alive/{r}'])]) and time.monotonic()<end: time.sleep(.05)
+    except RuntimeError: gone = [] # the store is gone as well
     finally:
         if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, signal.SIG_DFL)
     who = f"process {', '.join(map(str, gone))}" if gone else "a process"

@@ -1,5 +1,5 @@
 """Runs that test_parallel.py does in one process and, started by torchrun with this file as the script, in several: `parallel_runs.py FOLDER WHAT ...`."""
-import json, os, signal, sys
+import json, os, signal, socket, sys, time, traceback
 from pathlib import Path
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ class Often(Callback):
         if (trainer.stage,trainer.epoch)==('low',1) and parallel.rank()==parallel.world()-1 and not self.mark.exists():
             self.mark.touch()
             if self.what=='kill': os.kill(os.getpid(), signal.SIGKILL)
-            if self.what=='stall': os.kill(os.getpid(), signal.SIGSTOP)
+            if self.what=='stall': time.sleep(15)
             if self.what=='interrupt': os.kill(os.getpid(), signal.SIGINT)
             if self.what=='part': trainer.model.bias.data += 1e-9
             if self.what=='fail': raise DataError('bad rows in the last process')
@@ -81,14 +81,53 @@ def alike(folder):
     with parallel.alone(): other = MRTLRegressor(rank=2, schedule=[(2,3),(8,12)], max_epochs=2, random_state=parallel._Group.rank).fit(design, y)
     keep(folder, 'apart', dict(said=said), dict(other.model_.state_dict()))
 
-if __name__=='__main__':
-    folder,*what = sys.argv[1:]
+def main(folder, *what):
+    "Do what is asked in this process; the exit code."
     parallel.start()
-    if what[0] in ('cut','refuse'): from mrtl import cli
+    if what[0] in ('cut','refuse','typo'): from mrtl import cli
     if what[0]=='cut':
         cli.COMMANDS['demo'] = lambda **_: cut(folder, what[1])
-        sys.exit(cli.main(['demo']))
-    if what[0]=='refuse': sys.exit(cli.main(['demo', '--out', folder]) or cli.main(['dmeo']))
+        return cli.main(['demo'])
+    if what[0]=='refuse': return cli.main(['demo', '--out', folder])
+    if what[0]=='typo': return cli.main(['dmeo'])
     for name in what:
         if name=='alike': alike(folder)
         else: keep(folder, name, *fit(CASES[name]()))
+    return 0
+
+def host(port):
+    "Keep the store where processes meet, as torchrun does, in a process that outlives them."
+    if pid := os.fork(): return pid
+    from torch.distributed import TCPStore
+    store = TCPStore('127.0.0.1', port, is_master=True, wait_for_workers=False); time.sleep(100); os._exit(0)
+
+def child(job, rank, port):
+    "One of the processes."
+    os.environ.update(dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(job['n']), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE='True')|job['env'])
+    for fd,name in (1,'out'),(2,'err'): os.dup2(os.open(f"{job['log']}.{rank}.{name}", os.O_WRONLY|os.O_CREAT|os.O_TRUNC), fd)
+    code = 99
+    try: code = main(job['folder'], *job['what'])
+    except SystemExit as e: code = e.code
+    except BaseException: traceback.print_exc()
+    sys.stdout.flush(); sys.stderr.flush(); parallel.stop(); os._exit(code)
+
+def serve():
+    "Fork n processes for every line of JSON that comes in, which saves importing everything again; answer with their exit codes, None for one that had to be ended."
+    import mrtl.cli
+    for line in sys.stdin:
+        job = json.loads(line); pids,codes,end = {},[None]*json.loads(line)['n'],time.monotonic()+60
+        with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
+        keeper = host(port)
+        for r in range(job['n']):
+            if pid := os.fork(): pids[pid] = r
+            else: child(job, r, port)
+        while None in codes and time.monotonic()<end:
+            for pid,r in pids.items():
+                if codes[r] is None and (ended := os.waitpid(pid, os.WNOHANG))[0]: codes[r] = os.waitstatus_to_exitcode(ended[1])
+            time.sleep(.02)
+        for pid in [p for p,r in pids.items() if codes[r] is None]+[keeper]: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
+        print(json.dumps(codes), flush=True)
+
+if __name__=='__main__':
+    if sys.argv[1:]==['serve']: serve()
+    else: sys.exit(main(*sys.argv[1:]))
