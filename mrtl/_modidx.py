@@ -35,6 +35,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mrtl.binning.EventDesign.__len__': ('binning.html#eventdesign.__len__', 'mrtl/binning.py'),
                               'mrtl.binning.EventDesign.at': ('binning.html#eventdesign.at', 'mrtl/binning.py'),
                               'mrtl.binning.EventDesign.batch': ('binning.html#eventdesign.batch', 'mrtl/binning.py'),
+                              'mrtl.binning.EventDesign.from_chunks': ('binning.html#eventdesign.from_chunks', 'mrtl/binning.py'),
                               'mrtl.binning.EventDesign.from_table': ('binning.html#eventdesign.from_table', 'mrtl/binning.py'),
                               'mrtl.binning.EventDesign.hold': ('binning.html#eventdesign.hold', 'mrtl/binning.py'),
                               'mrtl.binning.EventDesign.take': ('binning.html#eventdesign.take', 'mrtl/binning.py'),
