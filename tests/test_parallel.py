@@ -140,3 +140,16 @@ def test_each_process_has_its_own_gpu(monkeypatch):
     assert chosen==[0, 1] and parallel.own_device(torch.device('cpu'))==torch.device('cpu') and parallel.own_device(torch.device('cuda:0'))==torch.device('cuda:0')
     monkeypatch.setenv('LOCAL_RANK', '2')
     with pytest.raises(ConfigError, match='as many processes as GPUs'): parallel.own_device(torch.device('cuda'))
+
+def test_two_processes_search_together_and_go_on(root, tmp_path):
+    "The search of the tutorial, as it stands there."
+    pytest.importorskip('optuna')
+    cells = [''.join(c['source']) for c in json.loads((root/'nbs/tutorials/more_machines.ipynb').read_text())['cells']]
+    (tmp_path/'search.py').write_text(next(c for c in cells if 'optuna.create_study' in c))
+    for trials in (5, 8): # five, and then started again for three more
+        both = [subprocess.Popen([sys.executable, 'search.py'], cwd=tmp_path, env=ENV|dict(TRIALS=str(trials)), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        said = [p.communicate(timeout=120)[1] for p in both]; assert [p.returncode for p in both]==[0, 0], said
+        lines = [json.loads(l) for l in (tmp_path/'search.log').read_text().splitlines()]
+        workers = {l['worker_id'] for l in lines}; done = [l for l in lines if l.get('state')==1]
+        assert trials<=len(done)<=trials+1 and len({w.split('-')[0] for w in workers})>=2
+        assert len({l['trial_id'] for l in done})==len(done), 'a trial was done twice'
