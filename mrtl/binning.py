@@ -7,6 +7,7 @@ __all__ = ['BLOCK', 'LATS', 'LONS', 'Mode', 'Batch', 'as_shapes', 'bin_points', 
            'in_memory', 'EventDesign']
 
 # %% ../nbs/11_binning.ipynb #e19ffe23
+from collections.abc import Iterable
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 import numpy as np
@@ -212,6 +213,17 @@ def batch(self:FieldDesign,
     if self.leads: t = t[:,None] - torch.arange(1, self.leads+1, device=t.device)
     return Batch({}, self.u.flatten(-2), t)
 
+# %% ../nbs/11_binning.ipynb #27e90a73
+@patch
+def hold(self:FieldDesign,
+    rows:slice,    # Samples to keep
+)->FieldDesign:    # Those samples, and of the fields only the months that they look at
+    "A block of the samples with what it needs."
+    at,back = self.rows[rows],self.leads or 0
+    if not len(at): return self._like(rows=at)
+    lo,hi = int(at.min())-back,int(at.max())+(0 if self.leads else 1)
+    return self._like(u=_Stack(self.u[lo:hi], self.grid), rows=at-lo)
+
 # %% ../nbs/11_binning.ipynb #21e2bd95
 @patch
 def at(self:FieldDesign,
@@ -354,6 +366,14 @@ def take(self:EventDesign,
     rows = _index(rows)
     return EventDesign({k: v[rows] for k,v in self.idx.items()}, self.modes)
 
+# %% ../nbs/11_binning.ipynb #bbe4bbf1
+@patch
+def hold(self:EventDesign,
+    rows:slice,    # Samples to keep
+)->EventDesign:    # Those samples, in memory of their own
+    "A block of the samples."
+    return EventDesign({k: v[rows].clone() for k,v in self.idx.items()}, self.modes)
+
 # %% ../nbs/11_binning.ipynb #09bda01e
 @patch
 def batch(self:EventDesign,
@@ -418,3 +438,17 @@ def _cells(df, name, spec, grid):
     bag = not isinstance(spec[0], str)
     cols = [grid.locate(df[y], df[x], 'drop' if bag else 'raise') for x,y in (spec if bag else [spec])]
     return np.stack(cols, 1),Mode(name, grid.D, grid, True)
+
+# %% ../nbs/11_binning.ipynb #dc4220ac
+@patch(cls_method=True)
+def from_chunks(cls:EventDesign,
+    chunks:Iterable,  # DataFrames, one after the other
+    modes:dict,       # As in `from_table`
+    grids:dict=None,  # As in `from_table`
+    labels:dict=None, # Labels of every mode that has labels
+)->EventDesign:       # The same design as of the whole table
+    "Bin a table that comes in parts."
+    if missing := [k for k,spec in modes.items() if isinstance(spec, str) and k not in (labels or {})]: raise DataError(f"a table in parts needs the labels of {', '.join(missing)} beforehand: pass labels={{{missing[0]!r}: [...]}}")
+    parts = [cls.from_table(df, modes, grids, labels) for df in chunks]
+    if not parts: raise DataError("the table has no part: give at least one DataFrame")
+    return cls({m.name: torch.cat([p.idx.pop(m.name) for p in parts]) for m in parts[0].modes}, parts[0].modes)

@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, Transfo
 from sklearn.metrics import r2_score
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from . import parallel
 from .binning import EventDesign, FieldDesign, Mode, month_slices
 from .core import ConfigError, DataError, FormatError, get_device
 from .decompose import canonical
@@ -169,7 +170,7 @@ class TensorEstimator(TransformerMixin, BaseEstimator):
         if self.dtype not in dtypes: raise ConfigError(f"dtype must be one of {', '.join(dtypes)}; got {self.dtype!r}")
         same = ('rank','full_options','main_effects','smooth','sigma','kernel','l2','l1','criterion','patience','consecutive','tol','max_epochs','lr','lr_decay','batch_size','checkpoint')
         return {k: getattr(self, k) for k in same} | dict(optimizer='lbfgs' if small else self.optimizer, nonnegative=tuple(self.nonnegative), seed=seed_of(self.random_state), dtype=dtypes[self.dtype],
-            device=get_device(self.device), method=None if self.finegrain=='auto' else self.finegrain)
+            device=parallel.own_device(get_device(self.device)), method=None if self.finegrain=='auto' else self.finegrain)
 
 # %% ../nbs/33_estimators.ipynb #d30060a7
 def seed_of(
@@ -197,13 +198,14 @@ def _rows(self:TensorEstimator, design, valid, groups, seed):
 @patch
 def _fit(self:TensorEstimator, X, y, sample_weight, valid, groups, callbacks, loss, encode=None):
     "Everything between the raw data and the trained model."
+    parallel.start()
     if y is not None and not isinstance(y, xr.DataArray): y = np.asarray(y)
     design,y = as_design(self, X, y, reset=True)
     check_options(self, design.modes)
     if len(design)<2: raise DataError(f"at least 2 samples are needed to fit; got n_samples = {len(design)}")
     Y = encode(y, len(design)) if encode else as_targets(y, len(design), X)
     w = _check_sample_weight(sample_weight, np.empty((len(Y), 1)), dtype=np.float64)
-    options = self._options(len(design))|dict(callbacks=tuple(callbacks)); seed = options['seed']
+    options = self._options(len(design))|dict(callbacks=tuple(callbacks)); seed = options['seed'] = parallel.from_main(options['seed'])
     self._seed = seed
     levels = make_levels(design.modes, self.schedule, self.full_levels, self.init, Y.shape[1])
     train,held = self._rows(design, valid, groups, seed)
@@ -616,8 +618,9 @@ FORMAT = 1
 def save(self:TensorEstimator,
     path:str|Path, # File to write, such as midwest.mrtl
 )->None:
-    "Write the fitted model to a file."
+    "Write the fitted model to a file; of several processes the first does."
     check_is_fitted(self, 'model_')
+    if not parallel.is_main(): return
     fitted = {k: _plain(getattr(self, k)) for k in ('rank_','n_iter_','levels_','classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_loss','_optimizer') if hasattr(self, k)}
     areas = {f'area.{where}.{m.name}': m.grid.area for where,modes in (('data',self._modes),('model',self.model_.modes)) for m in modes if m.grid is not None}
     save_tensors(path, {f'model.{k}': v for k,v in self.model_.state_dict().items()}|areas, dict(format=FORMAT, kind=type(self).__name__, mrtl=version('mrtl'), params=_plain(self._file_params()), fitted=fitted,

@@ -13,14 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
+from . import parallel
 from .binning import EventDesign, FieldDesign, as_shapes
-from .core import ConfigError, ScheduleError, generator, progress
+from .core import ConfigError, FormatError, ScheduleError, generator, progress
 from .criteria import Criterion
 from .decompose import cp_decompose, effective_rank, rebalance
 from .finegrain import finegrain
 from .grids import check_shape
 from .models import FullRank, LowRank
-from .training import Callback, Data, Objective, Trainer, load_tensors, parameter_axes, save_tensors
+from .training import Callback, Data, Objective, Trainer, parameter_axes, save_tensors, unpack_tensors
 
 # %% ../nbs/32_multiresolution.ipynb #f28c0ab7
 @dataclass
@@ -222,10 +223,11 @@ class Run(Callback):
         callbacks:tuple|list=(),                    # `Callback` objects that watch or stop the training
         checkpoint:str|Path|None=None,              # File for the state of an unfinished run; it is resumed if it exists
     ):
+        parallel.start()
         self.config = {k: v if isinstance(v, (str, int, float, bool, type(None))) else str(v) for k,v in locals().items() if k not in ('self','design','y','sample_weight','valid','callbacks','checkpoint','__class__')}
         store_attr(but='design,y,sample_weight,valid')
         if not isinstance(full_options, (dict,type(None))) or not set(full_options or ())<=set(BY_STAGE): raise ConfigError(f"full_options is a dict with keys from {', '.join(BY_STAGE)}; got {full_options!r}")
-        self.config['levels'] = [(l.stage, l.name) for l in levels]
+        self.config |= dict(levels=[(l.stage, l.name) for l in levels], device=torch.device(device).type)
         self.outputs = y.shape[1]
         self.rank = effective_rank([m.size for m in design.modes]+([self.outputs] if self.outputs>1 else []), rank)
         self.sets = [(design, y, sample_weight)]+([(*valid, None)[:3]] if valid is not None else [])
@@ -235,14 +237,20 @@ class Run(Callback):
 @patch
 def _designs(self:Run, i, rows=None):
     "The samples of each set at level i's shape (or some of them); each level's inputs come from the next finer one's."
-    out = [s[0] if rows is None else s[0].take(rows) for s in self.sets]
+    out = [d if rows is None else d.take(rows) for d,_ in self.own]
     for l in reversed(self.levels[i:]): out = [d.at(l.shapes) for d in out]
     return out
 
 @patch
 def _data(self:Run, i):
     "Training and validation data of level i."
-    return [Data(d, y, w, self.dtype, self.device) for d,(_,y,w) in zip(self._designs(i), self.sets)]
+    return [Data(d, y, w, self.dtype, self.device, part) for d,(_,part),(_,y,w) in zip(self._designs(i), self.own, self.sets)]
+
+@patch
+def _own(self:Run):
+    "This process's rows of each set, and which they are; all, and None, where it works alone or by L-BFGS."
+    if parallel.world()==1 or self.optimizer=='lbfgs': return [(d, None) for d,*_ in self.sets]
+    return [(d.hold(rows), rows) for d,*_ in self.sets for rows in [parallel.own_part(len(d))]]
 
 @patch
 def clock(self:Run)->float: # Seconds
@@ -290,8 +298,8 @@ def fit(self:Run)->LowRank: # The best low-rank model, at the finest level of th
     "Train through all levels."
     self.levels_done = 0
     saved,self.began = self._resume(),time.perf_counter()
-    self.modes = [self._designs(i, [])[0].modes for i in range(len(self.levels))]
-    model,bar = None,progress(total=len(self.levels), desc='levels')
+    self.own = self._own(); self.modes = [self._designs(i, [])[0].modes for i in range(len(self.levels))]
+    model,bar = None,progress(total=len(self.levels), desc='levels', disable=None if parallel.is_main() else True)
     with self._interruptible(), bar:
         self.bar = bar
         if saved: model = self._rebuild(saved)
@@ -300,6 +308,7 @@ def fit(self:Run)->LowRank: # The best low-rank model, at the finest level of th
             if saved and 'trainer' in saved[1]: trainer,cp_error = self._rebuild_trainer(saved)
             else:
                 model,cp_error = self._start_model(i, model)
+                parallel.from_main_(list(model.state_dict().values())); cp_error = parallel.from_main(cp_error)
                 trainer = self._trainer(i, model)
                 if i:
                     for cb in self.callbacks: cb.after_finegrain(self)
@@ -307,7 +316,7 @@ def fit(self:Run)->LowRank: # The best low-rank model, at the finest level of th
             model = trainer.fit().model
             self._finish_level(trainer, cp_error)
             bar.update()
-    if self.checkpoint: Path(self.checkpoint).unlink(missing_ok=True)
+    if self.checkpoint and parallel.is_main(): Path(self.checkpoint).unlink(missing_ok=True)
     return self._carry()
 
 # %% ../nbs/32_multiresolution.ipynb #ee14b512
@@ -337,11 +346,13 @@ def after_epoch(self:Run,
     "Show progress; save if it is time; stop if asked to."
     row = trainer.history[-1]
     self.bar.set_postfix_str(f"{trainer.stage} {trainer.level} epoch {row['epoch']} loss {row['train_loss'] if trainer.valid is None else row['valid_loss']:.4g}")
+    self.interrupted = parallel.anywhere(self.interrupted)
     due = self.checkpoint and trainer.opt and time.perf_counter()-self.last_save>30
     if due or (self.checkpoint and self.interrupted and trainer.opt):
         t,meta = trainer.state()
         self._save(t, dict(trainer=meta, cp_error=self.cp_error))
-    if self.interrupted: raise KeyboardInterrupt(f"stopped at {trainer.stage} {trainer.level}, epoch {row['epoch']}" + (f"; the state is in {self.checkpoint}: fit again with the same data and settings to go on" if self.checkpoint and Path(self.checkpoint).exists() else "; no level was finished yet, so there is nothing to resume" if self.checkpoint else "; pass checkpoint=FILE to be able to resume"))
+    saved = self.interrupted and self.checkpoint and parallel.on_main(Path(self.checkpoint).exists)
+    if self.interrupted: raise KeyboardInterrupt(f"stopped at {trainer.stage} {trainer.level}, epoch {row['epoch']}" + (f"; the state is in {self.checkpoint}: fit again with the same data and settings to go on" if saved else "; no level was finished yet, so there is nothing to resume" if self.checkpoint else "; pass checkpoint=FILE to be able to resume"))
 
 # %% ../nbs/32_multiresolution.ipynb #ae4632e0
 @patch
@@ -371,23 +382,31 @@ def _fingerprint(self:Run):
 
 @patch
 def _save(self:Run, tensors, meta):
-    "Write the checkpoint."
+    "Write the checkpoint; one process does."
+    self.last_save = time.perf_counter()
+    if not parallel.is_main(): return
     best = {f'low.{k}': v for k,v in self.best[2].items()} if self.best else {}
     save_tensors(self.checkpoint, tensors|best, dict(meta, fingerprint=self.fingerprint, levels_done=self.levels_done, table=self.table, history=self.history, seconds=self.clock(), best=self.best and self.best[:2]))
-    self.last_save = time.perf_counter()
 
 # %% ../nbs/32_multiresolution.ipynb #f6e0b049
 @patch
 def _resume(self:Run):
     "Read the checkpoint, if there is one for this very run."
-    if not self.checkpoint: return None
+    if not self.checkpoint and parallel.world()==1: return None
     self.fingerprint,self.last_save = self._fingerprint(),time.perf_counter()
-    if not Path(self.checkpoint).exists(): return None
-    tensors,meta = load_tensors(self.checkpoint)
+    parallel.check_same(int(self.fingerprint[:15], 16), 'data or settings')
+    if not self.checkpoint or (raw := parallel.on_main(self._read)) is None: return None
+    tensors,meta = unpack_tensors(raw, self.checkpoint)
     if meta['fingerprint']!=self.fingerprint: raise ConfigError(f"{self.checkpoint} belongs to a run with other data or settings: resume with the same ones, or delete it to start afresh")
     self.levels_done,self.table,self.history,self.before = meta['levels_done'],meta['table'],meta['history'],meta['seconds']
     if meta['best']: self.best = *meta['best'],{k[4:]: v for k,v in tensors.items() if k.startswith('low.')}
     return tensors,meta
+
+@patch
+def _read(self:Run):
+    "The checkpoint's bytes; None where there is none."
+    try: return Path(self.checkpoint).read_bytes() if Path(self.checkpoint).exists() else None
+    except OSError as e: raise FormatError(f"cannot read {self.checkpoint}: {e.strerror or e}") from None
 
 @patch
 def _empty(self:Run, i):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLOCK_ENTRIES', 'parameter_axes', 'Objective', 'PenaltyGradient', 'Data', 'evaluate', 'Callback', 'Trainer',
-           'auto_batch', 'FusedAdam', 'make_optimizer', 'polish', 'save_tensors', 'load_tensors']
+           'auto_batch', 'FusedAdam', 'make_optimizer', 'polish', 'save_tensors', 'load_tensors', 'unpack_tensors']
 
 # %% ../nbs/31_training.ipynb #5a2552b8
 import hashlib, inspect, json, math, time, warnings
@@ -19,6 +19,7 @@ from scipy.optimize import Bounds, NoConvergence, minimize, newton_krylov
 from torch import Tensor, nn
 from collections.abc import Callable
 from fastcore.basics import patch, store_attr
+from . import parallel
 from .binning import EventDesign, FieldDesign
 from .core import ConfigError, DataError, FormatError, atomic_write, generator
 from .criteria import Criterion, GradientStats
@@ -118,13 +119,34 @@ class Data:
         sample_weight:list|Tensor|None=None, # Weight of each sample, (n,)
         dtype:torch.dtype=torch.float32,     # Of inputs, targets and weights
         device:str|torch.device='cpu',       # Where they live
+        part:slice|None=None,                # Which rows of all targets and weights the design holds, where other processes hold the others
     ):
-        if len(design)!=len(y): raise DataError(f"{len(design)} samples but {len(y)} targets: give one target row per sample")
+        whole = part is None; self.part,self.n = part,len(y); rows = slice(None) if whole else part
+        if len(design)!=len(y[rows]): raise DataError(f"{len(design)} samples but {len(y[rows])} targets: give one target row per sample")
         self.design = design.to(device).to(dtype)
-        self.e = entry_weights(y, sample_weight).to(device, dtype)
-        self.y = torch.nan_to_num(y).to(device, dtype)
+        self.e = entry_weights(y, sample_weight)[rows].to(device, dtype)
+        self.y = torch.nan_to_num(y[rows]).to(device, dtype)
 
     def __len__(self): return len(self.y)
+
+# %% ../nbs/31_training.ipynb #d2b9ef0f
+@patch
+def deal(self:Data,
+    order:Tensor, # All rows, in the order of this epoch, (n,)
+    size:int,     # Rows of a mini-batch, over all processes
+)->tuple:         # This process's rows in that order, on the device; and for each mini-batch which of these it has, and how many rows there are in all
+    "Deal out an epoch."
+    starts = range(0, self.n, size); cuts = [*starts, self.n]
+    if self.part is not None:
+        mine = (order>=self.part.start)&(order<self.part.stop); order = order[mine]-self.part.start
+        cuts = torch.cat([torch.zeros(1, dtype=torch.int64), mine.cumsum(0)])[cuts].tolist()
+    return order.to(self.y.device),[(slice(a, b), min(size, self.n-s)) for s,a,b in zip(starts, cuts, cuts[1:])]
+
+@patch
+def total(self:Data, v)->float: # The sum over all processes that hold a part of the rows
+    "Add up what each process has found on its rows."
+    if self.part is None: return float(v)
+    return float(parallel.sum_(torch.tensor([float(v)], dtype=torch.float64), 'adding up losses'))
 
 # %% ../nbs/31_training.ipynb #1888d2bf
 def evaluate(
@@ -140,7 +162,7 @@ def evaluate(
         for a in range(0, len(data), chunk):
             rows = slice(a, a+chunk); s = model(whole.part(rows)).double()
             total = total+(LOSSES[loss](s, data.y[rows].double())*data.e[rows].double()).sum()
-    return float(total)/data.e.double().sum().item()
+    return data.total(total)/data.total(data.e.double().sum())
 
 # %% ../nbs/31_training.ipynb #f96e3975
 class Callback:
@@ -175,7 +197,7 @@ class Trainer:
     ):
         store_attr(but='criterion,batch_size')
         self.criterion = criterion or Criterion('valid_loss')
-        self.batch_size = auto_batch(len(train)) if batch_size=='auto' else min(int(batch_size), len(train))
+        self.batch_size = auto_batch(train.n) if batch_size=='auto' else min(int(batch_size), train.n)
         if self.batch_size<1: raise ConfigError(f"batch_size must be 'auto' or at least 1; got {batch_size!r}")
         self.epoch,self.history,self.stop,self.done,self.best_loss,self.best = -1,[],False,False,math.inf,None
         self.opt = None if optimizer=='lbfgs' else make_optimizer(optimizer, model, lr)
@@ -253,20 +275,49 @@ def _record(self:Trainer, train_loss, stats=None):
     needs = self.criterion.rule.needs
     self.done = all(k in stats for k in needs) and self.criterion.update(stats)
     self.history.append(dict(stage=self.stage, level=self.level, epoch=self.epoch, seconds=self.clock(), train_loss=train_loss, valid_loss=valid, criterion=stats.get(needs[0], math.nan), stopped_by=''))
+    self._check_same()
     for cb in self.callbacks: cb.after_epoch(self)
+    self.stop = parallel.anywhere(self.stop)
 
 # %% ../nbs/31_training.ipynb #30b3555a
 @patch
 def _gradient(self:Trainer, b, y, w):
     "Write the objective's gradient for a batch with entry weights `w` into the parameters' `grad`; the scores."
-    slope = LOSS_GRADIENTS[self.objective.loss]
+    if self.train.part is not None: return self._shared_gradient(b, y, w)
     for p in self.params:
         if p.grad is None: p.grad = torch.empty_like(p)
     self.model.bias.grad.zero_()
     for t,penalty in self.penalties: penalty(t.grad, t)
+    return self._add_loss(b, y, w)
+
+@patch
+def _add_loss(self:Trainer, b, y, w):
+    "Add the gradient of a batch's loss to what the parameters' `grad` holds; the scores."
+    slope = LOSS_GRADIENTS[self.objective.loss]
     if b.u is None: s,pull = self.model.indexed_scores(b); pull(slope(s, y).mul_(w), lambda p: p.grad); return s
     with torch.enable_grad(): s = self.model(b); s.backward(slope(s.detach(), y).mul_(w))
     return s.detach()
+
+# %% ../nbs/31_training.ipynb #401c0238
+@patch
+def _shared_gradient(self:Trainer, b, y, w):
+    "`_gradient` where several processes hold parts of the batch."
+    params = self.params
+    if not hasattr(self, 'flat'):
+        self.flat = torch.empty(sum(p.numel() for p in params), dtype=params[0].dtype, device=params[0].device)
+        for p,g in zip(params, self.flat.split([p.numel() for p in params])): p.grad = g.view_as(p)
+    self.flat.zero_()
+    for i,((t,penalty),(_,axes)) in enumerate(zip(self.penalties, parameter_axes(self.model))):
+        part = parallel.own_part(len(t)) if axes[0] is not None and axes[0].grid is None else slice(len(t) if i%parallel.world()==parallel.rank() else 0)
+        if len(t[part]): penalty(t.grad[part], t[part])
+    s = self._add_loss(b, y, w) if len(y) else torch.empty_like(y)
+    parallel.sum_(self.flat, f'adding up gradients (epoch {self.epoch} of {self.stage} {self.level})')
+    return s
+
+@patch
+def _check_same(self:Trainer):
+    "Compare the parameters of all processes."
+    if parallel.world()>1: parallel.check_same(parallel.checksum(self.params), f'parameters after epoch {self.epoch} of {self.stage} {self.level}')
 
 # %% ../nbs/31_training.ipynb #4e2417e8
 BLOCK_ENTRIES = 2**18 # Entries of a full-rank tensor that are worked on at a time
@@ -277,7 +328,7 @@ def _in_blocks(self:Trainer, b, stats):
     "Whether a step can go block by block."
     watched = stats or any(type(c).after_batch is not Callback.after_batch for c in self.callbacks if isinstance(c, Callback))
     m = self.model
-    return isinstance(m, FullRank) and b.u is None and m.outputs==1 and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and not m.W.is_cuda and self.optimizer=='adam' and not watched
+    return isinstance(m, FullRank) and b.u is None and m.outputs==1 and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and self.train.part is None and not m.W.is_cuda and self.optimizer=='adam' and not watched
 
 @patch
 def _block_step(self:Trainer, b, y, w):
@@ -305,7 +356,6 @@ def _block_step(self:Trainer, b, y, w):
     else:
         with ThreadPoolExecutor(n, initializer=lambda: torch.set_num_threads(1)) as pool: list(pool.map(work, [jobs[i*len(jobs)//n:(i+1)*len(jobs)//n] for i in range(n)]))
         torch.set_num_threads(n)
-
     return s
 
 # %% ../nbs/31_training.ipynb #541d7ac0
@@ -314,13 +364,13 @@ def _block_step(self:Trainer, b, y, w):
 def _epoch(self:Trainer):
     "One pass over the training data in mini-batches; the mean loss and what the criterion needs."
     for g in self.opt.param_groups: g['lr'] = self.lr*self.lr_decay**self.epoch
-    d,m = self.train,self.model; order = torch.randperm(len(d), generator=generator(self.seed, self.stage, self.level, self.epoch)).to(d.y.device)
+    d,m = self.train,self.model; order,batches = d.deal(torch.randperm(d.n, generator=generator(self.seed, self.stage, self.level, self.epoch)), self.batch_size)
     if self.whole is None: self.whole = m.prepare(d.design.batch())
     whole,y,e = self.whole.shuffled(order),d.y.index_select(0, order),d.e.index_select(0, order)
     stats = GradientStats(self.criterion.needs_variance) if self.criterion.needs_gradients else None
     scores,blocks = torch.empty_like(y),self._in_blocks(whole, stats)
-    for a in range(0, len(d), self.batch_size):
-        rows = slice(a, a+self.batch_size); w = e[rows]/e[rows].numel()
+    for rows,size in batches:
+        w = e[rows]/(size*e.shape[1])
         if blocks: scores[rows] = self._block_step(whole.part(rows), y[rows], w)
         else:
             scores[rows] = self._gradient(whole.part(rows), y[rows], w)
@@ -329,8 +379,8 @@ def _epoch(self:Trainer):
             else: self.opt.step()
         if self.nonnegative and isinstance(m, LowRank): m.project_(self.nonnegative)
         for cb in self.callbacks: cb.after_batch(self)
-    loss = (LOSSES[self.objective.loss](scores.double(), y.double())*e.double()).mean()
-    return float(loss),stats.summary() if stats else {}
+    loss = (LOSSES[self.objective.loss](scores.double(), y.double())*e.double()).sum()
+    return d.total(loss)/(d.n*e.shape[1]),stats.summary() if stats else {}
 
 # %% ../nbs/31_training.ipynb #6392fb44
 @patch
@@ -421,6 +471,13 @@ def load_tensors(
     "Read such a file; `FormatError` if it is damaged or something else."
     try: raw = Path(path).read_bytes()
     except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
+    return unpack_tensors(raw, path)
+
+def unpack_tensors(
+    raw:bytes,     # What such a file holds
+    path:str|Path, # Its name, for errors
+)->tuple:          # Dict of tensors, metadata
+    "Read the contents of such a file."
     try:
         n = int.from_bytes(raw[:8], 'little')
         head = json.loads(raw[8:8+n])['__metadata__']; tensors = load(raw)
