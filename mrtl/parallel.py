@@ -59,9 +59,17 @@ def stop()->None:
     if dist.is_initialized(): dist.destroy_process_group()
 
 # %% ../nbs/01_parallel.ipynb #73a7911e
-def rank()->int: return 0 if _Group.away else _Group.rank  # This process's number
-def world()->int: return 1 if _Group.away else _Group.world  # How many processes work together
-def is_main()->bool: return rank()==0  # Does this one write and talk?
+def rank()->int: # 0 for the main process
+    "This process's number."
+    return 0 if _Group.away else _Group.rank
+
+def world()->int: # 1 without torchrun
+    "How many processes work together."
+    return 1 if _Group.away else _Group.world
+
+def is_main()->bool:
+    "Is this the process that writes and talks?"
+    return rank()==0
 
 @contextmanager
 def alone()->Iterator[None]:
