@@ -184,7 +184,7 @@ def random_start(
     return low
 
 # %% ../nbs/32_multiresolution.ipynb #53b834c8
-BY_STAGE = ('lr','lr_decay','batch_size','smooth','l2','l1','patience','max_epochs')
+BY_STAGE = ('optimizer','lr','lr_decay','batch_size','smooth','l2','l1','patience','max_epochs')
 
 # %% ../nbs/32_multiresolution.ipynb #af9b49a0
 class Run(Callback):
@@ -280,7 +280,7 @@ def _trainer(self:Run, i, model):
     objective = Objective(model.modes, self.loss, o['smooth'], self.sigma, self.kernel, o['l2'], o['l1'])
     return Trainer(model, sets[0], sets[1] if len(sets)>1 else None, objective=objective,
         criterion=Criterion(self.criterion, patience=o['patience'], consecutive=self.consecutive, tol=self.tol),
-        optimizer=self.optimizer, **{k: o[k] for k in ('lr','lr_decay','batch_size','max_epochs')}, nonnegative=self.nonnegative,
+        **{k: o[k] for k in ('optimizer','lr','lr_decay','batch_size','max_epochs')}, nonnegative=self.nonnegative,
         seed=self.seed, callbacks=(*self.callbacks, self), stage=level.stage, level=level.name, clock=self.clock)
 
 # %% ../nbs/32_multiresolution.ipynb #d8a3e5c2

