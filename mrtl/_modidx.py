@@ -32,6 +32,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'mrtl.bench.StepClock.__init__': ('bench.html#stepclock.__init__', 'mrtl/bench.py'),
                             'mrtl.bench.StepClock.after_batch': ('bench.html#stepclock.after_batch', 'mrtl/bench.py'),
                             'mrtl.bench.StepClock.seconds': ('bench.html#stepclock.seconds', 'mrtl/bench.py'),
+                            'mrtl.bench._near_square': ('bench.html#_near_square', 'mrtl/bench.py'),
                             'mrtl.bench.chosen_measures': ('bench.html#chosen_measures', 'mrtl/bench.py'),
                             'mrtl.bench.cp_row': ('bench.html#cp_row', 'mrtl/bench.py'),
                             'mrtl.bench.filled': ('bench.html#filled', 'mrtl/bench.py'),

@@ -42,7 +42,7 @@ def seconds(
 def in_turns(
     ways:dict,           # Name to a function; one that returns a number has timed itself, and that is taken
     repeats:int=5,       # Readings of each
-    least:float=.005,    # Seconds that a reading should last
+    least:float=.05,     # Seconds that a reading should last
     device:'str|torch.device'='cpu', # Where the work is done
     cold:tuple=(),       # Ways too long to be warmed up; each reading is one call
 )->dict:                 # Name to the readings, seconds, (repeats,)
@@ -50,8 +50,9 @@ def in_turns(
     n,own,out = {},{},{k: [] for k in ways}
     for k,f in ways.items():
         if k in cold: own[k],n[k] = False,1; continue
-        wait(device); start = time.perf_counter(); own[k] = isinstance(f(), float); wait(device)
-        n[k] = max(1, int(least/max(time.perf_counter()-start, 1e-7)))
+        own[k] = isinstance(f(), float); wait(device); start = time.perf_counter()
+        if not own[k]: f()
+        wait(device); n[k] = max(1, int(least/max(time.perf_counter()-start, 1e-7)))
     for _ in range(repeats):
         for k,f in ways.items(): out[k].append(f() if own[k] else seconds(f, n[k], device))
     return {k: np.array(v) for k,v in out.items()}

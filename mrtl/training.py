@@ -167,6 +167,7 @@ def evaluate(
 # %% ../nbs/31_training.ipynb #f96e3975
 class Callback:
     "Hooks into training; each is given the trainer, or the run after finegraining."
+    gradients = True # Might `after_batch` look at the parameters' gradients? Where it does not, steps can go without storing them
     def before_fit(self, trainer:'Trainer'): "Before a level's first epoch."
     def after_batch(self, trainer:'Trainer'): "After each step."
     def after_epoch(self, trainer:'Trainer'): "After each epoch, its history row written; also after epoch 0."
@@ -326,7 +327,7 @@ BLOCK_ENTRIES = 2**18 # Entries of a full-rank tensor that are worked on at a ti
 @patch
 def _in_blocks(self:Trainer, b, stats):
     "Whether a step can go block by block."
-    watched = stats or any(type(c).after_batch is not Callback.after_batch for c in self.callbacks if isinstance(c, Callback))
+    watched = stats or any(c.gradients and type(c).after_batch is not Callback.after_batch for c in self.callbacks if isinstance(c, Callback))
     m = self.model
     return isinstance(m, FullRank) and b.u is None and m.outputs==1 and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and self.train.part is None and not m.W.is_cuda and self.optimizer=='adam' and not watched
 
