@@ -40,7 +40,17 @@ GOALS = {
     'fixed resolution': (5,'at least'), 'basketball precision': (0,'above'), 'basketball time': (5,'at most'), 'climate memory': (1,'at most'),
     **{f'growth of {c} with {a}': (1.1,'at most') for c in ('time','memory') for a in ('rows','cells','rank')},
 }
-WHY = {}
+_small = ("about forty small operations (look-ups, a sort for the way back, small products, Adam), of which none stands out; their fixed cost is the limit, and the ratio moves by half with what else the machine does")
+_blur = ("matrix products with axes of 6 to 12 cells run at a quarter of the machine's rate and take most of the step, and the plain way's dense kernels are still small here; whole kernels in place of axes, and blocks of other sizes, took as long or longer")
+WHY = {'low-rank step 8x10': _small, 'low-rank step 20x25': _small,
+    'low-rank step 40x50': "a third of the step is the blur of the maps, two products that run near the machine's rate; the rest are small operations; and the ratio moves by half with what else the machine does",
+    'full-rank step 4x5, 6x6': _small, 'full-rank step 8x10, 6x6': _blur, 'full-rank step 8x10, 12x12': _blur,
+    'fixed full-rank step': "arithmetic is the limit, not memory: the blur of all maps takes 13 GFLOP a step, at the measured rate longer than Adam's pass over memory; a block a thread was a fifth faster than threads in step (kept), larger blocks and whole kernels slower",
+    'penalty 40x50': "two products near the machine's rate and six passes over maps that fit the cache; the plain way is one product of the same kind, and the ratio moves by half with what else the machine does",
+    'run': "the full-rank levels, see there, take most of the run",
+    'cp': "ours makes four starts where tensorly makes one",
+    'basketball time': "three thousand steps of about a millisecond, where the one logistic regression that turns out best is a single sparse solve; the search for its penalty, six fits, is not counted",
+    'climate memory': "the peak is in the fit, where a coarser level and the products of months lie beside the fields; the whole command on archives, measured on its own page, stayed just below the ceiling"}
 
 # %% ../nbs/62_bench.ipynb #f1752e0b
 def judged(

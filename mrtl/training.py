@@ -247,7 +247,8 @@ def step(self:FusedAdam,
     "One step, in place."
     group,states = self.param_groups[0],[self.state[p] for p in owners or params]
     if count: self.t.add_(1)
-    torch._fused_adam_(params, grads, [s['exp_avg'][rows] for s in states], [s['exp_avg_sq'][rows] for s in states], [], [s['step'] for s in states],
+    m,q = ([s[k] if owners is None else s[k][rows] for s in states] for k in ('exp_avg','exp_avg_sq'))
+    torch._fused_adam_(params, grads, m, q, [], [self.t]*len(m),
         amsgrad=False, lr=group['lr'], beta1=group['betas'][0], beta2=group['betas'][1], weight_decay=0., eps=group['eps'], maximize=False)
 
 # %% ../nbs/31_training.ipynb #6decf89d
