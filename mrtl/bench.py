@@ -47,9 +47,10 @@ WHY = {'low-rank step 8x10': _small, 'low-rank step 20x25': _small,
     'full-rank step 4x5, 6x6': _small, 'full-rank step 8x10, 6x6': _blur, 'full-rank step 8x10, 12x12': _blur,
     'fixed full-rank step': "arithmetic is the limit, not memory: the blur of all maps takes 13 GFLOP a step, at the measured rate longer than Adam's pass over memory; a block a thread was a fifth faster than threads in step (kept), larger blocks and whole kernels slower",
     'penalty 40x50': "two products near the machine's rate and six passes over maps that fit the cache; the plain way is one product of the same kind, and the ratio moves by half with what else the machine does",
-    'run': "the full-rank levels, see there, take most of the run",
+    'run': "steps of the full-rank levels gain less than those of the low-rank ones, see there",
     'cp': "ours makes four starts where tensorly makes one",
     'basketball time': "three thousand steps of about a millisecond, where the one logistic regression that turns out best is a single sparse solve; the search for its penalty, six fits, is not counted",
+    'growth of time with cells': "the exponent lay between .93 and 1.16 in five runs of one day on this machine",
     'climate memory': "the peak is in the fit, where a coarser level and the products of months lie beside the fields; the whole command on archives, measured on its own page, stayed just below the ceiling"}
 
 # %% ../nbs/62_bench.ipynb #f1752e0b

@@ -145,7 +145,7 @@ def value_and_laplacian(self:Smoothness,
     v,v2,v2d,mask,parts = self._on(B)
     b = self._maps(B.detach()).to(v)
     if mask is not None: b = b.where(mask, 0.)
-    b = b.flatten(-2); b = (b-(b@v.flatten())[...,None]).reshape(-1, self.grid.D, 1)
+    b = b.flatten(-2); b = (b-(b@v.flatten())[...,None]).reshape(-1, self.grid.D, 1).contiguous()
     L = v2d.view(-1, 1)*b
     self._mixing(b).add_(L, b)
     return torch.dot(b.flatten(), L.flatten()).clamp(min=0).to(B.dtype),L.reshape(B.shape).to(B.dtype)

@@ -330,7 +330,7 @@ def _in_blocks(self:Trainer, b, stats):
     "Whether a step can go block by block."
     watched = stats or any(c.gradients and type(c).after_batch is not Callback.after_batch for c in self.callbacks if isinstance(c, Callback))
     m = self.model
-    return isinstance(m, FullRank) and b.u is None and m.outputs==1 and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and self.train.part is None and not m.W.is_cuda and self.optimizer=='adam' and not watched
+    return isinstance(m, FullRank) and m.W.requires_grad and b.u is None and m.outputs==1 and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and self.train.part is None and not m.W.is_cuda and self.optimizer=='adam' and not watched
 
 @patch
 def _block_step(self:Trainer, b, y, w):
@@ -346,7 +346,7 @@ def _block_step(self:Trainer, b, y, w):
     at,g,starts = b.ready['joint'].flatten(),(g*b.ready['ok']).flatten(),range(0, len(W), size)
     block = (at//(size*per)).to(torch.int16).numpy(); order = torch.from_numpy(np.argsort(block, kind='stable')); at,g = at[order],g[order]
     cuts = [0, *np.bincount(block, minlength=len(starts)).cumsum().tolist()]
-    self.opt.step(rest, [p.grad for p in rest])
+    free = [p for p in rest if p.requires_grad]; self.opt.step(free, [p.grad for p in free])
     def work(which):
         torch.set_grad_enabled(False); G = torch.empty_like(W[:size])
         for a,lo,hi in which:
@@ -367,18 +367,20 @@ def _epoch(self:Trainer):
     "One pass over the training data in mini-batches; the mean loss and what the criterion needs."
     for g in self.opt.param_groups: g['lr'] = self.lr*self.lr_decay**self.epoch
     d,m = self.train,self.model; order,batches = d.deal(torch.randperm(d.n, generator=generator(self.seed, self.stage, self.level, self.epoch)), self.batch_size)
-    if self.whole is None: self.whole = m.prepare(d.design.batch())
-    whole,y,e = self.whole.shuffled(order),d.y.index_select(0, order),d.e.index_select(0, order)
+    if self.whole is None or self.whole[0] is not d: self.whole = d,m.prepare(d.design.batch())
+    whole,y,e = self.whole[1].shuffled(order),d.y.index_select(0, order),d.e.index_select(0, order)
     stats = GradientStats(self.criterion.needs_variance) if self.criterion.needs_gradients else None
-    scores,blocks = torch.empty_like(y),self._in_blocks(whole, stats)
+    scores,blocks,free = torch.empty_like(y),self._in_blocks(whole, stats),[p for p in self.params if p.requires_grad]
     for rows,size in batches:
         w = e[rows]/(size*e.shape[1])
         if blocks: scores[rows] = self._block_step(whole.part(rows), y[rows], w)
         else:
             scores[rows] = self._gradient(whole.part(rows), y[rows], w)
-            if stats: stats.add([p.grad for p in self.params])
-            if self.optimizer=='adam': self.opt.step(self.params, [p.grad for p in self.params])
-            else: self.opt.step()
+            if stats: stats.add([p.grad for p in free])
+            if self.optimizer=='adam': self.opt.step(free, [p.grad for p in free])
+            else:
+                for p in self.params: p.grad = p.grad if p.requires_grad else None
+                self.opt.step()
         if self.nonnegative and isinstance(m, LowRank): m.project_(self.nonnegative)
         for cb in self.callbacks: cb.after_batch(self)
     loss = (LOSSES[self.objective.loss](scores.double(), y.double())*e.double()).sum()

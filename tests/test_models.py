@@ -223,3 +223,16 @@ def test_training_refused(kw, error, text):
     d,x,b = problem(); y = torch.from_numpy(x@b)[:,None]
     with pytest.raises(error, match=text): trained(d, y, 'squared', 0., **kw)
     with pytest.raises(ConfigError): make_optimizer('', None, .1)
+
+@pytest.mark.parametrize('optimizer', ['adam','sgd'])
+def test_frozen_parameters_stay_and_replaced_data_are_seen(optimizer):
+    "What a callback may do between epochs: hold a parameter, and give the trainer other rows."
+    g = torch.Generator().manual_seed(0); m = [Mode('who', 4, indexed=True),Mode('where', 6, Grid((2,3)), True)]
+    rows = lambda: EventDesign({k.name: torch.randint(k.size, (40,1), generator=g) for k in m}, m)
+    one,two = (Data(rows(), torch.rand(40, 1, generator=g), dtype=torch.float64) for _ in range(2))
+    def fit(second):
+        t = Trainer(FullRank(m, dtype=torch.float64), one, objective=Objective(m, l2=.01), optimizer=optimizer, lr=.05, batch_size=40); t.model.bias.requires_grad_(False)
+        t.epoch = 1; t._epoch(); t.train = second; t.epoch = 2; t._epoch()
+        return t.model
+    a,b = fit(one),fit(two)
+    assert a.bias.item()==0 and not torch.allclose(a.W, b.W)

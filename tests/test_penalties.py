@@ -205,3 +205,9 @@ def test_gpu_agrees(kernel):
     a,b = smooth(here),smooth(there)
     a.backward(), b.backward()
     assert b.is_cuda and b.item() == pytest.approx(a.item(), rel=1e-10) and torch.allclose(there.grad.cpu(), here.grad, atol=1e-12)
+
+@pytest.mark.parametrize('kernel', list(KERNELS))
+def test_maps_in_any_memory_order(kernel):
+    "Maps that are views of a transposed tensor, as a full-rank tensor with several outputs gives them."
+    grid = Grid((3,5)); B = torch.randn(15, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).T; R = Smoothness(grid, .2, kernel)
+    assert not B.is_contiguous() and R(B).item() == pytest.approx(R(B.contiguous()).item(), rel=1e-12)
