@@ -10,6 +10,7 @@ __all__ = ['EQUAL', 'MAPS', 'figure', 'median_of', 'event_design', 'time_to', 'f
 
 # %% ../nbs/61_contest.ipynb #e8519112
 import math, tempfile, time
+from collections.abc import Callable
 from pathlib import Path
 import numpy as np
 import torch
@@ -113,7 +114,7 @@ def shot_table(
     return learning_table(read_games([files[0]])[0], read_play_by_play(files[1])[0]).table
 
 def timed(
-    f,      # What to do, without arguments
+    f:Callable, # What to do, without arguments
 )->tuple:   # What it gave, and the seconds
     "Do something, and say how long it took."
     start = time.perf_counter(); out = f()

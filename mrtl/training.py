@@ -330,7 +330,7 @@ def _in_blocks(self:Trainer, b, stats):
     "Whether a step can go block by block."
     watched = stats or any(c.gradients and type(c).after_batch is not Callback.after_batch for c in self.callbacks if isinstance(c, Callback))
     m = self.model
-    return isinstance(m, FullRank) and m.W.requires_grad and b.u is None and m.outputs==1 and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and self.train.part is None and not m.W.is_cuda and self.optimizer=='adam' and not watched
+    return isinstance(m, FullRank) and m.W.requires_grad and b.u is None and m.outputs==1 and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and self.train.part is None and not m.W.is_cuda and isinstance(self.opt, FusedAdam) and not watched
 
 @patch
 def _block_step(self:Trainer, b, y, w):
@@ -377,7 +377,7 @@ def _epoch(self:Trainer):
         else:
             scores[rows] = self._gradient(whole.part(rows), y[rows], w)
             if stats: stats.add([p.grad for p in free])
-            if self.optimizer=='adam': self.opt.step(free, [p.grad for p in free])
+            if isinstance(self.opt, FusedAdam): self.opt.step(free, [p.grad for p in free])
             else:
                 for p in self.params: p.grad = p.grad if p.requires_grad else None
                 self.opt.step()
