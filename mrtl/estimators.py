@@ -23,6 +23,7 @@ from . import parallel
 from .binning import EventDesign, FieldDesign, Mode, month_slices
 from .core import ConfigError, DataError, FormatError, get_device
 from .decompose import canonical
+from .evidence_model import EvidenceModel, fit_evidence_model, pack, unpack
 from .grids import Grid
 from .models import INVERSE_LINKS, LowRank
 from .multiresolution import Run, make_levels, mode_shares
@@ -164,7 +165,7 @@ class TensorEstimator(TransformerMixin, BaseEstimator):
 
     def _options(self, n_train):
         "The run's settings, checked."
-        if self.method not in ('auto','sgd'): raise ConfigError(f"method must be 'auto' or 'sgd'; got {self.method!r}")
+        if self.method not in ('auto','sgd','evidence'): raise ConfigError(f"method must be 'auto', 'sgd' or 'evidence'; got {self.method!r}")
         small = n_train<200 and self.optimizer=='adam'
         dtypes = {'auto': torch.float64 if small else torch.float32, 'float32': torch.float32, 'float64': torch.float64}
         if self.dtype not in dtypes: raise ConfigError(f"dtype must be one of {', '.join(dtypes)}; got {self.dtype!r}")
@@ -207,10 +208,11 @@ def _fit(self:TensorEstimator, X, y, sample_weight, valid, groups, callbacks, lo
     w = _check_sample_weight(sample_weight, np.empty((len(Y), 1)), dtype=np.float64)
     options = self._options(len(design))|dict(callbacks=tuple(callbacks)); seed = options['seed'] = parallel.from_main(options['seed'])
     self._seed = seed
-    levels = make_levels(design.modes, self.schedule, self.full_levels, self.init, Y.shape[1])
-    train,held = self._rows(design, valid, groups, seed)
     self._outputs = list(y.coords[y.dims[1]].values) if isinstance(y, xr.DataArray) and y.ndim==2 and y.dims[1] in y.coords else list(range(Y.shape[1]))
     self._one_dim = np.ndim(y)==1
+    if self.method=='evidence': return self._weigh_evidence(design, Y, w, groups, loss, options)
+    levels = make_levels(design.modes, self.schedule, self.full_levels, self.init, Y.shape[1])
+    train,held = self._rows(design, valid, groups, seed)
     sets = [(design.take(train), Y[train], w[train])]
     if valid is not None: sets.append(self._valid_set(valid, encode))
     elif held.any(): sets.append((design.take(held), Y[held], w[held]))
@@ -239,7 +241,7 @@ def _train(self:TensorEstimator, sets, levels, loss, options):
     start = None if scale_y else base_rate(Y, w, loss)
     run = Run(*ready[0], valid=ready[1] if len(ready)>1 else None, levels=levels, loss=loss, bias=start, **options)
     low = run.fit().cpu().double()
-    self._trained = low.modes
+    self._trained,self._evidence = low.modes,None
     self.model_ = raw_units(low, moments, design, mean-shift, sd, held_modes(low.modes, self.nonnegative))
     self.history_,self.levels_,self.rank_ = pd.DataFrame(run.history),run.table,low.rank
     self.n_iter_ = int(sum(l['epochs'] for l in run.table))
@@ -309,6 +311,23 @@ def _scaled_mode(modes, sd):
     if sd.ndim==0 or not feature or sd.numel()==1: return dense[-1],sd.flatten()[0]
     return feature[-1],sd.reshape(-1, sd.shape[-1])[0][:,None]
 
+# %% ../nbs/33_estimators.ipynb #ac34966d
+@patch
+def _weigh_evidence(self:TensorEstimator, design, Y, w, groups, loss, options):
+    "Fit by marginal likelihood instead of by gradients."
+    if loss!='squared' or not isinstance(design, FieldDesign): raise ConfigError(f"method='evidence' is for fields and a squared loss; got {'fields' if isinstance(design, FieldDesign) else 'events'} and the loss {loss!r}: use method='sgd'")
+    if self.nonnegative: raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={self.nonnegative!r}: use method='sgd'")
+    if groups is not None and np.shape(groups)!=(len(design),): raise DataError(f"groups must name the group of each of the {len(design)} samples; got shape {np.shape(groups)}")
+    m = self._evidence = fit_evidence_model(design, Y, w, target_scale(Y, w), self.window, self.rank, self.standardise, groups, options['seed'], options['device'])
+    self.model_,self._trained,self.rank_ = m.full,m.full.modes,m.low.rank
+    self.history_ = pd.DataFrame([dict(output=k, length=l, evidence=-v) for k,f in zip(self._outputs, m.fits) for l,v in f.tried])
+    self.levels_ = [dict(output=k, round=i, length=l.length, noise=l.s2, evidence=-l.value, weight=float(v), jitter=l.jitter) for k,f in zip(_plain(self._outputs), m.fits) for i,(l,v) in enumerate(zip(f.levels, f.weights))]
+    self.n_iter_,self._loss,self._optimizer = len(self.levels_),loss,'evidence'
+    return self
+
+@patch(as_prop=True)
+def _low(self:TensorEstimator): return self._evidence.low if self._evidence else self.model_
+
 # %% ../nbs/33_estimators.ipynb #f230f42e
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
@@ -337,7 +356,8 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest', 'bilinear', or nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for anomalies that are so already, which saves a copy
-        method:str='auto',                             # How to train: 'sgd', which 'auto' means today
+        method:str='auto',                             # How to train: 'sgd', which 'auto' means today, or 'evidence' (fields, squared loss)
+        window:int=None,                               # Months added up in a target, which evidence must know; looked for when not given
         valid:float=.2,                                # Share of the rows set aside, from 200 rows up
         dtype:str='auto',                              # 'float32', 'float64', or float64 below 200 rows
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one
@@ -389,11 +409,16 @@ def _labelled(self:TensorEstimator, v, X, dim=None):
 @patch
 def predict(self:MRTLRegressor,
     X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
-)->np.ndarray|xr.DataArray:                            # (n,) or (n, outputs); a DataArray if X is one
+    return_std:bool=False, # Also the standard deviation of a new observation? With method='evidence' only
+)->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs), and with `return_std` as many standard deviations; DataArrays if X is one
     "Predict the response."
     s = self._scores(X)[0]
     s = INVERSE_LINKS[self._loss](torch.from_numpy(s)).numpy()
-    return self._labelled(s[:,0] if self._one_dim else s, X, 'output')
+    mean = self._labelled(s[:,0] if self._one_dim else s, X, 'output')
+    if not return_std: return mean
+    if not self._evidence: raise ConfigError(f"return_std needs method='evidence'; this model was fitted with method={self.method!r}")
+    sd = self._evidence.predict_std(as_design(self, X)[0])
+    return mean,self._labelled(sd[:,0] if self._one_dim else sd, X, 'output')
 
 # %% ../nbs/33_estimators.ipynb #06165a82
 @patch
@@ -416,7 +441,7 @@ def transform(self:TensorEstimator,
 )->np.ndarray|xr.DataArray:                            # (n, component); a DataArray if X is one
     "Component scores: what each component adds to the score (before outputs are mixed, if there are several)."
     _,d = self._scores(X)
-    with torch.no_grad(): h = self.model_.components(d.batch()).numpy()
+    with torch.no_grad(): h = self._low.components(d.batch()).numpy()
     return self._labelled(h, X, 'component')
 
 # %% ../nbs/33_estimators.ipynb #0dfbffeb
@@ -437,7 +462,7 @@ def _names(modes):
 def factors_(self:TensorEstimator)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`
     "The factors, labelled."
     check_is_fitted(self, 'model_')
-    low,modes = self.model_,self._all_modes()
+    low,modes = self._low,self._all_modes()
     shares,spatial = mode_shares(low.modes, low.outputs)
     strength,factors = canonical([f.detach() for f in low.factors], shares, spatial, held_modes(low.modes, self.nonnegative))
     data,names = {},_names(modes)
@@ -459,18 +484,30 @@ def _all_modes(self:TensorEstimator): return self.model_.modes+([Mode('output', 
 def coef_(self:TensorEstimator)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land
     "The full coefficient tensor, per unit of area share for fields, per event for events."
     check_is_fitted(self, 'model_')
+    return self._on_maps(self.model_.full())
+
+@patch
+def _on_maps(self:TensorEstimator, T):
+    "A tensor of the size of the weights, labelled; NaN on land."
     modes = self._all_modes(); names = _names(modes)
     shape = [s for m in modes for s in (m.grid.shape if m.grid is not None else (m.size,))]
-    out = xr.DataArray(self.model_.full().detach().numpy().copy().reshape(shape), dims=[d for m in modes for d in names[m.name][0]], coords={k: v for m in modes for k,v in names[m.name][1].items()})
+    out = xr.DataArray(T.detach().numpy().copy().reshape(shape), dims=[d for m in modes for d in names[m.name][0]], coords={k: v for m in modes for k,v in names[m.name][1].items()})
     for m in modes:
         if m.grid is not None: out = out.where(xr.DataArray(m.grid.mask.numpy(), dims=names[m.name][0]))
     return out
 
 @patch(as_prop=True)
+def coef_std_(self:TensorEstimator)->xr.DataArray: # As `coef_`
+    "Posterior standard deviation of every coefficient, with method='evidence'; `ConfigError` otherwise."
+    check_is_fitted(self, 'model_')
+    if not self._evidence: raise ConfigError(f"coef_std_ needs method='evidence'; this model was fitted with method={self.method!r}")
+    return self._on_maps(self._evidence.coef_std())
+
+@patch(as_prop=True)
 def cp_tensor_(self:TensorEstimator)->tuple: # Weights (component,), list of factors (size, component), numpy
     "The factors as tensorly takes them, spatial modes flattened by rows."
     check_is_fitted(self, 'model_')
-    return np.ones(self.model_.rank),[f.detach().numpy().copy() for f in self.model_.factors]
+    return np.ones(self._low.rank),[f.detach().numpy().copy() for f in self._low.factors]
 
 # %% ../nbs/33_estimators.ipynb #3fb9daa8
 class MRTLClassifier(ClassifierMixin, TensorEstimator):
@@ -623,7 +660,8 @@ def save(self:TensorEstimator,
     if not parallel.is_main(): return
     fitted = {k: _plain(getattr(self, k)) for k in ('rank_','n_iter_','levels_','classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_loss','_optimizer') if hasattr(self, k)}
     areas = {f'area.{where}.{m.name}': m.grid.area for where,modes in (('data',self._modes),('model',self.model_.modes)) for m in modes if m.grid is not None}
-    save_tensors(path, {f'model.{k}': v for k,v in self.model_.state_dict().items()}|areas, dict(format=FORMAT, kind=type(self).__name__, mrtl=version('mrtl'), params=_plain(self._file_params()), fitted=fitted,
+    tensors,meta = pack(self._evidence) if self._evidence else ({f'model.{k}': v for k,v in self.model_.state_dict().items()},None)
+    save_tensors(path, tensors|areas, dict(evidence=meta, format=FORMAT, kind=type(self).__name__, mrtl=version('mrtl'), params=_plain(self._file_params()), fitted=fitted,
         history=self.history_.to_dict('list'), modes=[_pack_mode(m) for m in self._modes], trained=[_pack_mode(m) for m in self.model_.modes]))
 
 # %% ../nbs/33_estimators.ipynb #d95b6556
@@ -641,8 +679,11 @@ def load(cls:TensorEstimator,
     if 'feature_shape_' in meta['fitted']: self.feature_shape_ = tuple(self.feature_shape_)
     self._modes,self._trained = ([_unpack_mode(d, tensors.get(f"area.{where}.{d['name']}")) for d in meta[key]] for where,key in (('data','modes'),('model','trained')))
     outputs = len(self._outputs)
-    self.model_ = LowRank(self._trained, self.rank_, outputs, any(k.startswith('model.main') for k in tensors), torch.float64)
-    self.model_.load_state_dict({k[6:]: v for k,v in tensors.items() if k.startswith('model.')})
+    self._evidence = unpack(tensors, meta['evidence'], self._trained) if meta.get('evidence') else None
+    if self._evidence: self.model_ = self._evidence.full
+    else:
+        self.model_ = LowRank(self._trained, self.rank_, outputs, any(k.startswith('model.main') for k in tensors), torch.float64)
+        self.model_.load_state_dict({k[6:]: v for k,v in tensors.items() if k.startswith('model.')})
     self.history_ = pd.DataFrame(meta['history'])
     return self
 

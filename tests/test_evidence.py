@@ -1,0 +1,139 @@
+"""The evidence method: bad input, invariances, masks, files, and that nothing depends on luck."""
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from mrtl.binning import EventDesign, FieldDesign, Mode
+from mrtl.core import ConfigError, DataError
+from mrtl.estimators import MRTLClassifier, MRTLRegressor
+from mrtl.evidence import FeaturePrior, Level, amplitude, axis_modes, climb, feature_rows, fit_evidence, kernel_modes, ladder_lengths, map_variance, pair_grams, posterior, project
+from mrtl.evidence_model import overlap_window
+from mrtl.grids import Grid
+from mrtl.simulate import simulate_field
+
+def evidence(**kw): return MRTLRegressor(method='evidence', **kw)
+
+@pytest.fixture(scope='module')
+def months():
+    ds = simulate_field(n=240, shape=(8,12), leads=2, variables=2, rank=1, seed=0); d = FieldDesign.from_xarray(ds.X, leads=2, dtype=torch.float64)
+    return d,ds.y.values[d.rows],ds
+
+@pytest.fixture(scope='module')
+def fitted(months): return evidence().fit(*months[:2])
+
+def test_finds_the_planted_map(fitted, months):
+    d,y,ds = months
+    assert np.corrcoef(fitted.coef_.values.ravel(), ds.beta.values.ravel())[0,1]>.95
+    assert 1-((fitted.predict(d)-ds.signal.values[d.rows])**2).sum()/(ds.signal.values[d.rows]**2).sum()>.9
+
+@pytest.mark.parametrize('name', ['shift of y', 'scale of y', 'units of X'])
+def test_units_do_not_matter(fitted, months, name):
+    d,y,ds = months; p = fitted.predict(d)
+    if name=='shift of y': np.testing.assert_allclose(evidence().fit(d, y+50).predict(d), p+50, rtol=0, atol=1e-5)
+    if name=='scale of y': np.testing.assert_allclose(evidence().fit(d, y*1e4).predict(d), p*1e4, rtol=0, atol=1e-1)
+    if name=='units of X':
+        k = FieldDesign.from_xarray(ds.X*7-300, leads=2, dtype=torch.float64); m = evidence().fit(k, y)
+        np.testing.assert_allclose(m.predict(k), p, rtol=0, atol=1e-5); np.testing.assert_allclose(m.coef_std_*7, fitted.coef_std_, rtol=1e-4)
+
+@pytest.mark.parametrize('seed', range(1, 10))
+def test_the_seed_does_not_matter(fitted, months, seed): xr.testing.assert_identical(evidence(random_state=seed).fit(*months[:2]).coef_, fitted.coef_)
+
+def test_random_folds_matter_little():
+    rng = np.random.default_rng(0); X = rng.normal(size=(150,6,8)); y = X[:,1:4,2:5].sum((1,2))+rng.normal(size=150)
+    maps = [evidence(random_state=s).fit(X, y).coef_.values.ravel() for s in range(4)]
+    assert all(np.corrcoef(maps[0], m)[0,1]>.999 for m in maps[1:])
+
+@pytest.mark.parametrize('n', [2, 3, 4, 7])
+def test_fewer_samples_than_folds(n):
+    rng = np.random.default_rng(n); X = rng.normal(size=(n,5,6)); m = evidence().fit(X, rng.normal(size=n)); p,s = m.predict(X, return_std=True)
+    assert np.isfinite(p).all() and np.isfinite(s).all() and (s>0).all() and np.isfinite(m.coef_std_).all()
+
+def test_constant_target():
+    X = np.random.default_rng(0).normal(size=(30,5,6)); m = evidence().fit(X, np.full(30, 4.)); p,s = m.predict(X, return_std=True)
+    np.testing.assert_allclose(p, 4., atol=1e-6); assert np.abs(m.coef_).max()<1e-6 and np.isfinite(s).all()
+
+def test_rows_that_repeat():
+    rng = np.random.default_rng(0); X = rng.normal(size=(40,5,6)); y = X[:,2,3]+rng.normal(size=40)/10
+    m = evidence().fit(np.r_[X,X,X], np.r_[y,y,y]); assert m.score(X, y)>.9 and np.isfinite(m.coef_std_).all()
+
+def test_a_feature_that_is_zero():
+    rng = np.random.default_rng(0); X = rng.normal(size=(80,2,5,6)); X[:,1] = 0; y = X[:,0,2,3]+rng.normal(size=80)/10; m = evidence().fit(X, y)
+    assert m.score(X, y)>.9 and np.isfinite(m.coef_).all()
+    assert np.abs(evidence().fit(0*X, y).coef_).max()<1e-6
+
+def test_no_signal_no_map():
+    rng = np.random.default_rng(1); r2 = []
+    for _ in range(5):
+        X,y = rng.normal(size=(160,6,8)),rng.normal(size=160); r2.append(evidence().fit(X[:80], y[:80]).score(X[80:], y[80:]))
+    assert min(r2)>-.15 and np.mean(r2)>-.06
+
+@pytest.mark.parametrize('case', ['events', 'poisson', 'nonnegative', 'classifier', 'window', 'window words', 'groups', 'std of sgd'])
+def test_refused(months, case):
+    d,y,_ = months
+    def refused(kind, text, f):
+        with pytest.raises(kind, match=text): f()
+    if case=='events':
+        e = EventDesign(dict(player=torch.arange(30)%3, court=torch.arange(30)%20), [Mode('player', 3, indexed=True), Mode('court', 20, Grid((4,5)), True)]); refused(ConfigError, 'for fields', lambda: evidence().fit(e, np.arange(30.)))
+    if case=='poisson': refused(ConfigError, 'squared loss', lambda: evidence(loss='poisson').fit(d, np.abs(y).round()))
+    if case=='nonnegative': refused(ConfigError, 'nonnegative', lambda: evidence(nonnegative=('lead',)).fit(d, y))
+    if case=='classifier': refused(ConfigError, 'squared loss', lambda: MRTLClassifier(method='evidence').fit(d, y>0))
+    if case=='window': refused(ConfigError, 'whole number', lambda: evidence(window=0).fit(d, y))
+    if case=='window words': refused(ConfigError, 'whole number', lambda: evidence(window='3').fit(d, y))
+    if case=='groups': refused(DataError, 'groups', lambda: evidence().fit(d, y, groups=[1,2]))
+    if case=='std of sgd':
+        m = MRTLRegressor(rank=1, max_epochs=2).fit(d, y); refused(ConfigError, "method='evidence'", lambda: m.predict(d, return_std=True)); refused(ConfigError, "method='evidence'", lambda: m.coef_std_)
+
+def test_sums_need_their_window(months):
+    d,*_ = months; noise = np.random.default_rng(3).normal(size=len(d)+2); y = noise[2:]+noise[1:-1]+noise[:-2]
+    with pytest.raises(DataError, match='window'): evidence().fit(d, y)
+    assert np.isfinite(evidence(window=3).fit(d, y).predict(d)).all()
+
+def test_overlapping_noise_is_no_signal(months):
+    "Sums of noise: told of the overlap, the fit finds nothing; told otherwise, it follows the noise."
+    d,*_ = months; noise = np.random.default_rng(4).normal(size=len(d)+2); y = noise[2:]+noise[1:-1]+noise[:-2]
+    told,not_told = (evidence(window=w).fit(d, y).score(d, y) for w in (3,1))
+    assert told<.15
+
+@pytest.mark.parametrize('sphere', [False, True])
+def test_land(sphere):
+    rng = np.random.default_rng(0); names = ('lat','lon') if sphere else ('y','x'); X = xr.DataArray(rng.normal(size=(120,2,7,9)), dims=('time','variable',*names), coords={names[0]: np.linspace(-60, 60, 7), names[1]: np.linspace(20, 340, 9)}).copy()
+    X[:,:,:2,:4] = np.nan; y = np.nan_to_num(X.values)[:,0,3:5,4:7].sum((1,2))+rng.normal(size=120); m = evidence().fit(X, y)
+    assert m.coef_.isnull()[:,:2,:4].all() and m.coef_std_.isnull()[:,:2,:4].all() and int(m.coef_.isnull().sum())==16 and m.score(X, y)>.5
+    np.testing.assert_allclose(m.predict(X.fillna(1e3)), m.predict(X))
+
+def test_missing_targets_and_weights(months):
+    d,y,_ = months; Y = np.stack([y, -y], 1); Y[:40,1] = np.nan; m = evidence().fit(d, Y); one = evidence().fit(d.take(np.arange(40, len(y))), -y[40:])
+    assert np.corrcoef(m.coef_.values[...,1].ravel(), one.coef_.values.ravel())[0,1]>.9999
+    w = np.ones(len(y)); w[:40] = 0; np.testing.assert_allclose(evidence().fit(d, -y, sample_weight=w).predict(d), one.predict(d), atol=1e-6)
+    np.testing.assert_allclose(evidence().fit(d, y, sample_weight=np.full(len(y), 7.)).predict(d), evidence().fit(d, y).predict(d), atol=1e-8)
+
+def test_files(fitted, months, tmp_path):
+    d = months[0]; fitted.save(tmp_path/'a.mrtl'); again = MRTLRegressor.load(tmp_path/'a.mrtl')
+    np.testing.assert_array_equal(again.predict(d), fitted.predict(d)); np.testing.assert_allclose(again.predict(d, return_std=True)[1], fitted.predict(d, return_std=True)[1], rtol=1e-10)
+    xr.testing.assert_identical(again.factors_, fitted.factors_); xr.testing.assert_allclose(again.coef_std_, fitted.coef_std_); assert again.levels_==fitted.levels_
+
+def test_a_refit_by_gradients_forgets_the_evidence(months):
+    m = evidence().fit(*months[:2]).set_params(method='sgd', rank=1, max_epochs=2).fit(*months[:2])
+    with pytest.raises(ConfigError): m.coef_std_
+    assert m.factors_.sizes['component']==m.rank_==1
+
+@pytest.mark.parametrize('shape', [(1,1), (1,40), (2,3), (30,1), (5,60), (20,40), (80,180)])
+def test_lengths_suit_the_grid(shape):
+    l = ladder_lengths(Grid(shape)); assert all(1<=v<=max(shape) for v in l) and l==sorted(l, reverse=True)
+    for v in (l[0], l[-1]): assert all(b.shape[1]<=n for b,n in zip(kernel_modes(Grid(shape), v), shape))
+
+@pytest.mark.parametrize('length', [.3, 41., -1.])
+def test_lengths_outside_the_grid(length):
+    with pytest.raises(ConfigError, match='in cells'): kernel_modes(Grid((20,40)), length)
+
+@pytest.mark.parametrize('leads', [1, 3])
+@pytest.mark.parametrize('features', [1, 2])
+@pytest.mark.parametrize('kind', ['apart', 'lagged', 'free'])
+def test_evidence_rises_with_every_fit(leads, features, kind):
+    g = torch.Generator().manual_seed(0); u = torch.randn(63, features, 6, 7, generator=g, dtype=torch.float64); at = torch.arange(3, 63)[:,None]-torch.arange(1, leads+1); rows = feature_rows(at, features)
+    y = u.flatten(0, 1)[rows[:,0]][:,2:4,2:5].sum((1,2)); y = (y+torch.randn(60, generator=g, dtype=torch.float64)); y = (y-y.mean())/y.std(); C,S,p = torch.eye(60, dtype=torch.float64),torch.ones(6, 7, dtype=torch.float64),FeaturePrior(leads, features, kind)
+    short,long = (climb(u, rows, y, C, Grid((6,7)), p, [2.], S, steps=(n,0))[0] for n in (2,40)); assert long.value<short.value-.1
+    posterior(long, u, rows, y, C, Grid((6,7))); assert (map_variance(long, rows)<=long.Sigma.diagonal()[:,None,None]*1.01).all()
+
+def test_one_cell_wide_kernels_close_the_circle():
+    B = axis_modes(np.arange(0, 360, 10.), 30., 1e-12, 360.); K = (B@B.T).numpy(); assert np.allclose(K, np.roll(K, (5,5), (0,1)), atol=1e-9) and K[0,35]==pytest.approx(K[0,1])
