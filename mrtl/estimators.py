@@ -321,7 +321,7 @@ def _weigh_evidence(self:TensorEstimator, design, Y, w, groups, loss, options):
     m = self._evidence = fit_evidence_model(design, Y, w, target_scale(Y, w), self.window, self.rank, self.standardise, groups, options['seed'], options['device'])
     self.model_,self._trained,self.rank_ = m.full,m.full.modes,m.low.rank
     self.history_ = pd.DataFrame([dict(output=k, length=l, evidence=-v) for k,f in zip(self._outputs, m.fits) for l,v in f.tried])
-    self.levels_ = [dict(output=k, round=i, length=l.length, noise=l.s2, evidence=-l.value, weight=float(v), jitter=l.jitter) for k,f in zip(_plain(self._outputs), m.fits) for i,(l,v) in enumerate(zip(f.levels, f.weights))]
+    self.levels_ = [dict(output=k, round=i, length=l.length, noise=l.s2, evidence=-l.value, weight=float(v), jitter=l.jitter) for k,f in zip(np.asarray(self._outputs).tolist(), m.fits) for i,(l,v) in enumerate(zip(f.levels, f.weights))]
     self.n_iter_,self._loss,self._optimizer = len(self.levels_),loss,'evidence'
     return self
 

@@ -88,11 +88,11 @@ def test_sums_need_their_window(months):
     with pytest.raises(DataError, match='window'): evidence().fit(d, y)
     assert np.isfinite(evidence(window=3).fit(d, y).predict(d)).all()
 
-def test_overlapping_noise_is_no_signal(months):
-    "Sums of noise: told of the overlap, the fit finds nothing; told otherwise, it follows the noise."
-    d,*_ = months; noise = np.random.default_rng(4).normal(size=len(d)+2); y = noise[2:]+noise[1:-1]+noise[:-2]
-    told,not_told = (evidence(window=w).fit(d, y).score(d, y) for w in (3,1))
-    assert told<.15
+@pytest.mark.parametrize('seed', range(4, 8))
+def test_overlapping_noise_is_no_signal(months, seed):
+    "Sums of noise: told of the overlap, the fit finds nothing (seed 5 follows the noise if told otherwise)."
+    d,*_ = months; noise = np.random.default_rng(seed).normal(size=len(d)+2); y = noise[2:]+noise[1:-1]+noise[:-2]
+    assert evidence(window=3).fit(d, y).score(d, y)<.05
 
 @pytest.mark.parametrize('sphere', [False, True])
 def test_land(sphere):
