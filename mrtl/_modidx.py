@@ -483,6 +483,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'mrtl/evidence_model.py'),
                                      'mrtl.evidence_model.EvidenceModel.predict_std': ( 'evidence_model.html#evidencemodel.predict_std',
                                                                                         'mrtl/evidence_model.py'),
+                                     'mrtl.evidence_model._months': ('evidence_model.html#_months', 'mrtl/evidence_model.py'),
                                      'mrtl.evidence_model._noise': ('evidence_model.html#_noise', 'mrtl/evidence_model.py'),
                                      'mrtl.evidence_model._one_output': ('evidence_model.html#_one_output', 'mrtl/evidence_model.py'),
                                      'mrtl.evidence_model._pair': ('evidence_model.html#_pair', 'mrtl/evidence_model.py'),

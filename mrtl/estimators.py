@@ -23,7 +23,7 @@ from . import parallel
 from .binning import EventDesign, FieldDesign, Mode, month_slices
 from .core import ConfigError, DataError, FormatError, get_device
 from .decompose import canonical
-from .evidence_model import EvidenceModel, fit_evidence_model, pack, unpack
+from .evidence_model import fit_evidence_model, pack, unpack
 from .grids import Grid
 from .models import INVERSE_LINKS, LowRank
 from .multiresolution import Run, make_levels, mode_shares
@@ -188,7 +188,6 @@ def seed_of(
 def _rows(self:TensorEstimator, design, valid, groups, seed):
     "Training and validation rows of the data that came in: two boolean arrays."
     n = len(design); none = np.zeros(n, bool)
-    if groups is not None and np.shape(groups)!=(n,): raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
     if not 0<=self.valid<1: raise ConfigError(f"valid is the share of rows set aside, from 0 to below 1; got {self.valid!r}")
     if valid is not None or n<200 or not self.valid: return ~none,none
     held = split_blocks(n, self.valid, seed=seed) if groups is None else split_groups(groups, self.valid, seed)
@@ -206,6 +205,7 @@ def _fit(self:TensorEstimator, X, y, sample_weight, valid, groups, callbacks, lo
     if len(design)<2: raise DataError(f"at least 2 samples are needed to fit; got n_samples = {len(design)}")
     Y = encode(y, len(design)) if encode else as_targets(y, len(design), X)
     w = _check_sample_weight(sample_weight, np.empty((len(Y), 1)), dtype=np.float64)
+    if groups is not None and np.shape(groups)!=(len(design),): raise DataError(f"groups must name the group of each of the {len(design)} samples; got shape {np.shape(groups)}")
     options = self._options(len(design))|dict(callbacks=tuple(callbacks)); seed = options['seed'] = parallel.from_main(options['seed'])
     self._seed = seed
     self._outputs = list(y.coords[y.dims[1]].values) if isinstance(y, xr.DataArray) and y.ndim==2 and y.dims[1] in y.coords else list(range(Y.shape[1]))
@@ -317,7 +317,6 @@ def _weigh_evidence(self:TensorEstimator, design, Y, w, groups, loss, options):
     "Fit by marginal likelihood instead of by gradients."
     if loss!='squared' or not isinstance(design, FieldDesign): raise ConfigError(f"method='evidence' is for fields and a squared loss; got {'fields' if isinstance(design, FieldDesign) else 'events'} and the loss {loss!r}: use method='sgd'")
     if self.nonnegative: raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={self.nonnegative!r}: use method='sgd'")
-    if groups is not None and np.shape(groups)!=(len(design),): raise DataError(f"groups must name the group of each of the {len(design)} samples; got shape {np.shape(groups)}")
     m = self._evidence = fit_evidence_model(design, Y, w, target_scale(Y, w), self.window, self.rank, self.standardise, groups, options['seed'], options['device'])
     self.model_,self._trained,self.rank_ = m.full,m.full.modes,m.low.rank
     self.history_ = pd.DataFrame([dict(output=k, length=l, evidence=-v) for k,f in zip(self._outputs, m.fits) for l,v in f.tried])

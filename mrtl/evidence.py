@@ -10,7 +10,7 @@ __all__ = ['INTERCEPT', 'axis_modes', 'cell_side', 'kernel_modes', 'project', 'f
 
 # %% ../nbs/24_evidence.ipynb #37e64d4c
 import math, warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
@@ -403,14 +403,13 @@ def fit_evidence(
     C:Tensor=None,         # Covariance of the noise but for its size, (n, n); independent when not given
     folds:list=None,       # From `block_folds`; five blocks without gaps when not given
     lengths:list=None,     # In cells, from long to short; `ladder_lengths` when not given
-    rounds:int=3,          # Of adapting the amplitude
 )->EvidenceFit:            # Maps and what intervals need
     "Climb the ladder, adapt, and let the levels vote."
     n,leads,keep = len(y),1 if at.ndim==1 else at.shape[1],1e-4 if grid.D<4000 else 1e-3
     y = y.to(u.device, torch.float64); rows = feature_rows(at.to(u.device), u.shape[1]); C = torch.eye(n, dtype=torch.float64, device=u.device) if C is None else C.to(u.device)
     level,prior,tried = first_level(u, rows, y, C, grid, leads, lengths or ladder_lengths(grid), keep)
     levels = [posterior(level, u, rows, y, C, grid, keep)]
-    for _ in range(rounds):
+    for _ in range(3):
         if not float(levels[-1].maps.abs().max())>0: break
         S = amplitude(levels[-1].maps, grid.mask); x = np.append(level.theta.numpy(), math.log(level.s2))
         tries = [climb(u, rows, y, C, grid, prior, [l], S, x, (25,0), keep)[0] for l in {level.length, min(1.3*level.length, max(grid.shape))}]

@@ -17,8 +17,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from .binning import FieldDesign
 from .core import ConfigError, DataError
 from .decompose import canonical, cp_decompose
-from .evidence import EvidenceFit, FeaturePrior, Level, block_folds, fit_evidence, map_variance, overlap_covariance
-from .grids import Grid
+from .evidence import EvidenceFit, FeaturePrior, Level, block_folds, fit_evidence, overlap_covariance
 from .models import FullRank, LowRank
 
 # %% ../nbs/25_evidence_model.ipynb #1b6f276d
@@ -129,11 +128,15 @@ def _noise(design, w, window):
     root = torch.from_numpy(np.sqrt(w/w.mean()))
     return overlap_covariance(design.rows.cpu(), window)/root[:,None]/root
 
+def _months(d):
+    "Fields as (month, feature, h, w), and the months that each sample looks at."
+    return d.u.flatten(1, -3) if d.u.ndim>3 else d.u[:,None],d.batch().at if d.leads else d.rows
+
 def _one_output(design, y, w, window, groups, seed):
     "The fit of one standardised output on the samples where it is known and weighs something."
     used = np.isfinite(y)&(w>0); at = np.flatnonzero(used); d = design.take(at); y,w = y[used],w[used]
     folds = cut_folds(d, window or 1, None if groups is None else np.asarray(groups)[used], seed)
-    fit = fit_evidence(d.u.flatten(1, -3) if d.u.ndim>3 else d.u[:,None], d.batch().at if d.leads else d.rows, torch.from_numpy(y), d.grid, _noise(d, w, window or 1), folds)
+    fit = fit_evidence(*_months(d), torch.from_numpy(y), d.grid, _noise(d, w, window or 1), folds)
     if window is None and design.leads: check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
 
@@ -178,9 +181,8 @@ def predict_std(self:EvidenceModel,
     design:FieldDesign,  # New samples, fields as they came
 )->np.ndarray:           # (n, outputs)
     "Standard deviation of a new observation of every sample."
-    d = (design.standardise(*self.moments) if self.moments else design).to(self.fits[0].rows.device); at = d.batch().at if d.leads else d.rows
-    u = d.u.flatten(1, -3) if d.u.ndim>3 else d.u[:,None]
-    return np.stack([f.predict(u, at, std=True)[1].cpu().numpy()*s for f,s in zip(self.fits, self.sd)], 1)
+    d = (design.standardise(*self.moments) if self.moments else design).to(self.fits[0].rows.device)
+    return np.stack([f.predict(*_months(d), std=True)[1].cpu().numpy()*s for f,s in zip(self.fits, self.sd)], 1)
 
 # %% ../nbs/25_evidence_model.ipynb #752ab75a
 _NUMBERS = ('length','s2','value','bias','jitter')

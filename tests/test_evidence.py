@@ -137,3 +137,8 @@ def test_evidence_rises_with_every_fit(leads, features, kind):
 
 def test_one_cell_wide_kernels_close_the_circle():
     B = axis_modes(np.arange(0, 360, 10.), 30., 1e-12, 360.); K = (B@B.T).numpy(); assert np.allclose(K, np.roll(K, (5,5), (0,1)), atol=1e-9) and K[0,35]==pytest.approx(K[0,1])
+
+def test_outputs_are_fitted_each_by_itself():
+    rng = np.random.default_rng(0); X = rng.normal(size=(150,2,6,8))*4+300; y = X[:,0,1:4,2:5].sum((1,2)); y = (y-y.mean())/y.std()+.5*rng.normal(size=150)
+    two,one = evidence().fit(X, np.stack([y+50, -3*y], 1)),evidence().fit(X, y+50); p,s = two.predict(X, return_std=True)
+    np.testing.assert_allclose(p[:,0], one.predict(X), atol=1e-6); np.testing.assert_allclose(p[:,1], -3*(p[:,0]-50), atol=1e-6); np.testing.assert_allclose(s[:,1], 3*s[:,0], rtol=1e-6)
