@@ -41,7 +41,7 @@ def start(
         dist.init_process_group('cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo', store=store, rank=rank, world_size=world, timeout=limit)
     except RuntimeError as e: raise ParallelError(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not meet the others at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({_brief(e)}): check that all were started and that the port is open") from None
     _Group.store,_Group.rank,_Group.world = store,rank,world
-    atexit.register(stop)
+    atexit.register(stop); _on_end(signal.SIG_DFL, _told)
 
 def _seconds():
     try: n = float(os.environ.get('MRTL_TIMEOUT') or 60)
@@ -56,6 +56,7 @@ def stop()->None:
     if _Group.store is None: return
     import torch.distributed as dist
     _Group.store,_Group.rank,_Group.world = None,0,1
+    _on_end(_told, signal.SIG_DFL)
     if dist.is_initialized(): dist.destroy_process_group()
 
 # %% ../nbs/01_parallel.ipynb #73a7911e
@@ -83,19 +84,22 @@ def alone()->Iterator[None]:
 def _together(doing):
     "Turn the failure of an exchange into a `ParallelError`."
     try: yield
-    except RuntimeError as e: raise ParallelError(_lost(doing, _brief(e))) from None
+    except RuntimeError as e: raise ParallelError(_lost(f'{doing} and got no answer ({_brief(e)})')) from None
 
-def _lost(doing, why):
-    if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _on_end(now, new):
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM)==now: signal.signal(signal.SIGTERM, new)
+
+def _told(*_): raise ParallelError(_lost('at work and was told to end'))
+
+def _lost(how):
+    _on_end(_told, signal.SIG_IGN)
     gone = []
     try:
         _Group.store.set(f'alive/{_Group.rank}', '1'); end = time.monotonic()+2
         while (gone := [r for r in range(_Group.world) if not _Group.store.check([f'alive/{r}'])]) and time.monotonic()<end: time.sleep(.05)
     except RuntimeError: gone = [] # the store is gone as well
-    finally:
-        if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, signal.SIG_DFL)
     who = f"process {', '.join(map(str, gone))}" if gone else "a process"
-    return f"{who} of {_Group.world} was lost: process {_Group.rank} was {doing} and got no answer ({why}); the same command with --resume (in Python, the same fit with the same checkpoint file) goes on from the last checkpoint"
+    return f"{who} of {_Group.world} was lost: process {_Group.rank} was {how}; the same command with --resume (in Python, the same fit with the same checkpoint file) goes on from the last checkpoint"
 
 def first_to_speak()->bool: # True in one process, and False in the others
     "Claim the right to report an error, so that it is printed once."

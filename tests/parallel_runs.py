@@ -54,9 +54,10 @@ class Often(Callback):
     def before_fit(self, trainer): self.run.last_save = -np.inf
     def after_epoch(self, trainer):
         self.run.last_save = -np.inf
+        if self.what=='busy' and (trainer.stage,trainer.epoch)==('low',1) and parallel.is_main(): time.sleep(1) # and so hears of the death from torchrun first
         if (trainer.stage,trainer.epoch)==('low',1) and parallel.rank()==parallel.world()-1 and not self.mark.exists():
             self.mark.touch()
-            if self.what=='kill': os.kill(os.getpid(), signal.SIGKILL)
+            if self.what in ('kill','busy'): os.kill(os.getpid(), signal.SIGKILL)
             if self.what=='stall': time.sleep(15)
             if self.what=='interrupt': os.kill(os.getpid(), signal.SIGINT)
             if self.what=='part': trainer.model.bias.data += 1e-9

@@ -86,10 +86,10 @@ def test_a_script_of_ones_own(tmp_path):
     assert info['files']==['own.mrtl'] and 'process 1 of 2 has other data or settings' in told['said']
 
 def test_a_killed_worker_and_resuming(tmp_path, single, several, forked):
-    done,told,seconds = torchrun(2, tmp_path, 'cut', 'kill')
+    done,told,seconds = torchrun(2, tmp_path, 'cut', 'busy')
     assert done.returncode!=0 and seconds<60
     assert len(told)==1 and 'process 1 of 2 was lost' in told[0] and '--resume' in told[0] and 'mrtl/training.py' not in done.stderr
-    shutil.copy(tmp_path/'c.mrtl', tmp_path/'copy'); codes,_,printed,_ = forked(2, tmp_path, 'cut', 'kill')
+    shutil.copy(tmp_path/'c.mrtl', tmp_path/'copy'); codes,_,printed,_ = forked(2, tmp_path, 'cut', 'busy')
     assert codes==[0, 0], printed
     info,model = single('shots'); (a,meta),(b,_) = (load_tensors(f) for f in (tmp_path/'cut.0', several(*TWO)/'shots.0')); del meta['world']
     assert all(torch.equal(a[k], b[k]) for k in a), 'resumed, the model has other bits than undisturbed'
@@ -105,7 +105,7 @@ def test_one_begins_and_three_go_on(tmp_path, single, forked):
     meta = load_tensors(tmp_path/'cut.2')[1]; assert meta.pop('world')==3 and close(meta, info)
 
 @pytest.mark.parametrize('what,words,codes', [
-    ('stall', 'process 1 of 2 was lost', [2, None]), ('fail', 'bad rows in the last process', [2, 2]), ('part', 'process 1 of 2 has other parameters after epoch 2 of low 4x5, 6x6', [2, 2]),
+    ('kill', 'process 1 of 2 was lost', [2, -9]), ('stall', 'process 1 of 2 was lost', [2, None]), ('fail', 'bad rows in the last process', [2, 2]), ('part', 'process 1 of 2 has other parameters after epoch 2 of low 4x5, 6x6', [2, 2]),
     ('interrupt', 'interrupted: stopped at low 4x5, 6x6, epoch 1; the state is in', [130, 130])])
 def test_other_ends(what, words, codes, tmp_path, forked):
     ended,told,printed,seconds = forked(2, tmp_path, 'cut', what, MRTL_TIMEOUT='4')
