@@ -455,6 +455,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mrtl.evidence.FeaturePrior.size': ('evidence.html#featureprior.size', 'mrtl/evidence.py'),
                                'mrtl.evidence.FeaturePrior.start': ('evidence.html#featureprior.start', 'mrtl/evidence.py'),
                                'mrtl.evidence.Level': ('evidence.html#level', 'mrtl/evidence.py'),
+                               'mrtl.evidence._inverse': ('evidence.html#_inverse', 'mrtl/evidence.py'),
+                               'mrtl.evidence._months_back': ('evidence.html#_months_back', 'mrtl/evidence.py'),
                                'mrtl.evidence._priors': ('evidence.html#_priors', 'mrtl/evidence.py'),
                                'mrtl.evidence._richer': ('evidence.html#_richer', 'mrtl/evidence.py'),
                                'mrtl.evidence._start': ('evidence.html#_start', 'mrtl/evidence.py'),

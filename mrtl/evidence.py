@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from fastcore.basics import patch
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize, nnls
 from .core import ConfigError, DataError
@@ -57,11 +58,11 @@ def project(
     u:Tensor,       # Fields by month, (T, features, h, w)
     S:Tensor,       # Amplitude of each cell, (h, w), 0 on land
     modes:tuple,    # From `kernel_modes`
-    block:int=64,   # Months in double precision at a time
-)->Tensor:          # (T, features, k*m), float64
+    block:int=8,    # Months at a time, which fit the cache
+)->Tensor:          # (T, features, k*m), float64, as exact as the fields
     "Coordinates of fields under a smooth prior."
-    By,Bx = (b.to(u.device) for b in modes); S = S.to(By)
-    return torch.cat([((By.T@(b.to(S)*S))@Bx).flatten(-2) for b in u.split(block)])
+    By,Bx = (b.to(u) for b in modes); S = S.to(u)
+    return torch.cat([(By.T@((b*S)@Bx)).flatten(-2).double() for b in u.split(block)])
 
 # %% ../nbs/24_evidence.ipynb #980be038
 def feature_rows(
@@ -82,9 +83,10 @@ class FeaturePrior:
     ):
         if kind not in ('free','lagged','apart'): raise ConfigError(f"the kind of a feature prior is free, lagged or apart; got {kind!r}")
         self.leads,self.features,self.kind,F = leads,features,kind,leads*features
-        f,g = torch.tril_indices(F, F); lf,vf,lg,vg = f//features,f%features,g//features,g%features
-        hi,lo = torch.maximum(vf, vg),torch.minimum(vf, vg); pair = hi*(hi+1)//2+lo
-        self.group = torch.arange(len(f)) if kind=='free' else (lf-lg)*(features*(features+1)//2)+pair
+        f,g = torch.tril_indices(F, F)
+        if kind=='apart': f,g = (i[f%features==g%features] for i in (f, g))
+        hi,lo = torch.maximum(f%features, g%features),torch.minimum(f%features, g%features); pair = hi if kind=='apart' else hi*(hi+1)//2+lo
+        self.group = torch.arange(len(f)) if kind=='free' else (f//features-g//features)*(int(pair.max())+1)+pair
         self.at = f,g
 
     @property
@@ -124,16 +126,27 @@ class FeaturePrior:
 # %% ../nbs/24_evidence.ipynb #115cf701
 def pair_grams(
     Z:Tensor,            # Coordinates, (T, features, q)
-    rows:Tensor,         # From `feature_rows`, (n, F)
+    rows:Tensor,         # From `feature_rows`, (n, F); the months that a sample looks at lie equally far apart in all samples
     prior:FeaturePrior,  # Which pairs share a coefficient
 )->Tensor:               # (groups, n*(n+1)/2), float64
     "Lower halves of the samples' Gram matrices, one for each coefficient of a feature covariance."
-    z = Z.flatten(0, 1); M = (z@z.T).flatten(); T = len(z); i,j = torch.tril_indices(len(rows), len(rows), device=Z.device)
-    out = torch.zeros(int(prior.group.max())+1, len(i), dtype=torch.float64, device=Z.device)
-    for f,g,k in zip(*(v.tolist() for v in prior.at), prior.group.tolist()):
-        out[k] += M[rows[i,f]*T+rows[j,g]]
-        if f!=g: out[k] += M[rows[i,g]*T+rows[j,f]]
+    T,V = Z.shape[:2]; z = Z.transpose(0, 1).flatten(0, 1); M = (z@z.T).view(V, T, V, T); back,first = _months_back(rows, V); most = max(back)
+    i,j = (first[k]-most for k in torch.tril_indices(len(rows), len(rows), device=Z.device)); t = T-most; here,there = i*t+j,j*t+i
+    parts = {k: [] for k in range(int(prior.group.max())+1)}
+    for f,g,k in zip(*(v.tolist() for v in prior.at), prior.group.tolist()): parts[k].append((f, g))
+    out = torch.empty(len(parts), len(i), dtype=torch.float64, device=Z.device)
+    shifted = lambda f,g: M[f%V,most-back[f//V]:T-back[f//V],g%V,most-back[g//V]:T-back[g//V]]
+    for k,pairs in parts.items():
+        same,other = ([shifted(f, g) for f,g in pairs if (f==g)==s] for s in (True, False)); out[k] = 0
+        if same: out[k] = sum(same).flatten().take(here)
+        if other: H = sum(other).flatten(); out[k] += H.take(here)+H.take(there)
     return out
+
+def _months_back(rows, V):
+    "How far back each lead looks from the latest month of its sample; that month."
+    at = rows[:,::V]//V; first = at.max(1).values; back = first[:,None]-at
+    if (back!=back[:1]).any(): raise ConfigError(f"all samples must look back equally far; got samples that look back by {back[0].tolist()} and by {back[(back!=back[:1]).any(1)][0].tolist()}")
+    return back[0].tolist(),first
 
 # %% ../nbs/24_evidence.ipynb #502b2c3c
 def overlap_covariance(
@@ -170,40 +183,45 @@ class Evidence:
         prior:FeaturePrior,  # Covariance of features
     ):
         self.grams,self.y,self.prior,n = grams,y,prior,len(y)
-        self.at = tuple(torch.tril_indices(n, n, device=y.device)); self.C = C[self.at]
-        self.half = torch.where(self.at[0]==self.at[1], .5, 1.).to(grams)
+        i,j = torch.tril_indices(n, n, device=y.device); self.at = i*n+j; self.C = C.flatten().take(self.at); self.diagonal = i==j
 
     def covariance(self,
         c:Tensor,  # Coefficients, (groups,)
         s2:float,  # Variance of the noise
     )->Tensor:     # (n, n), lower half
         "Covariance of the samples."
-        K = torch.zeros(len(self.y), len(self.y), dtype=torch.float64, device=self.y.device)
+        n = len(self.y); K = torch.zeros(n*n, dtype=torch.float64, device=self.y.device)
         K[self.at] = c@self.grams+s2*self.C+INTERCEPT
-        return K
+        return K.view(n, n)
 
 # %% ../nbs/24_evidence.ipynb #72fc4a60
+def _inverse(K):
+    "Lower Cholesky factor and lower half of the inverse, or nothing; on the CPU by scipy's LAPACK, faster than torch's by half, and in place."
+    if K.is_cuda: L,bad = torch.linalg.cholesky_ex(K); return None if bad else (L.diagonal(), torch.cholesky_inverse(L))
+    U,bad = dpotrf(K.numpy().T, lower=0, clean=0, overwrite_a=1)
+    return None if bad else (torch.from_numpy(U.diagonal().copy()), torch.from_numpy(dpotri(U, lower=0, overwrite_c=1)[0].T))
+
 @patch
 def __call__(self:Evidence,
     x:np.ndarray, # theta and log s2
 )->tuple:         # Value, gradient
     "Value and gradient; infinite where the covariance is not positive definite."
     theta = torch.from_numpy(np.asarray(x[:-1], float).copy()).requires_grad_(); s2 = math.exp(x[-1]); c = self.prior.coefficients(theta)
-    L,bad = torch.linalg.cholesky_ex(self.covariance(c.detach().to(self.y.device), s2))
-    if bad: return math.inf,np.zeros(len(x))
-    inverse = torch.cholesky_inverse(L); a = inverse@self.y
-    value = self.y@a/2+L.diagonal().log().sum()+len(a)*math.log(2*math.pi)/2
-    M = (inverse[self.at]-a[self.at[0]]*a[self.at[1]])*self.half
-    slope, = torch.autograd.grad(c, theta, (self.grams@M).cpu())
-    return float(value),np.append(slope.numpy(), s2*float(self.C@M))
+    if (found := _inverse(self.covariance(c.detach().to(self.y.device), s2))) is None: return math.inf,np.zeros(len(x))
+    diagonal,lower = found; a = lower.tril()@self.y+lower.tril(-1).T@self.y
+    value = self.y@a/2+diagonal.log().sum()+len(a)*math.log(2*math.pi)/2
+    M = lower.flatten().take(self.at)-torch.outer(a, a).take(self.at); M[self.diagonal] /= 2
+    (c@(self.grams@M).cpu()).backward()
+    return float(value),np.append(theta.grad.numpy(), s2*float(self.C@M))
 
 @patch
 def fit(self:Evidence,
-    x:np.ndarray,   # Where to start: theta and log s2
-    steps:int,      # Iterations of L-BFGS at most
-)->tuple:           # Where it ended, value
+    x:np.ndarray,      # Where to start: theta and log s2
+    steps:int,         # Iterations of L-BFGS at most
+    enough:float=.001, # Stop when one raises the log evidence by less
+)->tuple:              # Where it ended, value
     "Maximise the evidence from a start."
-    r = minimize(self, x, jac=True, method='L-BFGS-B', bounds=[(None,None)]*(len(x)-1)+[(-12,4)], options=dict(maxiter=steps))
+    r = minimize(self, x, jac=True, method='L-BFGS-B', bounds=[(None,None)]*(len(x)-1)+[(-12,4)], options=dict(maxiter=steps, ftol=enough/len(self.y)))
     return r.x,float(r.fun)
 
 # %% ../nbs/24_evidence.ipynb #0e8bc4d9
@@ -217,15 +235,16 @@ class Level:
     s2:float        # Variance of the noise
     value:float     # Negative log evidence; comparable between levels of equal S only
     maps:Tensor=None     # Posterior means, (F, h, w)
+    c:Tensor=None        # The same in the modes, (F, q)
     bias:float=0.        # Intercept
     modes:tuple=None     # From `kernel_modes`
-    Z:Tensor=None        # The training months in these modes, (T*features, q)
+    Z:Tensor=None        # The months in these modes, (T*features, q)
     L:Tensor=None        # Cholesky factor of the samples' covariance, (n, n)
     jitter:float=0.      # Added to its diagonal
 
 # %% ../nbs/24_evidence.ipynb #d94329cd
 def posterior(
-    level:Level,      # With length, S, Sigma and s2
+    level:Level,      # With length, S, Sigma and s2, perhaps also modes and Z
     u:Tensor,         # Fields by month, (T, features, h, w)
     rows:Tensor,      # From `feature_rows`, of the samples to learn from, (n, F)
     y:Tensor,         # Their targets, (n,)
@@ -234,13 +253,12 @@ def posterior(
     keep:float=1e-4,  # As in `kernel_modes`
 )->Level:             # The same, with maps, bias, and what intervals need
     "Mean of the maps given the samples."
-    level.modes = By,Bx = tuple(b.to(u.device) for b in kernel_modes(grid, level.length, keep)); level.Z = project(u, level.S, level.modes).flatten(0, 1)
-    values,vectors = torch.linalg.eigh(level.Sigma); kept = values>1e-12*values[-1].clamp(min=1e-300)
-    A = (vectors[:,kept]*values[kept].sqrt()).to(u.device); P = sum(level.Z[rows[:,f]][:,None]*A[f][:,None] for f in range(len(A)))
+    if level.Z is None: level.modes = tuple(b.to(u.device) for b in kernel_modes(grid, level.length, keep)); level.Z = project(u, level.S, level.modes).flatten(0, 1)
+    By,Bx = level.modes; values,vectors = torch.linalg.eigh(level.Sigma); kept = values>1e-12*values[-1].clamp(min=1e-300)
+    A = (vectors[:,kept]*values[kept].sqrt()).to(u.device); P = torch.einsum('nfq,fr->nrq', level.Z[rows], A)
     level.L,level.jitter = factor(P.flatten(1)@P.flatten(1).T+level.s2*C+INTERCEPT)
-    a = torch.cholesky_solve(y[:,None], level.L)[:,0]
-    c = (A@torch.tensordot(a, P, 1)).unflatten(1, (By.shape[1], Bx.shape[1]))
-    level.maps,level.bias = level.S.to(c)*(By@c@Bx.T),float(INTERCEPT*a.sum())
+    a = torch.cholesky_solve(y[:,None], level.L)[:,0]; level.c = A@torch.tensordot(a, P, 1)
+    level.maps,level.bias = level.S.to(By)*(By@level.c.unflatten(1, (By.shape[1], Bx.shape[1]))@Bx.T),float(INTERCEPT*a.sum())
     return level
 
 # %% ../nbs/24_evidence.ipynb #8f11f060
@@ -293,18 +311,20 @@ def climb(
     "Climb down the lengths while the evidence rises, and settle at the best."
     best,tried = None,[]
     for length in lengths:
-        e = Evidence(pair_grams(project(u, S, kernel_modes(grid, length, keep)), rows, prior), y, C, prior)
+        modes = tuple(b.to(u.device) for b in kernel_modes(grid, length, keep)); Z = project(u, S, modes)
+        e = Evidence(pair_grams(Z, rows, prior), y, C, prior)
         if x is None: x = _start(e)
-        x,value = e.fit(x, steps[0]); tried.append((length, value))
+        x,value = e.fit(x, steps[0], .05 if steps[1] else .001); tried.append((length, value))
         if best is not None and not value<best[1]: break
-        best = x,value,length,e
-    x,value,length,e = best; x,value = e.fit(x, steps[1])
+        best = x,value,length,e,modes,Z
+    x,value,length,e,modes,Z = best
+    if steps[1]: x,value = e.fit(x, steps[1])
     theta = torch.from_numpy(x[:-1].copy())
-    return Level(length, S, theta, prior(theta), math.exp(x[-1]), value),tried
+    return Level(length, S, theta, prior(theta), math.exp(x[-1]), value, modes=modes, Z=Z.flatten(0, 1)),tried
 
 def _start(e):
     "Half of the variance is signal, spread evenly over features."
-    one = e.prior.coefficients(e.prior.start(1.)); size = float(one.to(e.grams)@e.grams[:,e.at[0]==e.at[1]].sum(1))/len(e.y)
+    one = e.prior.coefficients(e.prior.start(1.)); size = float(one.to(e.grams)@e.grams[:,e.diagonal].sum(1))/len(e.y)
     return np.append(e.prior.start(math.sqrt(.5/max(size, 1e-12))).numpy(), math.log(.5))
 
 # %% ../nbs/24_evidence.ipynb #d339c55e
@@ -366,7 +386,7 @@ def _priors(leads, features, n):
     "Feature covariances from plain to rich that the samples can bear."
     kinds = ['apart']+(['lagged'] if features>1 and leads>1 else [])+(['free'] if leads*features>1 else [])
     found = [FeaturePrior(leads, features, k) for k in kinds]
-    return found[:1]+[p for p in found[1:] if p.freedom<=n/2]
+    return found[:1]+[p for p in found[1:] if p.freedom<=n/8]
 
 def _richer(level, to):
     "Where a richer covariance starts: at the plain one's."
@@ -424,12 +444,13 @@ def _vote(levels, u, rows, y, C, grid, keep, folds):
     "Weights of the levels from predictions out of fold, and what these leave."
     left = torch.full((len(y),), torch.nan, dtype=torch.float64)
     if len(folds)<2: return np.eye(len(levels))[0],left
-    flat = u.flatten(0, 1).flatten(1); P = torch.zeros(len(y), len(levels), dtype=torch.float64); seen = torch.zeros(len(y), dtype=torch.bool)
+    P = torch.zeros(len(y), len(levels), dtype=torch.float64); seen = torch.zeros(len(y), dtype=torch.bool)
     for train,held in folds:
-        S = levels[0].S; seen[held] = True
+        seen[held] = True; S = None
         for k,l in enumerate(levels):
-            part = posterior(Level(l.length, S, l.theta, l.Sigma, l.s2, 0.), u, rows[train], y[train], C[train][:,train], grid, keep)
-            P[held,k] = score(part.maps, part.bias, flat, rows[held]).cpu(); S = amplitude(part.maps, grid.mask)
+            part = Level(l.length, l.S, l.theta, l.Sigma, l.s2, 0., modes=l.modes, Z=l.Z) if S is None else Level(l.length, S, l.theta, l.Sigma, l.s2, 0.)
+            part = posterior(part, u, rows[train], y[train], C[train][:,train], grid, keep); S = amplitude(part.maps, grid.mask)
+            P[held,k] = (part.bias+(part.Z[rows[held]]*part.c).sum((1, 2))).cpu()
     w = stack_weights(P[seen].numpy(), y.cpu()[seen].numpy()); left[seen] = (y.cpu()-P@torch.from_numpy(w))[seen]
     return w,left
 
