@@ -385,6 +385,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'mrtl/estimators.py'),
                                  'mrtl.estimators.TensorEstimator._all_modes': ( 'estimators.html#tensorestimator._all_modes',
                                                                                  'mrtl/estimators.py'),
+                                 'mrtl.estimators.TensorEstimator._by_evidence': ( 'estimators.html#tensorestimator._by_evidence',
+                                                                                   'mrtl/estimators.py'),
                                  'mrtl.estimators.TensorEstimator._file_params': ( 'estimators.html#tensorestimator._file_params',
                                                                                    'mrtl/estimators.py'),
                                  'mrtl.estimators.TensorEstimator._fit': ('estimators.html#tensorestimator._fit', 'mrtl/estimators.py'),
