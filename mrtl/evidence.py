@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['INTERCEPT', 'axis_modes', 'cell_side', 'kernel_modes', 'project', 'feature_rows', 'FeaturePrior', 'pair_grams',
-           'overlap_covariance', 'factor', 'Evidence', 'Level', 'posterior', 'map_variance', 'score_variance',
-           'ladder_lengths', 'climb', 'amplitude', 'block_folds', 'stack_weights', 'EvidenceFit', 'first_level',
-           'fit_evidence', 'score']
+           'sample_kernel', 'overlap_covariance', 'factor', 'Evidence', 'Level', 'posterior', 'map_variance',
+           'score_variance', 'ladder_lengths', 'climb', 'amplitude', 'block_folds', 'stack_weights', 'EvidenceFit',
+           'first_level', 'fit_evidence', 'score']
 
 # %% ../nbs/24_evidence.ipynb #37e64d4c
 import math, warnings
@@ -130,23 +130,36 @@ def pair_grams(
     prior:FeaturePrior,  # Which pairs share a coefficient
 )->Tensor:               # (groups, n*(n+1)/2), float64
     "Lower halves of the samples' Gram matrices, one for each coefficient of a feature covariance."
-    T,V = Z.shape[:2]; z = Z.transpose(0, 1).flatten(0, 1); M = (z@z.T).view(V, T, V, T); back,first = _months_back(rows, V); most = max(back)
-    i,j = (first[k]-most for k in torch.tril_indices(len(rows), len(rows), device=Z.device)); t = T-most; here,there = i*t+j,j*t+i
+    shifted,at = _shifts(Z, rows); t = shifted(0, 0).shape[0]; i,j = (at[k] for k in torch.tril_indices(len(rows), len(rows), device=Z.device)); here,there = i*t+j,j*t+i
     parts = {k: [] for k in range(int(prior.group.max())+1)}
     for f,g,k in zip(*(v.tolist() for v in prior.at), prior.group.tolist()): parts[k].append((f, g))
-    out = torch.empty(len(parts), len(i), dtype=torch.float64, device=Z.device)
-    shifted = lambda f,g: M[f%V,most-back[f//V]:T-back[f//V],g%V,most-back[g//V]:T-back[g//V]]
+    out = torch.zeros(len(parts), len(i), dtype=torch.float64, device=Z.device)
     for k,pairs in parts.items():
-        same,other = ([shifted(f, g) for f,g in pairs if (f==g)==s] for s in (True, False)); out[k] = 0
+        same,other = ([shifted(f, g) for f,g in pairs if (f==g)==s] for s in (True, False))
         if same: out[k] = sum(same).flatten().take(here)
         if other: H = sum(other).flatten(); out[k] += H.take(here)+H.take(there)
     return out
 
-def _months_back(rows, V):
-    "How far back each lead looks from the latest month of its sample; that month."
-    at = rows[:,::V]//V; first = at.max(1).values; back = first[:,None]-at
-    if (back!=back[:1]).any(): raise ConfigError(f"all samples must look back equally far; got samples that look back by {back[0].tolist()} and by {back[(back!=back[:1]).any(1)][0].tolist()}")
-    return back[0].tolist(),first
+def sample_kernel(
+    Z:Tensor,      # Coordinates, (T, features, q)
+    rows:Tensor,   # As in `pair_grams`, (n, F)
+    Sigma:Tensor,  # Covariance of features, (F, F)
+)->Tensor:         # (n, n), float64
+    "Covariance of the samples without noise, for one covariance of features."
+    shifted,at = _shifts(Z, rows); H = torch.zeros_like(shifted(0, 0))
+    for f,s in enumerate(Sigma.tolist()):
+        for g in range(f+1):
+            if s[g]: H.add_(shifted(f, g), alpha=s[g] if g<f else s[g]/2)
+    return (H+H.T)[at][:,at]
+
+def _shifts(Z, rows):
+    "What gives the Gram matrix of months of two features, each shifted by its lead; where the samples stand in it."
+    T,V = Z.shape[:2]; seen = rows[:,::V]//V; first = seen.max(1).values; back = first[:,None]-seen; odd = (back!=back[:1]).any(1)
+    if odd.any(): raise ConfigError(f"all samples must look back equally far; got samples that look back by {back[0].tolist()} and by {back[odd][0].tolist()}")
+    back = back[0].tolist(); most = max(back); used = torch.zeros(T, dtype=torch.bool, device=Z.device)
+    for k in range(most+1): used[first-k] = True
+    z = Z[used].transpose(0, 1).flatten(0, 1); T = len(z)//V; M = (z@z.T).view(V, T, V, T)
+    return lambda f,g: M[f%V,most-back[f//V]:T-back[f//V],g%V,most-back[g//V]:T-back[g//V]],(used.cumsum(0)-1)[first]-most
 
 # %% ../nbs/24_evidence.ipynb #502b2c3c
 def overlap_covariance(
@@ -254,10 +267,10 @@ def posterior(
 )->Level:             # The same, with maps, bias, and what intervals need
     "Mean of the maps given the samples."
     if level.Z is None: level.modes = tuple(b.to(u.device) for b in kernel_modes(grid, level.length, keep)); level.Z = project(u, level.S, level.modes).flatten(0, 1)
-    By,Bx = level.modes; values,vectors = torch.linalg.eigh(level.Sigma); kept = values>1e-12*values[-1].clamp(min=1e-300)
-    A = (vectors[:,kept]*values[kept].sqrt()).to(u.device); P = torch.einsum('nfq,fr->nrq', level.Z[rows], A)
-    level.L,level.jitter = factor(P.flatten(1)@P.flatten(1).T+level.s2*C+INTERCEPT)
-    a = torch.cholesky_solve(y[:,None], level.L)[:,0]; level.c = A@torch.tensordot(a, P, 1)
+    By,Bx = level.modes
+    level.L,level.jitter = factor(sample_kernel(level.Z.view(len(u), -1, level.Z.shape[1]), rows, level.Sigma)+level.s2*C+INTERCEPT)
+    a = torch.cholesky_solve(y[:,None], level.L)[:,0]; months = torch.zeros(*rows.shape[1:], len(level.Z), dtype=a.dtype, device=a.device).scatter_add(1, rows.T, a.expand(rows.shape[1], -1))
+    level.c = level.Sigma.to(a)@(months@level.Z)
     level.maps,level.bias = level.S.to(By)*(By@level.c.unflatten(1, (By.shape[1], Bx.shape[1]))@Bx.T),float(INTERCEPT*a.sum())
     return level
 
