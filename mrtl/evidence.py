@@ -338,12 +338,11 @@ def block_folds(
 def stack_weights(
     predictions:np.ndarray, # Out of fold, (n, levels)
     y:np.ndarray,           # Targets, (n,)
-    w:np.ndarray=None,      # Weights of the samples, (n,)
 )->np.ndarray:              # (levels,), non-negative, at most 1 in all
     "Weights of levels that predict best together, with nothing as one more level."
-    root = np.ones(len(y)) if w is None else np.sqrt(w/w.mean()); P,y = np.column_stack([predictions, np.zeros(len(y))])*root[:,None],y*root; big = 1e3*max(1., np.abs(P).max())*math.sqrt(len(y))
-    v,_ = nnls(np.vstack([P, np.full(P.shape[1], big)]), np.append(y, big))
-    return (v/v.sum())[:-1]
+    P = np.column_stack([predictions, np.zeros(len(y))]); big = 1e3*max(1., np.abs(P).max())*math.sqrt(len(y))
+    w,_ = nnls(np.vstack([P, np.full(P.shape[1], big)]), np.append(y, big))
+    return (w/w.sum())[:-1]
 
 # %% ../nbs/24_evidence.ipynb #209e06cd
 @dataclass
@@ -409,7 +408,6 @@ def fit_evidence(
     lengths:list=None,     # In cells, from long to short; `ladder_lengths` when not given
     make:Callable=Evidence,      # As in `climb`
     settle:Callable=posterior,   # What finds the maps of a level
-    weigh:Callable=stack_weights, # What weighs the levels
 )->EvidenceFit:            # Maps and what intervals need
     "Climb the ladder, adapt, and let the levels vote."
     n,leads,keep = len(y),1 if at.ndim==1 else at.shape[1],1e-4 if grid.D<4000 else 1e-3
@@ -423,11 +421,11 @@ def fit_evidence(
         level = min(tries, key=lambda l: l.value)
         if not math.isfinite(level.value): warnings.warn(f"the evidence is not finite after {len(levels)-1} rounds: the last good level is kept"); break
         levels.append(settle(level, u, rows, y, C, grid, keep))
-    weights,residuals = _vote(levels, u, rows, y, C, grid, keep, block_folds(np.arange(n)) if folds is None else folds, settle, weigh)
+    weights,residuals = _vote(levels, u, rows, y, C, grid, keep, block_folds(np.arange(n)) if folds is None else folds)
     return EvidenceFit(levels, weights, prior, rows, tried, residuals)
 
 # %% ../nbs/24_evidence.ipynb #2ec6dbbe
-def _vote(levels, u, rows, y, C, grid, keep, folds, settle, weigh):
+def _vote(levels, u, rows, y, C, grid, keep, folds):
     "Weights of the levels from predictions out of fold, and what these leave."
     left = torch.full((len(y),), torch.nan, dtype=torch.float64)
     if len(folds)<2: return np.eye(len(levels))[0],left
@@ -435,9 +433,9 @@ def _vote(levels, u, rows, y, C, grid, keep, folds, settle, weigh):
     for train,held in folds:
         S = levels[0].S; seen[held] = True
         for k,l in enumerate(levels):
-            part = settle(Level(l.length, S, l.theta, l.Sigma, l.s2, 0.), u, rows[train], y[train], C[train][:,train], grid, keep)
+            part = posterior(Level(l.length, S, l.theta, l.Sigma, l.s2, 0.), u, rows[train], y[train], C[train][:,train], grid, keep)
             P[held,k] = score(part.maps, part.bias, flat, rows[held]).cpu(); S = amplitude(part.maps, grid.mask)
-    w = weigh(P[seen].numpy(), y.cpu()[seen].numpy(), 1/C.diagonal().cpu()[seen].numpy()); left[seen] = (y.cpu()-P@torch.from_numpy(w))[seen]
+    w = stack_weights(P[seen].numpy(), y.cpu()[seen].numpy()); left[seen] = (y.cpu()-P@torch.from_numpy(w))[seen]
     return w,left
 
 def score(
