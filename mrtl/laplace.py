@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['log_likelihood', 'curvature', 'Peak', 'find_peak', 'Laplace', 'laplace_posterior', 'worth', 'count_std',
-           'log_loss_weights', 'held_out_scores', 'check_response', 'fit_laplace']
+           'log_loss_weights', 'held_out_scores', 'check_response', 'fit_laplace', 'fit_laplace_model',
+           'score_variances']
 
 # %% ../nbs/26_laplace.ipynb #2d798b4f
 import math
@@ -208,3 +209,39 @@ def fit_laplace(
     fit.weights = log_loss_weights(P[seen].numpy(), known.numpy(), w.cpu()[seen].numpy(), **how)
     s = base+(P[seen]-base)@torch.from_numpy(fit.weights); fit.residuals[seen] = (known-INVERSE_LINKS[loss](s))/curvature(s, loss)[0].clamp(min=1e-12).sqrt()
     return fit
+
+# %% ../nbs/26_laplace.ipynb #2eb5be08
+def _one_output(design, y, w, loss, base, window, groups, seed):
+    "The fit of one output on the samples where it is known and weighs something."
+    used = np.isfinite(y)&(w>0); d = design.take(np.flatnonzero(used)); folds = cut_folds(d, 1, None if groups is None else np.asarray(groups)[used], seed)
+    fit = fit_laplace(*design_months(d), torch.from_numpy(y[used]), d.grid, loss, base, torch.from_numpy(w[used]), folds)
+    if window is None and loss=='poisson' and design.leads: check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
+    return fit
+
+# %% ../nbs/26_laplace.ipynb #0f768e10
+def fit_laplace_model(
+    design:FieldDesign,      # Fields as they came
+    Y:np.ndarray,            # Labels 0 and 1, or counts, (n, outputs), NaN where missing
+    w:np.ndarray,            # Sample weights, (n,)
+    loss:str,                # 'logistic' or 'poisson'
+    base:list,               # Score of the base rate, (outputs,)
+    shift:float=0.,          # To be taken off the scores in the end
+    window:int=None,         # Months added up in a count: 1; looked for when not given
+    rank:int=8,              # Most components
+    standardise:bool=True,   # Centre and scale the fields by the samples?
+    groups:np.ndarray=None,  # Group of each sample, (n,)
+    seed:int=0,              # Of random folds
+    device:str='cpu',        # Where
+)->EvidenceModel:            # Scores in raw units
+    "Fit every output, and carry the maps back to the units of the data."
+    if window not in (None, 1): raise ConfigError(f"window={window!r}: labels and counts that share months are not provided for: keep every so many months of them, and leave window at None or 1")
+    moments = design.moments(w) if standardise else None; d = (design.standardise(*moments) if moments else design).to(device)
+    fits = [_one_output(d, Y[:,o], w, loss, b, window, groups, seed) for o,b in enumerate(base)]
+    return raw_model(design, fits, np.array(base)-shift, np.ones(len(fits)), moments, rank)
+
+def score_variances(
+    model:EvidenceModel,  # From `fit_laplace_model`
+    design:FieldDesign,   # New samples, fields as they came
+)->np.ndarray:            # (n, outputs)
+    "Variance of the score of every sample: that of an observation of the regression at the top, less its unit noise."
+    return np.maximum(model.predict_std(design)**2-1, 0)
