@@ -26,6 +26,7 @@ from .core import ConfigError, DataError, FormatError, get_device
 from .decompose import canonical
 from .evidence_model import fit_evidence_model, pack, unpack
 from .grids import Grid
+from .laplace import count_std, fit_laplace_model, score_variances, worth
 from .models import INVERSE_LINKS, LowRank
 from .multiresolution import Run, make_levels, mode_shares
 from .training import load_tensors, save_tensors
@@ -328,9 +329,13 @@ def _by_evidence(self:TensorEstimator, design, Y, loss, valid, callbacks):
 @patch
 def _weigh_evidence(self:TensorEstimator, design, Y, w, groups, loss, options):
     "Fit by marginal likelihood instead of by gradients."
-    if loss!='squared' or not isinstance(design, FieldDesign): raise ConfigError(f"method='evidence' is for fields and a squared loss; got {'fields' if isinstance(design, FieldDesign) else 'events'} and the loss {loss!r}: use method='sgd'")
+    if not isinstance(design, FieldDesign): raise ConfigError("method='evidence' is for fields; got events: use method='sgd'")
     if self.nonnegative: raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={self.nonnegative!r}: use method='sgd'")
-    m = self._evidence = fit_evidence_model(design, Y, w, target_scale(Y, w), self.window, self.rank, self.standardise, groups, options['seed'], options['device'])
+    if (w<0).any() or not (w>0).any(): raise DataError(f"sample weights must be at least zero, and some above; got {w.min():g} to {w.max():g}")
+    ((_,_,w),),shift = self._reweight([(design, Y, w)]); common = (self.rank, self.standardise, groups, options['seed'], options['device'])
+    if loss=='squared': m = fit_evidence_model(design, Y, w, target_scale(Y, w), self.window, *common)
+    else: m = fit_laplace_model(design, Y, w, loss, base_rate(Y, w, loss), shift, getattr(self, 'window', None), *common)
+    self._evidence = m
     self.model_,self._trained,self.rank_ = m.full,m.full.modes,m.low.rank
     self.history_ = pd.DataFrame([dict(output=k, length=l, evidence=-v) for k,f in zip(self._outputs, m.fits) for l,v in f.tried])
     self.levels_ = [dict(output=k, round=i, length=l.length, noise=l.s2, evidence=-l.value, weight=float(v), jitter=l.jitter) for k,f in zip(np.asarray(self._outputs).tolist(), m.fits) for i,(l,v) in enumerate(zip(f.levels, f.weights))]
@@ -368,7 +373,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest', 'bilinear', or nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for anomalies that are so already, which saves a copy
-        method:str='auto',                             # How to train: 'sgd', 'evidence' (fields, squared loss), or 'auto', see above
+        method:str='auto',                             # How to train: 'sgd', 'evidence' (fields), or 'auto', see above
         window:int=None,                               # Months added up in a target, which evidence must know; looked for when not given
         valid:float=.2,                                # Share of the rows set aside, from 200 rows up
         dtype:str='auto',                              # 'float32', 'float64', or float64 below 200 rows
@@ -424,13 +429,11 @@ def predict(self:MRTLRegressor,
     return_std:bool=False, # Also the standard deviation of a new observation? With method='evidence' only
 )->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs), and with `return_std` as many standard deviations; DataArrays if X is one
     "Predict the response."
-    s = self._scores(X)[0]
-    s = INVERSE_LINKS[self._loss](torch.from_numpy(s)).numpy()
-    mean = self._labelled(s[:,0] if self._one_dim else s, X, 'output')
+    s,d = self._scores(X); back = lambda v: self._labelled(v[:,0] if self._one_dim else v, X, 'output')
+    mean = back(INVERSE_LINKS[self._loss](torch.from_numpy(s)).numpy())
     if not return_std: return mean
     if not self._evidence: raise ConfigError(f"return_std needs method='evidence'; this model was fitted with method={self.method!r}")
-    sd = self._evidence.predict_std(as_design(self, X)[0])
-    return mean,self._labelled(sd[:,0] if self._one_dim else sd, X, 'output')
+    return mean,back(self._evidence.predict_std(d) if self._loss=='squared' else count_std(s, score_variances(self._evidence, d)))
 
 # %% ../nbs/33_estimators.ipynb #06165a82
 @patch
@@ -550,7 +553,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest', 'bilinear', or nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for anomalies that are so already, which saves a copy
-        method:str='auto',                             # How to train: 'sgd', which 'auto' means today
+        method:str='auto',                             # How to train: 'sgd', which 'auto' means today, or 'evidence' (fields)
         valid:float=.2,                                # Share of the rows set aside, from 200 rows up
         dtype:str='auto',                              # 'float32', 'float64', or float64 below 200 rows
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one
@@ -612,8 +615,10 @@ def _reweight(self:MRTLClassifier, sets):
 def decision_function(self:MRTLClassifier,
     X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
 )->np.ndarray|xr.DataArray:                            # Log odds of the second class, (n,); a DataArray if X is one
-    "Log odds, corrected for balanced class weights."
-    return self._labelled(self._scores(X)[0][:,0], X)
+    "Log odds, corrected for balanced class weights; by evidence, of the probability that is to be expected."
+    s,d = self._scores(X)
+    if self._evidence: s = worth(s, score_variances(self._evidence, d), self._loss)
+    return self._labelled(s[:,0], X)
 
 # %% ../nbs/33_estimators.ipynb #255a53cc
 @patch

@@ -10,6 +10,7 @@ __all__ = ['INTERCEPT', 'axis_modes', 'cell_side', 'kernel_modes', 'project', 'f
 
 # %% ../nbs/24_evidence.ipynb #37e64d4c
 import math, warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 import numpy as np
 import torch
@@ -320,12 +321,13 @@ def climb(
     x:np.ndarray=None,    # theta and log s2 to start from; equal sizes and half noise when not given
     steps:tuple=(15,60),  # Iterations at each length, and at the best one
     keep:float=1e-4,      # As in `kernel_modes`
+    make:Callable=Evidence, # What makes an evidence of Gram matrices, targets, noise and prior
 )->tuple:                 # Level without posterior, list of (length, value)
     "Climb down the lengths while the evidence rises, and settle at the best."
     best,tried = None,[]
     for length in lengths:
         modes = tuple(b.to(u.device) for b in kernel_modes(grid, length, keep)); Z = project(u, S, modes)
-        e = Evidence(pair_grams(Z, rows, prior), y, C, prior)
+        e = make(pair_grams(Z, rows, prior), y, C, prior)
         if x is None: x = _start(e)
         x,value = e.fit(x, steps[0], .05 if steps[1] else .001); tried.append((length, value))
         if best is not None and not value<best[1]: break
@@ -416,14 +418,15 @@ def first_level(
     leads:int,             # Lead times among the features
     lengths:list,          # As in `climb`
     keep:float=1e-4,       # As in `kernel_modes`
+    make:Callable=Evidence, # As in `climb`
 )->tuple:                  # Level, its prior, what was tried
     "The ladder, with the feature covariance that the evidence prefers."
     S = grid.mask.to(u.device, torch.float64); plain,*rich = _priors(leads, u.shape[1], len(y))
-    best,tried = climb(u, rows, y, C, grid, plain, lengths, S, keep=keep); chosen,base = plain,best
+    best,tried = climb(u, rows, y, C, grid, plain, lengths, S, keep=keep, make=make); chosen,base = plain,best
     cost = lambda l,p: l.value+p.freedom
     for p in rich:
         x = np.append(_richer(base if p.kind=='lagged' else best, p).numpy(), math.log(best.s2))
-        level,_ = climb(u, rows, y, C, grid, p, [best.length], S, x, keep=keep)
+        level,_ = climb(u, rows, y, C, grid, p, [best.length], S, x, keep=keep, make=make)
         if cost(level, p)<cost(best, chosen): best,chosen = level,p
     return best,chosen,tried
 
@@ -436,19 +439,21 @@ def fit_evidence(
     C:Tensor=None,         # Covariance of the noise but for its size, (n, n); independent when not given
     folds:list=None,       # From `block_folds`; five blocks without gaps when not given
     lengths:list=None,     # In cells, from long to short; `ladder_lengths` when not given
+    make:Callable=Evidence,      # As in `climb`
+    settle:Callable=posterior,   # What finds the maps of a level
 )->EvidenceFit:            # Maps and what intervals need
     "Climb the ladder, adapt, and let the levels vote."
     n,leads,keep = len(y),1 if at.ndim==1 else at.shape[1],1e-4 if grid.D<4000 else 1e-3
     y = y.to(u.device, torch.float64); rows = feature_rows(at.to(u.device), u.shape[1]); C = torch.eye(n, dtype=torch.float64, device=u.device) if C is None else C.to(u.device)
-    level,prior,tried = first_level(u, rows, y, C, grid, leads, lengths or ladder_lengths(grid), keep)
-    levels = [posterior(level, u, rows, y, C, grid, keep)]
+    level,prior,tried = first_level(u, rows, y, C, grid, leads, lengths or ladder_lengths(grid), keep, make)
+    levels = [settle(level, u, rows, y, C, grid, keep)]
     for _ in range(3):
         if not float(levels[-1].maps.abs().max())>0: break
         S = amplitude(levels[-1].maps, grid.mask); x = np.append(level.theta.numpy(), math.log(level.s2))
-        tries = [climb(u, rows, y, C, grid, prior, [l], S, x, (25,0), keep)[0] for l in {level.length, min(1.3*level.length, max(grid.shape))}]
+        tries = [climb(u, rows, y, C, grid, prior, [l], S, x, (25,0), keep, make)[0] for l in {level.length, min(1.3*level.length, max(grid.shape))}]
         level = min(tries, key=lambda l: l.value)
         if not math.isfinite(level.value): warnings.warn(f"the evidence is not finite after {len(levels)-1} rounds: the last good level is kept"); break
-        levels.append(posterior(level, u, rows, y, C, grid, keep))
+        levels.append(settle(level, u, rows, y, C, grid, keep))
     weights,residuals = _vote(levels, u, rows, y, C, grid, keep, block_folds(np.arange(n)) if folds is None else folds)
     return EvidenceFit(levels, weights, prior, rows, tried, residuals)
 

@@ -10,7 +10,7 @@ from mrtl.estimators import MRTLClassifier, MRTLRegressor
 
 def known(estimator): return dict(check_sample_weight_equivalence_on_dense_data="weights are relative precisions, and its folds are drawn by rows, so a row of weight 2 is not two rows") if getattr(estimator, 'method', '')=='evidence' else {}
 
-@parametrize_with_checks([MRTLRegressor(), MRTLClassifier(), MRTLRegressor(method='evidence')], expected_failed_checks=known)
+@parametrize_with_checks([MRTLRegressor(), MRTLClassifier(), MRTLRegressor(method='evidence'), MRTLClassifier(method='evidence')], expected_failed_checks=known)
 def test_check(estimator, check): check(estimator)
 
 def test_kinds(): assert is_regressor(MRTLRegressor()) and is_classifier(MRTLClassifier()) and not MRTLClassifier().__sklearn_tags__().classifier_tags.multi_class
