@@ -331,7 +331,7 @@ def _weigh_evidence(self:TensorEstimator, design, Y, w, groups, loss, options):
     "Fit by marginal likelihood instead of by gradients."
     if not isinstance(design, FieldDesign): raise ConfigError("method='evidence' is for fields; got events: use method='sgd'")
     if self.nonnegative: raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={self.nonnegative!r}: use method='sgd'")
-    if (w<0).any() or not (w>0).any(): raise DataError(f"sample weights must be at least zero, and some above; got {w.min():g} to {w.max():g}")
+    if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
     ((_,_,w),),shift = self._reweight([(design, Y, w)]); common = (self.rank, self.standardise, groups, options['seed'], options['device'])
     if loss=='squared': m = fit_evidence_model(design, Y, w, target_scale(Y, w), self.window, *common)
     else: m = fit_laplace_model(design, Y, w, loss, base_rate(Y, w, loss), shift, getattr(self, 'window', None), *common)
