@@ -142,3 +142,21 @@ def test_outputs_are_fitted_each_by_itself():
     rng = np.random.default_rng(0); X = rng.normal(size=(150,2,6,8))*4+300; y = X[:,0,1:4,2:5].sum((1,2)); y = (y-y.mean())/y.std()+.5*rng.normal(size=150)
     two,one = evidence().fit(X, np.stack([y+50, -3*y], 1)),evidence().fit(X, y+50); p,s = two.predict(X, return_std=True)
     np.testing.assert_allclose(p[:,0], one.predict(X), atol=1e-6); np.testing.assert_allclose(p[:,1], -3*(p[:,0]-50), atol=1e-6); np.testing.assert_allclose(s[:,1], 3*s[:,0], rtol=1e-6)
+
+@pytest.mark.parametrize('name,used', [('maps', True), ('a default given', True), ('l2', False), ('schedule', False), ('valid share', False), ('poisson', False), ('two outputs', False), ('many samples', False), ('validation data', False), ('callbacks', False), ('one row of cells', False), ('sgd', False)])
+def test_auto_is_evidence_where_nobody_asked_for_gradients(months, name, used, monkeypatch):
+    d,y,_ = months; d,y = d.take(torch.arange(60)),y[:60]; kw,fit = dict(max_epochs=2),{}
+    monkeypatch.setattr('mrtl.estimators.MOST_SAMPLES', 59 if name=='many samples' else 60)
+    monkeypatch.setattr('mrtl.estimators._BY_GRADIENTS', tuple(k for k in __import__('mrtl.estimators', fromlist=['x'])._BY_GRADIENTS if k!='max_epochs')) # two epochs are enough here
+    if name=='a default given': kw |= dict(l2=1e-3, nonnegative=(), schedule=None)
+    if name=='l2': kw['l2'] = 2e-3
+    if name=='schedule': kw['schedule'] = [(4,6),(8,12)]
+    if name=='valid share': kw['valid'] = .3
+    if name=='poisson': kw['loss'],y = 'poisson',np.exp(y/3)
+    if name=='two outputs': y = np.stack([y, -y], 1)
+    if name=='validation data': fit['valid'] = d,y
+    if name=='callbacks': from mrtl.training import Callback; fit['callbacks'] = [Callback()]
+    if name=='one row of cells': d = np.random.default_rng(0).normal(size=(60, 7))
+    if name=='sgd': kw['method'] = 'sgd'
+    m = MRTLRegressor(**kw).fit(d, y, **fit)
+    assert (m._optimizer=='evidence')==used and (m._evidence is not None)==used
