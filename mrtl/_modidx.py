@@ -162,6 +162,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                           'mrtl.cli.bootstrap_climate': ('cli.html#bootstrap_climate', 'mrtl/cli.py'),
                           'mrtl.cli.climate': ('cli.html#climate', 'mrtl/cli.py'),
                           'mrtl.cli.climate_settings': ('cli.html#climate_settings', 'mrtl/cli.py'),
+                          'mrtl.cli.compare': ('cli.html#compare', 'mrtl/cli.py'),
                           'mrtl.cli.correlation': ('cli.html#correlation', 'mrtl/cli.py'),
                           'mrtl.cli.demo': ('cli.html#demo', 'mrtl/cli.py'),
                           'mrtl.cli.demo_problem': ('cli.html#demo_problem', 'mrtl/cli.py'),
