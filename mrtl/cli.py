@@ -571,16 +571,16 @@ def bench(
 
 # %% ../nbs/70_cli.ipynb #dd9635a4
 PROBLEMS = ('maps',)
-QUICK = dict(families='two blobs,scattered', ways='ridge,eof_ridge,laplacian_ridge,cp_regressor,gradients,fixed_resolution,evidence', seeds=2)
+QUICK = dict(families='two blobs,scattered', ways='ridge,eof_ridge,laplacian_ridge,gradients,fixed_resolution,evidence', seeds=2)
 
 def compare(
     problem:str=None,      # What to compare on: maps
     out:str=None,          # Folder to write maps.csv and maps_summary.csv to; RUNS/maps when not given
     families:str=None,     # Kinds of problems, joined by commas; all seven when not given, with --quick two
-    ways:str=None,         # Ways to learn, joined by commas; all nine when not given, with --quick those without nilearn
+    ways:str=None,         # Ways to learn, joined by commas; all nine when not given, with --quick the six fast ones
     seeds:int=None,        # Problems of each family; 10 when not given, with --quick 2
     first_seed:int=200,    # Seed of the first; the others follow
-    quick:bool=False,      # Small problems, 10 by 20 cells
+    quick:bool=False,      # Small problems, 10 by 20 cells and 100 rows
     resume:bool=False,     # Keep the trials that are there, and do what is missing
     overwrite:bool=False,  # Do everything again
 ):
@@ -591,9 +591,9 @@ def compare(
     usual = QUICK if quick else dict(families=','.join(FAMILIES), ways=','.join(WAYS), seeds=10)
     families,ways = pick(families or usual['families'], FAMILIES, '--families'),pick(ways or usual['ways'], WAYS, '--ways'); seeds = usual['seeds'] if seeds is None else seeds; check_whole(seeds=seeds)
     if first_seed<0: raise ConfigError(f"--first-seed must be a whole number of at least 0, got {first_seed}")
-    out,shape = Path(out or Path(settings()['runs'])/problem),(10,20) if quick else (20,40)
-    open_run(out, dict(command='compare', problem=problem, shape=shape), resume, overwrite)
-    with threads(settings()['threads'] or 1): t = compare_maps(out, families, range(first_seed, first_seed+seeds), ways, shape, keep=resume)
+    out,size = Path(out or Path(settings()['runs'])/problem),dict(shape=(10,20), n=100) if quick else dict(shape=(20,40))
+    open_run(out, dict(command='compare', problem=problem, **size), resume, overwrite)
+    with threads(settings()['threads'] or 1): t = compare_maps(out, families, range(first_seed, first_seed+seeds), ways, **size, keep=resume)
     print(f"{len(t)} trials: {out/'maps.csv'}; their means: {out/'maps_summary.csv'}")
 
 # %% ../nbs/70_cli.ipynb #f8288654

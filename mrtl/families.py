@@ -275,16 +275,17 @@ def compare_maps(
     seeds:Iterable=range(200, 210),   # One problem of each family a seed
     ways:Iterable=tuple(WAYS),        # Which
     shape:tuple=(20,40),              # Cells
+    n:int=None,                       # Rows to learn from; what the family says when not given
     keep:bool=False,                  # Keep the rows of a table that is there, and do what is missing?
 )->pd.DataFrame:                      # All rows of the table
     "Let ways learn from problems of families, a row a trial."
     families,ways,seeds,path = pick(families, FAMILIES, 'families'),pick(ways, WAYS, 'ways'),list(seeds),Path(out)/'maps.csv'
     rows = read_trials(path).to_dict('records') if keep and path.exists() else []; done = {(r['family'], r['seed'], r['way']) for r in rows}; facts = machine_facts(); p = None
     stamp = dict(commit=facts['commit'], versions=', '.join(f'{k} {v}' for k,v in facts['versions'].items()))
-    todo = [(k,s,w) for s in seeds for k in families for w in np.random.default_rng([s, len(k)]).permutation(ways).tolist() if (k,s,w) not in done]
+    todo = [(k,s,w) for s in seeds for k in families for w in np.random.default_rng([s, list(FAMILIES).index(k)]).permutation(ways).tolist() if (k,s,w) not in done]
     place = lambda r: (list(FAMILIES).index(r['family']), r['seed'], list(WAYS).index(r['way']))
     for k,s,w in progress(todo, desc='maps'):
-        if p is None or (p.kind,p.seed)!=(k,s): p = family(k, s, shape)
+        if p is None or (p.kind,p.seed)!=(k,s): p = family(k, s, shape, n)
         rows = sorted([*rows, trial(p, w)|stamp|dict(date=now())], key=place); write_table(path, pd.DataFrame(rows, columns=list(COLUMNS)))
     t = read_trials(path); write_table(Path(out)/'maps_summary.csv', summary(t))
     return t
