@@ -1,0 +1,187 @@
+"Families of maps: the problems, what no way may see, tables that survive interruptions, and the command."
+import dataclasses, json
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+from sklearn.linear_model import Ridge
+from mrtl import families
+from mrtl.cli import main
+from mrtl.contest import alike
+from mrtl.core import ConfigError, FormatError
+from mrtl.families import COLUMNS, FAMILIES, NEW, WAYS, CPStarts, MapFit, against_best, compare_maps, coverage, cp_regressor, family, laplacian_ridge, read_trials, ridge, ridge_fit, summary, trial
+from mrtl.grids import Grid
+from mrtl.rivals import laplacian
+
+SMALL = (10, 20)
+kinds = pytest.mark.parametrize('kind', FAMILIES)
+
+# ---- problems
+
+DRAFT = {'two blobs': [3.11241, .162905, -2.554844], 'few samples': [.427936, -1.524669, -.394544], 'three sizes': [3.270827, 2.028318, -2.022652], 'dense': [-3.494782, .351783, .698638],
+         'patches': [-.542364, 1.253672, -1.608511], 'thin curve': [1.064651, -.298497, -1.281436], 'scattered': [-1.386499, .550732, .357679]}
+
+@kinds
+def test_the_numbers_stay(kind):
+    "The problems of the saved results: another order of draws would make other problems."
+    np.testing.assert_allclose(family(kind, 204).y[:3], DRAFT[kind], atol=1e-6)
+
+@kinds
+@pytest.mark.parametrize('seed', (1, 2))
+def test_a_problem_is_what_it_says(kind, seed):
+    p = family(kind, seed, SMALL); snr = .5 if kind == 'few samples' else 1.
+    assert p.n == (150 if kind == 'few samples' else 300) and p.X.shape == (p.n+NEW, 3, *SMALL) and p.beta.shape == (3, *SMALL) and len(p.y) == len(p.signal) == p.n+NEW
+    np.testing.assert_allclose((p.X*p.beta).sum((1, 2, 3)), p.signal, atol=1e-9); assert p.signal[:p.n].std() == pytest.approx(1.) and p.X.std() == pytest.approx(1.)
+    noise = p.y-p.signal; assert noise.var()*snr == pytest.approx(1., abs=.15) and abs(noise.mean()) < .15
+    for new in (p.X[p.n:].std(), p.signal[p.n:].std()): assert new == pytest.approx(1., abs=.25)
+    assert not np.allclose(p.beta, family(kind, seed+1, SMALL).beta) and np.array_equal(p.X, family(kind, seed, SMALL).X)
+
+@kinds
+def test_smoothness_is_right_for_some_and_wrong_for_others(kind):
+    "How much of the maps is left when they are smoothed, over seeds."
+    kept = np.mean([alike(gaussian_filter(b, (0, 2, 2)), b) for b in (family(kind, s, n=20).beta for s in range(5))])
+    assert kept > .75 if kind != 'scattered' else kept < .4
+
+def test_scattered_cells():
+    for s in range(5):
+        b = family('scattered', s, n=20).beta; assert [(m != 0).sum() for m in b] == [5, 5, 5]
+        assert (b != 0).any(0).sum() > 10, 'each feature has cells of its own'
+
+def test_rows_given_win(): assert family('few samples', 0, SMALL, 40).n == 40
+
+# ---- ways
+
+@pytest.fixture(scope='module')
+def small(): return family('two blobs', 0, SMALL, 60)
+
+LIGHT = {k: w for k,w in WAYS.items() if k != 'tv_l1'} | dict(cp_regressor=lambda p: cp_regressor(p, (1,), (.02, .06), 2)) # the two nets are one function
+
+@pytest.mark.parametrize('way', LIGHT)
+def test_no_way_sees_new_rows(way):
+    "With other new rows, the same coefficients."
+    p = family('two blobs', 5, (8, 12), 40); rng = np.random.default_rng(0); other = dataclasses.replace(p, X=p.X.copy(), y=p.y.copy(), signal=p.signal.copy())
+    other.X[p.n:] = rng.normal(size=other.X[p.n:].shape); other.y[p.n:] = 9*rng.normal(size=NEW); other.signal[:] = 0
+    a,b = (LIGHT[way](q) for q in (p, other)); np.testing.assert_array_equal(a.coef, b.coef); np.testing.assert_allclose(a.yhat[:p.n], b.yhat[:p.n], atol=1e-9)
+    assert np.std(a.coef) > 0
+
+@pytest.mark.parametrize('way', ('ridge', 'eof_ridge', 'laplacian_ridge', 'cp_regressor', 'evidence'))
+def test_every_row_to_learn_from_counts(way):
+    "None of the first n rows is passed over."
+    p = family('two blobs', 6, (8, 12), 30)
+    for at in (0, p.n-1):
+        other = dataclasses.replace(p, y=p.y.copy()); other.y[at] += 3.
+        assert not np.allclose(LIGHT[way](p).coef, LIGHT[way](other).coef)
+
+def test_leaving_out_by_formula_is_leaving_out(small):
+    "The view with the least error when every row in turn is left out, done by hand."
+    small = dataclasses.replace(small, n=30); X = small.X.reshape(len(small.X), -1); part = dict(left=slice(0, 30), all=slice(0, None), middle=slice(200, 220)); views = {k: X[:,v] for k,v in part.items()}
+    def error(Z, a): return np.mean([(small.y[i]-Ridge(a).fit(np.delete(Z[:small.n], i, 0), np.delete(small.y[:small.n], i)).predict(Z[i:i+1])[0])**2 for i in range(small.n)])
+    alphas = lambda Z: (Z[:small.n]**2).sum(1).mean()*10.**np.arange(-4, 2.1, .5); best = min(((error(Z, a), k, a) for k,Z in views.items() for a in alphas(Z)), key=lambda t: t[0])
+    def back(k): return lambda c: np.bincount(np.arange(X.shape[1])[part[k]], c, X.shape[1])
+    got = ridge_fit([(Z, back(k)) for k,Z in views.items()], small); np.testing.assert_allclose(got.yhat, Ridge(best[2]).fit(views[best[1]][:small.n], small.y[:small.n]).predict(views[best[1]]), atol=1e-6)
+
+def test_laplacian_ridge_minimises_its_objective(small):
+    "For one length: w = Hv with the least squares plus alpha |v|^2, by normal equations, for the alpha that it chose."
+    D = 200; H = np.linalg.inv(np.eye(D)+4*laplacian(Grid(SMALL)).toarray()*D); got = laplacian_ridge(small, (2.,)); X = small.X[:small.n].reshape(small.n, 3, D); Z = (X@H).reshape(small.n, -1); Z = Z-Z.mean(0); y = small.y[:small.n]-small.y[:small.n].mean()
+    found = [np.linalg.solve(Z.T@Z+a*np.eye(3*D), Z.T@y).reshape(3, D)@H for a in ((X@H)**2).sum((1, 2)).mean()*10.**np.arange(-4, 2.1, .5)]
+    assert min(np.abs(f.reshape(3, *SMALL)-got.coef).max() for f in found) < 1e-6*np.abs(got.coef).max()
+
+def test_of_several_starts_the_lowest_objective(small):
+    X,y = small.X[:60],small.y[:60]; m = CPStarts(2, .1, 5).fit(X, y); r = y-y.mean()
+    cost = [((r-np.einsum('nfhw,fhw->n', X, f.weight_tensor_))**2).sum()+.1*60*sum((a**2).sum() for a in f.cp_weight_[1]) for f in m.fits_]
+    assert m.best_ is m.fits_[int(np.argmin(cost))] and np.ptp(cost) > 0
+    np.testing.assert_allclose(m.predict(X), y.mean()+np.einsum('nfhw,fhw->n', X, m.best_.weight_tensor_), atol=1e-9)
+
+def test_features_keep_their_place():
+    "SpaceNet's image is laid out and taken apart the same way: each feature's blob is found in its own map."
+    p = family('two blobs', 1, SMALL, 120); X = p.X; beta = np.zeros_like(p.beta); beta[0,2:5,3:7],beta[2,6:9,12:17] = 1,-1; s = (X*beta).sum((1, 2, 3)); s /= s.std()
+    fit = WAYS['tv_l1'](dataclasses.replace(p, y=s+.3*np.random.default_rng(0).normal(size=len(s)), signal=s, beta=beta)); assert alike(fit.coef, beta) > .7
+    assert all(alike(fit.coef, np.roll(beta, r, 0)) < .3 for r in (1, 2))
+
+def test_coverage_counts():
+    assert coverage(np.array([0., .5, -1., 3.]), np.ones(4), 'a') == dict(a50=.5, a80=.75, a95=.75)
+
+# ---- tables
+
+def same(a, b): pd.testing.assert_frame_equal(a.drop(columns=['seconds', 'load', 'date']), b.drop(columns=['seconds', 'load', 'date']))
+
+JOB = dict(families=('dense', 'scattered'), seeds=(1, 2), ways=('ridge', 'eof_ridge', 'laplacian_ridge'), shape=(8, 12), n=40)
+
+@pytest.mark.parametrize('after', (0, 5))
+def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, after):
+    whole = compare_maps(tmp_path/'whole', **JOB); left = [after]
+    def dies(p, way):
+        if not left[0]: raise KeyboardInterrupt
+        left[0] -= 1
+        return trial(p, way)
+    monkeypatch.setattr(families, 'trial', dies)
+    with pytest.raises(KeyboardInterrupt): compare_maps(tmp_path/'run', **JOB)
+    assert after == 0 or len(read_trials(tmp_path/'run'/'maps.csv')) == after
+    kept = read_trials(tmp_path/'run'/'maps.csv').date.tolist() if after else []
+    monkeypatch.setattr(families, 'trial', trial); resumed = compare_maps(tmp_path/'run', **JOB, keep=True); same(resumed, whole); assert len(whole) == 12
+    assert set(kept) <= set(resumed.date)
+    for f in ('maps.csv', 'maps_summary.csv'): assert [p.name for p in (tmp_path/'run').iterdir() if f in p.name] == [f]
+    assert (tmp_path/'run'/'maps_summary.csv').read_text() == (tmp_path/'whole'/'maps_summary.csv').read_text()
+
+def test_nothing_is_done_twice_and_old_rows_go_unless_kept(tmp_path, monkeypatch):
+    a = compare_maps(tmp_path, **JOB); seen = []
+    monkeypatch.setattr(families, 'trial', lambda p, w: seen.append((p.kind, p.seed, w)) or trial(p, w))
+    pd.testing.assert_frame_equal(compare_maps(tmp_path, **JOB, keep=True), a); assert seen == []
+    b = compare_maps(tmp_path, **JOB|dict(families=('patches', 'dense'), ways=('ridge', 'fixed_resolution')), keep=True); assert len(seen) == 6 and len(b) == 18
+    assert b.family.unique().tolist() == ['dense', 'patches', 'scattered'] and b[b.family == 'dense'].way.tolist() == ['ridge', 'eof_ridge', 'laplacian_ridge', 'fixed_resolution']*2
+    assert len(compare_maps(tmp_path, **JOB|dict(seeds=(3,), ways=('ridge',)))) == 2
+
+def test_ways_take_turns(tmp_path, monkeypatch):
+    seen = []; monkeypatch.setattr(families, 'trial', lambda p, w: seen.append(w) or dict(family=p.kind, seed=p.seed, way=w, map=0., r2=0., seconds=0., load=0.))
+    compare_maps(tmp_path, **JOB|dict(seeds=range(6))); orders = [tuple(seen[i:i+3]) for i in range(0, len(seen), 3)]
+    assert all(sorted(o) == sorted(JOB['ways']) for o in orders) and len(set(orders)) > 2
+
+@pytest.mark.parametrize('change,text', [(dict(families=('dense', 'blob')), 'families must be from two blobs.*got blob'), (dict(ways='ridge,lasso'), 'ways must be from ridge.*got lasso')])
+def test_unknown_names_before_anything_is_done(tmp_path, change, text):
+    with pytest.raises(ConfigError, match=text): compare_maps(tmp_path/'out', **JOB|change)
+    assert not (tmp_path/'out').exists()
+
+@pytest.mark.parametrize('text', ['', 'family,seed\ndense,1\n', '\x00\xff', None, 'twice'])
+def test_a_damaged_table_is_refused(tmp_path, text):
+    f = tmp_path/'maps.csv'
+    if text == 'twice': row = ','.join(['dense', '1', 'ridge', *['0']*(len(COLUMNS)-3)]); text = f"{','.join(COLUMNS)}\n{row}\n{row}\n"
+    if text is not None: f.write_text(text, encoding='latin-1')
+    with pytest.raises(FormatError, match='maps.csv'): read_trials(f)
+
+def table(**ways): return pd.DataFrame([dict(family='dense', seed=s, way=w, map=v, r2=-v) for w,vs in ways.items() for s,v in vs.items()])
+
+def test_the_best_rival_is_the_best_mean_on_the_same_seeds():
+    t = table(evidence={0: .5, 1: .9, 2: .7}, ridge={0: .9, 1: .1, 2: .2}, tv_l1={0: .5, 1: .5, 2: .5, 3: .0}, graph_net={0: 1., 1: 1.}); d = against_best(t, 'map', 'evidence')
+    assert d['rival'] == 'tv_l1' and d['difference'] == pytest.approx(.2) and 0 <= d['low'] < .2 < d['high'] < .41
+    assert against_best(t, 'r2', 'evidence')['rival'] == 'ridge' and against_best(t, 'map', 'oracle') == {} == against_best(t[t.way == 'evidence'], 'map', 'evidence')
+    again = summary(t.sample(frac=1., random_state=0)).set_index(['way', 'score']).sort_index(); pd.testing.assert_frame_equal(again, summary(t).set_index(['way', 'score']).sort_index())
+    assert again.loc[('ridge', 'map'), 'sd'] == pytest.approx(np.std([.9, .1, .2], ddof=1)) and again.loc[('tv_l1', 'map'), 'seeds'] == 4 and again.rival.notna().sum() == 2
+
+def test_the_interval_narrows_with_seeds():
+    rng = np.random.default_rng(0); wide = lambda n: (lambda d: d['high']-d['low'])(against_best(table(evidence=dict(enumerate(rng.normal(size=n))), ridge=dict.fromkeys(range(n), 0.)), 'map', 'evidence'))
+    assert wide(400) < .3*wide(12)
+
+# ---- the command
+
+def command(out, *more): return ['compare', '--problem', 'maps', '--quick', '--out', str(out), *more]
+
+def test_a_quick_run(tmp_path, capsys):
+    out = tmp_path/'run'; assert main(command(out)) == 0 and '24 trials' in capsys.readouterr().out
+    t,s = read_trials(out/'maps.csv'),pd.read_csv(out/'maps_summary.csv'); assert set(t.family) == {'two blobs', 'scattered'} and set(t.seed) == {200, 201} and set(t.way) == set(WAYS)-{'graph_net', 'tv_l1', 'cp_regressor'}
+    assert t[['map', 'r2', 'seconds', 'load']].notna().all().all() and t['map'].between(-1, 1).all() and (t.r2 < 1).all() and t.versions.str.contains('mrtl .*, torch ').all()
+    ours = t[t.way == 'evidence']; assert ours.new80.between(.6, .95).all() and ours.filter(like='cells').notna().all().all() and (ours.seed_maps > .95).all() and t[t.way == 'ridge'].new80.isna().all()
+    blobs = t[t.family == 'two blobs'].groupby('way')['map'].mean(); assert blobs.idxmax() == 'evidence' and s[s.way == 'evidence'].difference.notna().all() and s[s.way != 'evidence'].difference.isna().all()
+    before = (out/'maps.csv').read_bytes(); assert main(command(out)) == 2 and '--resume' in capsys.readouterr().err
+    assert main(command(out, '--resume')) == 0 and (out/'maps.csv').read_bytes() == before
+    assert main(['compare', '--problem', 'maps', '--out', str(out), '--resume']) == 2 and 'another' in capsys.readouterr().err and json.loads((out/'config.json').read_text())['n'] == 100
+    assert main(command(out, '--families', 'dense', '--ways', 'ridge', '--seeds', '1', '--first-seed', '7', '--overwrite')) == 0 and read_trials(out/'maps.csv')[['family', 'seed', 'way']].values.tolist() == [['dense', 7, 'ridge']]
+
+def test_overwrite_forgets_even_if_interrupted(tmp_path, monkeypatch, capsys):
+    words = command(tmp_path/'run', '--families', 'dense', '--ways', 'ridge', '--seeds', '1'); assert main(words) == 0
+    def stop(p, way): raise KeyboardInterrupt
+    monkeypatch.setattr(families, 'trial', stop); assert main([*words, '--overwrite']) == 130 and '--resume' in capsys.readouterr().err and not (tmp_path/'run'/'maps.csv').exists()
+
+@pytest.mark.parametrize('words,text', [(['--problem', 'weather'], '--problem must be one of maps'), ([], '--problem must be one of maps'), (['--problem', 'maps', '--families', 'blobs'], '--families must be from two blobs'),
+    (['--problem', 'maps', '--ways', 'ridge,x'], '--ways must be from ridge'), (['--problem', 'maps', '--seeds', '0'], 'seeds must be'), (['--problem', 'maps', '--first-seed', '-1'], '--first-seed must be')])
+def test_bad_options(tmp_path, capsys, words, text):
+    assert main(['compare', *words, '--out', str(tmp_path/'out')]) == 2 and text in capsys.readouterr().err and not (tmp_path/'out').exists()
