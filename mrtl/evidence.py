@@ -232,7 +232,7 @@ def __call__(self:Evidence,
 def fit(self:Evidence,
     x:np.ndarray,      # Where to start: theta and log s2
     steps:int,         # Iterations of L-BFGS at most
-    enough:float=.001, # Stop when one raises the log evidence by less
+    enough:float=1e-5, # Stop when one raises the log evidence by less
 )->tuple:              # Where it ended, value
     "Maximise the evidence from a start."
     r = minimize(self, x, jac=True, method='L-BFGS-B', bounds=[(None,None)]*(len(x)-1)+[(-12,4)], options=dict(maxiter=steps, ftol=enough/len(self.y)))
@@ -329,7 +329,7 @@ def climb(
         modes = tuple(b.to(u.device) for b in kernel_modes(grid, length, keep)); Z = project(u, S, modes)
         e = make(pair_grams(Z, rows, prior), y, C, prior)
         if x is None: x = _start(e)
-        x,value = e.fit(x, steps[0], .05 if steps[1] else .001); tried.append((length, value))
+        x,value = e.fit(x, steps[0], .05 if steps[1] else 1e-5); tried.append((length, value))
         if best is not None and not value<best[1]: break
         best = x,value,length,e,modes,Z
     x,value,length,e,modes,Z = best

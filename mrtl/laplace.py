@@ -103,7 +103,7 @@ class Laplace(Evidence):
     def fit(self,
         x:np.ndarray,      # Where to start: theta, and a number that is not read
         steps:int,         # Iterations of L-BFGS at most
-        enough:float=.001, # Stop when one raises the log evidence by less
+        enough:float=1e-5, # Stop when one raises the log evidence by less
     )->tuple:              # Where it ended, value
         "Maximise the evidence from a start."
         return super().fit(np.append(x[:-1], 0.), steps, enough)
