@@ -275,7 +275,7 @@ def test_what_the_options_mean():
     f = fit('main_effects').factors_; assert {'main_player','main_court','main_defender','player_loading','court','defender'} <= set(f) and f.main_player.dims == ('player','output')
     one = fit('weighted').predict(BIG); X,y = np.r_[BIG, BIG],np.r_[BY, BY]
     assert not np.array_equal(one, fit('fields').predict(BIG)) and list(fit('labelled_outputs').predict(DA).output.values) == ['north','south']
-    small = MRTLRegressor(rank=2); w = np.r_[np.full(20, 2.), np.ones(20)]
+    small = MRTLRegressor(rank=2, method='sgd'); w = np.r_[np.full(20, 2.), np.ones(20)]
     np.testing.assert_allclose(small.fit(X4, Y, sample_weight=w).predict(X4), small.fit(np.r_[X4[:20], X4], np.r_[Y[:20], Y]).predict(X4), atol=1e-5)  # a weight of two is a sample twice
     assert [l['stage'] for l in fit('random').levels_] == ['low']*len(fit('random').levels_)
 
