@@ -323,7 +323,7 @@ def _by_evidence(self:TensorEstimator, design, Y, loss, valid, callbacks):
     "Whether evidence is asked for, or applies where nobody asked for gradients."
     if self.method!='auto' or loss!='squared' or not isinstance(design, FieldDesign): return self.method=='evidence'
     default = {k: p.default for k,p in signature(type(self)).parameters.items()}
-    return min(design.grid.shape)>1 and Y.shape[1]==1 and len(design)<=MOST_SAMPLES and valid is None and not callbacks and all(getattr(self, k) is default[k] or getattr(self, k)==default[k] for k in _BY_GRADIENTS)
+    return min(design.grid.shape)>1 and Y.shape[1]==1 and len(design)<=MOST_SAMPLES and valid is None and not callbacks and all(np.array_equal(getattr(self, k), default[k]) for k in _BY_GRADIENTS)
 
 # %% ../nbs/33_estimators.ipynb #ac34966d
 @patch

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['INTERCEPT', 'axis_modes', 'cell_side', 'kernel_modes', 'project', 'feature_rows', 'FeaturePrior', 'pair_grams',
-           'sample_kernel', 'overlap_covariance', 'factor', 'Evidence', 'Level', 'posterior', 'map_variance',
-           'score_variance', 'ladder_lengths', 'climb', 'amplitude', 'block_folds', 'stack_weights', 'EvidenceFit',
-           'first_level', 'fit_evidence', 'score']
+           'sample_kernel', 'overlap_covariance', 'factor', 'Evidence', 'Level', 'in_modes', 'posterior',
+           'map_variance', 'score_variance', 'ladder_lengths', 'climb', 'amplitude', 'block_folds', 'stack_weights',
+           'EvidenceFit', 'first_level', 'fit_evidence', 'held_out', 'score']
 
 # %% ../nbs/24_evidence.ipynb #37e64d4c
 import math, warnings
@@ -257,6 +257,16 @@ class Level:
     jitter:float=0.      # Added to its diagonal
 
 # %% ../nbs/24_evidence.ipynb #d94329cd
+def in_modes(
+    level:Level,      # With length and S
+    u:Tensor,         # Fields by month, (T, features, h, w)
+    grid:Grid,        # Of the maps
+    keep:float=1e-4,  # As in `kernel_modes`
+)->Level:             # The same, with modes and Z
+    "Put the months into a level's modes, unless they are there."
+    if level.Z is None: level.modes = tuple(b.to(u.device) for b in kernel_modes(grid, level.length, keep)); level.Z = project(u, level.S, level.modes).flatten(0, 1)
+    return level
+
 def posterior(
     level:Level,      # With length, S, Sigma and s2, perhaps also modes and Z
     u:Tensor,         # Fields by month, (T, features, h, w)
@@ -267,9 +277,8 @@ def posterior(
     keep:float=1e-4,  # As in `kernel_modes`
 )->Level:             # The same, with maps, bias, and what intervals need
     "Mean of the maps given the samples."
-    if level.Z is None: level.modes = tuple(b.to(u.device) for b in kernel_modes(grid, level.length, keep)); level.Z = project(u, level.S, level.modes).flatten(0, 1)
-    By,Bx = level.modes
-    level.L,level.jitter = factor(sample_kernel(level.Z.view(len(u), -1, level.Z.shape[1]), rows, level.Sigma)+level.s2*C+INTERCEPT)
+    By,Bx = in_modes(level, u, grid, keep).modes
+    level.L,level.jitter = factor(sample_kernel(level.Z.view(*u.shape[:2], -1), rows, level.Sigma)+level.s2*C+INTERCEPT)
     a = torch.cholesky_solve(y[:,None], level.L)[:,0]; months = torch.zeros(*rows.shape[1:], len(level.Z), dtype=a.dtype, device=a.device).scatter_add(1, rows.T, a.expand(rows.shape[1], -1))
     level.c = level.Sigma.to(a)@(months@level.Z)
     level.maps,level.bias = level.S.to(By)*(By@level.c.unflatten(1, (By.shape[1], Bx.shape[1]))@Bx.T),float(INTERCEPT*a.sum())
@@ -458,19 +467,35 @@ def fit_evidence(
     return EvidenceFit(levels, weights, prior, rows, tried, residuals)
 
 # %% ../nbs/24_evidence.ipynb #2ec6dbbe
+def held_out(
+    levels:list,      # `Level`, from plain to adapted
+    u:Tensor,         # Fields by month, (T, features, h, w)
+    rows:Tensor,      # From `feature_rows`, (n, F)
+    y:Tensor,         # Targets, (n,)
+    C:Tensor,         # Their noise, (n, n)
+    grid:Grid,        # Of the maps
+    folds:list,       # Pairs of training and held-out sample numbers
+    keep:float=1e-4,  # As in `kernel_modes`
+    settle:Callable=posterior, # What finds the maps of a level
+    spread:Callable=None,      # Takes scores and their variances (n,), and gives what to keep instead of the scores
+)->Tensor:            # Scores, (n, levels); NaN where no fold held a sample out
+    "What levels refitted without a fold, their amplitudes from its own maps, say of it."
+    P = torch.full((len(y), len(levels)), torch.nan, dtype=torch.float64)
+    for train,held in folds:
+        S = None
+        for k,l in enumerate(levels):
+            part = Level(l.length, l.S if S is None else S, l.theta, l.Sigma, l.s2, 0., modes=l.modes if S is None else None, Z=l.Z if S is None else None)
+            part = settle(part, u, rows[train], y[train], C[train][:,train], grid, keep); S = amplitude(part.maps, grid.mask)
+            s = part.bias+(part.Z[rows[held]]*part.c).sum((1, 2))
+            P[held,k] = (spread(s, score_variance(part, rows[train], part.Z, rows[held])) if spread else s).cpu()
+    return P
+
 def _vote(levels, u, rows, y, C, grid, keep, folds):
     "Weights of the levels from predictions out of fold, and what these leave."
-    left = torch.full((len(y),), torch.nan, dtype=torch.float64)
-    if len(folds)<2: return np.eye(len(levels))[0],left
-    P = torch.zeros(len(y), len(levels), dtype=torch.float64); seen = torch.zeros(len(y), dtype=torch.bool)
-    for train,held in folds:
-        seen[held] = True; S = None
-        for k,l in enumerate(levels):
-            part = Level(l.length, l.S, l.theta, l.Sigma, l.s2, 0., modes=l.modes, Z=l.Z) if S is None else Level(l.length, S, l.theta, l.Sigma, l.s2, 0.)
-            part = posterior(part, u, rows[train], y[train], C[train][:,train], grid, keep); S = amplitude(part.maps, grid.mask)
-            P[held,k] = (part.bias+(part.Z[rows[held]]*part.c).sum((1, 2))).cpu()
-    w = stack_weights(P[seen].numpy(), y.cpu()[seen].numpy()); left[seen] = (y.cpu()-P@torch.from_numpy(w))[seen]
-    return w,left
+    if len(folds)<2: return np.eye(len(levels))[0],torch.full((len(y),), torch.nan, dtype=torch.float64)
+    P,t = held_out(levels, u, rows, y, C, grid, folds, keep),y.cpu(); seen = P[:,0].isfinite()
+    w = stack_weights(P[seen].numpy(), t[seen].numpy())
+    return w,t-P@torch.from_numpy(w)
 
 def score(
     maps:Tensor,   # (F, h, w)

@@ -51,7 +51,7 @@ def check_window(
     "Raise `DataError` if residuals look like those of moving sums."
     ok = np.isfinite(residuals); r,t = residuals[ok],months[ok]
     if (m := overlap_window(r, t))>1:
-        raise DataError(f"targets of neighbouring months look like sums over about {m} months (what is left of them correlates by {apart(r, t, 1):.2f} one month apart): give window (window={m}, say) so that the shared months are not taken for signal, or window=1 if they are not sums")
+        raise DataError(f"targets of neighbouring months look like sums over about {m} months (what is left of them correlates by {apart(r, t, 1):.2f} one month apart): give window (window={m}, say) so that the shared months are not taken for signal, or window=1 if they are not sums; or train by gradients (method='sgd')")
 
 # %% ../nbs/25_evidence_model.ipynb #9a5be308
 def varimax(

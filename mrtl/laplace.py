@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['log_likelihood', 'curvature', 'Peak', 'find_peak', 'Laplace', 'laplace_posterior', 'worth', 'count_std',
-           'log_loss_weights', 'held_out_scores', 'check_response', 'fit_laplace', 'fit_laplace_model',
-           'score_variances']
+           'log_loss_weights', 'check_response', 'fit_laplace', 'fit_laplace_model', 'score_variances']
 
 # %% ../nbs/26_laplace.ipynb #2d798b4f
 import math
@@ -17,7 +16,7 @@ from torch import Tensor
 from scipy.optimize import minimize
 from .binning import FieldDesign
 from .core import ConfigError, DataError
-from .evidence import INTERCEPT, Evidence, EvidenceFit, FeaturePrior, Level, amplitude, block_folds, factor, fit_evidence, kernel_modes, posterior, project, sample_kernel, score, score_variance
+from .evidence import INTERCEPT, Evidence, EvidenceFit, FeaturePrior, Level, block_folds, factor, fit_evidence, held_out, in_modes, posterior, sample_kernel
 from .evidence_model import EvidenceModel, check_window, cut_folds, design_months, raw_model
 from .grids import Grid
 from .models import INVERSE_LINKS, LOSSES
@@ -121,8 +120,7 @@ def laplace_posterior(
     base:float,    # Score of the base rate
 )->Level:          # The same, with maps, bias (beyond the base rate's), and what intervals need
     "Most probable maps given the samples."
-    if level.Z is None: level.modes = tuple(b.to(u.device) for b in kernel_modes(grid, level.length, keep)); level.Z = project(u, level.S, level.modes).flatten(0, 1)
-    p = find_peak(INTERCEPT+sample_kernel(level.Z.view(len(u), -1, level.Z.shape[1]), rows, level.Sigma), y, 1/C.diagonal(), loss, base)
+    p = find_peak(INTERCEPT+sample_kernel(in_modes(level, u, grid, keep).Z.view(*u.shape[:2], -1), rows, level.Sigma), y, 1/C.diagonal(), loss, base)
     return posterior(level, u, rows, p.h+p.g/p.W, torch.diag(1/p.W), grid, keep)
 
 # %% ../nbs/26_laplace.ipynb #7998b319
@@ -157,28 +155,6 @@ def log_loss_weights(
     found = [np.where(v>1e-6, v, 0.)/max(1., v.sum()) for v in (np.nan_to_num(v).clip(0, 1) for v in found)]
     return min(found, key=lambda v: value(v)[0])
 
-# %% ../nbs/26_laplace.ipynb #76d10ca9
-def held_out_scores(
-    levels:list,   # `Level`, from plain to adapted
-    u:Tensor,      # Fields by month, (T, features, h, w)
-    rows:Tensor,   # From `feature_rows`, (n, F)
-    y:Tensor,      # Labels 0 and 1, or counts, (n,)
-    C:Tensor,      # Inverse weights on the diagonal, (n, n)
-    grid:Grid,     # Of the maps
-    folds:list,    # Pairs of training and held-out sample numbers
-    keep:float,    # As in `kernel_modes`
-    loss:str,      # 'logistic' or 'poisson'
-    base:float,    # Score of the base rate
-)->Tensor:         # Scores whose response is to be expected, (n, levels); NaN where no fold held a sample out
-    "What levels refitted without a fold say of it."
-    flat = u.flatten(0, 1).flatten(1); P = torch.full((len(y), len(levels)), torch.nan, dtype=torch.float64)
-    for train,held in folds:
-        S = levels[0].S
-        for k,l in enumerate(levels):
-            part = laplace_posterior(Level(l.length, S, l.theta, l.Sigma, 1., 0.), u, rows[train], y[train], C[train][:,train], grid, keep, loss, base)
-            P[held,k] = worth(base+score(part.maps, part.bias, flat, rows[held]), score_variance(part, rows[train], part.Z, rows[held]), loss).cpu(); S = amplitude(part.maps, grid.mask)
-    return P
-
 # %% ../nbs/26_laplace.ipynb #2b1af41f
 def check_response(
     y:Tensor,   # Labels 0 and 1, or counts, (n,)
@@ -205,7 +181,7 @@ def fit_laplace(
     C,how = torch.diag(1/w),dict(loss=loss, base=base); fit = fit_evidence(u, at, y, grid, C, [], None, partial(Laplace, **how), partial(laplace_posterior, **how))
     folds = block_folds(np.arange(len(y))) if folds is None else folds
     if len(folds)<2: return fit
-    P = held_out_scores(fit.levels, u, fit.rows, y, C, grid, folds, 1e-4 if grid.D<4000 else 1e-3, **how); seen = P[:,0].isfinite(); known = y.cpu()[seen]
+    P = held_out(fit.levels, u, fit.rows, y, C, grid, folds, 1e-4 if grid.D<4000 else 1e-3, partial(laplace_posterior, **how), lambda s,v: worth(base+s, v, loss)); seen = P[:,0].isfinite(); known = y.cpu()[seen]
     fit.weights = log_loss_weights(P[seen].numpy(), known.numpy(), w.cpu()[seen].numpy(), **how)
     s = base+(P[seen]-base)@torch.from_numpy(fit.weights); fit.residuals[seen] = (known-INVERSE_LINKS[loss](s))/curvature(s, loss)[0].clamp(min=1e-12).sqrt()
     return fit

@@ -4,7 +4,7 @@ import pytest
 import torch
 import xarray as xr
 from mrtl.binning import EventDesign, FieldDesign, Mode
-from mrtl.core import ConfigError, DataError
+from mrtl.core import ConfigError, DataError, ScheduleError
 from mrtl.estimators import MRTLRegressor
 from mrtl.evidence import FeaturePrior, Level, amplitude, axis_modes, climb, feature_rows, fit_evidence, kernel_modes, ladder_lengths, map_variance, pair_grams, posterior, project
 from mrtl.evidence_model import overlap_window
@@ -158,3 +158,6 @@ def test_auto_is_evidence_where_nobody_asked_for_gradients(months, name, used, m
     if name=='sgd': kw['method'] = 'sgd'
     m = MRTLRegressor(**kw).fit(d, y, **fit)
     assert (m._optimizer=='evidence')==used and (m._evidence is not None)==used
+
+def test_auto_leaves_wrong_settings_to_their_own_errors(months):
+    with pytest.raises(ScheduleError, match='list of shapes'): MRTLRegressor(schedule=np.array([[4,6],[8,12]])).fit(*months[:2])
