@@ -6,7 +6,7 @@ import xarray as xr
 from mrtl.binning import EventDesign, FieldDesign, Mode
 from mrtl.core import ConfigError, DataError, ScheduleError
 from mrtl.estimators import MRTLRegressor
-from mrtl.evidence import FeaturePrior, Level, amplitude, axis_modes, climb, feature_rows, fit_evidence, kernel_modes, ladder_lengths, map_variance, pair_grams, posterior, project
+from mrtl.evidence import FeaturePrior, Level, amplitude, axis_modes, climb, feature_rows, fit_evidence, kernel_modes, held_out, ladder_lengths, map_variance, pair_grams, posterior, project
 from mrtl.evidence_model import overlap_window
 from mrtl.grids import Grid
 from mrtl.simulate import simulate_field
@@ -161,3 +161,10 @@ def test_auto_is_evidence_where_nobody_asked_for_gradients(months, name, used, m
 
 def test_auto_leaves_wrong_settings_to_their_own_errors(months):
     with pytest.raises(ScheduleError, match='list of shapes'): MRTLRegressor(schedule=np.array([[4,6],[8,12]])).fit(*months[:2])
+
+def test_a_fold_makes_its_own_amplitudes(months):
+    d,y,_ = months; u,at,y = d.u.flatten(1, -3),d.batch().at,torch.from_numpy((y-y.mean())/y.std()); fit = fit_evidence(u, at, y, d.grid); C = torch.eye(len(y), dtype=torch.float64); folds = [(torch.arange(60, len(y)), torch.arange(50))]
+    P = held_out(fit.levels, u, fit.rows, y, C, d.grid, folds); assert P[:50].isfinite().all() and P[50:].isnan().all()
+    for l in fit.levels[1:]: l.S,l.Z,l.maps = 1-l.S/l.S.max(),None,None # found with the fold's samples, so not to be read
+    np.testing.assert_array_equal(held_out(fit.levels, u, fit.rows, y, C, d.grid, folds), P)
+    other = y.clone(); other[:50] = 9; np.testing.assert_array_equal(held_out(fit.levels, u, fit.rows, other, C, d.grid, folds), P)

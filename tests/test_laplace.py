@@ -6,9 +6,9 @@ import xarray as xr
 from mrtl.binning import EventDesign, FieldDesign, Mode
 from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
-from mrtl.evidence import FeaturePrior, feature_rows, kernel_modes, pair_grams, project
+from mrtl.evidence import FeaturePrior, Level, feature_rows, kernel_modes, pair_grams, project, score, score_variance
 from mrtl.grids import Grid
-from mrtl.laplace import Laplace, find_peak, fit_laplace, log_loss_weights
+from mrtl.laplace import Laplace, find_peak, fit_laplace, laplace_posterior, log_loss_weights, worth
 from mrtl.simulate import simulate_field
 
 LOSSES = ['logistic', 'poisson']
@@ -156,3 +156,11 @@ def test_level_weights_at_any_scale(loss, scale):
     rng = np.random.default_rng(0); true = rng.normal(size=300)*.7; y = drawn(loss, true).astype(float); P = np.stack([scale*true*1.4, rng.normal(size=300)*scale], 1); w = log_loss_weights(P, y, np.ones(300), loss, 0.)
     s = lambda v: P@v; l = lambda v: np.mean(np.logaddexp(0, s(v))-y*s(v) if loss=='logistic' else np.exp(np.minimum(s(v), 700))-y*s(v))
     assert w.min()>=0 and w.sum()<=1+1e-9 and l(w)<=min(l(np.array([a,b])) for a in np.linspace(0, 1, 41) for b in np.linspace(0, 1, 41) if a+b<=1)+1e-6
+
+@both
+def test_levels_vote_by_what_is_expected_out_of_fold(loss, rows, monkeypatch):
+    seen = []; monkeypatch.setattr('mrtl.laplace.log_loss_weights', lambda P, y, w, **how: seen.append(P) or log_loss_weights(P, y, w, **how))
+    X,y = torch.from_numpy(rows[0])[:,None],torch.from_numpy(rows[1][loss].astype(float)); a,b = torch.arange(30, 100),torch.arange(30); other = b,a; fit = fit_laplace(X, torch.arange(100), y, Grid((5,6)), loss, .3, folds=[(a, b),other])
+    l = fit.levels[0]; part = laplace_posterior(Level(l.length, l.S, l.theta, l.Sigma, 1., 0.), X, fit.rows[a], y[a], torch.eye(70, dtype=torch.float64), Grid((5,6)), 1e-4, loss, .3)
+    s,v = .3+score(part.maps, part.bias, X.flatten(0, 1).flatten(1), fit.rows[b]),score_variance(part, fit.rows[a], part.Z, fit.rows[b])
+    np.testing.assert_allclose(seen[0][:30,0], worth(s, v, loss), atol=1e-8); assert (np.abs(seen[0][:30,0]-s.numpy()).max()>.01)==(loss=='logistic')
