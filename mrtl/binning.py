@@ -156,13 +156,14 @@ class FieldDesign:
         rows:list|np.ndarray|Tensor|None=None, # Index along T of each sample (its target month, with leads), (n,); all when not given
         shared:bool=False,                     # Are the fields already multiplied by `grid.share`?
         space:str='space',                     # Name of the spatial mode
+        window:int=None,                       # Months added up in each of its targets, if known
     ):
         n_feat = len(fields.shape)-3
         names = names or (('feature',) if n_feat==1 else tuple(f'feature_{i}' for i in range(n_feat)))
         if len(names)!=n_feat or tuple(fields.shape[-2:])!=grid.shape:
             raise DataError(f"fields must be (time, {', '.join(names)}, {grid.h}, {grid.w}) for these names and this grid; got {tuple(fields.shape)}")
         if not isinstance(fields, _Stack): fields = _Stack(fields if shared else torch.where(grid.mask.to(fields.device), fields, 0.)*grid.share.to(fields), grid)
-        self.fields,self.grid,self.names,self.labels,self.leads,self.space = fields,grid,tuple(names),dict(labels or {}),leads,space
+        self.fields,self.grid,self.names,self.labels,self.leads,self.space,self.window = fields,grid,tuple(names),dict(labels or {}),leads,space,window
         self.rows = torch.arange(leads or 0, fields.shape[0]) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
         self._check_rows()
 
@@ -185,7 +186,7 @@ def __len__(self:FieldDesign): return len(self.rows)
 def _like(self:FieldDesign, u=None, grid=None, rows=None):
     "This design with some parts replaced; `u` is a tensor or a stack."
     if u is None: u = self.fields if grid is None else self.u
-    return FieldDesign(u, grid or getattr(u, 'grid', self.grid), self.names, self.labels, self.leads, self.rows if rows is None else rows, True, self.space)
+    return FieldDesign(u, grid or getattr(u, 'grid', self.grid), self.names, self.labels, self.leads, self.rows if rows is None else rows, True, self.space, self.window)
 
 # %% ../nbs/11_binning.ipynb #f378de4b
 @patch(as_prop=True)

@@ -284,14 +284,14 @@ def _fit_preps(x, y, starts, train, train_rows, leads, detrend):
     seen = np.unique(starts[train,None]-np.arange(1, leads+1))
     return ClimatePrep(detrend).fit(x, seen),ClimatePrep(scale=False).fit(y, train_rows)
 
-def _prepared(x, prep, leads, at):
+def _prepared(x, prep, leads, at, window):
     "A design of anomalies in the place of the data, zero on land and where a month is missing, and how many of the latter there were."
     z = prep.transform(x, copy=False)[int(prep.detrend=='difference'):]; land = prep.state_.climatology.isnull().all('month').any('variable').values
     grid = Grid.from_coords(z.lat.values, z.lon.values, names=('lat','lon'), sphere=True, mask=~land); share = grid.share.numpy().astype(z.dtype); holes = np.zeros(z.shape[1:], int)
     for b in month_slices(z.shape):
         v = z.values[b]; v[...,land] = 0.; hole = np.isnan(v); holes += hole.sum(0); v[hole] = 0.; v *= share
     if n := int((holes==len(z)).any(0).sum()): raise DataError(f"{n} cells have training data but no value in {len(z)} months: the files do not cover the model's region")
-    return FieldDesign(torch.from_numpy(z.values), grid, ('variable',), dict(variable=list(z['variable'].values)), leads, at, shared=True),int(holes.sum())
+    return FieldDesign(torch.from_numpy(z.values), grid, ('variable',), dict(variable=list(z['variable'].values)), leads, at, shared=True, window=window if window>1 else None),int(holes.sum())
 
 # %% ../nbs/41_climate.ipynb #a867981b
 def climate_problem(
@@ -327,7 +327,7 @@ def climate_problem(
     first = starts[0]-leads-lag; x = _read(fields[first:starts[-1]], dtype); starts = starts-first
     prep = prep or _fit_preps(x, y, starts, split['train'], rows['train'], leads, detrend)
     used = np.sort(np.concatenate(list(rows.values()))); lo = starts[used[0]]-leads; x = x[lo-lag:starts[used[-1]]]
-    design,filled = _prepared(x, prep[0], leads, starts[used]-lo)
+    design,filled = _prepared(x, prep[0], leads, starts[used]-lo, window)
     config = dict(region=region, by=by, leads=leads, start_months=start_months if start_months is None else [int(m) for m in start_months], window=window,
                   detrend=detrend, block=block, gap=gap, fractions=list(fractions), split_seed=split_seed, months=len(starts), first=_ym(month[0]),
                   last=_ym(month[-1]), variables=fields['variable'].values.astype(str).tolist(), units='' if '?' in (units := str(fields.attrs.get('units', ''))) else units, target_units=y.attrs.get('units', ''), filled=filled)

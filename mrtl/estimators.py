@@ -332,13 +332,13 @@ def _weigh_evidence(self:TensorEstimator, design, Y, w, groups, loss, options):
     if not isinstance(design, FieldDesign): raise ConfigError("method='evidence' is for fields; got events: use method='sgd'")
     if self.nonnegative: raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={self.nonnegative!r}: use method='sgd'")
     if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
-    ((_,_,w),),shift = self._reweight([(design, Y, w)]); common = (self.rank, self.standardise, groups, options['seed'], options['device'])
+    ((_,_,w),),shift = self._reweight([(design, Y, w)]); common = (self.rank, self.standardise, groups, options['device'])
     if loss=='squared': m = fit_evidence_model(design, Y, w, target_scale(Y, w), self.window, *common)
     else: m = fit_laplace_model(design, Y, w, loss, base_rate(Y, w, loss), shift, getattr(self, 'window', None), *common)
     self._evidence = m
     self.model_,self._trained,self.rank_ = m.full,m.full.modes,m.low.rank
     self.history_ = pd.DataFrame([dict(output=k, length=l, evidence=-v) for k,f in zip(self._outputs, m.fits) for l,v in f.tried])
-    self.levels_ = [dict(output=k, round=i, length=l.length, noise=l.s2, evidence=-l.value, weight=float(v), jitter=l.jitter) for k,f in zip(np.asarray(self._outputs).tolist(), m.fits) for i,(l,v) in enumerate(zip(f.levels, f.weights))]
+    self.levels_ = [dict(output=k, round=i, length=[p.length for p in l.parts] if l.components else l.parts[0].length, noise=l.s2, evidence=-l.value, weight=float(v), jitter=l.jitter) for k,f in zip(np.asarray(self._outputs).tolist(), m.fits) for i,(l,v) in enumerate(zip(f.levels, f.weights))]
     self.n_iter_,self._loss,self._optimizer = len(self.levels_),loss,'evidence'
     return self
 
@@ -374,7 +374,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest', 'bilinear', or nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for anomalies that are so already, which saves a copy
         method:str='auto',                             # How to train: 'sgd', 'evidence' (fields), or 'auto', see above
-        window:int=None,                               # Months added up in a target, which evidence must know; looked for when not given
+        window:int=None,                               # Months added up in a target, which evidence must know; what the design says, or else looked for, when not given
         valid:float=.2,                                # Share of the rows set aside, from 200 rows up
         dtype:str='auto',                              # 'float32', 'float64', or float64 below 200 rows
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one

@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['INTERCEPT', 'axis_modes', 'cell_side', 'kernel_modes', 'project', 'feature_rows', 'FeaturePrior', 'pair_grams',
-           'sample_kernel', 'overlap_covariance', 'factor', 'Evidence', 'Level', 'in_modes', 'posterior',
-           'map_variance', 'score_variance', 'ladder_lengths', 'climb', 'amplitude', 'block_folds', 'stack_weights',
-           'EvidenceFit', 'first_level', 'fit_evidence', 'held_out', 'score']
+           'sample_kernel', 'overlap_covariance', 'factor', 'Evidence', 'Part', 'Level', 'in_modes', 'months_of',
+           'prior_kernel', 'posterior', 'map_variance', 'score_variance', 'ladder_lengths', 'climb', 'amplitude']
 
 # %% ../nbs/24_evidence.ipynb #37e64d4c
-import math, warnings
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.ndimage import gaussian_filter
-from scipy.optimize import minimize, nnls
+from scipy.optimize import minimize
 from .core import ConfigError, DataError
 from .grids import Grid
 
@@ -240,35 +239,57 @@ def fit(self:Evidence,
 
 # %% ../nbs/24_evidence.ipynb #0e8bc4d9
 @dataclass
-class Level:
-    "One rung: a prior, what it makes of the data, and what is needed for intervals."
-    length:float    # Of the kernel, in cells
-    S:Tensor        # Amplitude of each cell, (h, w), float64
-    theta:Tensor    # Parameters of the feature covariance
-    Sigma:Tensor    # Covariance of features, (F, F)
-    s2:float        # Variance of the noise
-    value:float     # Negative log evidence; comparable between levels of equal S only
-    maps:Tensor=None     # Posterior means, (F, h, w)
-    c:Tensor=None        # The same in the modes, (F, q)
-    bias:float=0.        # Intercept
+class Part:
+    "Maps of one length, one amplitude and one mixture of features."
+    length:float         # Of the kernel, in cells
+    S:Tensor             # Amplitude of each cell, (h, w), float64
+    Sigma:Tensor         # Covariance of features, (F, F)
     modes:tuple=None     # From `kernel_modes`
     Z:Tensor=None        # The months in these modes, (T*features, q)
+    c:Tensor=None        # Posterior means in these modes, (F, q)
+
+@dataclass
+class Level:
+    "One rung: a prior, what it makes of the data, and what is needed for intervals."
+    parts:list           # `Part`, independent of each other, whose sum the maps are
+    theta:Tensor         # Parameters of the feature covariance
+    s2:float             # Variance of the noise
+    value:float          # Negative log evidence; comparable between levels of equal amplitudes only
+    components:bool=False # One part a component? Else there is one for all
+    maps:Tensor=None     # Posterior means, (F, h, w)
+    bias:float=0.        # Intercept
     L:Tensor=None        # Cholesky factor of the samples' covariance, (n, n)
     jitter:float=0.      # Added to its diagonal
 
 # %% ../nbs/24_evidence.ipynb #d94329cd
 def in_modes(
-    level:Level,      # With length and S
+    level:Level,      # With its parts
     u:Tensor,         # Fields by month, (T, features, h, w)
     grid:Grid,        # Of the maps
     keep:float=1e-4,  # As in `kernel_modes`
-)->Level:             # The same, with modes and Z
-    "Put the months into a level's modes, unless they are there."
-    if level.Z is None: level.modes = tuple(b.to(u.device) for b in kernel_modes(grid, level.length, keep)); level.Z = project(u, level.S, level.modes).flatten(0, 1)
+)->Level:             # The same, its parts with modes and Z
+    "Put the months into the modes of a level's parts, unless they are there."
+    for p in level.parts:
+        if p.Z is None: p.modes = tuple(b.to(u.device) for b in kernel_modes(grid, p.length, keep)); p.Z = months_of(p, u)
     return level
 
+def months_of(
+    part:Part,  # With modes
+    u:Tensor,   # Fields by month, (T, features, h, w)
+)->Tensor:      # (T*features, q)
+    "Months in a part's modes."
+    return project(u, part.S, part.modes).flatten(0, 1)
+
+def prior_kernel(
+    level:Level,   # Its parts with Z
+    rows:Tensor,   # From `feature_rows`, of the samples, (n, F)
+    features:int,  # Fields per month
+)->Tensor:         # (n, n)
+    "Covariance of the samples without noise."
+    return INTERCEPT+sum(sample_kernel(p.Z.unflatten(0, (-1, features)), rows, p.Sigma) for p in level.parts)
+
 def posterior(
-    level:Level,      # With length, S, Sigma and s2, perhaps also modes and Z
+    level:Level,      # With parts and s2
     u:Tensor,         # Fields by month, (T, features, h, w)
     rows:Tensor,      # From `feature_rows`, of the samples to learn from, (n, F)
     y:Tensor,         # Their targets, (n,)
@@ -277,12 +298,16 @@ def posterior(
     keep:float=1e-4,  # As in `kernel_modes`
 )->Level:             # The same, with maps, bias, and what intervals need
     "Mean of the maps given the samples."
-    By,Bx = in_modes(level, u, grid, keep).modes
-    level.L,level.jitter = factor(sample_kernel(level.Z.view(*u.shape[:2], -1), rows, level.Sigma)+level.s2*C+INTERCEPT)
-    a = torch.cholesky_solve(y[:,None], level.L)[:,0]; months = torch.zeros(*rows.shape[1:], len(level.Z), dtype=a.dtype, device=a.device).scatter_add(1, rows.T, a.expand(rows.shape[1], -1))
-    level.c = level.Sigma.to(a)@(months@level.Z)
-    level.maps,level.bias = level.S.to(By)*(By@level.c.unflatten(1, (By.shape[1], Bx.shape[1]))@Bx.T),float(INTERCEPT*a.sum())
+    level.L,level.jitter = factor(prior_kernel(in_modes(level, u, grid, keep), rows, u.shape[1])+level.s2*C)
+    a = torch.cholesky_solve(y[:,None], level.L)[:,0]; months = torch.zeros(rows.shape[1], len(u)*u.shape[1], dtype=a.dtype, device=a.device).scatter_add(1, rows.T, a.expand(rows.shape[1], -1))
+    for p in level.parts: p.c = p.Sigma.to(a)@(months@p.Z)
+    level.maps,level.bias = sum(_on_cells(p, p.c) for p in level.parts),float(INTERCEPT*a.sum())
     return level
+
+def _on_cells(part, c):
+    "Maps (k, h, w) of coordinates (k, q)."
+    By,Bx = part.modes
+    return part.S.to(By)*(By@c.unflatten(1, (By.shape[1], -1))@Bx.T)
 
 # %% ../nbs/24_evidence.ipynb #8f11f060
 def map_variance(
@@ -290,22 +315,23 @@ def map_variance(
     rows:Tensor,  # Of the samples learnt from, (n, F)
 )->Tensor:        # (F, h, w)
     "Posterior variance of every cell."
-    By,Bx = level.modes; prior = torch.outer((By**2).sum(1), (Bx**2).sum(1)); out = []
-    for f,s in enumerate(level.Sigma.to(By)):
-        V = torch.linalg.solve_triangular(level.L, sum(s[g]*level.Z[rows[:,g]] for g in range(len(s))), upper=False).unflatten(1, (By.shape[1], -1))
-        out.append(s[f]*prior-sum(((By@v@Bx.T)**2).sum(0) for v in V.split(64)))
-    return (level.S.to(By)**2*torch.stack(out)).clamp(min=0)
+    out = []
+    for f in range(rows.shape[1]):
+        prior = sum(float(p.Sigma[f,f])*p.S.to(p.Z)**2*torch.outer(*((b**2).sum(1) for b in p.modes)) for p in level.parts)
+        V = [torch.linalg.solve_triangular(level.L, sum(s*p.Z[rows[:,g]] for g,s in enumerate(p.Sigma[f].tolist())), upper=False) for p in level.parts]
+        out.append(prior-sum((sum(_on_cells(p, v[k:k+64]) for p,v in zip(level.parts, V))**2).sum(0) for k in range(0, len(rows), 64)))
+    return torch.stack(out).clamp(min=0)
 
 def score_variance(
     level:Level,  # With its posterior
     rows:Tensor,  # Of the samples learnt from, (n, F)
-    Z:Tensor,     # Months of new samples in the level's modes, (T*features, q)
+    Z:list,       # Months of new samples in the modes of each part, (T*features, q)
     new:Tensor,   # From `feature_rows`, (m, F)
 )->Tensor:        # (m,)
     "Posterior variance of new scores, without noise."
-    S = level.Sigma.to(Z); P = torch.stack([sum(S[f,g]*Z[new[:,g]] for g in range(len(S))) for f in range(len(S))], 1)
-    prior = sum((P[:,f]*Z[new[:,f]]).sum(1) for f in range(len(S)))+INTERCEPT
-    k = sum(P[:,f]@level.Z[rows[:,f]].T for f in range(len(S)))+INTERCEPT
+    prior = k = INTERCEPT
+    for p,z in zip(level.parts, Z):
+        for f,s in enumerate(p.Sigma.tolist()): P = sum(s[g]*z[new[:,g]] for g in range(len(s))); prior = prior+(P*z[new[:,f]]).sum(1); k = k+P@p.Z[rows[:,f]].T
     return (prior-(torch.linalg.solve_triangular(level.L, k.T, upper=False)**2).sum(0)).clamp(min=0)
 
 # %% ../nbs/24_evidence.ipynb #eee6d576
@@ -314,8 +340,7 @@ def ladder_lengths(
 )->list:        # In cells, from long to short
     "Lengths to climb down."
     side = grid.D**(1/max(1, (grid.h>1)+(grid.w>1))); start = min(max(1., .21*side), max(grid.shape))
-    end = max(1., min(max(2.5, .035*side), start/2))
-    return np.geomspace(start, end, max(1, round(math.log(start/end)/math.log(1.3)))+1).tolist()
+    return np.geomspace(start, 1., round(math.log(start)/math.log(1.3))+1).tolist()
 
 # %% ../nbs/24_evidence.ipynb #8de633db
 def climb(
@@ -344,7 +369,7 @@ def climb(
     x,value,length,e,modes,Z = best
     if steps[1]: x,value = e.fit(x, steps[1])
     theta = torch.from_numpy(x[:-1].copy())
-    return Level(length, S, theta, prior(theta), math.exp(x[-1]), value, modes=modes, Z=Z.flatten(0, 1)),tried
+    return Level([Part(length, S, prior(theta), modes, Z.flatten(0, 1))], theta, math.exp(x[-1]), value),tried
 
 def _start(e):
     "Half of the variance is signal, spread evenly over features."
@@ -355,175 +380,11 @@ def _start(e):
 def amplitude(
     maps:Tensor,       # Posterior means, (F, h, w)
     mask:Tensor,       # Valid cells, (h, w)
+    length:float,      # Of their kernel, in cells
     floor:float=.02,   # Least squared amplitude, as a share of the largest
-    width:float=1.5,   # Of the smoothing, in cells
 )->Tensor:             # (h, w), float64, mean square 1 over valid cells, 0 elsewhere
     "An amplitude for each cell, from the maps found so far."
-    m = mask.cpu().numpy().astype(float); q = (maps**2).sum(0).cpu().numpy()*m
+    width = min(1.5, .6+.9*(length-1)); m = mask.cpu().numpy().astype(float); q = (maps**2).sum(0).cpu().numpy()*m
     q = gaussian_filter(q, width)/np.maximum(gaussian_filter(m, width), 1e-3)*m; q = q/q.max() if q.max()>0 else m
     S = np.sqrt(q+floor)*m
     return torch.from_numpy(S/np.sqrt((S**2).sum()/m.sum())).to(maps)
-
-# %% ../nbs/24_evidence.ipynb #aff04a84
-def block_folds(
-    months:np.ndarray,  # When each sample is, as whole numbers, (n,)
-    gap:int=0,          # Months around a fold that are left out of training
-    folds:int=5,        # How many
-)->list:                # Pairs of training and held-out sample numbers
-    "Folds of consecutive samples, with gaps."
-    t = np.asarray(months); order = np.argsort(t, kind='stable'); out = []
-    for held in np.array_split(order, min(folds, len(t))):
-        near = (t>=t[held].min()-gap)&(t<=t[held].max()+gap) if gap else np.isin(np.arange(len(t)), held)
-        if (~near).sum()>1: out.append((torch.from_numpy(np.flatnonzero(~near)), torch.from_numpy(np.sort(held))))
-    return out
-
-def stack_weights(
-    predictions:np.ndarray, # Out of fold, (n, levels)
-    y:np.ndarray,           # Targets, (n,)
-)->np.ndarray:              # (levels,), non-negative, at most 1 in all
-    "Weights of levels that predict best together, with nothing as one more level."
-    P = np.column_stack([predictions, np.zeros(len(y))]); big = 1e3*max(1., np.abs(P).max())*math.sqrt(len(y))
-    w,_ = nnls(np.vstack([P, np.full(P.shape[1], big)]), np.append(y, big))
-    return (w/w.sum())[:-1]
-
-# %% ../nbs/24_evidence.ipynb #209e06cd
-@dataclass
-class EvidenceFit:
-    "Maps by marginal likelihood, with intervals."
-    levels:list          # `Level`, from plain to adapted
-    weights:np.ndarray   # Of the levels, at most 1 in all
-    prior:FeaturePrior   # Covariance of features that was chosen
-    rows:Tensor          # Of the samples learnt from, (n, F)
-    tried:list           # (length, value) of the ladder
-    residuals:Tensor=None # Of predictions out of fold, (n,), NaN where there is none
-
-    @property
-    def maps(self)->Tensor: # (F, h, w)
-        return sum(float(w)*l.maps for w,l in zip(self.weights, self.levels))
-
-    @property
-    def bias(self)->float: # Intercept
-        return sum(float(w)*l.bias for w,l in zip(self.weights, self.levels))
-
-# %% ../nbs/24_evidence.ipynb #9df3d01c
-def _priors(leads, features, n):
-    "Feature covariances from plain to rich that the samples can bear."
-    kinds = ['apart']+(['lagged'] if features>1 and leads>1 else [])+(['free'] if leads*features>1 else [])
-    found = [FeaturePrior(leads, features, k) for k in kinds]
-    return found[:1]+[p for p in found[1:] if p.freedom<=n/8]
-
-def _richer(level, to):
-    "Where a richer covariance starts: at the plain one's."
-    if to.kind=='free': return torch.linalg.cholesky(level.Sigma+1e-6*level.Sigma.diagonal().max()*torch.eye(len(level.Sigma))).flatten()
-    return torch.cat([level.theta[:1], torch.diag(level.theta[1:]).flatten()])
-
-# %% ../nbs/24_evidence.ipynb #3ab0ca89
-def first_level(
-    u:Tensor,              # Fields by month, (T, features, h, w)
-    rows:Tensor,           # From `feature_rows`, (n, F)
-    y:Tensor,              # Targets of unit variance, (n,)
-    C:Tensor,              # Their noise, (n, n)
-    grid:Grid,             # Of the maps
-    leads:int,             # Lead times among the features
-    lengths:list,          # As in `climb`
-    keep:float=1e-4,       # As in `kernel_modes`
-    make:Callable=Evidence, # As in `climb`
-)->tuple:                  # Level, its prior, what was tried
-    "The ladder, with the feature covariance that the evidence prefers."
-    S = grid.mask.to(u.device, torch.float64); plain,*rich = _priors(leads, u.shape[1], len(y))
-    best,tried = climb(u, rows, y, C, grid, plain, lengths, S, keep=keep, make=make); chosen,base = plain,best
-    cost = lambda l,p: l.value+p.freedom
-    for p in rich:
-        x = np.append(_richer(base if p.kind=='lagged' else best, p).numpy(), math.log(best.s2))
-        level,_ = climb(u, rows, y, C, grid, p, [best.length], S, x, keep=keep, make=make)
-        if cost(level, p)<cost(best, chosen): best,chosen = level,p
-    return best,chosen,tried
-
-# %% ../nbs/24_evidence.ipynb #6ce35b23
-def fit_evidence(
-    u:Tensor,              # Fields by month, centred, times cell shares, (T, features, h, w)
-    at:Tensor,             # Months that each sample looks at, (n,) or (n, leads)
-    y:Tensor,              # Targets of mean 0 and variance 1, (n,)
-    grid:Grid,             # Of the maps
-    C:Tensor=None,         # Covariance of the noise but for its size, (n, n); independent when not given
-    folds:list=None,       # From `block_folds`; five blocks without gaps when not given
-    lengths:list=None,     # In cells, from long to short; `ladder_lengths` when not given
-    make:Callable=Evidence,      # As in `climb`
-    settle:Callable=posterior,   # What finds the maps of a level
-)->EvidenceFit:            # Maps and what intervals need
-    "Climb the ladder, adapt, and let the levels vote."
-    n,leads,keep = len(y),1 if at.ndim==1 else at.shape[1],1e-4 if grid.D<4000 else 1e-3
-    y = y.to(u.device, torch.float64); rows = feature_rows(at.to(u.device), u.shape[1]); C = torch.eye(n, dtype=torch.float64, device=u.device) if C is None else C.to(u.device)
-    level,prior,tried = first_level(u, rows, y, C, grid, leads, lengths or ladder_lengths(grid), keep, make)
-    levels = [settle(level, u, rows, y, C, grid, keep)]
-    for _ in range(3):
-        if not float(levels[-1].maps.abs().max())>0: break
-        S = amplitude(levels[-1].maps, grid.mask); x = np.append(level.theta.numpy(), math.log(level.s2))
-        tries = [climb(u, rows, y, C, grid, prior, [l], S, x, (25,0), keep, make)[0] for l in {level.length, min(1.3*level.length, max(grid.shape))}]
-        level = min(tries, key=lambda l: l.value)
-        if not math.isfinite(level.value): warnings.warn(f"the evidence is not finite after {len(levels)-1} rounds: the last good level is kept"); break
-        levels.append(settle(level, u, rows, y, C, grid, keep))
-    weights,residuals = _vote(levels, u, rows, y, C, grid, keep, block_folds(np.arange(n)) if folds is None else folds)
-    return EvidenceFit(levels, weights, prior, rows, tried, residuals)
-
-# %% ../nbs/24_evidence.ipynb #2ec6dbbe
-def held_out(
-    levels:list,      # `Level`, from plain to adapted
-    u:Tensor,         # Fields by month, (T, features, h, w)
-    rows:Tensor,      # From `feature_rows`, (n, F)
-    y:Tensor,         # Targets, (n,)
-    C:Tensor,         # Their noise, (n, n)
-    grid:Grid,        # Of the maps
-    folds:list,       # Pairs of training and held-out sample numbers
-    keep:float=1e-4,  # As in `kernel_modes`
-    settle:Callable=posterior, # What finds the maps of a level
-    spread:Callable=None,      # Takes scores and their variances (n,), and gives what to keep instead of the scores
-)->Tensor:            # Scores, (n, levels); NaN where no fold held a sample out
-    "What levels refitted without a fold, their amplitudes from its own maps, say of it."
-    P = torch.full((len(y), len(levels)), torch.nan, dtype=torch.float64)
-    for train,held in folds:
-        S = None
-        for k,l in enumerate(levels):
-            part = Level(l.length, l.S if S is None else S, l.theta, l.Sigma, l.s2, 0., modes=l.modes if S is None else None, Z=l.Z if S is None else None)
-            part = settle(part, u, rows[train], y[train], C[train][:,train], grid, keep); S = amplitude(part.maps, grid.mask)
-            s = part.bias+(part.Z[rows[held]]*part.c).sum((1, 2))
-            P[held,k] = (spread(s, score_variance(part, rows[train], part.Z, rows[held])) if spread else s).cpu()
-    return P
-
-def _vote(levels, u, rows, y, C, grid, keep, folds):
-    "Weights of the levels from predictions out of fold, and what these leave."
-    if len(folds)<2: return np.eye(len(levels))[0],torch.full((len(y),), torch.nan, dtype=torch.float64)
-    P,t = held_out(levels, u, rows, y, C, grid, folds, keep),y.cpu(); seen = P[:,0].isfinite()
-    w = stack_weights(P[seen].numpy(), t[seen].numpy())
-    return w,t-P@torch.from_numpy(w)
-
-def score(
-    maps:Tensor,   # (F, h, w)
-    bias:float,    # Intercept
-    u:Tensor,      # Fields, (T*features, cells)
-    rows:Tensor,   # From `feature_rows`, (n, F)
-)->Tensor:         # (n,), float64
-    "Scores of samples under some maps."
-    W = maps.flatten(1); product = torch.cat([b.to(W)@W.T for b in u.split(256)])
-    return bias+product.gather(0, rows).sum(1)
-
-# %% ../nbs/24_evidence.ipynb #4eb7b0e8
-@patch
-def map_std(self:EvidenceFit)->Tensor: # (F, h, w)
-    "Posterior standard deviation of every cell; levels that disagree add to it."
-    mean = self.maps; rest = 1-float(self.weights.sum())
-    return (rest*mean**2+sum(float(w)*(map_variance(l, self.rows)+(l.maps-mean)**2) for w,l in zip(self.weights, self.levels) if w>0)).sqrt()
-
-@patch
-def predict(self:EvidenceFit,
-    u:Tensor,         # Fields by month as in `fit_evidence`, (T, features, h, w)
-    at:Tensor,        # Months that each sample looks at, (n,) or (n, leads)
-    std:bool=False,   # Also the standard deviation of a new observation?
-)->Tensor|tuple:      # Mean (n,), and standard deviation (n,)
-    "Predict new samples."
-    rows,flat = feature_rows(at.to(u.device), u.shape[1]),u.flatten(0, 1).flatten(1); mean = score(self.maps, self.bias, flat, rows)
-    if not std: return mean
-    total = max(0., 1-float(self.weights.sum()))*(1+mean**2)
-    for w,l in zip(self.weights, self.levels):
-        if w>0: total = total+float(w)*(score_variance(l, self.rows, project(u, l.S, l.modes).flatten(0, 1), rows)+l.s2+(score(l.maps, l.bias, flat, rows)-mean)**2)
-    return mean,total.sqrt()

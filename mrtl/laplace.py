@@ -16,8 +16,9 @@ from torch import Tensor
 from scipy.optimize import minimize
 from .binning import FieldDesign
 from .core import ConfigError, DataError
-from .evidence import INTERCEPT, Evidence, EvidenceFit, FeaturePrior, Level, block_folds, factor, fit_evidence, held_out, in_modes, posterior, sample_kernel
-from .evidence_model import EvidenceModel, check_window, cut_folds, design_months, raw_model
+from .evidence import Evidence, FeaturePrior, Level, factor, in_modes, posterior, prior_kernel
+from .evidence_fit import EvidenceFit, block_folds, fit_evidence, held_out
+from .evidence_model import EvidenceModel, check_window, cut_folds, design_months, known_window, raw_model
 from .grids import Grid
 from .models import INVERSE_LINKS, LOSSES
 
@@ -109,7 +110,7 @@ class Laplace(Evidence):
 
 # %% ../nbs/26_laplace.ipynb #c8d7bf0e
 def laplace_posterior(
-    level:Level,   # With length, S and Sigma
+    level:Level,   # With its parts
     u:Tensor,      # Fields by month, (T, features, h, w)
     rows:Tensor,   # From `feature_rows`, of the samples to learn from, (n, F)
     y:Tensor,      # Their labels or counts, (n,)
@@ -120,7 +121,7 @@ def laplace_posterior(
     base:float,    # Score of the base rate
 )->Level:          # The same, with maps, bias (beyond the base rate's), and what intervals need
     "Most probable maps given the samples."
-    p = find_peak(INTERCEPT+sample_kernel(in_modes(level, u, grid, keep).Z.view(*u.shape[:2], -1), rows, level.Sigma), y, 1/C.diagonal(), loss, base)
+    p = find_peak(prior_kernel(in_modes(level, u, grid, keep), rows, u.shape[1]), y, 1/C.diagonal(), loss, base)
     return posterior(level, u, rows, p.h+p.g/p.W, torch.diag(1/p.W), grid, keep)
 
 # %% ../nbs/26_laplace.ipynb #7998b319
@@ -180,6 +181,7 @@ def fit_laplace(
     y = y.to(u.device, torch.float64); w = torch.ones_like(y) if w is None else w.to(y); check_response(y, w, loss)
     C,how = torch.diag(1/w),dict(loss=loss, base=base); fit = fit_evidence(u, at, y, grid, C, [], None, partial(Laplace, **how), partial(laplace_posterior, **how))
     folds = block_folds(np.arange(len(y))) if folds is None else folds
+    if len(fit.levels)==1 and not fit.weights.any(): folds,fit.residuals = [],(y.cpu()-INVERSE_LINKS[loss](s := torch.full((len(y),), base, dtype=torch.float64)))/curvature(s, loss)[0].clamp(min=1e-12).sqrt()
     if len(folds)<2: return fit
     P = held_out(fit.levels, u, fit.rows, y, C, grid, folds, 1e-4 if grid.D<4000 else 1e-3, partial(laplace_posterior, **how), lambda s,v: worth(base+s, v, loss)); seen = P[:,0].isfinite(); known = y.cpu()[seen]
     fit.weights = log_loss_weights(P[seen].numpy(), known.numpy(), w.cpu()[seen].numpy(), **how)
@@ -187,9 +189,9 @@ def fit_laplace(
     return fit
 
 # %% ../nbs/26_laplace.ipynb #2eb5be08
-def _one_output(design, y, w, loss, base, window, groups, seed):
+def _one_output(design, y, w, loss, base, window, groups):
     "The fit of one output on the samples where it is known and weighs something."
-    used = np.isfinite(y)&(w>0); d = design.take(np.flatnonzero(used)); folds = cut_folds(d, 1, None if groups is None else np.asarray(groups)[used], seed)
+    used = np.isfinite(y)&(w>0); d = design.take(np.flatnonzero(used)); folds = cut_folds(d, 1, None if groups is None else np.asarray(groups)[used])
     fit = fit_laplace(*design_months(d), torch.from_numpy(y[used]), d.grid, loss, base, torch.from_numpy(w[used]), folds)
     if window is None and loss=='poisson' and design.leads: check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
@@ -206,13 +208,13 @@ def fit_laplace_model(
     rank:int=8,              # Most components
     standardise:bool=True,   # Centre and scale the fields by the samples?
     groups:np.ndarray=None,  # Group of each sample, (n,)
-    seed:int=0,              # Of random folds
     device:str='cpu',        # Where
 )->EvidenceModel:            # Scores in raw units
     "Fit every output, and carry the maps back to the units of the data."
+    window = known_window(design, window)
     if window not in (None, 1): raise ConfigError(f"window={window!r}: labels and counts that share months are not provided for: keep every so many months of them, and leave window at None or 1")
     moments = design.moments(w) if standardise else None; d = (design.standardise(*moments) if moments else design).to(device)
-    fits = [_one_output(d, Y[:,o], w, loss, b, window, groups, seed) for o,b in enumerate(base)]
+    fits = [_one_output(d, Y[:,o], w, loss, b, window, groups) for o,b in enumerate(base)]
     return raw_model(design, fits, np.array(base)-shift, np.ones(len(fits)), moments, rank)
 
 def score_variances(

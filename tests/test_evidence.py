@@ -6,7 +6,8 @@ import xarray as xr
 from mrtl.binning import EventDesign, FieldDesign, Mode
 from mrtl.core import ConfigError, DataError, ScheduleError
 from mrtl.estimators import MRTLRegressor
-from mrtl.evidence import FeaturePrior, Level, amplitude, axis_modes, climb, feature_rows, fit_evidence, kernel_modes, held_out, ladder_lengths, map_variance, pair_grams, posterior, project
+from mrtl.evidence import FeaturePrior, Level, Part, amplitude, axis_modes, climb, feature_rows, kernel_modes, ladder_lengths, map_variance, pair_grams, posterior, project, sample_kernel
+from mrtl.evidence_fit import component_level, fit_evidence, held_out, remake, split_maps
 from mrtl.evidence_model import overlap_window
 from mrtl.grids import Grid
 from mrtl.simulate import simulate_field
@@ -38,10 +39,16 @@ def test_units_do_not_matter(fitted, months, name):
 @pytest.mark.parametrize('seed', range(1, 10))
 def test_the_seed_does_not_matter(fitted, months, seed): xr.testing.assert_identical(evidence(random_state=seed).fit(*months[:2]).coef_, fitted.coef_)
 
-def test_random_folds_matter_little():
+def test_the_order_of_rows_matters_little():
+    "It decides the folds of the vote, and nothing else does."
     rng = np.random.default_rng(0); X = rng.normal(size=(150,6,8)); y = X[:,1:4,2:5].sum((1,2))+rng.normal(size=150)
-    maps = [evidence(random_state=s).fit(X, y).coef_.values.ravel() for s in range(4)]
-    assert all(np.corrcoef(maps[0], m)[0,1]>.999 for m in maps[1:])
+    maps = [evidence().fit(X[o], y[o]).coef_.values.ravel() for o in (np.arange(150), *(rng.permutation(150) for _ in range(3)))]
+    assert all(np.corrcoef(maps[0], m)[0,1]>.99 for m in maps[1:]) and not np.array_equal(maps[0], maps[1])
+
+@pytest.mark.parametrize('loss', ['squared', 'poisson'])
+def test_no_seed_is_used(loss):
+    rng = np.random.default_rng(0); X = rng.normal(size=(60,5,6)); y = rng.poisson(np.exp(X[:,1,2]))+0.
+    xr.testing.assert_identical(*(evidence(random_state=s, loss=loss).fit(X, y).coef_ for s in (0, 7)))
 
 @pytest.mark.parametrize('n', [2, 3, 4, 7])
 def test_fewer_samples_than_folds(n):
@@ -131,7 +138,7 @@ def test_evidence_rises_with_every_fit(leads, features, kind):
     g = torch.Generator().manual_seed(0); u = torch.randn(63, features, 6, 7, generator=g, dtype=torch.float64); at = torch.arange(3, 63)[:,None]-torch.arange(1, leads+1); rows = feature_rows(at, features)
     y = u.flatten(0, 1)[rows[:,0]][:,2:4,2:5].sum((1,2)); y = (y+torch.randn(60, generator=g, dtype=torch.float64)); y = (y-y.mean())/y.std(); C,S,p = torch.eye(60, dtype=torch.float64),torch.ones(6, 7, dtype=torch.float64),FeaturePrior(leads, features, kind)
     short,long = (climb(u, rows, y, C, Grid((6,7)), p, [2.], S, steps=(n,0))[0] for n in (2,40)); assert long.value<short.value-.1
-    posterior(long, u, rows, y, C, Grid((6,7))); assert (map_variance(long, rows)<=long.Sigma.diagonal()[:,None,None]*1.01).all()
+    posterior(long, u, rows, y, C, Grid((6,7))); assert (map_variance(long, rows)<=long.parts[0].Sigma.diagonal()[:,None,None]*1.01).all()
 
 def test_one_cell_wide_kernels_close_the_circle():
     B = axis_modes(np.arange(0, 360, 10.), 30., 1e-12, 360.); K = (B@B.T).numpy(); assert np.allclose(K, np.roll(K, (5,5), (0,1)), atol=1e-9) and K[0,35]==pytest.approx(K[0,1])
@@ -165,6 +172,45 @@ def test_auto_leaves_wrong_settings_to_their_own_errors(months):
 def test_a_fold_makes_its_own_amplitudes(months):
     d,y,_ = months; u,at,y = d.u.flatten(1, -3),d.batch().at,torch.from_numpy((y-y.mean())/y.std()); fit = fit_evidence(u, at, y, d.grid); C = torch.eye(len(y), dtype=torch.float64); folds = [(torch.arange(60, len(y)), torch.arange(50))]
     P = held_out(fit.levels, u, fit.rows, y, C, d.grid, folds); assert P[:50].isfinite().all() and P[50:].isnan().all()
-    for l in fit.levels[1:]: l.S,l.Z,l.maps = 1-l.S/l.S.max(),None,None # found with the fold's samples, so not to be read
+    for l in fit.levels[1:]:
+        for p in l.parts: p.Z,p.c = None,None # found with the fold's samples, so not to be read
+        if not l.components: l.parts[0].S = 1-l.parts[0].S/l.parts[0].S.max()
+        l.maps = None
     np.testing.assert_array_equal(held_out(fit.levels, u, fit.rows, y, C, d.grid, folds), P)
     other = y.clone(); other[:50] = 9; np.testing.assert_array_equal(held_out(fit.levels, u, fit.rows, other, C, d.grid, folds), P)
+
+@pytest.fixture(scope='module')
+def plain(months):
+    "A first level with its posterior, and what it learnt from."
+    d,y,_ = months; u,at = d.u.flatten(1, -3),d.batch().at; y = torch.from_numpy((y-y.mean())/y.std()); rows = feature_rows(at, u.shape[1]); C = torch.eye(len(y), dtype=torch.float64)
+    level,_ = climb(u, rows, y, C, d.grid, FeaturePrior(2, 2, 'lagged'), [2.5], torch.ones(d.grid.shape, dtype=torch.float64)); return posterior(level, u, rows, y, C, d.grid),(u, rows, y, C, d.grid)
+
+def test_components_raise_the_evidence_with_their_lengths_and_sizes(plain):
+    "Of all lengths that a component may have, none alone is better; no size is better than the one found."
+    level,job = plain; u,rows,y,C,grid = job; found = component_level(level, *job); n = len(y)
+    def value(parts, s2):
+        K = 10+s2*C+sum(sample_kernel(project(u, p.S, kernel_modes(grid, p.length)), rows, p.Sigma) for p in parts); return float(y@torch.linalg.solve(K, y)+torch.logdet(K)+n*np.log(2*np.pi))/2
+    assert value(found.parts, found.s2)==pytest.approx(found.value, abs=1e-6)
+    for r,p in enumerate(found.parts):
+        for change in (dict(Sigma=1.2*p.Sigma), dict(Sigma=p.Sigma/1.2), *(dict(length=k*2.5) for k in (.7, 1, 1.4) if p.length!=k*2.5)): assert value([Part(q.length, q.S, q.Sigma) if k!=r else Part(**dict(length=p.length, S=p.S, Sigma=p.Sigma)|change) for k,q in enumerate(found.parts)], found.s2)>found.value-.06
+        assert torch.linalg.matrix_rank(p.Sigma)==1 and p.length/2.5==pytest.approx(1., abs=.41)
+
+def test_components_made_again_from_the_same_maps_are_the_same(plain):
+    level,job = plain; found = component_level(level, *job); again = remake(found, level, job[-1])
+    for p,q in zip(found.parts, again.parts): assert p.length==q.length; torch.testing.assert_close(q.S, p.S); torch.testing.assert_close(q.Sigma, p.Sigma)
+
+def test_components_are_matched_whatever_their_order():
+    "Two blobs whose strength, and so whose order, changes from one set of samples to another."
+    grid = Grid((8,12)); i,j = np.mgrid[:8,:12]; a,b = (torch.from_numpy(np.exp(-((i-p)**2+(j-q)**2)/4.)) for p,q in ((2,3),(5,9))); mix = lambda s,t: torch.stack([s*a, t*b, s*a/2])
+    share = grid.share.flatten().to(a); A,V = split_maps(mix(3., 1.).flatten(1), share, 4, .9999); S = [amplitude(v.view(1, 8, 12), grid.mask, 2.) for v in V.T]
+    level = Level([Part(l, s, torch.outer(k, k)) for l,s,k in zip((2., 3.), S, A.T)], torch.zeros(2), .5, 0., True)
+    for maps in (mix(3., 1.), mix(1., 3.), -mix(1., 3.)):
+        for p,q in zip(level.parts, remake(level, Level([Part(2., None, None)], None, .5, 0., maps=maps), grid).parts): assert q.length==p.length and float((p.S*q.S).mean())>.95 and torch.allclose(q.Sigma, p.Sigma, atol=.02*float(p.Sigma.max()))
+
+def test_designs_know_their_window(months):
+    "What climate_problem knows of its sums arrives in the fit, through every way of making a new design."
+    d,*_ = months; noise = np.random.default_rng(3).normal(size=len(d)+2); y = noise[2:]+noise[1:-1]+noise[:-2]
+    known = FieldDesign(d.u, d.grid, d.names, d.labels, d.leads, d.rows, True, window=3); assert [k.window for k in (known.take([0, 1]), known.standardise(*known.moments()), known.at((4,6)), known.to('cpu'))]==[3]*4
+    xr.testing.assert_identical(evidence().fit(known, y).coef_, evidence(window=3).fit(d, y).coef_)
+    with pytest.raises(ConfigError, match='add up 3 months'): evidence(window=1).fit(known, y)
+    with pytest.raises(ConfigError, match='share months'): evidence(loss='poisson').fit(known, np.round(y**2))
