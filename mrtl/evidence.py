@@ -358,7 +358,7 @@ def climb(
     make:Callable=Evidence, # What makes an evidence of Gram matrices, targets, noise and prior
 )->tuple:                 # Level without posterior, list of (length, value)
     "Climb down the lengths while the evidence rises, and settle at the best."
-    best,tried = None,[]
+    best,smooth,tried = None,None,[]
     for length in lengths:
         modes = tuple(b.to(u.device) for b in kernel_modes(grid, length, keep)); Z = project(u, S, modes)
         e = make(pair_grams(Z, rows, prior), y, C, prior)
@@ -366,7 +366,8 @@ def climb(
         x,value = e.fit(x, steps[0], .05 if steps[1] else 1e-5); tried.append((length, value))
         if best is not None and not value<best[1]: break
         best = x,value,length,e,modes,Z
-    x,value,length,e,modes,Z = best
+        if smooth is None or length>=min(2.5, lengths[0]/2): smooth = best
+    x,value,length,e,modes,Z = best if best[1]<smooth[1]-1 else smooth
     if steps[1]: x,value = e.fit(x, steps[1])
     theta = torch.from_numpy(x[:-1].copy())
     return Level([Part(length, S, prior(theta), modes, Z.flatten(0, 1))], theta, math.exp(x[-1]), value),tried
