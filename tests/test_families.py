@@ -86,6 +86,15 @@ def test_laplacian_ridge_minimises_its_objective(small):
     found = [np.linalg.solve(Z.T@Z+a*np.eye(3*D), Z.T@y).reshape(3, D)@H for a in ((X@H)**2).sum((1, 2)).mean()*10.**np.arange(-4, 2.1, .5)]
     assert min(np.abs(f.reshape(3, *SMALL)-got.coef).max() for f in found) < 1e-6*np.abs(got.coef).max()
 
+@pytest.mark.parametrize('way', ('gradients', 'evidence'))
+def test_the_second_fit_has_the_same_rows_in_another_order(monkeypatch, way):
+    seen = []
+    class Spy(families.MRTLRegressor):
+        def fit(self, X, y): seen.append((self.random_state, X.copy(), y.copy())); return super().fit(X, y)
+    monkeypatch.setattr(families, 'MRTLRegressor', Spy); p = family('two blobs', 5, (8, 12), 40); fit = WAYS[way](p); assert len(seen) == 1
+    fit.more(); (s,X,y),(t,Z,z) = seen; assert s != t and not np.array_equal(y, z)
+    np.testing.assert_array_equal(X, p.X[:40]); np.testing.assert_array_equal(y, p.y[:40]); a,b = np.argsort(y),np.argsort(z); np.testing.assert_array_equal(y[a], z[b]); np.testing.assert_array_equal(X[a], Z[b])
+
 def test_of_several_starts_the_lowest_objective(small):
     X,y = small.X[:60],small.y[:60]; m = CPStarts(2, .1, 5).fit(X, y); r = y-y.mean()
     cost = [((r-np.einsum('nfhw,fhw->n', X, f.weight_tensor_))**2).sum()+.1*60*sum((a**2).sum() for a in f.cp_weight_[1]) for f in m.fits_]
@@ -150,12 +159,14 @@ def test_a_damaged_table_is_refused(tmp_path, text):
 
 def table(**ways): return pd.DataFrame([dict(family='dense', seed=s, way=w, map=v, r2=-v) for w,vs in ways.items() for s,v in vs.items()])
 
-def test_the_best_rival_is_the_best_mean_on_the_same_seeds():
-    t = table(evidence={0: .5, 1: .9, 2: .7}, ridge={0: .9, 1: .1, 2: .2}, tv_l1={0: .5, 1: .5, 2: .5, 3: .0}, graph_net={0: 1., 1: 1.}); d = against_best(t, 'map', 'evidence')
+def test_the_best_rival_is_the_best_mean_on_seeds_that_all_have_done():
+    t = table(evidence={0: .5, 1: .9, 2: .7}, ridge={0: .9, 1: .1, 2: .2, 3: 1., 4: 1.}, tv_l1={0: .5, 1: .5, 2: .5, 3: .0}); d = against_best(t, 'map', 'evidence')
     assert d['rival'] == 'tv_l1' and d['difference'] == pytest.approx(.2) and 0 <= d['low'] < .2 < d['high'] < .41
     assert against_best(t, 'r2', 'evidence')['rival'] == 'ridge' and against_best(t, 'map', 'oracle') == {} == against_best(t[t.way == 'evidence'], 'map', 'evidence')
+    begun = against_best(pd.concat([t, table(graph_net={1: .6, 5: 1.})]), 'map', 'evidence'); assert begun['rival'] == 'graph_net' and [begun[k] for k in ('difference', 'low', 'high')] == pytest.approx([.3]*3)
+    assert against_best(pd.concat([t, table(graph_net={5: 1.})]), 'map', 'evidence') == {}
     again = summary(t.sample(frac=1., random_state=0)).set_index(['way', 'score']).sort_index(); pd.testing.assert_frame_equal(again, summary(t).set_index(['way', 'score']).sort_index())
-    assert again.loc[('ridge', 'map'), 'sd'] == pytest.approx(np.std([.9, .1, .2], ddof=1)) and again.loc[('tv_l1', 'map'), 'seeds'] == 4 and again.rival.notna().sum() == 2
+    assert again.loc[('ridge', 'map'), 'sd'] == pytest.approx(np.std([.9, .1, .2, 1., 1.], ddof=1)) and again.loc[('tv_l1', 'map'), 'seeds'] == 4 and again.rival.notna().sum() == 2
 
 def test_the_interval_narrows_with_seeds():
     rng = np.random.default_rng(0); wide = lambda n: (lambda d: d['high']-d['low'])(against_best(table(evidence=dict(enumerate(rng.normal(size=n))), ridge=dict.fromkeys(range(n), 0.)), 'map', 'evidence'))
