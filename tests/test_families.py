@@ -204,7 +204,7 @@ def test_the_page_shows_the_scores_of_its_table(saved, score):
     head,*rows = shown(f"scores(t, '{score}')"); assert head[1:] == list(FAMILIES) and len(rows) == len(WAYS)
     mean = {k: [saved[(saved.family == k)&(saved.way == w)][score].mean() for w in WAYS] for k in FAMILIES}
     for w,row in zip(WAYS, rows):
-        v = [saved[(saved.family == k)&(saved.way == w)][score] for k in FAMILIES]; cells = [c.split(' ± ') for c in row[1:]]
+        v = [saved[(saved.family == k)&(saved.way == w)][score] for k in FAMILIES]; cells = [c.split('\u00a0±\u00a0') for c in row[1:]]
         near([c[0].rstrip('*') for c in cells], [s.mean() for s in v], 3); near([c[1] for c in cells], [np.std(s, ddof=1) for s in v], 3)
         assert [c[0].endswith('*') for c in cells] == [s.mean() == pytest.approx(max(mean[k]), abs=1e-12) for k,s in zip(FAMILIES, v)]
 
