@@ -190,7 +190,7 @@ def tv_l1(
 # %% ../nbs/63_families.ipynb #5e0655d6
 def agreement(
     a:MRTLRegressor,  # Fitted
-    b:MRTLRegressor,  # Fitted with another seed
+    b:MRTLRegressor,  # Fitted with another seed, to rows in another order
 )->dict:              # seed_maps, seed_factors: 1 where they found the same
     "How alike two fits are."
     F,G = ([torch.from_numpy(f) for f in m.cp_tensor_[1]] for m in (a, b))
@@ -200,9 +200,9 @@ def mrtl_fit(
     p:MapProblem,      # To learn from
     **options:object,  # Of `MRTLRegressor`
 )->tuple:              # `MapFit`, and the estimator
-    "Fit with one seed, and on demand with another."
-    fit = lambda seed: MRTLRegressor(**options, random_state=seed).fit(p.X[:p.n], p.y[:p.n]); m = fit(0)
-    return MapFit(m.predict(p.X), m.coef_.values/p.beta[0].size, lambda: agreement(m, fit(1))),m
+    "Fit with one seed, and on demand with another, to the same rows in another order."
+    fit = lambda seed, rows: MRTLRegressor(**options, random_state=seed).fit(p.X[rows], p.y[rows]); m = fit(0, np.arange(p.n))
+    return MapFit(m.predict(p.X), m.coef_.values/p.beta[0].size, lambda: agreement(m, fit(1, np.random.default_rng(1).permutation(p.n)))),m
 
 def gradients(
     p:MapProblem,  # To learn from
@@ -295,10 +295,10 @@ def against_best(
     t:pd.DataFrame,  # Trials of one family
     score:str,       # map or r2
     us:str,          # The way to be held against the others
-)->dict:             # rival, difference, low, high; empty without a rival on the same seeds
+)->dict:             # rival, difference, low, high; empty without a rival, or without a seed that all have done
     "Paired difference to the best of the other ways, with its 95 % bootstrap interval."
     wide = t.pivot(index='seed', columns='way', values=score)
-    if us not in wide or (wide := wide.dropna(subset=us).dropna(axis=1)).shape[1]<2: return {}
+    if us not in wide or wide.shape[1]<2 or not len(wide := wide.dropna()): return {}
     rival = wide.mean().drop(us).idxmax(); d = (wide[us]-wide[rival]).values
     low,high = np.quantile(np.random.default_rng(0).choice(d, (10_000, len(d))).mean(1), (.025,.975))
     return dict(rival=rival, difference=d.mean(), low=low, high=high)

@@ -1,10 +1,14 @@
 "Families of maps: the problems, what no way may see, tables that survive interruptions, and the command."
-import dataclasses, json
+import dataclasses, json, re
+from html import unescape
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy.ndimage import gaussian_filter
+from scipy.stats import norm
 from sklearn.linear_model import Ridge
+from conftest import ROOT
 from mrtl import families
 from mrtl.cli import main
 from mrtl.contest import alike
@@ -86,6 +90,15 @@ def test_laplacian_ridge_minimises_its_objective(small):
     found = [np.linalg.solve(Z.T@Z+a*np.eye(3*D), Z.T@y).reshape(3, D)@H for a in ((X@H)**2).sum((1, 2)).mean()*10.**np.arange(-4, 2.1, .5)]
     assert min(np.abs(f.reshape(3, *SMALL)-got.coef).max() for f in found) < 1e-6*np.abs(got.coef).max()
 
+@pytest.mark.parametrize('way', ('gradients', 'evidence'))
+def test_the_second_fit_has_the_same_rows_in_another_order(monkeypatch, way):
+    seen = []
+    class Spy(families.MRTLRegressor):
+        def fit(self, X, y): seen.append((self.random_state, X.copy(), y.copy())); return super().fit(X, y)
+    monkeypatch.setattr(families, 'MRTLRegressor', Spy); p = family('two blobs', 5, (8, 12), 40); fit = WAYS[way](p); assert len(seen) == 1
+    fit.more(); (s,X,y),(t,Z,z) = seen; assert s != t and not np.array_equal(y, z)
+    np.testing.assert_array_equal(X, p.X[:40]); np.testing.assert_array_equal(y, p.y[:40]); a,b = np.argsort(y),np.argsort(z); np.testing.assert_array_equal(y[a], z[b]); np.testing.assert_array_equal(X[a], Z[b])
+
 def test_of_several_starts_the_lowest_objective(small):
     X,y = small.X[:60],small.y[:60]; m = CPStarts(2, .1, 5).fit(X, y); r = y-y.mean()
     cost = [((r-np.einsum('nfhw,fhw->n', X, f.weight_tensor_))**2).sum()+.1*60*sum((a**2).sum() for a in f.cp_weight_[1]) for f in m.fits_]
@@ -150,16 +163,80 @@ def test_a_damaged_table_is_refused(tmp_path, text):
 
 def table(**ways): return pd.DataFrame([dict(family='dense', seed=s, way=w, map=v, r2=-v) for w,vs in ways.items() for s,v in vs.items()])
 
-def test_the_best_rival_is_the_best_mean_on_the_same_seeds():
-    t = table(evidence={0: .5, 1: .9, 2: .7}, ridge={0: .9, 1: .1, 2: .2}, tv_l1={0: .5, 1: .5, 2: .5, 3: .0}, graph_net={0: 1., 1: 1.}); d = against_best(t, 'map', 'evidence')
+def test_the_best_rival_is_the_best_mean_on_seeds_that_all_have_done():
+    t = table(evidence={0: .5, 1: .9, 2: .7}, ridge={0: .9, 1: .1, 2: .2, 3: 1., 4: 1.}, tv_l1={0: .5, 1: .5, 2: .5, 3: .0}); d = against_best(t, 'map', 'evidence')
     assert d['rival'] == 'tv_l1' and d['difference'] == pytest.approx(.2) and 0 <= d['low'] < .2 < d['high'] < .41
     assert against_best(t, 'r2', 'evidence')['rival'] == 'ridge' and against_best(t, 'map', 'oracle') == {} == against_best(t[t.way == 'evidence'], 'map', 'evidence')
+    begun = against_best(pd.concat([t, table(graph_net={1: .6, 5: 1.})]), 'map', 'evidence'); assert begun['rival'] == 'graph_net' and [begun[k] for k in ('difference', 'low', 'high')] == pytest.approx([.3]*3)
+    assert against_best(pd.concat([t, table(graph_net={5: 1.})]), 'map', 'evidence') == {}
     again = summary(t.sample(frac=1., random_state=0)).set_index(['way', 'score']).sort_index(); pd.testing.assert_frame_equal(again, summary(t).set_index(['way', 'score']).sort_index())
-    assert again.loc[('ridge', 'map'), 'sd'] == pytest.approx(np.std([.9, .1, .2], ddof=1)) and again.loc[('tv_l1', 'map'), 'seeds'] == 4 and again.rival.notna().sum() == 2
+    assert again.loc[('ridge', 'map'), 'sd'] == pytest.approx(np.std([.9, .1, .2, 1., 1.], ddof=1)) and again.loc[('tv_l1', 'map'), 'seeds'] == 4 and again.rival.notna().sum() == 2
 
 def test_the_interval_narrows_with_seeds():
     rng = np.random.default_rng(0); wide = lambda n: (lambda d: d['high']-d['low'])(against_best(table(evidence=dict(enumerate(rng.normal(size=n))), ridge=dict.fromkeys(range(n), 0.)), 'map', 'evidence'))
     assert wide(400) < .3*wide(12)
+
+# ---- the page of results
+
+PAGE = ROOT/'nbs'/'reproduction'
+
+@pytest.fixture(scope='module')
+def saved(): return read_trials(PAGE/'results'/'maps.csv')
+
+def shown(source):
+    "The stored table of the cell that holds this source, as rows of text: header first."
+    for c in json.loads((PAGE/'maps.ipynb').read_text(encoding='utf-8'))['cells']:
+        if c['cell_type'] == 'code' and source in ''.join(c['source']):
+            html = ''.join(c['outputs'][-1]['data']['text/html']); return [[unescape(v) for v in re.findall(r'<t[hd][^>]*>(.*?)</t[hd]>', row, re.S)] for row in re.findall(r'<tr[^>]*>(.*?)</tr>', html, re.S)]
+    raise AssertionError(f'the page has no cell with {source!r}')
+
+def near(text, values, places): np.testing.assert_allclose([float(v) for v in text], values, atol=.51*10.**-places)
+
+def test_the_saved_table_is_whole(saved):
+    assert len(saved) == 630 and saved.seed.nunique() == 10 and not saved.duplicated(['family', 'seed', 'way']).any()
+    assert set(map(tuple, saved[['family', 'seed', 'way']].values)) == {(k, s, w) for k in FAMILIES for s in saved.seed.unique() for w in WAYS}
+    assert saved[['map', 'r2', 'seconds', 'load', 'commit', 'date']].notna().all().all() and saved['map'].between(-1, 1).all() and (saved.r2 <= 1).all() and (saved.seconds > 0).all()
+    bars = [f'{k}{q}' for k in ('cells', 'new') for q in (50, 80, 95)]; ours = saved.way == 'evidence'; assert saved.loc[ours, bars].notna().all().all() and saved.loc[~ours, bars].isna().all().all()
+    second = saved.way.isin(['evidence', 'gradients', 'fixed_resolution']); assert (saved[['seed_maps', 'seed_factors']].notna().all(axis=1) == second).all() and (saved[['start_worst', 'start_best']].notna().all(axis=1) == (saved.way == 'cp_regressor')).all()
+
+@pytest.mark.parametrize('score', ('map', 'r2'))
+def test_the_page_shows_the_scores_of_its_table(saved, score):
+    head,*rows = shown(f"scores(t, '{score}')"); assert head[1:] == list(FAMILIES) and len(rows) == len(WAYS)
+    mean = {k: [saved[(saved.family == k)&(saved.way == w)][score].mean() for w in WAYS] for k in FAMILIES}
+    for w,row in zip(WAYS, rows):
+        v = [saved[(saved.family == k)&(saved.way == w)][score] for k in FAMILIES]; cells = [c.split('\u00a0±\u00a0') for c in row[1:]]
+        near([c[0].rstrip('*') for c in cells], [s.mean() for s in v], 3); near([c[1] for c in cells], [np.std(s, ddof=1) for s in v], 3)
+        assert [c[0].endswith('*') for c in cells] == [s.mean() == pytest.approx(max(mean[k]), abs=1e-12) for k,s in zip(FAMILIES, v)]
+
+def test_the_page_shows_the_duel_of_its_table(saved):
+    rows = [r[-8:] for r in shown('duel = paired')[2:]]; assert len(rows) == 14 and [r[0] for r in rows] == [*FAMILIES]*2
+    for score,row in zip(['map']*7+['r2']*7, rows):
+        wide = saved[saved.family == row[0]].pivot(index='seed', columns='way', values=score); others = wide.drop(columns='evidence').mean(); d = wide.evidence-wide[others.idxmax()]
+        near([row[1], *row[3:5]], [wide.evidence.mean(), others.max(), d.mean()], 3); assert float(row[5]) <= d.mean()+1e-3 and d.mean() <= float(row[6])+1e-3 and int(row[7]) == (d > 0).sum()
+        assert row[2].split()[0].lower() == {'eof_ridge': 'eof', 'gradients': 'mrtl,', 'cp_regressor': 'cpregressor', 'tv_l1': 'tv-l1', 'graph_net': 'graph-net'}.get(others.idxmax(), others.idxmax().split('_')[0])
+
+def test_the_page_shows_ladder_times_and_coverage_of_its_table(saved):
+    of = lambda w, k, c: saved[(saved.family == k)&(saved.way == w)].sort_values('seed')[c].values
+    for score,row in zip(['map']*7+['r2']*7, [r[-8:] for r in shown('ladder = paired')[2:]]):
+        a,b = (of(w, row[0], score) for w in ('gradients', 'fixed_resolution')); near(row[1:4], [a.mean(), b.mean(), (a-b).mean()], 3); assert int(row[6]) == (a > b).sum()
+        near(row[7:], [np.median(of('fixed_resolution', row[0], 'seconds')/of('gradients', row[0], 'seconds'))], 3)
+    for w,row in zip(WAYS, shown('times = t.pivot_table')[1:]): np.testing.assert_allclose([float(v) for v in row[1:9]], [*(np.median(of(w, k, 'seconds')) for k in FAMILIES), saved[saved.way == w].seconds.max()], rtol=.06)
+    for k,row in zip(FAMILIES, shown('inside = 100')[1:]): assert row[0] == k; near(row[1:], [100*of('evidence', k, f'{c}{q}').mean() for c in ('cells', 'new') for q in (50, 80, 95)], 1)
+
+def test_the_verdicts_of_the_page_follow_from_its_table(saved):
+    rows = {r[0]: r[1:] for r in shown('verdicts = ')[2:]}; ours = saved[saved.way == 'evidence']; blobs = ours[ours.family == 'two blobs']; said = lambda part: next(v for k,v in rows.items() if part in k); ok = lambda met: 'holds' if met else 'does not hold'
+    assert said('correlation at least .94') == [f"{blobs['map'].mean():.4f}", ok(blobs['map'].mean() >= .94)] and said('R2 at least .90') == [f'{blobs.r2.mean():.4f}', ok(blobs.r2.mean() >= .9)]
+    for score,name in (('map', 'map correlation'), ('r2', 'R2')):
+        mean = saved.pivot_table(index='family', columns='way', values=score); met = mean.evidence >= mean.drop(columns='evidence').max(axis=1)-.01
+        assert said(f'each family: {name}') == [f'{met.sum()} of 7 families', 'holds' if met.all() else 'holds in part' if met.mean() >= .5 else 'does not hold']
+    assert said('factor match')[0].startswith(f'{(ours.seed_factors > .999).sum()} of 70 problems')
+
+def test_the_maps_shown_are_those_of_the_table(saved):
+    ds = xr.load_dataset(PAGE/'results'/'maps_shown.nc'); assert ds.family.values.tolist() == list(FAMILIES) and dict(ds.sizes) == dict(family=7, feature=3, y=20, x=40) and ds.attrs['seed'] == saved.seed.min()
+    for k in FAMILIES:
+        m = ds.sel(family=k); row = saved[(saved.family == k)&(saved.seed == ds.attrs['seed'])].set_index('way'); mean = saved[(saved.family == k)&(saved.way != 'evidence')].groupby('way')['map'].mean(); assert m.rival.item() == mean.idxmax()
+        for v,w in (('evidence', 'evidence'), ('best_rival', m.rival.item())): assert alike(m[v].values, m.truth.values) == pytest.approx(row.loc[w, 'map'], abs=2e-4), f'{k}: run the slow cell of reproduction/maps'
+        assert np.mean(np.abs(m.truth-m.evidence) <= norm.ppf(.9)*m.evidence_sd) == pytest.approx(row.loc['evidence', 'cells80'], abs=.01)
 
 # ---- the command
 
