@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from fastcore.basics import patch
-from .binning import BLOCK, Batch, month_slices
+from .binning import Batch, month_slices
 from .core import ConfigError, DataError
 
 # %% ../nbs/20_models.ipynb #a228126b
@@ -122,10 +122,9 @@ def joint_index(
 def _chosen(u, months, like):
     "Blocks of the chosen months (all, if None), in the dtype of the other side of the product."
     n = len(u) if months is None else len(months)
-    if not u.is_cuda and n*math.prod(u.shape[1:])<=BLOCK//8: yield slice(None),(u if months is None else u[months]).to(like.dtype); return # a look at the months would take longer than the product
     for b in month_slices((n, *u.shape[1:])):
         part = b if months is None else months[b]
-        if months is not None and not u.is_cuda and part[-1]-part[0]==len(part)-1 and (part.diff()==1).all(): part = slice(int(part[0]), int(part[-1])+1)
+        if months is not None and not u.is_cuda and (p := part.numpy())[-1]-p[0]==len(p)-1 and (p[1:]-p[:-1]==1).all(): part = slice(int(p[0]), int(p[-1])+1)
         yield b,u[part].to(like.dtype)
 
 class _Product(torch.autograd.Function):
