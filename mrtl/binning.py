@@ -7,6 +7,7 @@ __all__ = ['BLOCK', 'LATS', 'LONS', 'Mode', 'Batch', 'as_shapes', 'bin_points', 
            'in_memory', 'EventDesign']
 
 # %% ../nbs/11_binning.ipynb #e19ffe23
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
@@ -91,7 +92,7 @@ def month_slices(
     chunks:tuple=None, # Months that lie together where the fields are stored, which are not to be read in parts
 )->list:               # Slices of months, about `BLOCK` numbers each
     "Cut the months into blocks."
-    T = shape[0]; size = max(1, BLOCK//max(1, int(np.prod(shape[1:]))))
+    T = shape[0]; size = max(1, BLOCK//max(1, math.prod(shape[1:])))
     if chunks is None: return [slice(a, min(a+size, T)) for a in range(0, T, size)]
     cuts,at = [0],0
     for n in chunks:

@@ -86,13 +86,13 @@ def elsewhere(
 
 # %% ../nbs/44_games.ipynb #ead7e245
 def ball_flight(
-    start:np.ndarray,  # Handler, x, y
+    start:np.ndarray,  # Handler, x, y; one, or one a time
     times:np.ndarray,  # Seconds since the release, (m,)
-    length:float,      # Of the flight, s
+    length:float|np.ndarray, # Of the flight, s; one, or one a time
 )->np.ndarray:         # Ball, x, y, z, (m, 3)
     "From eight feet up, over the top, to the rim."
     f = np.clip(np.asarray(times)/length, 0, 1)[:,None]
-    return np.concatenate([start+f*(RIM-start), 8+2.2*f+28*f*(1-f)*min(1, length)], 1)
+    return np.concatenate([start+f*(RIM-start), 8+2.2*f+28*f*(1-f)*np.minimum(1, np.asarray(length)).reshape(-1, 1)], 1)
 
 # %% ../nbs/44_games.ipynb #fb394652
 def game_frames(
@@ -104,25 +104,24 @@ def game_frames(
     shots:bool=True,         # False: nobody ever shoots
 )->tuple:                    # Frames: quarter, clock, ball (n, 3), players (n, 10, 2), their ids (n, 10); field goals
     "Decisions, flights, and what the table logs."
-    parts,goals = [],[]
+    parts,goals,names = [],[],truth.player.values
     for q in range(1, quarters+1):
         clock,length = 0.,720. if q<5 else 300.
         n = int(length/1.3); handler,near = situations(n, rng); side = np.cumsum(rng.random(n)<.3)%2
         squad = np.stack([np.stack([8*teams[s]+rng.permutation(8)[:5] for s in (0,1)]) for _ in range(n)])
         offence = squad[np.arange(n),side]; shoot = rng.random(n)<1/(1+np.exp(-shot_odds(truth, offence[:,0], handler, near)))*shots
-        guard = placed(handler, near); far = np.isnan(guard[...,0]); guard[far] = elsewhere(handler, 5, rng)[far]; mates = elsewhere(handler, 4, rng)
+        guard = placed(handler, near); out = np.isnan(guard[...,0]); guard[out] = elsewhere(handler, 5, rng)[out]; mates = elsewhere(handler, 4, rng)
+        far = np.linalg.norm(handler-RIM, axis=1); fly = np.select([far<8, far<20], [.5, 1.], 1.5); start = []
         for i in range(n):
-            wait = np.arange(0, .5+1e-9, 1/rate); d = np.linalg.norm(handler[i]-RIM); fly = .5 if d<8 else 1. if d<20 else 1.5
-            after = np.arange(1, int(round(fly*rate))+1)/rate if shoot[i] else np.zeros(0)
             if clock+9>length: break
-            t = np.append(wait, .5+after); ball = np.concatenate([np.tile([*handler[i], 4.], (len(wait),1)), ball_flight(handler[i], after, fly)])
-            five = np.concatenate([handler[i:i+1], mates[i]]),guard[i]; home,away = five if side[i]==0 else five[::-1]
-            everyone = np.tile(np.concatenate([home, away]), (len(t),1,1))+.002*np.arange(len(t))[:,None,None]
-            right = np.full(len(t), (side[i]==0)!=(q<=2)); ids = truth.player.values[np.concatenate([offence[i], squad[i,1-side[i]]] if side[i]==0 else [squad[i,0], offence[i]])]
-            ball[:,:2] = turn(ball[:,:2], right); parts.append((np.full(len(t), q), length-clock-t, ball, turn(everyone, right), np.tile(ids, (len(t),1))))
-            made = rng.random()<.3
-            if shoot[i]: goals.append(dict(quarter=q, time=np.floor(length-clock-.5-2), kind=1 if made else 2, side=int(side[i]), player=int(truth.player.values[offence[i,0]])))
-            clock += .5+((5.2 if made else fly+.8) if shoot[i] else .8)
+            start.append(clock); made = rng.random()<.3
+            if shoot[i]: goals.append(dict(quarter=q, time=np.floor(length-clock-.5-2), kind=1 if made else 2, side=int(side[i]), player=int(names[offence[i,0]])))
+            clock += .5+((5.2 if made else fly[i]+.8) if shoot[i] else .8)
+        wait = np.arange(0, .5+1e-9, 1/rate); m,w = len(start),len(wait); count = w+np.where(shoot, np.round(fly*rate), 0).astype(int)[:m]
+        i = np.repeat(np.arange(m), count); k = np.arange(len(i))-np.repeat(count.cumsum()-count, count); after = (k-w+1)/rate; t = np.where(k<w, wait[np.minimum(k, w-1)], .5+after)
+        ball = np.where((k<w)[:,None], np.insert(handler[i], 2, 4., 1), ball_flight(handler[i], after, fly[i])); right = (side[i]==0)!=(q<=2)
+        five = np.stack([np.concatenate([handler[:,None], mates], 1), guard], 1); everyone = np.where((side==0)[:,None,None,None], five, five[:,::-1]).reshape(n, 10, 2)[i]+.002*k[:,None,None]
+        ball[:,:2] = turn(ball[:,:2], right); parts.append((np.full(len(i), q), length-np.array(start)[i]-t, ball, turn(everyone, right), names[squad].reshape(n, 10)[i]))
     return [np.concatenate(v) for v in zip(*parts)],pd.DataFrame(goals, columns=['quarter','time','kind','side','player'])
 
 # %% ../nbs/44_games.ipynb #7c569a06

@@ -124,7 +124,7 @@ def _chosen(u, months, like):
     n = len(u) if months is None else len(months)
     for b in month_slices((n, *u.shape[1:])):
         part = b if months is None else months[b]
-        if months is not None and not u.is_cuda and part[-1]-part[0]==len(part)-1 and (part.diff()==1).all(): part = slice(int(part[0]), int(part[-1])+1)
+        if months is not None and not u.is_cuda and (p := part.numpy())[-1]-p[0]==len(p)-1 and (p[1:]-p[:-1]==1).all(): part = slice(int(p[0]), int(p[-1])+1)
         yield b,u[part].to(like.dtype)
 
 class _Product(torch.autograd.Function):

@@ -58,7 +58,7 @@ class Often(Callback):
         if (trainer.stage,trainer.epoch)==('low',1) and parallel.rank()==parallel.world()-1 and not self.mark.exists():
             self.mark.touch()
             if self.what in ('kill','busy'): os.kill(os.getpid(), signal.SIGKILL)
-            if self.what=='stall': time.sleep(15)
+            if self.what=='stall': time.sleep(9)
             if self.what=='interrupt': os.kill(os.getpid(), signal.SIGINT)
             if self.what=='part': trainer.model.bias.data += 1e-9
             if self.what=='fail': raise DataError('bad rows in the last process')

@@ -4,6 +4,7 @@
 It starts where Quarto would: at the notebooks that nbdev-proc-nbs leaves in _proc, and at _quarto.yml. It knows the few things that these pages use (cell directives, stored outputs, numbered equations, links,
 the sidebar) and complains about what it does not know, so a page that passes here holds nothing that Quarto would pass over in silence. Exit status 1 where there was a complaint."""
 import argparse, base64, html, json, os, posixpath, re, shutil, subprocess, sys, tempfile
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 import pypandoc, yaml
 
@@ -163,7 +164,7 @@ PAGE = """<!DOCTYPE html>
 <div class="columns"><nav>{side}</nav><main><h1>{title}</h1><p class="description">{description}</p>
 {body}</main><nav class="toc"><b>On this page</b>{toc}</nav></div><footer>{foot}</footer></body></html>
 """
-TEMPLATE = '$highlighting-css$\n<!--cut-->\n$toc$\n<!--cut-->\n$body$\n'
+TEMPLATE = '$highlighting-css$\n<!--cut-->\n$toc$\n<!--cut-->\n$description$\n<!--cut-->\n$body$\n'
 
 def menu(items, page, pages):
     "A list of links from _quarto.yml's `contents`; pages that are not written yet are left out."
@@ -178,14 +179,14 @@ def menu(items, page, pages):
 def render(page, pages, config, site, template, complain):
     "One page as HTML, and its images."
     text,images = markdown(page, 'html', posixpath.splitext(posixpath.basename(page['html']))[0]+'_files', complain)
-    made = pandoc(text, 'html5', complain, '--mathml', '--standalone', '--toc', '--toc-depth=3', f'--template={template}', f"--metadata=pagetitle={page['title']}")
-    highlight,toc,body = made.split('<!--cut-->') if made.count('<!--cut-->') == 2 else ('', '', '')
+    about = f"---\ndescription: {json.dumps(page['description'])}\n---\n\n" # with the page, for pandoc takes longer to start than to work
+    made = pandoc(about+text, 'html5', complain, '--mathml', '--standalone', '--toc', '--toc-depth=3', f'--template={template}', f"--metadata=pagetitle={page['title']}")
+    highlight,toc,description,body = made.split('<!--cut-->') if made.count('<!--cut-->') == 3 else ('', '', '', '')
     for cite in re.findall(r'data-cites="([^"]*)"', body): complain(f'unresolved reference @{cite}')
-    description = pandoc(page['description'], 'html5', complain, '--mathml').strip().removeprefix('<p>').removesuffix('</p>') if page['description'] else ''
     web = config['website']
     top = menu(web['navbar']['left'], page, pages).replace('<ul>', '').replace('</ul>', '').replace('<li>', '').replace('</li>', '')
     whole = PAGE.format(title=html.escape(page['title']), site=web['title'], css=CSS, highlight=highlight, top=top, side=menu(web['sidebar']['contents'], page, pages),
-                        description=description, body=body, toc=toc, foot=FOOT)
+                        description=description.strip(), body=body, toc=toc, foot=FOOT)
     return relink(whole, page, pages, site),images
 
 def settings(root):
@@ -206,10 +207,11 @@ def docs(root, dest):
     with tempfile.TemporaryDirectory() as d:
         template = Path(d)/'page.html'
         template.write_text(TEMPLATE)
-        for path,page in pages.items():
-            text,images = render(page, pages, config, site, template, complaints[path].append)
+        def make(path):
+            page = pages[path]; text,images = render(page, pages, config, site, template, complaints[path].append)
             write(dest/page['html'], text)
             for name,data in images.items(): write((dest/page['html']).parent/name, data)
+        with ThreadPool() as pool: pool.map(make, pages)
     for f in (root/'_proc').rglob('*'):
         if f.suffix in ('.png', '.svg', '.jpg', '.css'): write(dest/f.relative_to(root/'_proc'), f.read_bytes())
     return complaints

@@ -2,6 +2,7 @@
 
 Each `check_*` takes the functions it tests as arguments, so that `test_a_broken_formula_is_noticed` can hand it broken ones."""
 import inspect
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from mrtl.finegrain import coarsen, finegrain, prolongation
 from mrtl.grids import Grid
 
 SLACK = 1+1e-9
+
+@cache
+def sound(check, function): check(function)
 
 
 # one resolution -------------------------------------------------------------------------------------------------------
@@ -308,7 +312,7 @@ def check_decay(fit):
     assert flat['low'] < .1 and flat['high'] > .9
 
 
-def test_gamma_of_a_run(): check_decay(fit_decay)
+def test_gamma_of_a_run(): sound(check_decay, fit_decay)
 
 
 @pytest.mark.parametrize('loss,kw,says', [([1., .5], {}, '2 epochs for each'), (np.ones((12, 2)), {}, 'got shape'), ([1.]*9+[np.nan]*3, {}, '3 values that are not finite'), ([1.]*12, dict(blocks=1), '2 or more blocks')])
@@ -350,7 +354,7 @@ MUTANTS = dict(
 def test_a_broken_formula_is_noticed(mutant):
     check, module, name, old, new = MUTANTS[mutant]
     outer = getattr(module, {'sgd_constants': 'sgd_bound', '_decay': 'fit_decay'}.get(name, name))
-    check(outer)
+    sound(check, outer)
     bad = broken(module, name, old, new)
     if outer.__name__ != name:
         space = dict(vars(B), **{name: bad}); exec(inspect.getsource(outer), space); bad = space[outer.__name__]

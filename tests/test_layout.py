@@ -105,10 +105,6 @@ def test_the_check_sees_changes(python):
     found = json.loads(python((STATE % []).replace('after = state()', '; '.join([*changes.values(), 'after = state()']))))
     assert set(found['changed']) >= changes.keys()
 
-def test_estimators_import_no_plotting(python):
-    if 'estimators' not in MODULES: pytest.skip('no mrtl.estimators yet')
-    assert python("import sys, mrtl.estimators; print([m for m in ('matplotlib', 'netCDF4') if m in sys.modules])") == '[]'
-
 # ---- stored outputs
 
 UNWANTED = {'a path of a machine': r'(?<![\w.:/])/(?:home|root|tmp|work|Users|mnt|opt|usr|var|private|content)/\w|\b[A-Z]:\\\\?\w|ipython-input', 'a warning': r'\b\w*Warning\b', 'a progress bar': r'it/s|s/it|\d%\|',
