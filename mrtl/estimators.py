@@ -337,8 +337,9 @@ def _weigh_evidence(self:TensorEstimator, design, Y, w, groups, loss, options):
     else: m = fit_laplace_model(design, Y, w, loss, base_rate(Y, w, loss), shift, getattr(self, 'window', None), *common)
     self._evidence = m
     self.model_,self._trained,self.rank_ = m.full,m.full.modes,m.low.rank
-    self.history_ = pd.DataFrame([dict(output=k, length=l, evidence=-v) for k,f in zip(self._outputs, m.fits) for l,v in f.tried])
-    self.levels_ = [dict(output=k, round=i, length=[p.length for p in l.parts] if l.components else l.parts[0].length, noise=l.s2, evidence=-l.value, weight=float(v), jitter=l.jitter) for k,f in zip(np.asarray(self._outputs).tolist(), m.fits) for i,(l,v) in enumerate(zip(f.levels, f.weights))]
+    names = np.asarray(self._outputs).tolist(); names += [f'direction {r}' for r in range(1, 1+len(m.fits)-len(names))]
+    self.history_ = pd.DataFrame([dict(output=k, length=l, evidence=-v) for k,f in zip(names, m.fits) for l,v in f.tried])
+    self.levels_ = [dict(output=k, round=i, length=[p.length for p in l.parts] if l.components else l.parts[0].length, noise=l.s2, evidence=-l.value, weight=float(v), jitter=l.jitter) for k,f in zip(names, m.fits) for i,(l,v) in enumerate(zip(f.levels, f.weights))]
     self.n_iter_,self._loss,self._optimizer = len(self.levels_),loss,'evidence'
     return self
 

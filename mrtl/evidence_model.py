@@ -15,10 +15,10 @@ from torch import Tensor
 from fastcore.basics import patch
 from sklearn.model_selection import GroupKFold, KFold
 from .binning import FieldDesign
-from .core import ConfigError, DataError
+from .core import ConfigError, DataError, progress
 from .decompose import canonical, cp_decompose
 from .evidence import FeaturePrior, Level, Part, overlap_covariance
-from .evidence_fit import EvidenceFit, block_folds, fit_evidence, split_maps
+from .evidence_fit import EvidenceFit, block_folds, fit_evidence, split_maps, stack_weights
 from .models import FullRank, LowRank
 
 # %% ../nbs/25_evidence_model.ipynb #1b6f276d
@@ -83,10 +83,12 @@ class EvidenceModel:
     "Maps of one or several outputs in raw units, and the fits behind them."
     full:FullRank      # All weights, float64
     low:LowRank        # Their components, float64, with the same bias
-    fits:list          # `EvidenceFit`, one an output
+    fits:list          # `EvidenceFit`, one an output, then one a direction of the outputs if those have a vote
     mean:np.ndarray    # Of the targets, (outputs,)
     sd:np.ndarray      # Of the targets, (outputs,)
     moments:tuple|None # Of the fields, from `FieldDesign.moments`, or None if they came standardised
+    votes:tuple=(1.,0.)          # Of an output's own fit, and of the directions together
+    directions:np.ndarray=None   # Outputs in units of their sd per unit of each direction, (outputs, directions)
 
 # %% ../nbs/25_evidence_model.ipynb #0f3dc6d1
 def cut_folds(
@@ -132,6 +134,17 @@ def _one_output(design, y, w, window, groups):
     if window is None and design.leads: check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
 
+# %% ../nbs/25_evidence_model.ipynb #bac8624f
+def _directions(fits, d, Z, w, window, groups):
+    "Fits of the outputs' directions, the votes, and the directions; none where they have no vote."
+    alone = [],(1.,0.),None
+    if len(fits)==1 or not np.isfinite(Z).all() or not fits[0].residuals.isfinite().any(): return alone
+    V = np.linalg.svd(Z*np.sqrt(w/w.mean())[:,None], full_matrices=False)[2]; T = Z@V.T; size = np.sqrt(np.average(T**2, axis=0, weights=w)); at = size>1e-6*size[0]; D = V[at].T*size[at]; used = w>0
+    shared = [_one_output(d, t, w, window or 1, groups) for t in progress((T[:,at]/size[at]).T, desc='directions of outputs')]
+    said = [Z[used]-np.stack([f.residuals.numpy() for f in g], 1)@m for g,m in ((fits, np.eye(len(fits))), (shared, D.T))]; seen = np.isfinite(said[0]).all(1)
+    p,q = stack_weights(np.stack([s[seen].ravel() for s in said], 1), Z[used][seen].ravel()).tolist()
+    return (shared,(p, q),D) if q>0 else alone
+
 # %% ../nbs/25_evidence_model.ipynb #c9bc6820
 def fit_evidence_model(
     design:FieldDesign,              # Fields as they came
@@ -147,35 +160,51 @@ def fit_evidence_model(
     "Fit every output, and carry the maps back to the units of the data."
     window = known_window(design, window); mean,sd = scale; moments = design.moments(w) if standardise else None
     d = (design.standardise(*moments) if moments else design).to(device)
-    fits = [_one_output(d, (Y[:,o]-mean[o])/sd[o], w, window, groups) for o in range(Y.shape[1])]
-    return raw_model(design, fits, mean, sd, moments, rank)
+    Z = (Y-mean)/sd; fits = [_one_output(d, z, w, window, groups) for z in progress(Z.T, desc='outputs', disable=None if Z.shape[1]>1 else True)]
+    shared,votes,directions = _directions(fits, d, Z, w, window, groups)
+    return raw_model(design, fits+shared, mean, sd, moments, rank, votes, directions)
 
 def raw_model(
     design:FieldDesign,  # Fields as they came
-    fits:list,           # `EvidenceFit`, one an output
+    fits:list,           # `EvidenceFit`, as in `EvidenceModel`
     mean:np.ndarray,     # What their scores are counted from, (outputs,)
     sd:np.ndarray,       # And in which unit, (outputs,)
     moments:tuple|None,  # By which the fields were standardised
     rank:int,            # Most components
+    votes:tuple=(1.,0.), # As in `EvidenceModel`
+    directions:np.ndarray=None, # As in `EvidenceModel`
 )->EvidenceModel:        # In raw units
     "Carry maps of standardised fields and targets back to the units of the data."
-    full = FullRank(design.modes, len(fits), dtype=torch.float64); W = torch.stack([f.maps.cpu().flatten(1) for f in fits], -1).reshape(*(m.size for m in design.modes), len(fits))
+    k = len(mean); M = torch.from_numpy(np.vstack([votes[0]*np.eye(k)]+([votes[1]*directions.T] if votes[1] else []))); full = FullRank(design.modes, k, dtype=torch.float64); W = (torch.stack([f.maps.cpu().flatten(1) for f in fits], -1)@M).reshape(*(m.size for m in design.modes), k)
     if moments: W = W/moments[1].reshape(*moments[1].shape, 1, 1)
-    bias = torch.tensor([f.bias for f in fits], dtype=torch.float64); full.W.data = (W if len(fits)>1 else W[...,0]).contiguous()
+    bias = torch.tensor([f.bias for f in fits], dtype=torch.float64)@M; full.W.data = (W if k>1 else W[...,0]).contiguous()
     if moments:
         centre = design._like(u=(moments[0]*design.grid.share)[None].expand(1+(design.leads or 0), *moments[0].shape), rows=[design.leads or 0])
         with torch.no_grad(): bias = bias-full(centre.batch())[0]
-    s = torch.from_numpy(sd); full.W.data = full.W.data*(s if len(fits)>1 else s[0]); full.bias.data = torch.from_numpy(mean)+s*bias
-    low = map_components(full.W.data, design.modes, len(fits), rank); low.bias.data = full.bias.data.clone()
-    return EvidenceModel(full, low, fits, mean, sd, moments)
+    s = torch.from_numpy(sd); full.W.data = full.W.data*(s if k>1 else s[0]); full.bias.data = torch.from_numpy(mean)+s*bias
+    low = map_components(full.W.data, design.modes, k, rank); low.bias.data = full.bias.data.clone()
+    return EvidenceModel(full, low, fits, mean, sd, moments, votes, directions)
 
 # %% ../nbs/25_evidence_model.ipynb #ca702728
 @patch
+def spread(self:EvidenceModel,
+    means:np.ndarray,      # Of every fit, (..., fits)
+    variances:np.ndarray,  # Of every fit, (..., fits)
+    nothing:float,         # Variance without any fit
+)->np.ndarray:             # (..., outputs), in units of the targets
+    "Standard deviations of outputs; own fits and directions that disagree add to them."
+    k,D = len(self.mean),self.directions; parts = [(self.votes[0], means[...,:k], variances[...,:k])]
+    if self.votes[1]: parts.append((self.votes[1], means[...,k:]@D.T, variances[...,k:]@D.T**2))
+    m = sum(p*a for p,a,_ in parts)
+    return self.sd*np.sqrt(sum(p*(v+(a-m)**2) for p,a,v in parts)+max(0., 1-sum(self.votes))*(nothing+m**2))
+
+@patch
 def coef_std(self:EvidenceModel)->Tensor: # (*sizes[, outputs])
     "Posterior standard deviation of every weight, in raw units."
-    sd = torch.stack([f.map_std().cpu().flatten(1)*s for f,s in zip(self.fits, self.sd)], -1).reshape(*(m.size for m in self.full.modes), len(self.fits))
+    means,sds = (np.stack([v(f).cpu().flatten(1).numpy() for f in self.fits], -1) for v in (lambda f: f.maps, lambda f: f.map_std()))
+    sd = torch.from_numpy(self.spread(means, sds**2, 0.)).reshape(*(m.size for m in self.full.modes), len(self.mean))
     if self.moments: sd = sd/self.moments[1].reshape(*self.moments[1].shape, 1, 1)
-    return sd if len(self.fits)>1 else sd[...,0]
+    return sd if len(self.mean)>1 else sd[...,0]
 
 @patch
 def predict_std(self:EvidenceModel,
@@ -183,7 +212,8 @@ def predict_std(self:EvidenceModel,
 )->np.ndarray:           # (n, outputs)
     "Standard deviation of a new observation of every sample."
     d = (design.standardise(*self.moments) if self.moments else design).to(self.fits[0].rows.device)
-    return np.stack([f.predict(*design_months(d), std=True)[1].cpu().numpy()*s for f,s in zip(self.fits, self.sd)], 1)
+    means,sds = (np.stack(v, 1) for v in zip(*([v.cpu().numpy() for v in f.predict(*design_months(d), std=True)] for f in self.fits)))
+    return self.spread(means, sds**2, 1.)
 
 # %% ../nbs/25_evidence_model.ipynb #752ab75a
 _NUMBERS = ('s2','value','bias','jitter','components')
@@ -193,7 +223,8 @@ def pack(
     model:EvidenceModel,  # Fitted
 )->tuple:                 # Name to tensor; dict that JSON can hold
     "What a file must hold of a model, levels without weight left out."
-    tensors = {f'full.{k}': v for k,v in model.full.state_dict().items()}|{f'low.{k}': v for k,v in model.low.state_dict().items()}; meta = dict(rank=model.low.rank, mean=model.mean.tolist(), sd=model.sd.tolist(), fits=[])
+    tensors = {f'full.{k}': v for k,v in model.full.state_dict().items()}|{f'low.{k}': v for k,v in model.low.state_dict().items()}; meta = dict(rank=model.low.rank, votes=list(model.votes), mean=model.mean.tolist(), sd=model.sd.tolist(), fits=[])
+    if model.votes[1]: tensors['directions'] = torch.from_numpy(model.directions)
     if model.moments: tensors |= dict(zip(('moments.mean','moments.sd'), model.moments))
     for o,f in enumerate(model.fits):
         kept = [i for i,w in enumerate(f.weights) if w>0]; tensors[f'fit.{o}.rows'] = f.rows
@@ -209,11 +240,12 @@ def unpack(
     modes:list,     # Of the weights
 )->EvidenceModel:   # The same model
     "A model out of a file."
-    outputs = len(meta['fits']); full,low = FullRank(modes, outputs, dtype=torch.float64),LowRank(modes, meta['rank'], outputs, dtype=torch.float64)
+    outputs = len(meta['mean']); full,low = FullRank(modes, outputs, dtype=torch.float64),LowRank(modes, meta['rank'], outputs, dtype=torch.float64)
     for m,name in ((full,'full.'),(low,'low.')): m.load_state_dict({k[len(name):]: v for k,v in tensors.items() if k.startswith(name)})
     def level(o, d):
         get = lambda k: tensors[f"fit.{o}.{d['at']}.{k}"]
         parts = [Part(l, **{k: get(f'{j}.{k}') for k in _OF_PARTS}, modes=(get(f'{j}.modes0'),get(f'{j}.modes1'))) for j,l in enumerate(d['lengths'])]
         return Level(parts, **{k: d[k] for k in _NUMBERS}, **{k: get(k) for k in _TENSORS})
     fits = [EvidenceFit([level(o, d) for d in f['levels']], np.array(f['weights']), FeaturePrior(*f['prior']), tensors[f'fit.{o}.rows'], [tuple(t) for t in f['tried']]) for o,f in enumerate(meta['fits'])]
-    return EvidenceModel(full, low, fits, np.array(meta['mean']), np.array(meta['sd']), (tensors['moments.mean'],tensors['moments.sd']) if 'moments.mean' in tensors else None)
+    return EvidenceModel(full, low, fits, np.array(meta['mean']), np.array(meta['sd']), (tensors['moments.mean'],tensors['moments.sd']) if 'moments.mean' in tensors else None,
+        tuple(meta['votes']), tensors['directions'].numpy() if 'directions' in tensors else None)
