@@ -68,7 +68,8 @@ def map_components(
         F,V = split_maps(W.movedim(space, -1).reshape(-1, W.shape[space]), share, rank, enough); at = wide[0] if wide else 0
         factors = [V if i==space else F if i==at else torch.ones(n, F.shape[1], dtype=W.dtype) for i,n in enumerate(W.shape)]
     else:
-        for k in range(1, rank+1):
+        scaled = W*share.sqrt().view([-1 if i==space else 1 for i in range(W.ndim)]); least = max(int((torch.linalg.svdvals(scaled.movedim(i, 0).flatten(1))**2).cumsum(0).lt(enough*(scaled**2).sum()).sum())+1 for i in wide)
+        for k in range(min(least, rank), rank+1):
             found = cp_decompose(W, k, weights=[share if i==space else None for i in range(W.ndim)])
             if found.error**2<=1-enough or found.rank<k: break
         factors = found.factors
