@@ -245,7 +245,7 @@ def unpack(
     for m,name in ((full,'full.'),(low,'low.')): m.load_state_dict({k[len(name):]: v for k,v in tensors.items() if k.startswith(name)})
     def level(o, d):
         get = lambda k: tensors[f"fit.{o}.{d['at']}.{k}"]
-        parts = [Part(l, **{k: get(f'{j}.{k}') for k in _OF_PARTS}, modes=(get(f'{j}.modes0'),get(f'{j}.modes1'))) for j,l in enumerate(d['lengths'])]
+        parts = [Part(l, **{k: get(f'{j}.{k}') for k in _OF_PARTS}, modes=tuple(get(f'{j}.modes{a}') for a in (0, 1) if f"fit.{o}.{d['at']}.{j}.modes{a}" in tensors)) for j,l in enumerate(d['lengths'])]
         return Level(parts, **{k: d[k] for k in _NUMBERS}, **{k: get(k) for k in _TENSORS})
     fits = [EvidenceFit([level(o, d) for d in f['levels']], np.array(f['weights']), FeaturePrior(*f['prior']), tensors[f'fit.{o}.rows'], [tuple(t) for t in f['tried']]) for o,f in enumerate(meta['fits'])]
     return EvidenceModel(full, low, fits, np.array(meta['mean']), np.array(meta['sd']), (tensors['moments.mean'],tensors['moments.sd']) if 'moments.mean' in tensors else None,

@@ -6,7 +6,7 @@ import xarray as xr
 from mrtl.binning import EventDesign, FieldDesign, Mode
 from mrtl.core import ConfigError, DataError, ScheduleError
 from mrtl.estimators import MRTLRegressor
-from mrtl.evidence import FeaturePrior, Level, Part, amplitude, axis_modes, climb, feature_rows, kernel_modes, ladder_lengths, map_variance, pair_grams, posterior, project, sample_kernel
+from mrtl.evidence import FeaturePrior, Level, Part, amplitude, axis_modes, climb, coast_modes, feature_rows, kernel_modes, ladder_lengths, map_variance, pair_grams, posterior, project, sample_kernel
 from mrtl.evidence_fit import component_level, fit_evidence, held_out, remake, split_maps
 from mrtl.evidence_model import overlap_window
 from mrtl.grids import Grid
@@ -214,3 +214,35 @@ def test_designs_know_their_window(months):
     xr.testing.assert_identical(evidence().fit(known, y).coef_, evidence(window=3).fit(d, y).coef_)
     with pytest.raises(ConfigError, match='add up 3 months'): evidence(window=1).fit(known, y)
     with pytest.raises(ConfigError, match='share months'): evidence(loss='poisson').fit(known, np.round(y**2))
+
+# ---- coasts
+
+def bridged():
+    "Two seas and what was seen of them; only the western one matters."
+    mask = torch.ones(8, 13, dtype=torch.bool); mask[:,6] = False; grid = Grid((8,13), mask=mask); rng = np.random.default_rng(0); u = torch.from_numpy(rng.normal(size=(150,1,8,13)))*mask
+    y = u[:,0,2:6,3:6].sum((1, 2))+torch.from_numpy(rng.normal(size=150)); return grid,u,(y-y.mean())/y.std()
+
+@pytest.mark.parametrize('length', [1., 3., 12.])
+def test_maps_do_not_cross_land(length):
+    "The two seas know nothing of each other, whatever the length; with a gap in the bridge they do."
+    grid = bridged()[0]; both = lambda g: (lambda K: float(K[:,:6,:,7:].abs().max()))((lambda B: (B@B.T).view(8, 13, 8, 13))(coast_modes(g, length, 1e-10)))
+    gap = grid.mask.clone(); gap[3:5,6] = True; assert both(grid)<1e-9 and both(Grid((8,13), mask=gap))>.1
+
+def test_posterior_over_land_is_the_primal():
+    grid,u,y = bridged(); S = torch.rand(8, 13, dtype=torch.float64, generator=torch.Generator().manual_seed(0))*grid.mask; rows = feature_rows(torch.arange(150), 1)
+    level = posterior(Level([Part(2., S, torch.eye(1, dtype=torch.float64)*30)], None, .5, 0.), u, rows, y, torch.eye(150, dtype=torch.float64), grid, 1e-12)
+    B = coast_modes(grid, 2., 1e-12); prior = 30*S.flatten()[:,None]*(B@B.T)*S.flatten(); X = u.flatten(1); K = X@prior@X.T+.5*torch.eye(150)+10
+    torch.testing.assert_close(level.maps.flatten(), prior@X.T@torch.linalg.solve(K, y), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(map_variance(level, rows).flatten(), (prior-prior@X.T@torch.linalg.solve(K, X@prior)).diagonal().clamp(min=0), rtol=1e-6, atol=1e-8)
+
+@pytest.mark.parametrize('circle', [False, True])
+def test_heat_goes_around_the_globe(circle):
+    mask = torch.ones(6, 24, dtype=torch.bool); mask[0,12] = False; grid = Grid((6,24), (-30,30), (0,360 if circle else 300), ('lat','lon'), sphere=True, mask=mask); B = coast_modes(grid, 3.); K = (B@B.T).view(6, 24, 6, 24)
+    assert (K[3,0,3,23]>.8) if circle else (K[3,0,3,23]<1e-3); torch.testing.assert_close(B.pow(2).sum(1), mask.flatten().double())
+
+def test_a_model_with_land_survives_its_file(tmp_path):
+    grid,u,y = bridged(); d = FieldDesign(u, grid); m = evidence().fit(d, y.numpy()); m.save(tmp_path/'m.mrtl'); again = MRTLRegressor.load(tmp_path/'m.mrtl')
+    np.testing.assert_allclose(again.predict(d, return_std=True)[1], m.predict(d, return_std=True)[1], rtol=1e-10); xr.testing.assert_allclose(again.coef_std_, m.coef_std_)
+
+def test_many_cells_keep_the_plain_kernel(monkeypatch):
+    grid = bridged()[0]; monkeypatch.setattr('mrtl.evidence.MOST_CELLS', 95); assert len(kernel_modes(grid, 2.))==2; monkeypatch.setattr('mrtl.evidence.MOST_CELLS', 96); assert len(kernel_modes(grid, 2.))==1
