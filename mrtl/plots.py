@@ -365,9 +365,10 @@ def coef_maps(
     coef:np.ndarray|xr.DataArray, # Coefficients (..., y, x[, output]): DataArray such as (lead, variable, lat, lon), or any array
     title:str='coefficients',     # Title of the whole figure
     most:int=60,                  # Maps to draw at most
+    std:np.ndarray|xr.DataArray|None=None, # Standard deviations, as `coef`; cells whose middle 90 % span zero are hatched
 )->'Figure':                      # matplotlib figure
     "Small multiples of coefficient maps on one scale."
-    coef = maps_last(coef); modes = coef.dims[:-2]; limit = colour_limit(coef)
+    coef = maps_last(coef); modes = coef.dims[:-2]; limit = colour_limit(coef); unsure = None if std is None else np.abs(coef)<1.645*maps_last(std)
     n = int(np.prod([coef.sizes[d] for d in modes]))
     if n>most: raise DataError(f"{n} maps ({', '.join(f'{d} {coef.sizes[d]}' for d in modes)}) are too many to look at; select some with `.sel` or pass `most`, now {most}")
     across = min(n, coef.sizes[modes[-1]] if len(modes)>1 else 3, 6)
@@ -376,7 +377,7 @@ def coef_maps(
     for i,at in enumerate(np.ndindex(*[coef.sizes[d] for d in modes])):
         row,col = divmod(i, across)
         ax = _place(fig, left+col*pitch, .28+.26*bool(title)+row*(h+.25), w, h)
-        mesh = draw_map(ax, coef[at], -limit, limit, labels=(col==0,i+across>=n))
+        mesh = draw_map(ax, coef[at], -limit, limit, hatch=None if std is None else unsure[at], labels=(col==0,i+across>=n))
         ax.set_title(', '.join(_entry(coef, d, k) for d,k in zip(modes, at)), fontsize=8, loc='left', pad=3)
     width = across*pitch
     _colourbar(fig, mesh, coef.attrs.get('units') or 'coefficient per unit of area', left+.2*width, .38+.26*bool(title)+down*(h+.25), .6*width)
