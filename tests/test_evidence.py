@@ -4,6 +4,7 @@ import pytest
 import torch
 import xarray as xr
 from mrtl.binning import EventDesign, FieldDesign, Mode
+from mrtl import evidence_fit
 from mrtl.core import ConfigError, DataError, ScheduleError
 from mrtl.estimators import MRTLRegressor
 from mrtl.evidence import FeaturePrior, Level, Part, amplitude, axis_modes, climb, coast_modes, feature_rows, kernel_modes, ladder_lengths, map_variance, pair_grams, posterior, project, sample_kernel
@@ -246,3 +247,19 @@ def test_a_model_with_land_survives_its_file(tmp_path):
 
 def test_many_cells_keep_the_plain_kernel(monkeypatch):
     grid = bridged()[0]; monkeypatch.setattr('mrtl.evidence.MOST_CELLS', 95); assert len(kernel_modes(grid, 2.))==2; monkeypatch.setattr('mrtl.evidence.MOST_CELLS', 96); assert len(kernel_modes(grid, 2.))==1
+
+@pytest.mark.parametrize('good', [1, 2, 3])
+def test_the_last_good_level_is_kept(months, monkeypatch, good):
+    "Where a later round has no finite evidence, the fit goes on with what it has, and says so."
+    d,y,_ = months; bad = lambda f: lambda *a, **k: (lambda l: setattr(l, 'value', np.inf) or l)(f(*a, **k)); rounds = [0]; adapt,parts = evidence_fit._adapt,evidence_fit.component_level
+    def maybe(f):
+        def g(*a, **k): rounds[0] += 1; return bad(f)(*a, **k) if rounds[0]==good else f(*a, **k)
+        return g
+    monkeypatch.setattr(evidence_fit, '_adapt', maybe(adapt)); monkeypatch.setattr(evidence_fit, 'component_level', maybe(parts))
+    with pytest.warns(UserWarning, match=f'not finite after {good-1} rounds: the last good level is kept'): m = evidence().fit(d, y)
+    assert len(m.levels_)==good and np.isfinite(m.predict(d)).all() and m.score(d, y)>.5
+
+def test_repeated_rows_and_jitter_are_reported():
+    "A Gram matrix that is singular to rounding gets a jitter, which levels_ shows."
+    rng = np.random.default_rng(0); X = rng.normal(size=(20,5,6)); y = X[:,2,3]; m = evidence().fit(np.repeat(X, 12, 0), np.repeat(y, 12)); assert m.score(X, y)>.99
+    assert all(l['jitter']>=0 for l in m.levels_) and np.isfinite(m.coef_std_).all()
