@@ -1,4 +1,4 @@
-"scikit-learn's own checks of an estimator, all of them, on both estimators with default arguments (but fewer epochs where a check comes again with another kind of array), and on the evidence method."
+"scikit-learn's own checks of an estimator, all of them, on both estimators with default arguments (but fewer epochs where a check comes again with another kind of array), and on the evidence method once a check."
 import pytest
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -12,7 +12,8 @@ def known(estimator): return dict(check_sample_weight_equivalence_on_dense_data=
 
 @parametrize_with_checks([MRTLRegressor(), MRTLClassifier(), MRTLRegressor(method='evidence'), MRTLClassifier(method='evidence')], expected_failed_checks=known)
 def test_check(estimator, check):
-    if estimator.method == 'auto' and (check.keywords or check.func is check_regressor_data_not_an_array): estimator.set_params(max_epochs=20)
+    if again := check.keywords or check.func is check_regressor_data_not_an_array: estimator = clone(estimator).set_params(max_epochs=20, lr=.05)
+    if again and estimator.method == 'evidence': pytest.skip('evidence never sees the arrays that came in')
     check(estimator)
 
 def test_kinds(): assert is_regressor(MRTLRegressor()) and is_classifier(MRTLClassifier()) and not MRTLClassifier().__sklearn_tags__().classifier_tags.multi_class
