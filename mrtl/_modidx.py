@@ -147,6 +147,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                           'mrtl.cli._end': ('cli.html#_end', 'mrtl/cli.py'),
                           'mrtl.cli._months_of': ('cli.html#_months_of', 'mrtl/cli.py'),
                           'mrtl.cli._muted': ('cli.html#_muted', 'mrtl/cli.py'),
+                          'mrtl.cli._parser': ('cli.html#_parser', 'mrtl/cli.py'),
                           'mrtl.cli._predict_basketball': ('cli.html#_predict_basketball', 'mrtl/cli.py'),
                           'mrtl.cli._predict_climate': ('cli.html#_predict_climate', 'mrtl/cli.py'),
                           'mrtl.cli._predict_demo': ('cli.html#_predict_demo', 'mrtl/cli.py'),

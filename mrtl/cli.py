@@ -11,6 +11,7 @@ __all__ = ['PLANTED', 'DEMO', 'CLIMATE', 'MODELS', 'PROBLEMS', 'QUICK', 'COMMAND
 
 # %% ../nbs/70_cli.ipynb #717a75c8
 import contextlib, gc, json, math, os, re, shutil, sys, time
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -602,6 +603,9 @@ SHARED = ('demo','climate','basketball') # several processes train together; of 
 POSITIONAL = dict(predict=['run'], report=['run'])
 
 # %% ../nbs/70_cli.ipynb #b8fe2d7e
+@cache
+def _parser(f, name): return anno_parser(f, prog=f'mrtl {name}', pos=POSITIONAL.get(name))
+
 def parse(
     argv:list,   # Words after `mrtl`
 )->tuple:        # Command name, keyword arguments
@@ -610,8 +614,7 @@ def parse(
     if not argv or argv[0] in ('-h','--help'): print(usage); raise SystemExit(0)
     if argv[0]=='--version': print(version('mrtl')); raise SystemExit(0)
     if argv[0] not in COMMANDS: raise ConfigError(f"there is no command {argv[0]!r}; usage: {usage}")
-    parser = anno_parser(COMMANDS[argv[0]], prog=f'mrtl {argv[0]}', pos=POSITIONAL.get(argv[0]))
-    args = vars(parser.parse_args(argv[1:]))
+    args = vars(_parser(COMMANDS[argv[0]], argv[0]).parse_args(argv[1:]))
     return argv[0],{k: v for k,v in args.items() if k not in ('pdb','xtra')}
 
 # %% ../nbs/70_cli.ipynb #cdd69826

@@ -150,20 +150,20 @@ def stretches(
     for ax,bx,ay,by in map(_sides, polygons):
         line,x = _crossings(y, ay, by, ax, bx); order = np.lexsort((x, line))
         ends.append(x[order].reshape(-1, 2)); at.append(line[order][::2])
-    ends,at = np.concatenate(ends),np.concatenate(at); order = np.lexsort((ends[:,0], at))
-    return [_merged(e) for e in np.split(ends[order], np.searchsorted(at[order], np.arange(1, len(y))))]
+    ends,at = np.concatenate(ends),np.concatenate(at); order = np.lexsort((ends[:,0], at)); ends,at = _merged(ends[order], at[order])
+    return np.split(ends, np.searchsorted(at, np.arange(1, len(y))))
 
-def _merged(ends):
-    "The union of stretches that may overlap, sorted by their west ends."
-    top = np.maximum.accumulate(ends[:,1]); new = np.append(True, ends[1:,0]>top[:-1])[:len(ends)]
-    return np.stack([ends[new,0], top[np.append(new[1:], True)[:len(ends)]]], 1)
+def _merged(ends, at):
+    "The union of stretches that may overlap, line by line, sorted by line and west end; by ranks, so that nothing is rounded."
+    v,rank = np.unique(ends, return_inverse=True); key = rank.reshape(ends.shape)+len(v)*at[:,None]
+    top = np.maximum.accumulate(key[:,1]); new = np.append(True, key[1:,0]>top[:-1])[:len(ends)]
+    return np.stack([ends[new,0], v[top[np.append(new[1:], True)[:len(ends)]]%max(1, len(v))]], 1),at[new]
 
 # %% ../nbs/14_regions.ipynb #75e74d07
-def _covered(stretch, cols):
-    "Degrees of each column, (w,), inside the stretches, turned round the globe as often as they meet the columns."
-    ends = stretch.ravel(); west = np.cumsum(np.where(np.arange(len(ends))%2, np.diff(ends, prepend=0), 0))
-    turns = [k for k in range(-720, 721, 360) if len(ends) and ends[-1]+k>cols[0] and ends[0]+k<cols[-1]]
-    return sum((np.diff(np.interp(cols, ends+k, west)) for k in turns), np.zeros(len(cols)-1))
+def _covered(ends, cols):
+    "Degrees of each column inside each stretch, (k, w), turned round the globe as often as they meet the columns."
+    turns = [k for k in range(-720, 721, 360) if len(ends) and ends[:,1].max()+k>cols[0] and ends[:,0].min()+k<cols[-1]]
+    return sum((np.diff(np.clip(cols, ends[:,:1]+k, ends[:,1:]+k)) for k in turns), np.zeros((len(ends), len(cols)-1)))
 
 def _edges(c, name, turn=False):
     "Edges of cells, ascending, and the order of the given centres along them."
@@ -181,11 +181,9 @@ def region_weights(
 )->xr.DataArray:                                 # Area of each cell inside the region, km2, (lat, lon); `attrs['area']` is the whole region's
     "The area that each cell shares with a region."
     polygons,(rows,down),(cols,across) = region_polygons(region),_edges(lat, 'lat'),_edges(lon, 'lon', turn=True)
-    W,total = np.zeros((len(down), len(across))),0.
-    y,height = _strips(polygons, rows, cols)
-    for i,h,s in zip(np.searchsorted(rows, y)-1, height, stretches(polygons, y)):
-        total += h*np.diff(s).sum()
-        if 0<=i<len(W): W[i] += h*_covered(s, cols)
+    y,height = _strips(polygons, rows, cols); ends = stretches(polygons, y); n = [len(e) for e in ends]; ends,h = np.concatenate(ends),np.repeat(height, n)
+    total = (h*np.diff(ends)[:,0]).sum(); at = np.searchsorted(np.repeat(np.searchsorted(rows, y)-1, n), np.arange(len(down)+1))
+    W = np.stack([h[a:b]@_covered(ends[a:b], cols) for a,b in zip(at, at[1:])])
     scale = _EARTH**2*np.pi/180; W *= scale
     if not total>0: raise DataError("the region has no area: its corners lie on one line")
     return xr.DataArray(W[np.ix_(np.argsort(down), np.argsort(across))], dict(lat=np.asarray(lat), lon=np.asarray(lon)), ('lat','lon'), 'area', dict(units='km2', area=float(total*scale)))

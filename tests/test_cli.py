@@ -16,6 +16,11 @@ def files(tmp_path_factory):
 
 def command(files, out, *more): return ['climate', '--ocean', str(files/'sst.nc'), '--rain', str(files/'rain.nc'), '--leads', '3', '--rank', '2', '--out', str(out), *more]
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    "No report: for what is not about it."
+    monkeypatch.setattr('mrtl.cli.report', lambda run: None)
+
 @pytest.fixture(scope='module')
 def run(files):
     out = files/'run'; assert main(command(files, out, '--region', 'AZ')) == 0
@@ -63,15 +68,15 @@ def test_a_box_a_ladder_and_seasons(files, capsys):
     assert main(command(files, files/'bad', '--region', 'AZ', '--box', '20S,20N')) == 2 and '20S,60N' in capsys.readouterr().err
     assert main(command(files, files/'bad', '--region', 'AZ', '--schedule', '4,8')) == 2 and '--schedule takes' in capsys.readouterr().err
 
-def test_bootstrap_on_a_finished_run_and_again(files, run, capsys):
+def test_bootstrap_on_a_finished_run_and_again(files, run, monkeypatch):
     assert main(command(files, run, '--region', 'AZ', '--resume', '--bootstrap', '2')) == 0
     boot = xr.load_dataset(run/'bootstrap.nc'); page = (run/'report.html').read_text()
     assert boot.attrs['draws'] == 2 and {'space_lower', 'space_upper', 'stability', 'coef_lower'} <= set(boot) and 'drawn anew 2 times' in page
     kept = {f.name: f.stat().st_mtime_ns for f in (run/'bootstrap').iterdir()}; assert len(kept) == 2
-    assert main(command(files, run, '--region', 'AZ', '--resume', '--bootstrap', '3')) == 0 and xr.load_dataset(run/'bootstrap.nc').attrs['draws'] == 3
+    monkeypatch.setattr('mrtl.cli.report', lambda run: None); assert main(command(files, run, '--region', 'AZ', '--resume', '--bootstrap', '3')) == 0 and xr.load_dataset(run/'bootstrap.nc').attrs['draws'] == 3
     assert {k: (run/'bootstrap'/k).stat().st_mtime_ns for k in kept} == kept, 'draws are made once'
 
-def test_same_seed_same_model(files, run):
+def test_same_seed_same_model(files, run, no_pictures):
     assert main(command(files, files/'again', '--region', 'AZ')) == 0
     assert pd.read_csv(run/'history.csv').valid_loss.equals(pd.read_csv(files/'again'/'history.csv').valid_loss)
     assert (run/'factors.nc').exists() and xr.load_dataset(run/'factors.nc').equals(xr.load_dataset(files/'again'/'factors.nc'))

@@ -158,11 +158,11 @@ def test_too_many_components_for_a_simple_tensor():
 OCEAN = Grid((6,8), (-20,60), (180,280), sphere=True, mask=torch.arange(48).reshape(6,8)%5 > 0)
 
 @pytest.mark.parametrize('nonnegative', [(), (1,), (0,1)])
-@pytest.mark.parametrize('fill', [0., 1e6, float('nan'), float('inf')])
-def test_land_has_no_say(fill, nonnegative):
+def test_land_has_no_say(nonnegative):
     W,v = draw(5, 48, 3),OCEAN.share.flatten()
-    one,two = (cp_decompose(W.where(v[:,None] > 0, f), 3, weights=[None, v, None], nonnegative=nonnegative) for f in (0., fill))
-    for F,G in zip(one.factors, two.factors): assert torch.equal(F, G)
+    one,*others = (cp_decompose(W.where(v[:,None] > 0, f), 3, weights=[None, v, None], nonnegative=nonnegative) for f in (0., 1e6, float('nan'), float('inf')))
+    for two in others:
+        for F,G in zip(one.factors, two.factors): assert torch.equal(F, G)
     assert (one.factors[1][v == 0] == 0).all()
 
 @pytest.mark.parametrize('scale', [1., 7.])

@@ -1,4 +1,5 @@
 """The evidence method: bad input, invariances, masks, files, and that nothing depends on luck."""
+from copy import deepcopy
 import numpy as np
 import pytest
 import torch
@@ -37,7 +38,7 @@ def test_units_do_not_matter(fitted, months, name):
         k = FieldDesign.from_xarray(ds.X*7-300, leads=2, dtype=torch.float64); m = evidence().fit(k, y)
         np.testing.assert_allclose(m.predict(k), p, rtol=0, atol=1e-5); np.testing.assert_allclose(m.coef_std_*7, fitted.coef_std_, rtol=1e-4)
 
-@pytest.mark.parametrize('seed', range(1, 10))
+@pytest.mark.parametrize('seed', range(1, 4))
 def test_the_seed_does_not_matter(fitted, months, seed): xr.testing.assert_identical(evidence(random_state=seed).fit(*months[:2]).coef_, fitted.coef_)
 
 def test_the_order_of_rows_matters_little():
@@ -108,18 +109,18 @@ def test_land(sphere):
     np.testing.assert_allclose(m.predict(X.fillna(1e3)), m.predict(X))
 
 def test_missing_targets_and_weights(months):
-    d,y,_ = months; Y = np.stack([y, -y], 1); Y[:40,1] = np.nan; m = evidence().fit(d, Y); one = evidence().fit(d.take(np.arange(40, len(y))), -y[40:])
+    d,y = months[0].take(np.arange(150)),months[1][:150]; one = evidence().fit(d.take(np.arange(40, len(y))), -y[40:]); Y = np.stack([y, -y], 1); Y[:40,1] = np.nan; m = evidence().fit(d, Y)
     assert np.corrcoef(m.coef_.values[...,1].ravel(), one.coef_.values.ravel())[0,1]>.9999
     w = np.ones(len(y)); w[:40] = 0; np.testing.assert_allclose(evidence().fit(d, -y, sample_weight=w).predict(d), one.predict(d), atol=1e-6)
-    np.testing.assert_allclose(evidence().fit(d, y, sample_weight=np.full(len(y), 7.)).predict(d), evidence().fit(d, y).predict(d), atol=1e-8)
+    np.testing.assert_allclose(evidence().fit(d, y, sample_weight=np.full(len(y), 7.)).predict(d), m.predict(d)[:,0], atol=1e-8)
 
 def test_files(fitted, months, tmp_path):
     d = months[0]; fitted.save(tmp_path/'a.mrtl'); again = MRTLRegressor.load(tmp_path/'a.mrtl')
     np.testing.assert_array_equal(again.predict(d), fitted.predict(d)); np.testing.assert_allclose(again.predict(d, return_std=True)[1], fitted.predict(d, return_std=True)[1], rtol=1e-10)
     xr.testing.assert_identical(again.factors_, fitted.factors_); xr.testing.assert_allclose(again.coef_std_, fitted.coef_std_); assert again.levels_==fitted.levels_
 
-def test_a_refit_by_gradients_forgets_the_evidence(months):
-    m = evidence().fit(*months[:2]).set_params(method='sgd', rank=1, max_epochs=2).fit(*months[:2])
+def test_a_refit_by_gradients_forgets_the_evidence(fitted, months):
+    m = deepcopy(fitted).set_params(method='sgd', rank=1, max_epochs=2).fit(*months[:2])
     with pytest.raises(ConfigError): m.coef_std_
     assert m.factors_.sizes['component']==m.rank_==1
 
@@ -151,9 +152,9 @@ def test_outputs_are_fitted_each_by_itself():
 
 @pytest.mark.parametrize('name,used', [('maps', True), ('a default given', True), ('l2', False), ('schedule', False), ('valid share', False), ('poisson', False), ('two outputs', False), ('many samples', False), ('validation data', False), ('callbacks', False), ('one row of cells', False), ('sgd', False)])
 def test_auto_is_evidence_where_nobody_asked_for_gradients(months, name, used, monkeypatch):
-    d,y,_ = months; d,y = d.take(torch.arange(60)),y[:60]; kw,fit = dict(max_epochs=2),{}
+    d,y,_ = months; d,y = d.take(torch.arange(60)),y[:60]; kw,fit = dict(max_epochs=2, optimizer='adamw'),{}
     monkeypatch.setattr('mrtl.estimators.MOST_SAMPLES', 59 if name=='many samples' else 60)
-    monkeypatch.setattr('mrtl.estimators._BY_GRADIENTS', tuple(k for k in __import__('mrtl.estimators', fromlist=['x'])._BY_GRADIENTS if k!='max_epochs')) # two epochs are enough here
+    monkeypatch.setattr('mrtl.estimators._BY_GRADIENTS', tuple(k for k in __import__('mrtl.estimators', fromlist=['x'])._BY_GRADIENTS if k not in ('max_epochs','optimizer'))) # two epochs are enough here
     if name=='a default given': kw |= dict(l2=1e-3, nonnegative=(), schedule=None)
     if name=='l2': kw['l2'] = 2e-3
     if name=='schedule': kw['schedule'] = [(4,6),(8,12)]

@@ -1,5 +1,6 @@
 "Families of maps: the problems, what no way may see, tables that survive interruptions, and the command."
-import dataclasses, json, re
+import dataclasses, json, re, shutil
+from functools import cache, partial
 from html import unescape
 import numpy as np
 import pandas as pd
@@ -60,25 +61,37 @@ def small(): return family('two blobs', 0, SMALL, 60)
 
 LIGHT = {k: w for k,w in WAYS.items() if k != 'tv_l1'} | dict(cp_regressor=lambda p: cp_regressor(p, (1,), (.02, .06), 2)) # the two nets are one function
 
+@pytest.fixture
+def hasty(monkeypatch):
+    "Few epochs and few penalties to choose from: for what does not hang on how well a way learns."
+    import nilearn.decoding as d
+    monkeypatch.setattr(families, 'MAPS', families.MAPS|dict(optimizer='adamw', max_epochs=3)); monkeypatch.setattr(d, 'SpaceNetRegressor', partial(d.SpaceNetRegressor, n_alphas=3))
+
+@pytest.fixture(scope='module')
+def learnt():
+    "A problem, and what a way makes of it, once."
+    p = family('two blobs', 5, (8, 12), 40)
+    return cache(lambda way: (p, LIGHT[way](p)))
+
 @pytest.mark.parametrize('way', LIGHT)
-def test_no_way_sees_new_rows(way):
+def test_no_way_sees_new_rows(learnt, hasty, way):
     "With other new rows, the same coefficients."
-    p = family('two blobs', 5, (8, 12), 40); rng = np.random.default_rng(0); other = dataclasses.replace(p, X=p.X.copy(), y=p.y.copy(), signal=p.signal.copy())
+    p,a = learnt(way); rng = np.random.default_rng(0); other = dataclasses.replace(p, X=p.X.copy(), y=p.y.copy(), signal=p.signal.copy())
     other.X[p.n:] = rng.normal(size=other.X[p.n:].shape); other.y[p.n:] = 9*rng.normal(size=NEW); other.signal[:] = 0
-    a,b = (LIGHT[way](q) for q in (p, other)); np.testing.assert_array_equal(a.coef, b.coef); np.testing.assert_allclose(a.yhat[:p.n], b.yhat[:p.n], atol=1e-9)
+    b = LIGHT[way](other); np.testing.assert_array_equal(a.coef, b.coef); np.testing.assert_allclose(a.yhat[:p.n], b.yhat[:p.n], atol=1e-9)
     assert np.std(a.coef) > 0
 
 @pytest.mark.parametrize('way', ('ridge', 'eof_ridge', 'laplacian_ridge', 'cp_regressor', 'evidence'))
-def test_every_row_to_learn_from_counts(way):
+def test_every_row_to_learn_from_counts(learnt, hasty, way):
     "None of the first n rows is passed over."
-    p = family('two blobs', 6, (8, 12), 30)
+    p,fit = learnt(way)
     for at in (0, p.n-1):
         other = dataclasses.replace(p, y=p.y.copy()); other.y[at] += 3.
-        assert not np.allclose(LIGHT[way](p).coef, LIGHT[way](other).coef)
+        assert not np.allclose(fit.coef, LIGHT[way](other).coef)
 
 def test_leaving_out_by_formula_is_leaving_out(small):
     "The view with the least error when every row in turn is left out, done by hand."
-    small = dataclasses.replace(small, n=30); X = small.X.reshape(len(small.X), -1); part = dict(left=slice(0, 30), all=slice(0, None), middle=slice(200, 220)); views = {k: X[:,v] for k,v in part.items()}
+    small = dataclasses.replace(small, n=20); X = small.X.reshape(len(small.X), -1); part = dict(left=slice(0, 20), all=slice(0, None), middle=slice(200, 220)); views = {k: X[:,v] for k,v in part.items()}
     def error(Z, a): return np.mean([(small.y[i]-Ridge(a).fit(np.delete(Z[:small.n], i, 0), np.delete(small.y[:small.n], i)).predict(Z[i:i+1])[0])**2 for i in range(small.n)])
     alphas = lambda Z: (Z[:small.n]**2).sum(1).mean()*10.**np.arange(-4, 2.1, .5); best = min(((error(Z, a), k, a) for k,Z in views.items() for a in alphas(Z)), key=lambda t: t[0])
     def back(k): return lambda c: np.bincount(np.arange(X.shape[1])[part[k]], c, X.shape[1])
@@ -91,7 +104,7 @@ def test_laplacian_ridge_minimises_its_objective(small):
     assert min(np.abs(f.reshape(3, *SMALL)-got.coef).max() for f in found) < 1e-6*np.abs(got.coef).max()
 
 @pytest.mark.parametrize('way', ('gradients', 'evidence'))
-def test_the_second_fit_has_the_same_rows_in_another_order(monkeypatch, way):
+def test_the_second_fit_has_the_same_rows_in_another_order(monkeypatch, hasty, way):
     seen = []
     class Spy(families.MRTLRegressor):
         def fit(self, X, y): seen.append((self.random_state, X.copy(), y.copy())); return super().fit(X, y)
@@ -105,7 +118,7 @@ def test_of_several_starts_the_lowest_objective(small):
     assert m.best_ is m.fits_[int(np.argmin(cost))] and np.ptp(cost) > 0
     np.testing.assert_allclose(m.predict(X), y.mean()+np.einsum('nfhw,fhw->n', X, m.best_.weight_tensor_), atol=1e-9)
 
-def test_features_keep_their_place():
+def test_features_keep_their_place(hasty):
     "SpaceNet's image is laid out and taken apart the same way: each feature's blob is found in its own map."
     p = family('two blobs', 1, SMALL, 120); X = p.X; beta = np.zeros_like(p.beta); beta[0,2:5,3:7],beta[2,6:9,12:17] = 1,-1; s = (X*beta).sum((1, 2, 3)); s /= s.std()
     fit = WAYS['tv_l1'](dataclasses.replace(p, y=s+.3*np.random.default_rng(0).normal(size=len(s)), signal=s, beta=beta)); assert alike(fit.coef, beta) > .7
@@ -118,11 +131,18 @@ def test_coverage_counts():
 
 def same(a, b): pd.testing.assert_frame_equal(a.drop(columns=['seconds', 'load', 'date']), b.drop(columns=['seconds', 'load', 'date']))
 
+def untried(p, way): return dict(family=p.kind, seed=p.seed, way=way, map=0., r2=0., seconds=0., load=0.)
+
 JOB = dict(families=('dense', 'scattered'), seeds=(1, 2), ways=('ridge', 'eof_ridge', 'laplacian_ridge'), shape=(8, 12), n=40)
 
+@pytest.fixture(scope='module')
+def job(tmp_path_factory):
+    "A run of the job that nothing interrupted: its folder and its table."
+    out = tmp_path_factory.mktemp('job'); return out,compare_maps(out, **JOB)
+
 @pytest.mark.parametrize('after', (0, 5))
-def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, after):
-    whole = compare_maps(tmp_path/'whole', **JOB); left = [after]
+def test_an_interrupted_run_goes_on(job, tmp_path, monkeypatch, after):
+    folder,whole = job; left = [after]
     def dies(p, way):
         if not left[0]: raise KeyboardInterrupt
         left[0] -= 1
@@ -134,18 +154,18 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, after):
     monkeypatch.setattr(families, 'trial', trial); resumed = compare_maps(tmp_path/'run', **JOB, keep=True); same(resumed, whole); assert len(whole) == 12
     assert set(kept) <= set(resumed.date)
     for f in ('maps.csv', 'maps_summary.csv'): assert [p.name for p in (tmp_path/'run').iterdir() if f in p.name] == [f]
-    assert (tmp_path/'run'/'maps_summary.csv').read_text() == (tmp_path/'whole'/'maps_summary.csv').read_text()
+    assert (tmp_path/'run'/'maps_summary.csv').read_text() == (folder/'maps_summary.csv').read_text()
 
-def test_nothing_is_done_twice_and_old_rows_go_unless_kept(tmp_path, monkeypatch):
-    a = compare_maps(tmp_path, **JOB); seen = []
-    monkeypatch.setattr(families, 'trial', lambda p, w: seen.append((p.kind, p.seed, w)) or trial(p, w))
+def test_nothing_is_done_twice_and_old_rows_go_unless_kept(job, tmp_path, monkeypatch):
+    shutil.copytree(job[0], tmp_path, dirs_exist_ok=True); a,seen = job[1],[]
+    monkeypatch.setattr(families, 'trial', lambda p, w: seen.append((p.kind, p.seed, w)) or untried(p, w))
     pd.testing.assert_frame_equal(compare_maps(tmp_path, **JOB, keep=True), a); assert seen == []
     b = compare_maps(tmp_path, **JOB|dict(families=('patches', 'dense'), ways=('ridge', 'fixed_resolution')), keep=True); assert len(seen) == 6 and len(b) == 18
     assert b.family.unique().tolist() == ['dense', 'patches', 'scattered'] and b[b.family == 'dense'].way.tolist() == ['ridge', 'eof_ridge', 'laplacian_ridge', 'fixed_resolution']*2
     assert len(compare_maps(tmp_path, **JOB|dict(seeds=(3,), ways=('ridge',)))) == 2
 
 def test_ways_take_turns(tmp_path, monkeypatch):
-    seen = []; monkeypatch.setattr(families, 'trial', lambda p, w: seen.append(w) or dict(family=p.kind, seed=p.seed, way=w, map=0., r2=0., seconds=0., load=0.))
+    seen = []; monkeypatch.setattr(families, 'trial', lambda p, w: seen.append(w) or untried(p, w))
     compare_maps(tmp_path, **JOB|dict(seeds=range(6))); orders = [tuple(seen[i:i+3]) for i in range(0, len(seen), 3)]
     assert all(sorted(o) == sorted(JOB['ways']) for o in orders) and len(set(orders)) > 2
 
@@ -240,16 +260,22 @@ def test_the_maps_shown_are_those_of_the_table(saved):
 
 # ---- the command
 
+FAST = set(WAYS)-{'graph_net', 'tv_l1', 'cp_regressor'}
+
 def command(out, *more): return ['compare', '--problem', 'maps', '--quick', '--out', str(out), *more]
 
+def test_what_a_quick_run_does(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(families, 'trial', untried); assert main(command(tmp_path/'run')) == 0 and '24 trials' in capsys.readouterr().out
+    t = read_trials(tmp_path/'run'/'maps.csv'); assert set(t.family) == {'two blobs', 'scattered'} and set(t.seed) == {200, 201} and set(t.way) == FAST
+
 def test_a_quick_run(tmp_path, capsys):
-    out = tmp_path/'run'; assert main(command(out)) == 0 and '24 trials' in capsys.readouterr().out
-    t,s = read_trials(out/'maps.csv'),pd.read_csv(out/'maps_summary.csv'); assert set(t.family) == {'two blobs', 'scattered'} and set(t.seed) == {200, 201} and set(t.way) == set(WAYS)-{'graph_net', 'tv_l1', 'cp_regressor'}
+    out = tmp_path/'run'; one = ('--families', 'two blobs', '--seeds', '1'); assert main(command(out, *one)) == 0 and '6 trials' in capsys.readouterr().out
+    t,s = read_trials(out/'maps.csv'),pd.read_csv(out/'maps_summary.csv'); assert set(t.family) == {'two blobs'} and set(t.seed) == {200} and set(t.way) == FAST
     assert t[['map', 'r2', 'seconds', 'load']].notna().all().all() and t['map'].between(-1, 1).all() and (t.r2 < 1).all() and t.versions.str.contains('mrtl .*, torch ').all()
     ours = t[t.way == 'evidence']; assert ours.new80.between(.6, .95).all() and ours.filter(like='cells').notna().all().all() and (ours.seed_maps > .95).all() and t[t.way == 'ridge'].new80.isna().all()
-    blobs = t[t.family == 'two blobs'].groupby('way')['map'].mean(); assert blobs.idxmax() == 'evidence' and s[s.way == 'evidence'].difference.notna().all() and s[s.way != 'evidence'].difference.isna().all()
-    before = (out/'maps.csv').read_bytes(); assert main(command(out)) == 2 and '--resume' in capsys.readouterr().err
-    assert main(command(out, '--resume')) == 0 and (out/'maps.csv').read_bytes() == before
+    assert t.set_index('way')['map'].idxmax() == 'evidence' and s[s.way == 'evidence'].difference.notna().all() and s[s.way != 'evidence'].difference.isna().all()
+    before = (out/'maps.csv').read_bytes(); assert main(command(out, *one)) == 2 and '--resume' in capsys.readouterr().err
+    assert main(command(out, *one, '--resume')) == 0 and (out/'maps.csv').read_bytes() == before
     assert main(['compare', '--problem', 'maps', '--out', str(out), '--resume']) == 2 and 'another' in capsys.readouterr().err and json.loads((out/'config.json').read_text())['n'] == 100
     assert main(command(out, '--families', 'dense', '--ways', 'ridge', '--seeds', '1', '--first-seed', '7', '--overwrite')) == 0 and read_trials(out/'maps.csv')[['family', 'seed', 'way']].values.tolist() == [['dense', 7, 'ridge']]
 

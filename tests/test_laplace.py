@@ -1,4 +1,5 @@
 """Evidence for labels and counts: gradients over all cases, weights, bad input, invariances, masks, files."""
+from copy import deepcopy
 import numpy as np
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_class_weights(rows):
 def test_fewer_samples_than_folds(loss, n):
     X = np.random.default_rng(n).normal(size=(n,5,6)); m = evidence(loss).fit(X, np.arange(n)%2); assert np.isfinite(response(m, X)).all() and np.isfinite(m.coef_std_).all()
 
-@pytest.mark.parametrize('shape,n', [((5,6), 40), ((1,2), 300), ((3,3), 6)])
+@pytest.mark.parametrize('shape,n', [((5,6), 40), ((1,2), 200), ((3,3), 6)])
 def test_separable_labels_stay_finite(shape, n):
     X = np.random.default_rng(0).normal(size=(n,*shape)); y = X[:,0,1]>0; m = evidence('logistic').fit(X, y); p = m.predict_proba(X)
     assert np.isfinite(p).all() and np.isfinite(m.decision_function(X)).all() and np.isfinite(m.coef_).all() and np.isfinite(m.coef_std_).all() and m.score(X, y)>=.9
@@ -122,8 +123,8 @@ def test_files(loss, fitted, months, tmp_path):
     np.testing.assert_allclose(response(again, d), response(m, d), rtol=1e-12); xr.testing.assert_identical(again.factors_, m.factors_); xr.testing.assert_allclose(again.coef_std_, m.coef_std_)
     if loss=='poisson': np.testing.assert_allclose(again.predict(d, return_std=True)[1], m.predict(d, return_std=True)[1], rtol=1e-10)
 
-def test_a_refit_by_gradients_forgets_the_evidence(months):
-    d,y,_ = months; m = evidence('logistic').fit(d, y['logistic']).set_params(method='sgd', rank=1, max_epochs=2).fit(d, y['logistic']); np.testing.assert_allclose(m.decision_function(d), m.transform(d).sum(1)+m.factors_.bias.item(), atol=1e-6)
+def test_a_refit_by_gradients_forgets_the_evidence(fitted, months):
+    d,y,_ = months; m = deepcopy(fitted['logistic']).set_params(method='sgd', rank=1, max_epochs=2).fit(d, y['logistic']); np.testing.assert_allclose(m.decision_function(d), m.transform(d).sum(1)+m.factors_.bias.item(), atol=1e-6)
     with pytest.raises(ConfigError): m.coef_std_
 
 @pytest.mark.parametrize('case,kind,text', [('one class', DataError, 'one class'), ('one class left', DataError, 'one class'), ('three classes', ValueError, 'binary'), ('negative counts', DataError, 'negative'), ('broken counts', DataError, 'whole numbers'), ('no weight', ValueError, 'non-zero'),

@@ -38,6 +38,11 @@ def write(tmp_path, title='a run', **kw):
     path = report.write_report(tmp_path/'sub'/'report.html', title, **(make_run() | kw))
     return path.read_text(encoding='utf-8')
 
+@pytest.fixture
+def blank(monkeypatch):
+    "Pictures are composed but not painted: for what is not about them."
+    monkeypatch.setattr(report, 'png', lambda fig, dpi: b'')
+
 def test_a_page_needs_nothing_but_itself(tmp_path):
     run = make_run(); y = np.random.default_rng(0).normal(size=30)
     text = write(tmp_path, coef=(run['factors'].space*run['factors'].lead_loading).sum('component').transpose('lead','lat','lon'), truth=run['factors'], y=y, yhat=y*.5, histories={'a':run['history'],'b':run['history']}, notes=['one'])
@@ -58,7 +63,7 @@ def test_any_text_stays_text(tmp_path, odd):
     assert {'script','img'} & set(page.tags) <= {'img'} and page.tags.count('img')==3
     assert ''.join(page.text).count(odd)>=7, 'the text must be seen as it was given'
 
-def test_scores_of_models_and_baselines_stand_in_one_table(tmp_path):
+def test_scores_of_models_and_baselines_stand_in_one_table(blank, tmp_path):
     metrics = dict(valid=dict(r2=.25, mae=.5), test=dict(r2=.125, mae=.75, r2_by_output={'IA':.25,'OH':0.}), baselines={'split':dict(valid=dict(r2=.5, mae=1.), test=dict(r2=.0625, mae=2.)), 'flat':dict(r2=-1., mae=float('nan'))}, rows=dict(train=10, total=12345))
     page = Page(write(tmp_path, metrics=metrics))
     assert ['model','valid r2','valid mae','test r2','test mae'] in page.rows
@@ -75,13 +80,13 @@ def test_no_contest_no_winner():
     assert report.best_cells(report.score_rows(dict(test=dict(r2=.3))))==[]
     assert report.best_cells(report.score_rows(dict(test=dict(r2=float('nan')), baselines={'a':dict(r2=.1), 'b':dict(r2=.2)})))==[(2,'test r2')]
 
-def test_levels_say_how_they_ended(tmp_path):
+def test_levels_say_how_they_ended(blank, tmp_path):
     for levels in (make_run()['levels'], pd.DataFrame(make_run()['levels'])):
         page = Page(write(tmp_path, levels=levels))
         assert ['full','2x3','3','0.300','1.000','0.900','0.700','–','–','0.300','its criterion'] in page.rows
         assert ['low','4x6','3','0.900','0.700','0.650','0.512','0','0.0625','0.150','the cap of epochs'] in page.rows
 
-def test_recovery_and_comparison(tmp_path):
+def test_recovery_and_comparison(blank, tmp_path):
     run = make_run(); run['levels'][1]['map_correlation'] = .875
     metrics = dict(test=dict(r2=.5), recovery=dict(factor_match=.96875, map_correlation=[.5,.875], truth_r2=.75), compare=[dict(name='MRTL', seconds=12., valid_loss=.25, test_r2=.5, factor_match=.9), dict(name='random', seconds=12., valid_loss=.5)])
     page = Page(write(tmp_path, **run | dict(metrics=metrics, truth=run['factors'])))
@@ -93,7 +98,7 @@ def test_the_planted_truth_is_a_ceiling_not_a_rival(tmp_path):
     metrics = dict(test=dict(r2=.5), baselines={'planted truth':dict(r2=.7), 'ridge':dict(r2=.4)})
     assert report.best_cells(report.score_rows(metrics))==[(0,'test r2')] and report.highlights(metrics, [1])[1]==('best baseline (ridge)',.4)
 
-def test_correlation_by_level_joins_the_levels(tmp_path):
+def test_correlation_by_level_joins_the_levels(blank, tmp_path):
     run = make_run(); page = Page(write(tmp_path, **run | dict(metrics=dict(test=dict(r2=.5), recovery=dict(factor_match=.9, map_correlation_by_level={'full 2x3':.5, 'low 4x6':.875})))))
     assert 'map correlation' in next(r for r in page.rows if 'grid' in r)
     assert [r[-2] for r in page.rows if r[:2] in (['full','2x3'],['low','4x6'])]==['0.500','0.875'] and 'map_correlation' not in run['levels'][0]
@@ -101,18 +106,18 @@ def test_correlation_by_level_joins_the_levels(tmp_path):
 @pytest.mark.parametrize('jump,text', [(1e-8,'0'), (-1e-8,'0'), (1e-3,'0.001'), (-.02,'-0.02'), (None,'–'), (0.,'0')])
 def test_jumps_are_told_from_rounding(jump, text): assert report.as_text(report.level_rows([dict(stage='low', level='a', start_loss=.5, jump=jump, stopped_by='cap')])[0].get('jump on arrival'))==text
 
-def test_labels_are_not_drawn_as_a_scatter(tmp_path):
+def test_labels_are_not_drawn_as_a_scatter(blank, tmp_path):
     y = np.tile([0,1.],20)
     assert Page(write(tmp_path, y=y, yhat=y*.5, metrics=dict(test=dict(auc=.75)))).tags.count('img')==3
     assert Page(write(tmp_path, y=y+np.arange(40), yhat=y)).tags.count('img')==4
 
-def test_a_run_without_validation(tmp_path):
+def test_a_run_without_validation(blank, tmp_path):
     run = make_run(); run['history']['valid_loss'] = np.nan
     for l in run['levels']: l['valid'] = False
     assert Page(write(tmp_path, **run)).tags.count('img')==3
 
 @pytest.mark.parametrize('n,images', [(60,4), (61,3)])
-def test_too_many_coefficients_are_said_not_drawn(tmp_path, n, images):
+def test_too_many_coefficients_are_said_not_drawn(blank, tmp_path, n, images):
     page = Page(write(tmp_path, coef=xr.DataArray(np.ones((3,4,n)), dims=('lat','lon','output')))); assert page.tags.count('img')==images
     assert any('61 maps' in t for t in page.text)==(n==61)
 
@@ -122,20 +127,20 @@ def test_missing_parts_are_named_and_nothing_is_left(tmp_path, name):
     with pytest.raises(DataError, match=name): write(tmp_path, **{name:[] if name=='levels' else make_run()[name].head(0) if name=='history' else xr.Dataset()})
     assert not list(tmp_path.rglob('*.*'))
 
-def test_a_failed_rewrite_keeps_the_old_page(tmp_path):
+def test_a_failed_rewrite_keeps_the_old_page(blank, tmp_path):
     before = write(tmp_path)
     with pytest.raises(DataError): write(tmp_path, history=make_run()['history'].drop(columns='seconds'))
     path = tmp_path/'sub'/'report.html'
     assert path.read_text(encoding='utf-8')==before and list(path.parent.iterdir())==[path]
 
-def test_a_page_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_page_appears_whole_or_not_at_all(blank, tmp_path, monkeypatch):
     before = write(tmp_path); path = tmp_path/'sub'/'report.html'
     def refuse(*args): raise OSError('disk full')
     monkeypatch.setattr('os.replace', refuse)
     with pytest.raises(OSError, match='disk full'): write(tmp_path, title='another')
     assert path.read_text(encoding='utf-8')==before and list(path.parent.iterdir())==[path]
 
-def test_names_of_files_that_are_no_text(tmp_path): assert r'\udcff.nc' in write(tmp_path, config=dict(file='\udcff.nc'))
+def test_names_of_files_that_are_no_text(blank, tmp_path): assert r'\udcff.nc' in write(tmp_path, config=dict(file='\udcff.nc'))
 
 def test_the_same_run_gives_the_same_page(tmp_path): assert write(tmp_path)==write(tmp_path)
 
