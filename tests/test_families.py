@@ -70,7 +70,7 @@ def hasty(monkeypatch):
 @pytest.fixture(scope='module')
 def learnt():
     "A problem, and what a way makes of it, once."
-    p = family('two blobs', 5, (8, 12), 40)
+    p = family('two blobs', 5, (8, 12), 60)
     return cache(lambda way: (p, LIGHT[way](p)))
 
 @pytest.mark.parametrize('way', LIGHT)
