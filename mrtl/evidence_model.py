@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['apart', 'overlap_window', 'check_window', 'map_components', 'EvidenceModel', 'cut_folds', 'known_window',
-           'design_months', 'fit_evidence_model', 'raw_model', 'pack', 'unpack']
+           'design_months', 'standardised', 'fit_evidence_model', 'raw_model', 'pack', 'unpack']
 
 # %% ../nbs/26_evidence_model.ipynb #82936b5e
 import math
@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from .binning import FieldDesign
 from .core import ConfigError, DataError, progress
 from .decompose import canonical, cp_decompose
-from .evidence import FeaturePrior, Level, Part, overlap_covariance
+from .evidence import FeaturePrior, Level, Months, Part, overlap_covariance
 from .evidence_fit import EvidenceFit, block_folds, fit_evidence, split_maps, stack_weights
 from .models import FullRank, LowRank
 
@@ -122,26 +122,37 @@ def known_window(
     return design.window if window is None else window
 
 def design_months(
-    d:FieldDesign,  # With its rows
-)->tuple:           # (T, features, h, w); (n,) or (n, leads)
+    d:FieldDesign,       # With its rows
+    moments:tuple=None,  # By which its fields are to be standardised, from `FieldDesign.moments`
+)->tuple:                # (T, features, h, w), a tensor or `Months`; (n,) or (n, leads)
     "Fields by month, and the months that each sample looks at."
-    return d.u.flatten(1, -3) if d.u.ndim>3 else d.u[:,None],d.batch().at if d.leads else d.rows
+    flat = lambda v: v.flatten(0, -3) if v.ndim>2 else v[None]; u = d.u.flatten(1, -3) if d.u.ndim>3 else d.u[:,None]
+    return Months(u, flat(moments[0]*d.grid.share), moments[1].flatten()) if moments else u,d.batch().at if d.leads else d.rows
 
-def _one_output(design, y, w, window, groups):
+def standardised(
+    design:FieldDesign,  # Fields as they came
+    moments:tuple|None,  # From `FieldDesign.moments`
+    device:str,          # Where
+)->tuple:                # The design there; moments by which projections are still to be standardised, or None
+    "Standardise a design: a copy only where means of 30 standard deviations or more would cost digits."
+    if moments and float((moments[0].abs().amax((-2, -1))/moments[1]).max())<30: return design.to(device),moments
+    return (design.standardise(*moments) if moments else design).to(device),None
+
+def _one_output(design, moments, y, w, window, groups):
     "The fit of one standardised output on the samples where it is known and weighs something."
     used = np.isfinite(y)&(w>0); at = np.flatnonzero(used); d = design.take(at); y,w = y[used],w[used]
     folds = cut_folds(d, window or 1, None if groups is None else np.asarray(groups)[used])
-    fit = fit_evidence(*design_months(d), torch.from_numpy(y), d.grid, _noise(d, w, window or 1), folds)
+    fit = fit_evidence(*design_months(d, moments), torch.from_numpy(y), d.grid, _noise(d, w, window or 1), folds)
     if window is None and design.leads: check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
 
 # %% ../nbs/26_evidence_model.ipynb #bac8624f
-def _directions(fits, d, Z, w, window, groups):
+def _directions(fits, d, moments, Z, w, window, groups):
     "Fits of the outputs' directions, the votes, and the directions; none where they have no vote."
     alone = [],(1.,0.),None
     if len(fits)==1 or not np.isfinite(Z).all() or not fits[0].residuals.isfinite().any(): return alone
     V = np.linalg.svd(Z*np.sqrt(w/w.mean())[:,None], full_matrices=False)[2]; T = Z@V.T; size = np.sqrt(np.average(T**2, axis=0, weights=w)); at = size>1e-6*size[0]; D = V[at].T*size[at]; used = w>0
-    shared = [_one_output(d, t, w, window or 1, groups) for t in progress((T[:,at]/size[at]).T, desc='directions of outputs')]
+    shared = [_one_output(d, moments, t, w, window or 1, groups) for t in progress((T[:,at]/size[at]).T, desc='directions of outputs')]
     said = [Z[used]-np.stack([f.residuals.numpy() for f in g], 1)@m for g,m in ((fits, np.eye(len(fits))), (shared, D.T))]; seen = np.isfinite(said[0]).all(1)
     p,q = stack_weights(np.stack([s[seen].ravel() for s in said], 1), Z[used][seen].ravel()).tolist()
     return (shared,(p, q),D) if q>0 else alone
@@ -160,9 +171,9 @@ def fit_evidence_model(
 )->EvidenceModel:                    # In raw units
     "Fit every output, and carry the maps back to the units of the data."
     window = known_window(design, window); mean,sd = scale; moments = design.moments(w) if standardise else None
-    d = (design.standardise(*moments) if moments else design).to(device)
-    Z = (Y-mean)/sd; fits = [_one_output(d, z, w, window, groups) for z in progress(Z.T, desc='outputs', disable=None if Z.shape[1]>1 else True)]
-    shared,votes,directions = _directions(fits, d, Z, w, window, groups)
+    d,left = standardised(design, moments, device)
+    Z = (Y-mean)/sd; fits = [_one_output(d, left, z, w, window, groups) for z in progress(Z.T, desc='outputs', disable=None if Z.shape[1]>1 else True)]
+    shared,votes,directions = _directions(fits, d, left, Z, w, window, groups)
     return raw_model(design, fits+shared, mean, sd, moments, rank, votes, directions)
 
 def raw_model(

@@ -18,7 +18,7 @@ from .binning import FieldDesign
 from .core import ConfigError, DataError
 from .evidence import Evidence, FeaturePrior, Level, factor, in_modes, posterior, prior_kernel
 from .evidence_fit import EvidenceFit, block_folds, fit_evidence, held_out
-from .evidence_model import EvidenceModel, check_window, cut_folds, design_months, known_window, raw_model
+from .evidence_model import EvidenceModel, check_window, cut_folds, design_months, known_window, raw_model, standardised
 from .grids import Grid
 from .models import INVERSE_LINKS, LOSSES
 
@@ -189,10 +189,10 @@ def fit_laplace(
     return fit
 
 # %% ../nbs/27_laplace.ipynb #2eb5be08
-def _one_output(design, y, w, loss, base, window, groups):
+def _one_output(design, moments, y, w, loss, base, window, groups):
     "The fit of one output on the samples where it is known and weighs something."
     used = np.isfinite(y)&(w>0); d = design.take(np.flatnonzero(used)); folds = cut_folds(d, 1, None if groups is None else np.asarray(groups)[used])
-    fit = fit_laplace(*design_months(d), torch.from_numpy(y[used]), d.grid, loss, base, torch.from_numpy(w[used]), folds)
+    fit = fit_laplace(*design_months(d, moments), torch.from_numpy(y[used]), d.grid, loss, base, torch.from_numpy(w[used]), folds)
     if window is None and loss=='poisson' and design.leads: check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
 
@@ -213,8 +213,8 @@ def fit_laplace_model(
     "Fit every output, and carry the maps back to the units of the data."
     window = known_window(design, window)
     if window not in (None, 1): raise ConfigError(f"window={window!r}: labels and counts that share months are not provided for: keep every so many months of them, and leave window at None or 1")
-    moments = design.moments(w) if standardise else None; d = (design.standardise(*moments) if moments else design).to(device)
-    fits = [_one_output(d, Y[:,o], w, loss, b, window, groups) for o,b in enumerate(base)]
+    moments = design.moments(w) if standardise else None; d,left = standardised(design, moments, device)
+    fits = [_one_output(d, left, Y[:,o], w, loss, b, window, groups) for o,b in enumerate(base)]
     return raw_model(design, fits, np.array(base)-shift, np.ones(len(fits)), moments, rank)
 
 def score_variances(

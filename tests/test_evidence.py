@@ -264,3 +264,9 @@ def test_repeated_rows_and_jitter_are_reported():
     "A Gram matrix that is singular to rounding gets a jitter, which levels_ shows."
     rng = np.random.default_rng(0); X = rng.normal(size=(20,5,6)); y = X[:,2,3]; m = evidence().fit(np.repeat(X, 12, 0), np.repeat(y, 12)); assert m.score(X, y)>.99
     assert all(l['jitter']>=0 for l in m.levels_) and np.isfinite(m.coef_std_).all()
+
+@pytest.mark.parametrize('offset', [0., 20., 300.])
+def test_fields_far_from_zero(months, offset):
+    "In single precision, with a mean of so many standard deviations: the same predictions, without a copy or with one."
+    d,y,_ = months; near,far = (FieldDesign(torch.where(d.grid.mask, d.u/d.grid.share.where(d.grid.mask, torch.ones(())), 0.).float()+k, d.grid, d.names, d.labels, d.leads, d.rows) for k in (0., offset*float(d.moments()[1].max())))
+    a,b = evidence().fit(near, y),evidence().fit(far, y); np.testing.assert_allclose(b.predict(far), a.predict(near), atol=2e-3); assert np.corrcoef(a.coef_.values.ravel(), b.coef_.values.ravel())[0,1]>.9999
