@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST_CELLS', 'INTERCEPT', 'axis_modes', 'cell_side', 'coast_modes', 'kernel_modes', 'Months', 'project',
            'feature_rows', 'FeaturePrior', 'pair_grams', 'sample_kernel', 'overlap_covariance', 'factor', 'Evidence',
-           'Part', 'Level', 'in_modes', 'months_of', 'prior_kernel', 'posterior', 'map_variance', 'score_variance',
+           'Part', 'Level', 'months_of', 'part_kernel', 'prior_kernel', 'posterior', 'map_variance', 'score_variance',
            'ladder_lengths', 'climb', 'amplitude']
 
 # %% ../nbs/24_evidence.ipynb #37e64d4c
@@ -50,11 +50,10 @@ MOST_CELLS = 1500
 
 # %% ../nbs/24_evidence.ipynb #ba63ef34
 @lru_cache(4)
-def _heat(mask, shape, wy, wx, circle):
+def _heat(mask, shape, y, x, sphere):
     "Eigenvalues and eigenvectors of the Laplacian of neighbouring valid cells."
-    ok = np.frombuffer(mask, bool).reshape(shape); at = np.full(shape, -1); at[ok] = np.arange(ok.sum()); L = np.zeros((ok.sum(),)*2)
-    for p,q,w in [(at[:-1], at[1:], wy), (at[:,:-1], at[:,1:], wx)]+([(at[:,-1:], at[:,:1], wx)] if circle and shape[1]>2 else []):
-        both = (p>=0)&(q>=0); L[p[both],q[both]] -= w; L[q[both],p[both]] -= w
+    grid = Grid(shape, y, x, sphere=sphere, mask=np.frombuffer(mask, bool).reshape(shape)); at = grid.mask.numpy().ravel().cumsum()-1; L = np.zeros((at[-1]+1,)*2); side = cell_side(grid)
+    for (i,j),(lo,hi),n in zip((at[p] for p in grid.neighbours()), (y, x), shape): L[i,j] = L[j,i] = -(side*n/(hi-lo))**2
     L[np.diag_indices(len(L))] = -L.sum(1)
     return np.linalg.eigh(L)
 
@@ -64,8 +63,7 @@ def coast_modes(
     keep:float=1e-4,  # Smallest eigenvalue kept, as a share of the largest
 )->Tensor:            # (h*w, q), float64, zero on land
     "Square root of a kernel that follows coasts."
-    side = cell_side(grid); wy,wx = (float((side*n/abs(hi-lo))**2) for (lo,hi),n in ((grid.y,grid.h), (grid.x,grid.w))); circle = grid.sphere and abs(abs(grid.x[1]-grid.x[0])-360)<1e-6
-    values,vectors = _heat(grid.mask.cpu().numpy().tobytes(), grid.shape, wy, wx, circle); heat = np.exp(-length**2*values/2); kept = heat>keep*heat.max()
+    values,vectors = _heat(grid.mask.cpu().numpy().tobytes(), grid.shape, grid.y, grid.x, grid.sphere); heat = np.exp(-length**2*values/2); kept = heat>keep*heat.max()
     B = np.zeros((grid.D, kept.sum())); B[grid.mask.cpu().numpy().ravel()] = vectors[:,kept]*np.sqrt(heat[kept])
     return torch.from_numpy(B/np.maximum(np.sqrt((B**2).sum(1, keepdims=True)), 1e-300))
 
@@ -78,8 +76,8 @@ def kernel_modes(
     "Modes along both axes of a grid, or over the cells of a small one with land."
     if not 1<=length<=max(grid.shape+(1,)): raise ConfigError(f"a length is given in cells, from 1 to the longer side of the grid, {max(grid.shape)}; got {length:g}")
     if 1<grid.mask.sum()<min(grid.D, MOST_CELLS+1): return coast_modes(grid, length, keep),
-    L = length*cell_side(grid); circle = grid.sphere and abs(abs(grid.x[1]-grid.x[0])-360)<1e-6
-    return axis_modes(grid.y_centres, L, keep),axis_modes(grid.x_centres, L, keep, 360. if circle else None)
+    L = length*cell_side(grid)
+    return axis_modes(grid.y_centres, L, keep),axis_modes(grid.x_centres, L, keep, 360. if grid.circle else None)
 
 # %% ../nbs/24_evidence.ipynb #7c8eeb04
 class Months:
@@ -301,17 +299,6 @@ class Level:
     jitter:float=0.      # Added to its diagonal
 
 # %% ../nbs/24_evidence.ipynb #d94329cd
-def in_modes(
-    level:Level,      # With its parts
-    u:Tensor,         # Fields by month, (T, features, h, w)
-    grid:Grid,        # Of the maps
-    keep:float=1e-4,  # As in `kernel_modes`
-)->Level:             # The same, its parts with modes and Z
-    "Put the months into the modes of a level's parts, unless they are there."
-    for p in level.parts:
-        if p.Z is None: p.modes = tuple(b.to(u.device) for b in kernel_modes(grid, p.length, keep)); p.Z = months_of(p, u)
-    return level
-
 def months_of(
     part:Part,  # With modes
     u:Tensor,   # Fields by month, (T, features, h, w)
@@ -319,13 +306,26 @@ def months_of(
     "Months in a part's modes."
     return project(u, part.S, part.modes).flatten(0, 1)
 
+def part_kernel(
+    part:Part,        # With length, S and Sigma; gets modes and Z where it has none
+    u:Tensor,         # Fields by month, (T, features, h, w)
+    rows:Tensor,      # From `feature_rows`, of the samples, (n, F)
+    grid:Grid,        # Of the maps
+    keep:float=1e-4,  # As in `kernel_modes`
+)->Tensor:            # (n, n)
+    "Covariance of the samples by one part."
+    if part.Z is None: part.modes = tuple(b.to(u.device) for b in kernel_modes(grid, part.length, keep)); part.Z = months_of(part, u)
+    return sample_kernel(part.Z.unflatten(0, u.shape[:2]), rows, part.Sigma)
+
 def prior_kernel(
-    level:Level,   # Its parts with Z
-    rows:Tensor,   # From `feature_rows`, of the samples, (n, F)
-    features:int,  # Fields per month
-)->Tensor:         # (n, n)
+    level:Level,      # With its parts
+    u:Tensor,         # Fields by month, (T, features, h, w)
+    rows:Tensor,      # From `feature_rows`, of the samples, (n, F)
+    grid:Grid,        # Of the maps
+    keep:float=1e-4,  # As in `kernel_modes`
+)->Tensor:            # (n, n)
     "Covariance of the samples without noise."
-    return INTERCEPT+sum(sample_kernel(p.Z.unflatten(0, (-1, features)), rows, p.Sigma) for p in level.parts)
+    return INTERCEPT+sum(part_kernel(p, u, rows, grid, keep) for p in level.parts)
 
 def posterior(
     level:Level,      # With parts and s2
@@ -337,7 +337,7 @@ def posterior(
     keep:float=1e-4,  # As in `kernel_modes`
 )->Level:             # The same, with maps, bias, and what intervals need
     "Mean of the maps given the samples."
-    level.L,level.jitter = factor(prior_kernel(in_modes(level, u, grid, keep), rows, u.shape[1])+level.s2*C)
+    level.L,level.jitter = factor(prior_kernel(level, u, rows, grid, keep)+level.s2*C)
     a = torch.cholesky_solve(y[:,None], level.L)[:,0]; months = torch.zeros(rows.shape[1], len(u)*u.shape[1], dtype=a.dtype, device=a.device).scatter_add(1, rows.T, a.expand(rows.shape[1], -1))
     for p in level.parts: p.c = p.Sigma.to(a)@(months@p.Z)
     level.maps,level.bias = sum(_on_cells(p, p.c) for p in level.parts),float(INTERCEPT*a.sum())

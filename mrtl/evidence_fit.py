@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch
 from scipy.optimize import linear_sum_assignment, nnls
-from .evidence import Evidence, FeaturePrior, Level, Part, amplitude, climb, feature_rows, in_modes, ladder_lengths, map_variance, months_of, posterior, sample_kernel, score_variance
+from .evidence import Evidence, FeaturePrior, Level, Part, amplitude, climb, feature_rows, ladder_lengths, map_variance, months_of, part_kernel, posterior, score_variance
 from .grids import Grid
 
 # %% ../nbs/25_evidence_fit.ipynb #19578ffe
@@ -54,19 +54,17 @@ def component_level(
     grid:Grid,            # Of the maps
     keep:float=1e-4,      # As in `kernel_modes`
     make:Callable=Evidence, # As in `climb`
-    most:int=4,           # Most components
-    stretch:tuple=(.7,1.4), # Of the length, to choose from
 )->Level:                 # Without posterior
     "One part a component."
-    A,V = split_maps(level.maps.flatten(1), grid.share.flatten().to(level.maps), most, .99); size = (A**2).sum(0); sigma = float(level.parts[0].Sigma.trace())/size.sum(); low = torch.tril_indices(len(y), len(y), device=y.device)
+    A,V = split_maps(level.maps.flatten(1), grid.share.flatten().to(level.maps), 4, .99); size = (A**2).sum(0); sigma = float(level.parts[0].Sigma.trace())/size.sum(); low = torch.tril_indices(len(y), len(y), device=y.device)
     base = level.parts[0].length
     def part(r, length):
-        p = Part(length, amplitude(V[:,r].view(1, *grid.shape), grid.mask, base), (sigma*torch.outer(A[:,r], A[:,r])).cpu()); in_modes(Level([p], None, 1., 0.), u, grid, keep)
-        return p,sample_kernel(p.Z.unflatten(0, u.shape[:2]), rows, p.Sigma)[low[0],low[1]]
+        p = Part(length, amplitude(V[:,r].view(1, *grid.shape), grid.mask, base), (sigma*torch.outer(A[:,r], A[:,r])).cpu())
+        return p,part_kernel(p, u, rows, grid, keep)[low[0],low[1]]
     def fit(parts, x): return parts,*make(torch.stack([k for _,k in parts]), y, C, SimpleNamespace(coefficients=torch.exp)).fit(x, 25, .05)
     best = fit([part(r, base) for r in range(len(size))], np.append(np.zeros(len(size)), math.log(level.s2)))
     for r in range(len(size)):
-        for k in stretch:
+        for k in (.7, 1.4):
             parts = list(best[0]); parts[r] = part(r, min(max(1., k*base), max(grid.shape))); best = min(best, fit(parts, best[1]), key=lambda b: b[2])
     parts,x,value = best
     for (p,_),t in zip(parts, x): p.Sigma = p.Sigma*math.exp(t)
@@ -175,7 +173,7 @@ def _adapt(level, u, rows, y, C, grid, prior, keep, make):
     return min((climb(u, rows, y, C, grid, prior, [k], S, x, (25,0), keep, make)[0] for k in {l, min(1.3*l, max(grid.shape))}), key=lambda f: f.value)
 
 def fit_evidence(
-    u:Tensor,              # Fields by month, centred, times cell shares, (T, features, h, w)
+    u:Tensor,              # Fields by month, centred, times cell shares, (T, features, h, w); or `Months`
     at:Tensor,             # Months that each sample looks at, (n,) or (n, leads)
     y:Tensor,              # Targets of mean 0 and variance 1, (n,)
     grid:Grid,             # Of the maps
@@ -190,7 +188,7 @@ def fit_evidence(
     y = y.to(u.device, torch.float64); rows = feature_rows(at.to(u.device), u.shape[1]); C = torch.eye(n, dtype=torch.float64, device=u.device) if C is None else C.to(u.device)
     level,prior,tried = first_level(u, rows, y, C, grid, leads, lengths or ladder_lengths(grid), keep, make)
     levels = [settle(level, u, rows, y, C, grid, keep)]
-    if not level.value+prior.freedom<no_maps(y, C, make): return EvidenceFit(levels, np.zeros(1), prior, rows, tried, y.cpu()-(y.mean().cpu()))
+    if not level.value+prior.freedom<no_maps(y, C, make): return EvidenceFit(levels, np.zeros(1), prior, rows, tried, (y-y.mean()).cpu())
     for last in (False, False, True):
         level = component_level(levels[-1], u, rows, y, C, grid, keep, make) if last else _adapt(levels[-1], u, rows, y, C, grid, prior, keep, make)
         if not math.isfinite(level.value): warnings.warn(f"the evidence is not finite after {len(levels)-1} rounds: the last good level is kept"); break

@@ -111,6 +111,19 @@ def diagonal(self:Grid)->float: # Length of the diagonal, in data units
     "The rectangle's diagonal."
     return float(np.hypot(self.y[1]-self.y[0], self.x[1]-self.x[0]))
 
+# %% ../nbs/10_grids.ipynb #243d93d2
+@patch(as_prop=True)
+def circle(self:Grid)->bool: # Do the columns go round the globe?
+    "Whether the last column touches the first."
+    return self.sphere and abs(self.x[1]-self.x[0]-360)<1e-6
+
+@patch
+def neighbours(self:Grid)->tuple: # Along y and along x: pairs of flat cell numbers, (2, k) each
+    "Valid cells that share an edge."
+    n,ok = np.arange(self.D).reshape(self.shape),self.mask.numpy().ravel(); seam = [(n[:,-1:], n[:,:1])] if self.circle and self.w>2 else []
+    pair = lambda sides: np.concatenate([np.stack([a.ravel(), b.ravel()]) for a,b in sides], 1)
+    return tuple(p[:,ok[p].all(0)] for p in (pair([(n[:-1], n[1:])]), pair([(n[:,:-1], n[:,1:]), *seam])))
+
 # %% ../nbs/10_grids.ipynb #501ad985
 @patch
 def __repr__(self:Grid):

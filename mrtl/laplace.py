@@ -16,7 +16,7 @@ from torch import Tensor
 from scipy.optimize import minimize
 from .binning import FieldDesign
 from .core import ConfigError, DataError
-from .evidence import Evidence, FeaturePrior, Level, factor, in_modes, posterior, prior_kernel
+from .evidence import Evidence, FeaturePrior, Level, factor, posterior, prior_kernel
 from .evidence_fit import EvidenceFit, block_folds, fit_evidence, held_out
 from .evidence_model import EvidenceModel, check_window, cut_folds, design_months, known_window, raw_model, standardised
 from .grids import Grid
@@ -121,7 +121,7 @@ def laplace_posterior(
     base:float,    # Score of the base rate
 )->Level:          # The same, with maps, bias (beyond the base rate's), and what intervals need
     "Most probable maps given the samples."
-    p = find_peak(prior_kernel(in_modes(level, u, grid, keep), rows, u.shape[1]), y, 1/C.diagonal(), loss, base)
+    p = find_peak(prior_kernel(level, u, rows, grid, keep), y, 1/C.diagonal(), loss, base)
     return posterior(level, u, rows, p.h+p.g/p.W, torch.diag(1/p.W), grid, keep)
 
 # %% ../nbs/27_laplace.ipynb #7998b319
@@ -181,10 +181,10 @@ def fit_laplace(
     y = y.to(u.device, torch.float64); w = torch.ones_like(y) if w is None else w.to(y); check_response(y, w, loss)
     C,how = torch.diag(1/w),dict(loss=loss, base=base); fit = fit_evidence(u, at, y, grid, C, [], None, partial(Laplace, **how), partial(laplace_posterior, **how))
     folds = block_folds(np.arange(len(y))) if folds is None else folds
-    if len(fit.levels)==1 and not fit.weights.any(): folds,fit.residuals = [],(y.cpu()-INVERSE_LINKS[loss](s := torch.full((len(y),), base, dtype=torch.float64)))/curvature(s, loss)[0].clamp(min=1e-12).sqrt()
-    if len(folds)<2: return fit
-    P = held_out(fit.levels, u, fit.rows, y, C, grid, folds, 1e-4 if grid.D<4000 else 1e-3, partial(laplace_posterior, **how), lambda s,v: worth(base+s, v, loss)); seen = P[:,0].isfinite(); known = y.cpu()[seen]
-    fit.weights = log_loss_weights(P[seen].numpy(), known.numpy(), w.cpu()[seen].numpy(), **how)
+    something = fit.weights.any() # against nothing but the base rate
+    if something and len(folds)<2: return fit
+    P = held_out(fit.levels, u, fit.rows, y, C, grid, folds, 1e-4 if grid.D<4000 else 1e-3, partial(laplace_posterior, **how), lambda s,v: worth(base+s, v, loss)) if something else torch.full((len(y), 1), base, dtype=torch.float64); seen = P[:,0].isfinite(); known = y.cpu()[seen]
+    if something: fit.weights = log_loss_weights(P[seen].numpy(), known.numpy(), w.cpu()[seen].numpy(), **how)
     s = base+(P[seen]-base)@torch.from_numpy(fit.weights); fit.residuals[seen] = (known-INVERSE_LINKS[loss](s))/curvature(s, loss)[0].clamp(min=1e-12).sqrt()
     return fit
 

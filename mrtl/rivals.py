@@ -146,14 +146,10 @@ def laplacian(
     grid:Grid,      # With its mask
 )->sp.csc_array:    # Over valid cells in the order of rows, (m, m)
     "Graph Laplacian of the valid cells: b'Lb is the area mean of the squared gradient of b, per unit of the coordinates."
-    at = np.full(grid.shape, -1); ok = grid.mask.numpy(); at[ok] = np.arange(ok.sum())
-    dy,dx = ((b-a)/n for (a,b),n in ((grid.y,grid.h), (grid.x,grid.w)))
+    dy,dx = ((b-a)/n for (a,b),n in ((grid.y,grid.h), (grid.x,grid.w))); ok = grid.mask.numpy().ravel()
     cos = (lambda y: np.cos(np.deg2rad(y))) if grid.sphere else np.ones_like
-    pairs = [(at[:,:-1], at[:,1:], dy/dx/cos(grid.y_centres)[:,None]), (at[:-1], at[1:], dx/dy*cos(np.linspace(*grid.y, grid.h+1)[1:-1])[:,None])]
-    if grid.sphere and abs(grid.x[1]-grid.x[0]-360)<1e-6 and grid.w>2: pairs.append((at[:,-1:], at[:,:1], dy/dx/cos(grid.y_centres)[:,None]))
-    i,j,w = (np.concatenate([np.broadcast_to(p[k], p[0].shape).ravel() for p in pairs]) for k in range(3))
-    both = (i>=0)&(j>=0); i,j,w = i[both],j[both],w[both]/float(grid.area.sum()*(np.rad2deg(1) if grid.sphere else 1.))
-    A = sp.coo_array((np.r_[w,w], (np.r_[i,j], np.r_[j,i])), (ok.sum(),)*2)
+    down,along = grid.neighbours(); w = np.r_[dx/dy*cos(np.linspace(*grid.y, grid.h+1))[down[1]//grid.w], (dy/dx/cos(grid.y_centres))[along[0]//grid.w]]/float(grid.area.sum()*(np.rad2deg(1) if grid.sphere else 1.))
+    i,j = (ok.cumsum()-1)[np.c_[down,along]]; A = sp.coo_array((np.r_[w,w], (np.r_[i,j], np.r_[j,i])), (ok.sum(),)*2)
     return (sp.diags_array(A.sum(1))-A).tocsc()
 
 # %% ../nbs/48_rivals.ipynb #77e5c1fe
