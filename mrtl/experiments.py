@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['EVENT_OPTIONS', 'FIELD_OPTIONS', 'PROBLEMS', 'TWINS', 'METHODS', 'SEARCHED', 'SETTINGS', 'SCORES', 'MAPS', 'COLUMNS',
-           'Problem', 'basketball', 'southwest', 'events', 'ocean', 'method_options', 'method_levels', 'KeepState',
-           'LevelRate', 'RandomW', 'variants', 'low_share', 'map_scores', 'Trial', 'Found', 'Keep', 'predicted',
-           'stage_scores', 'truth_scores', 'strongest', 'settings_row', 'run_trial']
+           'CURVES', 'STABILITY', 'STAGES', 'SUMMARY', 'RANGES', 'DRAWS', 'Problem', 'basketball', 'southwest',
+           'events', 'ocean', 'method_options', 'method_levels', 'KeepState', 'LevelRate', 'RandomW', 'variants',
+           'low_share', 'map_scores', 'Trial', 'Found', 'Keep', 'predicted', 'stage_scores', 'truth_scores',
+           'strongest', 'settings_row', 'run_trial', 'plan', 'run_trials', 'read_table', 'gather', 'interval',
+           'equal_loss', 'summary', 'claim', 'draw', 'Report', 'search', 'read_search']
 
-# %% ../nbs/64_experiments.ipynb #f47dcdfe
+# %% ../nbs/64_experiments.ipynb #dc500323
 import copy, hashlib, json, os, socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -40,7 +42,7 @@ from .simulate import simulate_events
 from .timing import commit, load, machine_facts, now, threads
 from .training import Callback, load_tensors, save_tensors
 
-# %% ../nbs/64_experiments.ipynb #420083f7
+# %% ../nbs/64_experiments.ipynb #fca00c02
 @dataclass
 class Problem:
     "Samples, how they are dealt out, and the ladder to climb on them."
@@ -62,21 +64,21 @@ class Problem:
     @property
     def loss(self)->str: return 'logistic' if self.events else 'squared'
 
-# %% ../nbs/64_experiments.ipynb #66f2b920
+# %% ../nbs/64_experiments.ipynb #132cce39
 EVENT_OPTIONS = {k: v for k,v in PAPER.items() if k not in ('schedule','full_levels','class_weight')}
 FIELD_OPTIONS = dict(rank=4, smooth=1., l2=.01, lr=.01, lr_decay=.95, patience=4, max_epochs=100, batch_size=32)
 
 def _events(name, seed, design, y, rows, schedule, full_levels, options, truth=None):
     "A problem of labels, classes weighted to be equal on training rows."
-    y = torch.as_tensor(np.asarray(y)).float().reshape(-1, 1); share = y[rows['train']].mean(); weight = torch.where(y[:,0]>0, .5/share, .5/(1-share))
+    y = torch.tensor(np.asarray(y)).float().reshape(-1, 1); share = y[rows['train']].mean(); weight = torch.where(y[:,0]>0, .5/share, .5/(1-share))
     return Problem(name, seed, design, y, weight, rows, schedule, full_levels, options, truth)
 
 def _fields(name, seed, p:ClimateProblem, schedule, full_levels, options, truth=None):
     "A problem of months, targets in standard deviations of training rows."
-    y = torch.as_tensor(p.y.values).float().reshape(-1, 1); known = y[p.rows['train']]
+    y = torch.tensor(p.y.values).float().reshape(-1, 1); known = y[p.rows['train']]
     return Problem(name, seed, p.design, (y-known.mean())/known.std(correction=0), None, p.rows, schedule, full_levels, options, truth)
 
-# %% ../nbs/64_experiments.ipynb #6bde1778
+# %% ../nbs/64_experiments.ipynb #14d79544
 @lru_cache(1)
 def _shots():
     if (t := shot_table()) is None: raise ConfigError(f"the problem 'basketball' needs tracking_400games.nc and events_400games.csv.gz in {Path(settings()['data'])/'basketball'}: set MRTL_DATA, or take its twin 'events'")
@@ -110,7 +112,7 @@ def southwest(
     p = climate_problem(ocean, rain, region='AZ,NM', start_months=[11,12,1], window=3, split_seed=seed)
     return _fields('southwest', seed, p, default_schedule(p.design.modes), 2, FIELD_OPTIONS|dict(smooth=10., l2=.1, lr_decay=.98))
 
-# %% ../nbs/64_experiments.ipynb #0a09c4a7
+# %% ../nbs/64_experiments.ipynb #86b2c61b
 def events(
     seed:int=0,            # Of the world, the split and the training
     quick:bool=False,      # 6,000 frames on 16 x 20 and 6 x 6 cells instead of 60,000 on the paper's grids?
@@ -136,7 +138,7 @@ def ocean(
 PROBLEMS = dict(basketball=basketball, southwest=southwest, events=events, ocean=ocean)
 TWINS = ('events','ocean')
 
-# %% ../nbs/64_experiments.ipynb #70d3937c
+# %% ../nbs/64_experiments.ipynb #23ac77aa
 METHODS = dict(mrtl=('all','full'), fixed=('finest','full'), fixed_equal=('finest','full'), random=('finest','random'), random_smooth=('finest','random'), random_ladder=('all','random'))
 SEARCHED = ('mrtl','fixed','random') # Those that are searched for; the others borrow
 
@@ -162,7 +164,7 @@ def method_levels(
     if grids=='finest': schedule,full = schedule[-1:],1
     return make_levels(p.design.modes, schedule, 1 if init=='random' else full, init)
 
-# %% ../nbs/64_experiments.ipynb #342f0869
+# %% ../nbs/64_experiments.ipynb #9afa7804
 class KeepState(Callback):
     "Carries Adam's moments to the next level of a stage."
     def __init__(self,
@@ -195,7 +197,7 @@ class RandomW(Callback):
         if self.done or trainer.stage!='full': return
         W = trainer.model.W; self.done = True; W.data = self.sd*torch.randn(W.shape, generator=generator(trainer.seed, 'random W'), dtype=torch.float32).to(W)
 
-# %% ../nbs/64_experiments.ipynb #34adfa26
+# %% ../nbs/64_experiments.ipynb #8a667175
 def variants(
     p:Problem,   # With the package's own settings
 )->dict:         # Name to changes: schedule, full_levels, callbacks, or options of `Run`
@@ -211,7 +213,7 @@ def variants(
     found |= {'random weights': dict(callbacks=[RandomW(.1)]), 'full batch': dict(batch_size=n, **full(batch_size=n))}
     return found
 
-# %% ../nbs/64_experiments.ipynb #67298bfb
+# %% ../nbs/64_experiments.ipynb #2803b02c
 def low_share(
     maps:np.ndarray,  # Maps, (h, w) or (h, w, k)
 )->np.ndarray:        # One value per map, (k,) or a number; NaN where a map is constant
@@ -232,7 +234,7 @@ def map_scores(
         for name,value in (('moran', morans_i(maps)), ('low', low_share(maps))): ok = np.isfinite(value)&(s>0); out[f'{name}_{m.name}'] = float(np.average(value[ok], weights=s[ok])) if ok.any() else np.nan
     return out
 
-# %% ../nbs/64_experiments.ipynb #3cc14189
+# %% ../nbs/64_experiments.ipynb #c07c4f54
 @dataclass(frozen=True)
 class Trial:
     "What is tried."
@@ -252,7 +254,7 @@ class Found:
     history:list      # A dict for each epoch: stage, level, epoch, seconds, valid_loss
     factors:dict      # Mode to factor (size, k), of the last level
 
-# %% ../nbs/64_experiments.ipynb #0baf0214
+# %% ../nbs/64_experiments.ipynb #b9ff77da
 class Keep(Callback):
     "Remembers the last model of each stage, and ends a run whose time is up."
     def __init__(self,
@@ -307,7 +309,7 @@ def strongest(
     s = torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0); order = s.argsort(descending=True, stable=True)[:k]
     return [f[:,order] for f in factors]
 
-# %% ../nbs/64_experiments.ipynb #4334ea49
+# %% ../nbs/64_experiments.ipynb #951c6fee
 SETTINGS = ('batch_size','lr','smooth','l2','sigma','lr_decay','rank','patience','max_epochs','full_lr','full_smooth','full_l2','full_batch_size')
 SCORES = ('valid_loss','test_loss','valid_auc','test_auc','valid_average_precision','test_average_precision','valid_f1','test_f1','valid_mse','test_mse','valid_r2','test_r2')
 MAPS = ('moran_court','moran_defender','moran_space','low_court','low_defender','low_space','alive','truth_map','truth_match')
@@ -350,3 +352,279 @@ def run_trial(
     factors = [f.detach().cpu() for f in low.factors]
     rows[-1] |= map_scores(low.modes, factors)|truth_scores(p, factors)|dict(digest=hashlib.sha256(b''.join(v.detach().cpu().numpy().tobytes() for v in low.state_dict().values())).hexdigest()[:16])
     return Found(rows, [{k: h[k] for k in ('stage','level','epoch','seconds','valid_loss')} for h in run.history], {m.name: f for m,f in zip(low.modes, factors)})
+
+# %% ../nbs/64_experiments.ipynb #e67286e1
+def plan(
+    problems:Iterable,                        # Names, of `PROBLEMS`
+    seeds:Iterable=range(10),                 # One split and training a seed
+    methods:Iterable=tuple(METHODS),          # Names, of `METHODS`
+    criteria:Iterable=tuple(CRITERIA),        # Names, of `CRITERIA`; those after the first for `mrtl` alone
+    variants:Iterable=(),                     # Names, of `variants`, for `mrtl` alone; those that a problem does not have are left out
+)->list:                                      # Of `Trial`, those of one problem and seed together
+    "What to try."
+    criteria,seen = list(criteria),{}
+    one = lambda k, s: [Trial(k, m, criteria[0], seed=s) for m in methods]+[Trial(k, 'mrtl', c, seed=s) for c in criteria[1:]]+[Trial(k, 'mrtl', criteria[0], v, s) for v in variants]
+    return [t for k in problems for s in seeds for t in one(k, s)]
+
+def _path(out, t): return Path(out)/'trials'/f'{t.name}.mrtl'
+
+def _read_trial(path):
+    "Tensors and metadata of a trial's file."
+    tensors,meta = load_tensors(path)
+    if not {'trial','found','rows','history'}<=meta.keys(): raise FormatError(f"{path} is no trial: delete it")
+    return tensors,meta
+
+def _try(trials, out, found, quick, device, seconds):
+    "The trials of one problem and seed, in this process."
+    p,n = None,0
+    with threads(settings()['threads'] or 1):
+        for t in trials:
+            path,own = _path(out, t),(found or {}).get(t.problem)
+            if path.exists():
+                if (old := _read_trial(path)[1])['found']!=json.loads(json.dumps([own, quick, seconds])): raise ConfigError(f"{path} was made with other settings: name another folder, or delete this one")
+                continue
+            if p is None: p = PROBLEMS[t.problem](t.seed, quick)
+            if t.variant and t.variant not in variants(p): continue
+            f = run_trial(p, t, own, device, seconds); facts = machine_facts(device=device); n += 1
+            stamp = dict(commit=facts['commit'], versions=', '.join(f'{k} {v}' for k,v in facts['versions'].items()), date=now())
+            save_tensors(path, {f'{i} {k}': v for i,(k,v) in enumerate(f.factors.items())}, dict(trial=vars(t), found=[own, quick, seconds], rows=[r|stamp for r in f.rows], history=f.history))
+    return n
+
+def run_trials(
+    trials:list,            # From `plan`
+    out:str|Path,           # Folder; its `trials` gets a file a trial
+    found:dict=None,        # Problem to method to settings, from `search`; the package's own where one is missing
+    quick:bool=False,       # Small twins?
+    workers:int=1,          # Processes
+    device:str='cpu',       # Where
+    seconds:float=None,     # Time for a trial; no limit when not given
+)->int:                     # How many were done now
+    "Do the trials that are not there yet."
+    groups = {}
+    for t in trials: groups.setdefault((t.problem, t.seed), []).append(t)
+    jobs = (delayed(_try)(g, out, found, quick, device, seconds) for g in groups.values())
+    return sum(progress(Parallel(workers, return_as='generator_unordered')(jobs), total=len(groups), desc='trials'))
+
+# %% ../nbs/64_experiments.ipynb #eb7b92ee
+CURVES = ('problem','method','criterion','variant','seed','stage','level','epoch','seconds','valid_loss')
+
+def read_table(
+    path:str|Path,      # compare.csv, curves.csv or stability.csv
+    columns:tuple,      # That it must have
+)->pd.DataFrame:        # Its rows
+    "Read a table; `FormatError` if it is another."
+    try: t = pd.read_csv(path, keep_default_na=False, na_values={c: [''] for c in columns if c not in ('variant','error','stopped_by')})
+    except (OSError, ValueError) as e: raise FormatError(f"cannot read {path} ({e}): write it by `mrtl compare --out DIR`") from None
+    if tuple(t)!=tuple(columns): raise FormatError(f"{path} is no such table: it needs the columns {', '.join(columns)}")
+    return t
+
+def _write(path, t, columns, digits):
+    with atomic_write(path) as tmp: t.reindex(columns=list(columns)).to_csv(tmp, index=False, float_format=f'%.{digits}g')
+
+STABILITY = ('problem','method','criterion','variant','seed','other','match')
+
+def _alike(a, b, k=5):
+    "Factor match of the strongest components of two trials, over modes that agree in size."
+    a,b = ([t[n] for n in sorted(t, key=lambda n: int(n.split()[0]))] for t in (a, b)); same = [i for i,(f,g) in enumerate(zip(a, b)) if len(f)==len(g) and (len(a)==len(b))]
+    top = [strongest(f, [None]*len(f), [False]*len(f), k) for f in (a, b)]
+    return factor_match(*([f[i] for i in same] for f in top))
+
+def gather(
+    out:str|Path,     # Folder with `trials`
+)->tuple:             # Rows, histories, stability: DataFrames; also written to compare.csv, curves.csv and stability.csv
+    "Make tables of the trials that are there."
+    files = sorted((Path(out)/'trials').glob('*.mrtl'))
+    if not files: raise ConfigError(f"{out} has no trials: run `mrtl compare --out {out}` first")
+    rows,curves,factors = [],[],{}
+    for f in files:
+        tensors,meta = _read_trial(f); t = meta['trial']; rows += meta['rows']; curves += [t|h for h in meta['history']]
+        if tensors: factors[(t['problem'], t['method'], t['criterion'], t['variant'], t['seed'])] = tensors
+    pairs = [(*k, other[-1]) for k in factors for other in [(*k[:-1], k[-1]+1)] if other in factors and not k[3]]
+    stability = pd.DataFrame([dict(zip(STABILITY, (*k, _alike(factors[k[:-1]], factors[(*k[:4], k[-1])])))) for k in pairs])
+    order = ['problem','method','criterion','variant','seed']; place = lambda c: c.map({k: i for i,k in enumerate((*PROBLEMS, *METHODS, *CRITERIA))}) if c.name in ('problem','method','criterion') else c
+    out,found = Path(out),[]
+    for name,t,columns,digits in (('compare',pd.DataFrame(rows),COLUMNS,6), ('curves',pd.DataFrame(curves),CURVES,5), ('stability',stability,STABILITY,4)):
+        if name!='stability' or len(t): t = t.sort_values(order, key=place, kind='stable')
+        _write(out/f'{name}.csv', t, columns, digits); found.append(read_table(out/f'{name}.csv', columns))
+    return tuple(found)
+
+# %% ../nbs/64_experiments.ipynb #f4835ce1
+STAGES = ('full','low','both')
+
+def interval(
+    values:np.ndarray,           # One a seed
+    statistic:Callable=np.mean,  # Of them
+)->tuple:                        # low, high: 95 %; NaN for fewer than three
+    "Percentile bootstrap interval over seeds."
+    v = np.asarray(values, float); v = v[np.isfinite(v)]
+    if len(v)<3: return np.nan,np.nan
+    if np.ptp(v)==0: return v[0],v[0]
+    r = bootstrap((v,), statistic, vectorized=False, n_resamples=2000, method='percentile', random_state=np.random.default_rng(0)).confidence_interval
+    return float(r.low),float(r.high)
+
+def equal_loss(
+    curves:pd.DataFrame,   # From `gather`
+    us:str='mrtl',         # Method
+    them:str='fixed',      # Other method
+    criterion:str='valid_loss', # Of both
+)->pd.DataFrame:           # problem, stage, seed, target, us, them (seconds), ratio, and the best loss of each
+    "When each of two was first as good as the worse of their best."
+    c = curves[(curves.criterion==criterion)&(curves.variant=='')]; found = []
+    for (problem,seed),g in c[c.method.isin([us, them])].groupby(['problem','seed'], sort=False):
+        for stage in STAGES:
+            runs = {}
+            for m,h in g.groupby('method'):
+                own = h[h.stage==('low' if stage=='both' else stage)]; start = h[h.stage=='full'].seconds.max() if stage=='low' else 0.
+                runs[m] = own.assign(seconds=own.seconds-(0. if np.isnan(start) else start)).to_dict('records')
+            if set(runs)!={us, them} or not all(runs.values()): continue
+            best = {m: min(r['valid_loss'] for r in h) for m,h in runs.items()}; target = max(best.values()); at = {m: time_to(h, target) for m,h in runs.items()}
+            found.append(dict(problem=problem, stage=stage, seed=seed, target=target, us=at[us], them=at[them], ratio=at[them]/max(at[us], 1e-9), us_best=best[us], them_best=best[them]))
+    return pd.DataFrame(found, columns=['problem','stage','seed','target','us','them','ratio','us_best','them_best'])
+
+SUMMARY = ('problem','method','criterion','variant','stage','score','n','mean','sd','median','low','high','difference','difference_low','difference_high')
+
+def summary(
+    rows:pd.DataFrame,        # From `gather`
+    curves:pd.DataFrame,      # From `gather`
+    stability:pd.DataFrame,   # From `gather`
+)->pd.DataFrame:              # A row for each method, criterion, variant, stage and score: n, mean, sd, median, its interval; the mean difference to `mrtl` with `valid_loss`, paired by seed, and its interval
+    "Means, spreads and intervals over seeds; `speed-up` is the time to equal loss over that of `mrtl`, its interval that of the median."
+    out,key = [],['problem','method','criterion','variant','stage']
+    scores = [s for s in ('seconds','epochs',*SCORES,*MAPS) if rows[s].notna().any()]
+    reference = rows[(rows.method=='mrtl')&(rows.criterion=='valid_loss')&(rows.variant=='')].set_index(['problem','stage','seed'])
+    for k,g in rows.groupby(key, sort=False):
+        for s in scores:
+            v = g[s].dropna()
+            if not len(v): continue
+            other = g.set_index('seed')[s]-(reference[s].loc[k[0], k[-1]] if (k[0], k[-1]) in reference.index.droplevel('seed') else np.nan)
+            row = dict(zip(key, k), score=s, n=len(v), mean=v.mean(), sd=v.std(), median=v.median()); row['low'],row['high'] = interval(v)
+            if other.notna().any() and other.abs().max()>0: row['difference'] = other.mean(); row['difference_low'],row['difference_high'] = interval(other)
+            out.append(row)
+    one = lambda v, f: dict(n=len(v), mean=v.mean(), sd=v.std(), median=v.median())|dict(zip(('low','high'), interval(v, f)))
+    for them in METHODS:
+        for (problem,stage),g in equal_loss(curves, them=them).groupby(['problem','stage'], sort=False) if them!='mrtl' else ():
+            out.append(dict(problem=problem, method=them, criterion='valid_loss', variant='', stage=stage, score='speed-up')|one(g.ratio, np.median))
+    for k,g in stability.groupby(key[:4], sort=False): out.append(dict(zip(key, k), stage='low', score='stability')|one(g.match, np.mean))
+    return pd.DataFrame(out, columns=list(SUMMARY))
+
+def claim(
+    table:pd.DataFrame,   # From `summary`
+)->list:                  # Sentences
+    "The paper's claim in the numbers of a comparison."
+    t = table[(table.score=='speed-up')&(table.method=='fixed')]; named = dict(full='full-rank stage', low='low-rank stage', both='both stages')
+    whole = lambda r: f"95 % interval {r.low:.2g} to {r.high:.2g}, {r.n} seeds" if np.isfinite(r.low) else f"{r.n} seed{'s' if r.n>1 else ''}, too few for an interval"
+    return ['Claim: coarse to fine reaches the loss of fixed resolution several times sooner (the paper: 4 to 5 times).']+[f"{r.problem}, {named[r.stage]}: {r.median:.2g} times as soon ({whole(r)})" for r in t.itertuples()]
+
+# %% ../nbs/64_experiments.ipynb #0f88f117
+RANGES = dict(
+    events=dict(batch_size=(32,1024), full_lr=(1e-3,1e-1), full_l2=(1e-5,1.), lr=(1e-5,1e-1), l2=(1e-5,1.), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)),
+    fields=dict(batch_size=(8,128), full_lr=(1e-4,1e-1), full_l2=(1e-4,1e-1), lr=(1e-4,1e-1), l2=(1e-4,1e-1), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)))
+
+# %% ../nbs/64_experiments.ipynb #24349e63
+def draw(
+    trial:object,       # optuna's
+    kind:str,           # events or fields
+    method:str,         # One of `SEARCHED`
+    least_batch:int=0,  # Smallest batch, where an epoch of small ones takes too long
+)->dict:                # Options of `Run`
+    "Settings from the paper's ranges."
+    ranges = RANGES[kind]; skip = {'fixed': (), 'mrtl': (), 'random': ('full_lr','full_l2','full_smooth','smooth','sigma')}[method]; low,high = ranges['batch_size']; f = {}
+    for k,(a,b) in ranges.items():
+        if k in skip: continue
+        if k=='batch_size': f[k] = trial.suggest_int(k, max(low, least_batch), high, log=True)
+        else: f[k] = trial.suggest_float(k, a, b, log=b/a>=10)
+    full = {k[5:]: f.pop(k) for k in list(f) if k.startswith('full_')}
+    return f|(dict(full_options=full) if full else {})
+
+class Report(Callback):
+    "Tells optuna the loss at the end of each low-rank level, and ends a draw that it prunes."
+    def __init__(self, trial:object): self.trial,self.step = trial,0
+    def after_fit(self, trainer):
+        if trainer.stage!='low': return
+        self.trial.report(trainer.best_loss, self.step); self.step += 1
+        import optuna
+        if self.trial.should_prune(): raise optuna.TrialPruned
+
+def _study(out, name, prune):
+    try: import optuna
+    except ImportError: raise ConfigError("a search needs optuna: pip install 'mrtl[search]'") from None
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    optuna.logging.set_verbosity(optuna.logging.WARNING); Path(out).mkdir(parents=True, exist_ok=True)
+    return optuna.create_study(storage=JournalStorage(JournalFileBackend(str(Path(out)/'search.log'))), study_name=name, direction='minimize', load_if_exists=True, pruner=optuna.pruners.MedianPruner(n_startup_trials=5) if prune else optuna.pruners.NopPruner())
+
+def _gone(who):
+    "Was a worker of this machine that is no more?"
+    host,pid = who.rsplit(':', 1)
+    if host!=socket.gethostname(): return False
+    try: os.kill(int(pid), 0); return False
+    except ProcessLookupError: return True
+    except PermissionError: return False
+
+def _search(out, problem, method, n, seed, quick, players, minutes, least_batch, prune):
+    "One worker: draw and try until there are enough."
+    import optuna
+    study = _study(out, f'{problem} {method}', prune); made = {}; counts = lambda: [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get('lost')]
+    with threads(settings()['threads'] or 1):
+        while len(counts())<n:
+            trial = study.ask(); trial.set_user_attr('worker', f'{socket.gethostname()}:{os.getpid()}'); before = [t for t in counts() if t.number<trial.number]
+            if len(before)>=n: trial.set_user_attr('lost', 'not needed'); study.tell(trial, state=optuna.trial.TrialState.FAIL); break
+            study.sampler = optuna.samplers.RandomSampler(seed=int(np.random.SeedSequence([seed, trial.number]).generate_state(1)[0]))
+            p = made['p'] = made.get('p') or PROBLEMS[problem](seed, quick, **(dict(players=players) if players else {}))
+            options = draw(trial, p.kind, method, least_batch) if trial.number else {}
+            trial.set_user_attr('options', options); start = now()
+            try: f = run_trial(p, Trial(problem, method, seed=seed), {method: options}, seconds=minutes and 60*minutes, callbacks=[Report(trial)])
+            except optuna.TrialPruned: study.tell(trial, state=optuna.trial.TrialState.PRUNED); continue
+            last = f.rows[-1]; trial.set_user_attr('rows', [{k: r[k] for k in ('stage','seconds','epochs','valid_loss','error') if k in r} for r in f.rows])
+            study.tell(trial, last.get('valid_loss'), state=optuna.trial.TrialState.FAIL if 'error' in last else optuna.trial.TrialState.COMPLETE)
+
+DRAWS = ('problem','method','number','state','valid_loss','full_loss','seconds',*[k for k in SETTINGS if k not in ('rank','patience','max_epochs')],'error')
+
+def search(
+    out:str|Path,           # Folder: search.log, optuna's journal; search.csv, a row a draw; options.json, the best of each method
+    problem:str,            # One of `PROBLEMS`
+    methods:Iterable=SEARCHED, # A search of its own for each, of equal size
+    n:int=20,               # Draws, the package's own settings the first of them
+    seed:int=100,           # Of the split, which no trial should have; of a twin's world; of the draws
+    workers:int=1,          # Processes of this machine
+    quick:bool=False,       # A small twin?
+    players:int=None,       # Of `basketball`, at most; all when not given
+    minutes:float=None,     # For a draw; no limit when not given
+    least_batch:int=0,      # Smallest batch
+    prune:bool=False,       # End a draw early that is behind the median of the others? Then it is no longer plain random search
+)->dict:                    # Method to the settings with the lowest validation loss
+    "Search settings at random, or go on with it."
+    if n<1 or workers<1: raise ConfigError(f"a search needs a draw and a worker; got {n} draws, {workers} workers")
+    pick([problem], PROBLEMS, 'problem'); methods = pick(methods, SEARCHED, 'methods')
+    for study in [_study(out, f'{problem} {m}', prune) for m in methods]:
+        from optuna.trial import TrialState
+        for t in study.get_trials(states=[TrialState.RUNNING]):
+            if _gone(t.user_attrs.get('worker', ':0')): study._storage.set_trial_user_attr(t._trial_id, 'lost', 'its process ended'); study.tell(t.number, state=TrialState.FAIL)
+    jobs = [delayed(_search)(out, problem, m, n, seed, quick, players, minutes, least_batch, prune) for m in methods for _ in range(workers)]
+    for _ in progress(Parallel(workers, return_as='generator_unordered')(jobs), total=len(jobs), desc=f'search {problem}'): pass
+    table = read_search(out); _write(Path(out)/'search.csv', table, DRAWS, 6); file = Path(out)/'options.json'
+    found = json.loads(file.read_text()) if file.exists() else {}
+    best = {m: _best(out, problem, m) for m in methods}; found[problem] = found.get(problem, {})|best
+    with atomic_write(file) as tmp: tmp.write_text(json.dumps(found, indent=1)+'\n')
+    return best
+
+def _finished(out, problem, method): return [t for t in _study(out, f'{problem} {method}', False).get_trials(deepcopy=False) if t.state.name=='COMPLETE']
+
+def _best(out, problem, method):
+    "The settings with the lowest loss."
+    if not (done := _finished(out, problem, method)): raise DataError(f"no draw for {problem}, {method} came to an end: give more draws or more minutes")
+    return min(done, key=lambda t: t.value).user_attrs['options']
+
+def read_search(
+    out:str|Path,     # Folder with search.log
+)->pd.DataFrame:      # A row a draw: its settings, its losses, its seconds
+    "The draws of all searches in a folder."
+    import optuna
+    rows = []
+    for name in sorted(optuna.get_all_study_names(_study(out, 'none', False)._storage)):
+        for t in optuna.load_study(study_name=name, storage=_study(out, 'none', False)._storage).get_trials(deepcopy=False):
+            if t.user_attrs.get('lost'): continue
+            found = t.user_attrs.get('rows', []); full = [r for r in found if r['stage']=='full']
+            rows.append(dict(zip(('problem','method'), name.split(' ')), number=t.number, state=t.state.name.lower(), valid_loss=t.value if t.values else np.nan, full_loss=full[0].get('valid_loss') if full else np.nan, seconds=sum(r.get('seconds', 0) for r in found),
+                error=next((r['error'] for r in found if 'error' in r), ''))|settings_row(t.user_attrs.get('options', {})))
+    return pd.DataFrame(rows, columns=list(DRAWS))
