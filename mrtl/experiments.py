@@ -10,11 +10,11 @@ __all__ = ['EVENT_OPTIONS', 'FIELD_OPTIONS', 'PROBLEMS', 'TWINS', 'METHODS', 'SE
            'strongest', 'settings_row', 'run_trial', 'plan', 'run_trials', 'read_table', 'gather', 'interval',
            'equal_loss', 'summary', 'claim', 'draw', 'Report', 'search', 'read_search']
 
-# %% ../nbs/64_experiments.ipynb #dc500323
+# %% ../nbs/64_experiments.ipynb #b8be2bd3
 import copy, hashlib, json, os, socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ from .simulate import simulate_events
 from .timing import commit, load, machine_facts, now, threads
 from .training import Callback, load_tensors, save_tensors
 
-# %% ../nbs/64_experiments.ipynb #fca00c02
+# %% ../nbs/64_experiments.ipynb #23c34fea
 @dataclass
 class Problem:
     "Samples, how they are dealt out, and the ladder to climb on them."
@@ -64,7 +64,7 @@ class Problem:
     @property
     def loss(self)->str: return 'logistic' if self.events else 'squared'
 
-# %% ../nbs/64_experiments.ipynb #132cce39
+# %% ../nbs/64_experiments.ipynb #57e4a692
 EVENT_OPTIONS = {k: v for k,v in PAPER.items() if k not in ('schedule','full_levels','class_weight')}
 FIELD_OPTIONS = dict(rank=4, smooth=1., l2=.01, lr=.01, lr_decay=.95, patience=4, max_epochs=100, batch_size=32)
 
@@ -78,7 +78,7 @@ def _fields(name, seed, p:ClimateProblem, schedule, full_levels, options, truth=
     y = torch.tensor(p.y.values).float().reshape(-1, 1); known = y[p.rows['train']]
     return Problem(name, seed, p.design, (y-known.mean())/known.std(correction=0), None, p.rows, schedule, full_levels, options, truth)
 
-# %% ../nbs/64_experiments.ipynb #14d79544
+# %% ../nbs/64_experiments.ipynb #38725289
 @lru_cache(1)
 def _shots():
     if (t := shot_table()) is None: raise ConfigError(f"the problem 'basketball' needs tracking_400games.nc and events_400games.csv.gz in {Path(settings()['data'])/'basketball'}: set MRTL_DATA, or take its twin 'events'")
@@ -112,7 +112,7 @@ def southwest(
     p = climate_problem(ocean, rain, region='AZ,NM', start_months=[11,12,1], window=3, split_seed=seed)
     return _fields('southwest', seed, p, default_schedule(p.design.modes), 2, FIELD_OPTIONS|dict(smooth=10., l2=.1, lr_decay=.98))
 
-# %% ../nbs/64_experiments.ipynb #86b2c61b
+# %% ../nbs/64_experiments.ipynb #6c9b9144
 def events(
     seed:int=0,            # Of the world, the split and the training
     quick:bool=False,      # 6,000 frames on 16 x 20 and 6 x 6 cells instead of 60,000 on the paper's grids?
@@ -138,7 +138,7 @@ def ocean(
 PROBLEMS = dict(basketball=basketball, southwest=southwest, events=events, ocean=ocean)
 TWINS = ('events','ocean')
 
-# %% ../nbs/64_experiments.ipynb #23ac77aa
+# %% ../nbs/64_experiments.ipynb #88a6d4aa
 METHODS = dict(mrtl=('all','full'), fixed=('finest','full'), fixed_equal=('finest','full'), random=('finest','random'), random_smooth=('finest','random'), random_ladder=('all','random'))
 SEARCHED = ('mrtl','fixed','random') # Those that are searched for; the others borrow
 
@@ -164,7 +164,7 @@ def method_levels(
     if grids=='finest': schedule,full = schedule[-1:],1
     return make_levels(p.design.modes, schedule, 1 if init=='random' else full, init)
 
-# %% ../nbs/64_experiments.ipynb #9afa7804
+# %% ../nbs/64_experiments.ipynb #4682a4de
 class KeepState(Callback):
     "Carries Adam's moments to the next level of a stage."
     def __init__(self,
@@ -197,7 +197,7 @@ class RandomW(Callback):
         if self.done or trainer.stage!='full': return
         W = trainer.model.W; self.done = True; W.data = self.sd*torch.randn(W.shape, generator=generator(trainer.seed, 'random W'), dtype=torch.float32).to(W)
 
-# %% ../nbs/64_experiments.ipynb #8a667175
+# %% ../nbs/64_experiments.ipynb #cc0ac272
 def variants(
     p:Problem,   # With the package's own settings
 )->dict:         # Name to changes: schedule, full_levels, callbacks, or options of `Run`
@@ -213,7 +213,7 @@ def variants(
     found |= {'random weights': dict(callbacks=[RandomW(.1)]), 'full batch': dict(batch_size=n, **full(batch_size=n))}
     return found
 
-# %% ../nbs/64_experiments.ipynb #2803b02c
+# %% ../nbs/64_experiments.ipynb #20e7e228
 def low_share(
     maps:np.ndarray,  # Maps, (h, w) or (h, w, k)
 )->np.ndarray:        # One value per map, (k,) or a number; NaN where a map is constant
@@ -234,7 +234,7 @@ def map_scores(
         for name,value in (('moran', morans_i(maps)), ('low', low_share(maps))): ok = np.isfinite(value)&(s>0); out[f'{name}_{m.name}'] = float(np.average(value[ok], weights=s[ok])) if ok.any() else np.nan
     return out
 
-# %% ../nbs/64_experiments.ipynb #c07c4f54
+# %% ../nbs/64_experiments.ipynb #5fea7023
 @dataclass(frozen=True)
 class Trial:
     "What is tried."
@@ -254,7 +254,7 @@ class Found:
     history:list      # A dict for each epoch: stage, level, epoch, seconds, valid_loss
     factors:dict      # Mode to factor (size, k), of the last level
 
-# %% ../nbs/64_experiments.ipynb #b9ff77da
+# %% ../nbs/64_experiments.ipynb #23551610
 class Keep(Callback):
     "Remembers the last model of each stage, and ends a run whose time is up."
     def __init__(self,
@@ -309,7 +309,7 @@ def strongest(
     s = torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0); order = s.argsort(descending=True, stable=True)[:k]
     return [f[:,order] for f in factors]
 
-# %% ../nbs/64_experiments.ipynb #951c6fee
+# %% ../nbs/64_experiments.ipynb #0ea4bc61
 SETTINGS = ('batch_size','lr','smooth','l2','sigma','lr_decay','rank','patience','max_epochs','full_lr','full_smooth','full_l2','full_batch_size')
 SCORES = ('valid_loss','test_loss','valid_auc','test_auc','valid_average_precision','test_average_precision','valid_f1','test_f1','valid_mse','test_mse','valid_r2','test_r2')
 MAPS = ('moran_court','moran_defender','moran_space','low_court','low_defender','low_space','alive','truth_map','truth_match')
@@ -353,7 +353,7 @@ def run_trial(
     rows[-1] |= map_scores(low.modes, factors)|truth_scores(p, factors)|dict(digest=hashlib.sha256(b''.join(v.detach().cpu().numpy().tobytes() for v in low.state_dict().values())).hexdigest()[:16])
     return Found(rows, [{k: h[k] for k in ('stage','level','epoch','seconds','valid_loss')} for h in run.history], {m.name: f for m,f in zip(low.modes, factors)})
 
-# %% ../nbs/64_experiments.ipynb #e67286e1
+# %% ../nbs/64_experiments.ipynb #2176273d
 def plan(
     problems:Iterable,                        # Names, of `PROBLEMS`
     seeds:Iterable=range(10),                 # One split and training a seed
@@ -405,7 +405,7 @@ def run_trials(
     jobs = (delayed(_try)(g, out, found, quick, device, seconds) for g in groups.values())
     return sum(progress(Parallel(workers, return_as='generator_unordered')(jobs), total=len(groups), desc='trials'))
 
-# %% ../nbs/64_experiments.ipynb #eb7b92ee
+# %% ../nbs/64_experiments.ipynb #6dfb0c13
 CURVES = ('problem','method','criterion','variant','seed','stage','level','epoch','seconds','valid_loss')
 
 def read_table(
@@ -448,7 +448,7 @@ def gather(
         _write(out/f'{name}.csv', t, columns, digits); found.append(read_table(out/f'{name}.csv', columns))
     return tuple(found)
 
-# %% ../nbs/64_experiments.ipynb #f4835ce1
+# %% ../nbs/64_experiments.ipynb #25c6b6f5
 STAGES = ('full','low','both')
 
 def interval(
@@ -515,12 +515,12 @@ def claim(
     whole = lambda r: f"95 % interval {r.low:.2g} to {r.high:.2g}, {r.n} seeds" if np.isfinite(r.low) else f"{r.n} seed{'s' if r.n>1 else ''}, too few for an interval"
     return ['Claim: coarse to fine reaches the loss of fixed resolution several times sooner (the paper: 4 to 5 times).']+[f"{r.problem}, {named[r.stage]}: {r.median:.2g} times as soon ({whole(r)})" for r in t.itertuples()]
 
-# %% ../nbs/64_experiments.ipynb #0f88f117
+# %% ../nbs/64_experiments.ipynb #ac3a92e1
 RANGES = dict(
     events=dict(batch_size=(32,1024), full_lr=(1e-3,1e-1), full_l2=(1e-5,1.), lr=(1e-5,1e-1), l2=(1e-5,1.), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)),
     fields=dict(batch_size=(8,128), full_lr=(1e-4,1e-1), full_l2=(1e-4,1e-1), lr=(1e-4,1e-1), l2=(1e-4,1e-1), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)))
 
-# %% ../nbs/64_experiments.ipynb #24349e63
+# %% ../nbs/64_experiments.ipynb #b3372948
 def draw(
     trial:object,       # optuna's
     kind:str,           # events or fields
@@ -561,22 +561,21 @@ def _gone(who):
     except ProcessLookupError: return True
     except PermissionError: return False
 
-def _search(out, problem, method, n, seed, quick, players, minutes, least_batch, prune):
+def _search(out, problem, method, n, seed, splits, quick, players, minutes, least_batch, prune):
     "One worker: draw and try until there are enough."
     import optuna
-    study = _study(out, f'{problem} {method}', prune); made = {}; counts = lambda: [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get('lost')]
+    study = _study(out, f'{problem} {method}', prune); make = cache(lambda s: PROBLEMS[problem](s, quick, **(dict(players=players) if players else {}))); counts = lambda: [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get('lost')]
     with threads(settings()['threads'] or 1):
         while len(counts())<n:
             trial = study.ask(); trial.set_user_attr('worker', f'{socket.gethostname()}:{os.getpid()}'); before = [t for t in counts() if t.number<trial.number]
             if len(before)>=n: trial.set_user_attr('lost', 'not needed'); study.tell(trial, state=optuna.trial.TrialState.FAIL); break
             study.sampler = optuna.samplers.RandomSampler(seed=int(np.random.SeedSequence([seed, trial.number]).generate_state(1)[0]))
-            p = made['p'] = made.get('p') or PROBLEMS[problem](seed, quick, **(dict(players=players) if players else {}))
-            options = draw(trial, p.kind, method, least_batch) if trial.number else {}
-            trial.set_user_attr('options', options); start = now()
-            try: f = run_trial(p, Trial(problem, method, seed=seed), {method: options}, seconds=minutes and 60*minutes, callbacks=[Report(trial)])
+            options = draw(trial, make(seed).kind, method, least_batch) if trial.number else {}; trial.set_user_attr('options', options); rows = []
+            try:
+                for s in range(seed, seed+splits): rows += run_trial(make(s), Trial(problem, method, seed=s), {method: options}, seconds=minutes and 60*minutes, callbacks=[Report(trial)] if prune else []).rows
             except optuna.TrialPruned: study.tell(trial, state=optuna.trial.TrialState.PRUNED); continue
-            last = f.rows[-1]; trial.set_user_attr('rows', [{k: r[k] for k in ('stage','seconds','epochs','valid_loss','error') if k in r} for r in f.rows])
-            study.tell(trial, last.get('valid_loss'), state=optuna.trial.TrialState.FAIL if 'error' in last else optuna.trial.TrialState.COMPLETE)
+            trial.set_user_attr('rows', [{k: r[k] for k in ('stage','seconds','epochs','valid_loss','error') if k in r} for r in rows]); bad = any('error' in r for r in rows)
+            study.tell(trial, None if bad else np.mean([r['valid_loss'] for r in rows if r['stage']=='low']), state=optuna.trial.TrialState.FAIL if bad else optuna.trial.TrialState.COMPLETE)
 
 DRAWS = ('problem','method','number','state','valid_loss','full_loss','seconds',*[k for k in SETTINGS if k not in ('rank','patience','max_epochs')],'error')
 
@@ -585,7 +584,8 @@ def search(
     problem:str,            # One of `PROBLEMS`
     methods:Iterable=SEARCHED, # A search of its own for each, of equal size
     n:int=20,               # Draws, the package's own settings the first of them
-    seed:int=100,           # Of the split, which no trial should have; of a twin's world; of the draws
+    seed:int=100,           # Of the draws, and of the first split (and world of a twin), which no trial should have
+    splits:int=1,           # How many to take the mean loss over
     workers:int=1,          # Processes of this machine
     quick:bool=False,       # A small twin?
     players:int=None,       # Of `basketball`, at most; all when not given
@@ -595,12 +595,13 @@ def search(
 )->dict:                    # Method to the settings with the lowest validation loss
     "Search settings at random, or go on with it."
     if n<1 or workers<1: raise ConfigError(f"a search needs a draw and a worker; got {n} draws, {workers} workers")
+    if prune and splits>1: raise ConfigError(f"pruning looks at one split; got splits={splits}")
     pick([problem], PROBLEMS, 'problem'); methods = pick(methods, SEARCHED, 'methods')
     for study in [_study(out, f'{problem} {m}', prune) for m in methods]:
         from optuna.trial import TrialState
         for t in study.get_trials(states=[TrialState.RUNNING]):
             if _gone(t.user_attrs.get('worker', ':0')): study._storage.set_trial_user_attr(t._trial_id, 'lost', 'its process ended'); study.tell(t.number, state=TrialState.FAIL)
-    jobs = [delayed(_search)(out, problem, m, n, seed, quick, players, minutes, least_batch, prune) for m in methods for _ in range(workers)]
+    jobs = [delayed(_search)(out, problem, m, n, seed, splits, quick, players, minutes, least_batch, prune) for m in methods for _ in range(workers)]
     for _ in progress(Parallel(workers, return_as='generator_unordered')(jobs), total=len(jobs), desc=f'search {problem}'): pass
     table = read_search(out); _write(Path(out)/'search.csv', table, DRAWS, 6); file = Path(out)/'options.json'
     found = json.loads(file.read_text()) if file.exists() else {}
@@ -625,6 +626,6 @@ def read_search(
         for t in optuna.load_study(study_name=name, storage=_study(out, 'none', False)._storage).get_trials(deepcopy=False):
             if t.user_attrs.get('lost'): continue
             found = t.user_attrs.get('rows', []); full = [r for r in found if r['stage']=='full']
-            rows.append(dict(zip(('problem','method'), name.split(' ')), number=t.number, state=t.state.name.lower(), valid_loss=t.value if t.values else np.nan, full_loss=full[0].get('valid_loss') if full else np.nan, seconds=sum(r.get('seconds', 0) for r in found),
+            rows.append(dict(zip(('problem','method'), name.split(' ')), number=t.number, state=t.state.name.lower(), valid_loss=t.value if t.values else np.nan, full_loss=np.mean([r.get('valid_loss', np.nan) for r in full]) if full else np.nan, seconds=sum(r.get('seconds', 0) for r in found),
                 error=next((r['error'] for r in found if 'error' in r), ''))|settings_row(t.user_attrs.get('options', {})))
     return pd.DataFrame(rows, columns=list(DRAWS))
