@@ -10,7 +10,7 @@ __all__ = ['EVENT_OPTIONS', 'FIELD_OPTIONS', 'PROBLEMS', 'TWINS', 'METHODS', 'SE
            'truth_scores', 'strongest', 'settings_row', 'run_trial', 'plan', 'run_trials', 'read_table', 'gather',
            'interval', 'equal_loss', 'summary', 'claim', 'draw', 'Report', 'search', 'read_search', 'read_options']
 
-# %% ../nbs/64_experiments.ipynb #539b4a57
+# %% ../nbs/64_experiments.ipynb #5b22c562
 import copy, hashlib, json, os, socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ from .simulate import simulate_events
 from .timing import commit, load, machine_facts, now, threads
 from .training import Callback, load_tensors, save_tensors
 
-# %% ../nbs/64_experiments.ipynb #2c10312d
+# %% ../nbs/64_experiments.ipynb #30a5046a
 @dataclass
 class Problem:
     "Samples, how they are dealt out, and the ladder to climb on them."
@@ -64,7 +64,7 @@ class Problem:
     @property
     def loss(self)->str: return 'logistic' if self.events else 'squared'
 
-# %% ../nbs/64_experiments.ipynb #1402235a
+# %% ../nbs/64_experiments.ipynb #1fe014f4
 EVENT_OPTIONS = {k: v for k,v in PAPER.items() if k not in ('schedule','full_levels','class_weight')}
 FIELD_OPTIONS = dict(rank=4, smooth=1., l2=.01, lr=.01, lr_decay=.95, patience=4, max_epochs=100, batch_size=32)
 
@@ -78,7 +78,7 @@ def _fields(name, seed, p:ClimateProblem, schedule, full_levels, options, truth=
     y = torch.tensor(p.y.values).float().reshape(-1, 1); known = y[p.rows['train']]
     return Problem(name, seed, p.design, (y-known.mean())/known.std(correction=0), None, p.rows, schedule, full_levels, options, truth)
 
-# %% ../nbs/64_experiments.ipynb #67ff15f3
+# %% ../nbs/64_experiments.ipynb #bb8bd4e5
 @lru_cache(1)
 def _shots():
     if (t := shot_table()) is None: raise ConfigError(f"the problem 'basketball' needs tracking_400games.nc and events_400games.csv.gz in {Path(settings()['data'])/'basketball'}: set MRTL_DATA, or take its twin 'events'")
@@ -112,7 +112,7 @@ def southwest(
     p = climate_problem(ocean, rain, region='AZ,NM', start_months=[11,12,1], window=3, split_seed=seed)
     return _fields('southwest', seed, p, default_schedule(p.design.modes), 2, FIELD_OPTIONS|dict(smooth=10., l2=.1, lr_decay=.98))
 
-# %% ../nbs/64_experiments.ipynb #3e616780
+# %% ../nbs/64_experiments.ipynb #c32ad675
 def events(
     seed:int=0,            # Of the world, the split and the training
     quick:bool=False,      # 6,000 frames on 16 x 20 and 6 x 6 cells instead of 60,000 on the paper's grids?
@@ -138,7 +138,7 @@ def ocean(
 PROBLEMS = dict(basketball=basketball, southwest=southwest, events=events, ocean=ocean)
 TWINS = ('events','ocean')
 
-# %% ../nbs/64_experiments.ipynb #7f65ea99
+# %% ../nbs/64_experiments.ipynb #a7c83655
 METHODS = dict(mrtl=('all','full'), fixed=('finest','full'), fixed_equal=('finest','full'), random=('finest','random'), random_smooth=('finest','random'), random_ladder=('all','random'))
 SEARCHED = ('mrtl','fixed','random') # Those that are searched for; the others borrow
 
@@ -164,7 +164,7 @@ def method_levels(
     if grids=='finest': schedule,full = schedule[-1:],1
     return make_levels(p.design.modes, schedule, 1 if init=='random' else full, init)
 
-# %% ../nbs/64_experiments.ipynb #9fd2fec1
+# %% ../nbs/64_experiments.ipynb #d7161b98
 class KeepState(Callback):
     "Carries Adam's moments to the next level of a stage."
     def __init__(self,
@@ -197,7 +197,7 @@ class RandomW(Callback):
         if self.done or trainer.stage!='full': return
         W = trainer.model.W; self.done = True; W.data = self.sd*torch.randn(W.shape, generator=generator(trainer.seed, 'random W'), dtype=torch.float32).to(W)
 
-# %% ../nbs/64_experiments.ipynb #4d73fcff
+# %% ../nbs/64_experiments.ipynb #fc2869eb
 def variants(
     p:Problem,   # With the package's own settings
 )->dict:         # Name to changes: schedule, full_levels, callbacks, or options of `Run`
@@ -218,7 +218,7 @@ def variant_names()->list: # In the order of the problems
     some = lambda s, full, k, r: variants(Problem('', 0, None, None, None, dict(train=[0]), s, full, dict(patience=k, rank=r, smooth=1.)))
     return list({v: 0 for s,full,k,r in ((PAPER_SCHEDULE, 3, 3, 20), (LADDER, 2, 4, 4)) for v in some(s, full, k, r)})
 
-# %% ../nbs/64_experiments.ipynb #fbd52260
+# %% ../nbs/64_experiments.ipynb #d5240c9d
 def low_share(
     maps:np.ndarray,  # Maps, (h, w) or (h, w, k)
 )->np.ndarray:        # One value per map, (k,) or a number; NaN where a map is constant
@@ -239,7 +239,7 @@ def map_scores(
         for name,value in (('moran', morans_i(maps)), ('low', low_share(maps))): ok = np.isfinite(value)&(s>0); out[f'{name}_{m.name}'] = float(np.average(value[ok], weights=s[ok])) if ok.any() else np.nan
     return out
 
-# %% ../nbs/64_experiments.ipynb #65b14bec
+# %% ../nbs/64_experiments.ipynb #c425f483
 @dataclass(frozen=True)
 class Trial:
     "What is tried."
@@ -259,7 +259,7 @@ class Found:
     history:list      # A dict for each epoch: stage, level, epoch, seconds, valid_loss
     factors:dict      # Mode to factor (size, k), of the last level
 
-# %% ../nbs/64_experiments.ipynb #3a2583e7
+# %% ../nbs/64_experiments.ipynb #f43763c8
 class Keep(Callback):
     "Remembers the last model of each stage, and ends a run whose time is up."
     def __init__(self,
@@ -314,7 +314,7 @@ def strongest(
     s = torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0); order = s.argsort(descending=True, stable=True)[:k]
     return [f[:,order] for f in factors]
 
-# %% ../nbs/64_experiments.ipynb #1d3e3334
+# %% ../nbs/64_experiments.ipynb #bb8a990a
 SETTINGS = ('batch_size','lr','smooth','l2','sigma','lr_decay','rank','patience','max_epochs','full_lr','full_smooth','full_l2','full_batch_size')
 SCORES = ('valid_loss','test_loss','valid_auc','test_auc','valid_average_precision','test_average_precision','valid_f1','test_f1','valid_mse','test_mse','valid_r2','test_r2')
 MAPS = ('moran_court','moran_defender','moran_space','low_court','low_defender','low_space','alive','truth_map','truth_match')
@@ -358,7 +358,7 @@ def run_trial(
     rows[-1] |= map_scores(low.modes, factors)|truth_scores(p, factors)|dict(digest=hashlib.sha256(b''.join(v.detach().cpu().numpy().tobytes() for v in low.state_dict().values())).hexdigest()[:16])
     return Found(rows, [{k: h[k] for k in ('stage','level','epoch','seconds','valid_loss')} for h in run.history], {m.name: f for m,f in zip(low.modes, factors)})
 
-# %% ../nbs/64_experiments.ipynb #d5617c72
+# %% ../nbs/64_experiments.ipynb #86c9bda8
 def plan(
     problems:Iterable,                        # Names, of `PROBLEMS`
     seeds:Iterable=range(10),                 # One split and training a seed
@@ -410,7 +410,7 @@ def run_trials(
     jobs = (delayed(_try)(g, out, found, quick, device, seconds) for g in groups.values())
     return sum(progress(Parallel(workers, return_as='generator_unordered')(jobs), total=len(groups), desc='trials'))
 
-# %% ../nbs/64_experiments.ipynb #c6cbd58a
+# %% ../nbs/64_experiments.ipynb #5d5c2f94
 CURVES = ('problem','method','criterion','variant','seed','stage','level','epoch','seconds','valid_loss')
 
 def read_table(
@@ -453,7 +453,7 @@ def gather(
         _write(out/f'{name}.csv', t, columns, digits); found.append(read_table(out/f'{name}.csv', columns))
     return tuple(found)
 
-# %% ../nbs/64_experiments.ipynb #9d4048e7
+# %% ../nbs/64_experiments.ipynb #e5d66314
 STAGES = ('full','low','both')
 
 def interval(
@@ -496,12 +496,12 @@ def summary(
     "Means, spreads and intervals over seeds; `speed-up` is the time to equal loss over that of `mrtl`, its interval that of the median."
     out,key = [],['problem','method','criterion','variant','stage']
     scores = [s for s in ('seconds','epochs',*SCORES,*MAPS) if rows[s].notna().any()]
-    reference = rows[(rows.method=='mrtl')&(rows.criterion=='valid_loss')&(rows.variant=='')].set_index(['problem','stage','seed'])
+    reference = {k: g.set_index('seed') for k,g in rows[(rows.method=='mrtl')&(rows.criterion=='valid_loss')&(rows.variant=='')].groupby(['problem','stage'])}
     for k,g in rows.groupby(key, sort=False):
         for s in scores:
             v = g[s].dropna()
             if not len(v): continue
-            other = g.set_index('seed')[s]-(reference[s].loc[k[0], k[-1]] if (k[0], k[-1]) in reference.index.droplevel('seed') else np.nan)
+            other = g.set_index('seed')[s]-(reference[(k[0], k[-1])][s] if (k[0], k[-1]) in reference else np.nan)
             row = dict(zip(key, k), score=s, n=len(v), mean=v.mean(), sd=v.std(), median=v.median()); row['low'],row['high'] = interval(v)
             if other.notna().any() and other.abs().max()>0: row['difference'] = other.mean(); row['difference_low'],row['difference_high'] = interval(other)
             out.append(row)
@@ -520,12 +520,12 @@ def claim(
     whole = lambda r: f"95 % interval {r.low:.2g} to {r.high:.2g}, {r.n} seeds" if np.isfinite(r.low) else f"{r.n} seed{'s' if r.n>1 else ''}, too few for an interval"
     return ['Claim: coarse to fine reaches the loss of fixed resolution several times sooner (the paper: 4 to 5 times).']+[f"{r.problem}, {named[r.stage]}: {r.median:.2g} times as soon ({whole(r)})" for r in t.itertuples()]
 
-# %% ../nbs/64_experiments.ipynb #c968dfcb
+# %% ../nbs/64_experiments.ipynb #06ff93a4
 RANGES = dict(
     events=dict(batch_size=(32,1024), full_lr=(1e-3,1e-1), full_l2=(1e-5,1.), lr=(1e-5,1e-1), l2=(1e-5,1.), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)),
     fields=dict(batch_size=(8,128), full_lr=(1e-4,1e-1), full_l2=(1e-4,1e-1), lr=(1e-4,1e-1), l2=(1e-4,1e-1), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)))
 
-# %% ../nbs/64_experiments.ipynb #a6f1856c
+# %% ../nbs/64_experiments.ipynb #030f998a
 def draw(
     trial:object,       # optuna's
     kind:str,           # events or fields
@@ -635,7 +635,7 @@ def read_search(
                 error=next((r['error'] for r in found if 'error' in r), ''))|settings_row(t.user_attrs.get('options', {})))
     return pd.DataFrame(rows, columns=list(DRAWS))
 
-# %% ../nbs/64_experiments.ipynb #632fc088
+# %% ../nbs/64_experiments.ipynb #6e85bf42
 def read_options(
     files:str|Path,  # options.json, or several joined by commas
 )->dict:             # Problem to method to settings
