@@ -285,6 +285,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'mrtl.court._cells': ('court.html#_cells', 'mrtl/court.py'),
                             'mrtl.court._named': ('court.html#_named', 'mrtl/court.py'),
                             'mrtl.court._parts': ('court.html#_parts', 'mrtl/court.py'),
+                            'mrtl.court.all_components': ('court.html#all_components', 'mrtl/court.py'),
                             'mrtl.court.court_factors': ('court.html#court_factors', 'mrtl/court.py'),
                             'mrtl.court.court_lines': ('court.html#court_lines', 'mrtl/court.py'),
                             'mrtl.court.court_main': ('court.html#court_main', 'mrtl/court.py'),

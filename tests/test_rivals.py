@@ -263,7 +263,7 @@ def runs(root): return pd.read_csv(root/'nbs/reproduction/results/climate_runs.c
 
 def shown(root, source):
     "The stored text of the cell that begins so."
-    for c in json.loads((root/'nbs/reproduction/climate.ipynb').read_text())['cells']:
+    for c in json.loads((root/'nbs/reproduction/rain.ipynb').read_text())['cells']:
         if ''.join(c['source']).startswith(source): return [line.split() for line in ''.join(c['outputs'][-1]['data']['text/plain']).splitlines()]
 
 @pytest.mark.parametrize('case,seeds', [('midwest', 5), ('southwest', 20)])
