@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['EVENT_OPTIONS', 'FIELD_OPTIONS', 'PROBLEMS', 'TWINS', 'METHODS', 'SEARCHED', 'SETTINGS', 'SCORES', 'MAPS', 'COLUMNS',
-           'CURVES', 'STABILITY', 'STAGES', 'SUMMARY', 'RANGES', 'DRAWS', 'Problem', 'basketball', 'southwest',
-           'events', 'ocean', 'method_options', 'method_levels', 'KeepState', 'LevelRate', 'RandomW', 'variants',
-           'variant_names', 'low_share', 'map_scores', 'Trial', 'Found', 'Keep', 'predicted', 'stage_scores',
-           'truth_scores', 'strongest', 'settings_row', 'run_trial', 'plan', 'run_trials', 'read_table', 'gather',
-           'interval', 'equal_loss', 'summary', 'claim', 'draw', 'Report', 'search', 'read_search', 'read_options']
+           'CURVES', 'STABILITY', 'STAGES', 'SUMMARY', 'RANGES', 'DRAWS', 'PAPER_TABLE3', 'Problem', 'basketball',
+           'southwest', 'events', 'ocean', 'method_options', 'method_levels', 'KeepState', 'LevelRate', 'RandomW',
+           'variants', 'variant_names', 'low_share', 'map_scores', 'Trial', 'Found', 'Keep', 'predicted',
+           'stage_scores', 'truth_scores', 'strongest', 'settings_row', 'run_trial', 'plan', 'run_trials', 'read_table',
+           'gather', 'interval', 'equal_loss', 'summary', 'claim', 'draw', 'Report', 'search', 'read_search',
+           'read_options', 'speed_table', 'method_table', 'criteria_table', 'maps_table', 'variants_table']
 
-# %% ../nbs/64_experiments.ipynb #5b22c562
+# %% ../nbs/64_experiments.ipynb #a8554411
 import copy, hashlib, json, os, socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ from .simulate import simulate_events
 from .timing import commit, load, machine_facts, now, threads
 from .training import Callback, load_tensors, save_tensors
 
-# %% ../nbs/64_experiments.ipynb #30a5046a
+# %% ../nbs/64_experiments.ipynb #4abb4f14
 @dataclass
 class Problem:
     "Samples, how they are dealt out, and the ladder to climb on them."
@@ -64,7 +65,7 @@ class Problem:
     @property
     def loss(self)->str: return 'logistic' if self.events else 'squared'
 
-# %% ../nbs/64_experiments.ipynb #1fe014f4
+# %% ../nbs/64_experiments.ipynb #52d388e1
 EVENT_OPTIONS = {k: v for k,v in PAPER.items() if k not in ('schedule','full_levels','class_weight')}
 FIELD_OPTIONS = dict(rank=4, smooth=1., l2=.01, lr=.01, lr_decay=.95, patience=4, max_epochs=100, batch_size=32)
 
@@ -78,7 +79,7 @@ def _fields(name, seed, p:ClimateProblem, schedule, full_levels, options, truth=
     y = torch.tensor(p.y.values).float().reshape(-1, 1); known = y[p.rows['train']]
     return Problem(name, seed, p.design, (y-known.mean())/known.std(correction=0), None, p.rows, schedule, full_levels, options, truth)
 
-# %% ../nbs/64_experiments.ipynb #bb8bd4e5
+# %% ../nbs/64_experiments.ipynb #5d43f941
 @lru_cache(1)
 def _shots():
     if (t := shot_table()) is None: raise ConfigError(f"the problem 'basketball' needs tracking_400games.nc and events_400games.csv.gz in {Path(settings()['data'])/'basketball'}: set MRTL_DATA, or take its twin 'events'")
@@ -112,7 +113,7 @@ def southwest(
     p = climate_problem(ocean, rain, region='AZ,NM', start_months=[11,12,1], window=3, split_seed=seed)
     return _fields('southwest', seed, p, default_schedule(p.design.modes), 2, FIELD_OPTIONS|dict(smooth=10., l2=.1, lr_decay=.98))
 
-# %% ../nbs/64_experiments.ipynb #c32ad675
+# %% ../nbs/64_experiments.ipynb #146f8914
 def events(
     seed:int=0,            # Of the world, the split and the training
     quick:bool=False,      # 6,000 frames on 16 x 20 and 6 x 6 cells instead of 60,000 on the paper's grids?
@@ -138,7 +139,7 @@ def ocean(
 PROBLEMS = dict(basketball=basketball, southwest=southwest, events=events, ocean=ocean)
 TWINS = ('events','ocean')
 
-# %% ../nbs/64_experiments.ipynb #a7c83655
+# %% ../nbs/64_experiments.ipynb #fcc217cc
 METHODS = dict(mrtl=('all','full'), fixed=('finest','full'), fixed_equal=('finest','full'), random=('finest','random'), random_smooth=('finest','random'), random_ladder=('all','random'))
 SEARCHED = ('mrtl','fixed','random') # Those that are searched for; the others borrow
 
@@ -164,7 +165,7 @@ def method_levels(
     if grids=='finest': schedule,full = schedule[-1:],1
     return make_levels(p.design.modes, schedule, 1 if init=='random' else full, init)
 
-# %% ../nbs/64_experiments.ipynb #d7161b98
+# %% ../nbs/64_experiments.ipynb #4eac07a9
 class KeepState(Callback):
     "Carries Adam's moments to the next level of a stage."
     def __init__(self,
@@ -197,7 +198,7 @@ class RandomW(Callback):
         if self.done or trainer.stage!='full': return
         W = trainer.model.W; self.done = True; W.data = self.sd*torch.randn(W.shape, generator=generator(trainer.seed, 'random W'), dtype=torch.float32).to(W)
 
-# %% ../nbs/64_experiments.ipynb #fc2869eb
+# %% ../nbs/64_experiments.ipynb #6299c644
 def variants(
     p:Problem,   # With the package's own settings
 )->dict:         # Name to changes: schedule, full_levels, callbacks, or options of `Run`
@@ -218,7 +219,7 @@ def variant_names()->list: # In the order of the problems
     some = lambda s, full, k, r: variants(Problem('', 0, None, None, None, dict(train=[0]), s, full, dict(patience=k, rank=r, smooth=1.)))
     return list({v: 0 for s,full,k,r in ((PAPER_SCHEDULE, 3, 3, 20), (LADDER, 2, 4, 4)) for v in some(s, full, k, r)})
 
-# %% ../nbs/64_experiments.ipynb #d5240c9d
+# %% ../nbs/64_experiments.ipynb #92d16ee0
 def low_share(
     maps:np.ndarray,  # Maps, (h, w) or (h, w, k)
 )->np.ndarray:        # One value per map, (k,) or a number; NaN where a map is constant
@@ -239,7 +240,7 @@ def map_scores(
         for name,value in (('moran', morans_i(maps)), ('low', low_share(maps))): ok = np.isfinite(value)&(s>0); out[f'{name}_{m.name}'] = float(np.average(value[ok], weights=s[ok])) if ok.any() else np.nan
     return out
 
-# %% ../nbs/64_experiments.ipynb #c425f483
+# %% ../nbs/64_experiments.ipynb #f423a6dc
 @dataclass(frozen=True)
 class Trial:
     "What is tried."
@@ -259,7 +260,7 @@ class Found:
     history:list      # A dict for each epoch: stage, level, epoch, seconds, valid_loss
     factors:dict      # Mode to factor (size, k), of the last level
 
-# %% ../nbs/64_experiments.ipynb #f43763c8
+# %% ../nbs/64_experiments.ipynb #8edf1602
 class Keep(Callback):
     "Remembers the last model of each stage, and ends a run whose time is up."
     def __init__(self,
@@ -314,7 +315,7 @@ def strongest(
     s = torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0); order = s.argsort(descending=True, stable=True)[:k]
     return [f[:,order] for f in factors]
 
-# %% ../nbs/64_experiments.ipynb #bb8a990a
+# %% ../nbs/64_experiments.ipynb #9296eaef
 SETTINGS = ('batch_size','lr','smooth','l2','sigma','lr_decay','rank','patience','max_epochs','full_lr','full_smooth','full_l2','full_batch_size')
 SCORES = ('valid_loss','test_loss','valid_auc','test_auc','valid_average_precision','test_average_precision','valid_f1','test_f1','valid_mse','test_mse','valid_r2','test_r2')
 MAPS = ('moran_court','moran_defender','moran_space','low_court','low_defender','low_space','alive','truth_map','truth_match')
@@ -358,7 +359,7 @@ def run_trial(
     rows[-1] |= map_scores(low.modes, factors)|truth_scores(p, factors)|dict(digest=hashlib.sha256(b''.join(v.detach().cpu().numpy().tobytes() for v in low.state_dict().values())).hexdigest()[:16])
     return Found(rows, [{k: h[k] for k in ('stage','level','epoch','seconds','valid_loss')} for h in run.history], {m.name: f for m,f in zip(low.modes, factors)})
 
-# %% ../nbs/64_experiments.ipynb #86c9bda8
+# %% ../nbs/64_experiments.ipynb #6b2d5500
 def plan(
     problems:Iterable,                        # Names, of `PROBLEMS`
     seeds:Iterable=range(10),                 # One split and training a seed
@@ -410,7 +411,7 @@ def run_trials(
     jobs = (delayed(_try)(g, out, found, quick, device, seconds) for g in groups.values())
     return sum(progress(Parallel(workers, return_as='generator_unordered')(jobs), total=len(groups), desc='trials'))
 
-# %% ../nbs/64_experiments.ipynb #5d5c2f94
+# %% ../nbs/64_experiments.ipynb #a47ad288
 CURVES = ('problem','method','criterion','variant','seed','stage','level','epoch','seconds','valid_loss')
 
 def read_table(
@@ -453,7 +454,7 @@ def gather(
         _write(out/f'{name}.csv', t, columns, digits); found.append(read_table(out/f'{name}.csv', columns))
     return tuple(found)
 
-# %% ../nbs/64_experiments.ipynb #e5d66314
+# %% ../nbs/64_experiments.ipynb #2bccaf33
 STAGES = ('full','low','both')
 
 def interval(
@@ -520,12 +521,12 @@ def claim(
     whole = lambda r: f"95 % interval {r.low:.2g} to {r.high:.2g}, {r.n} seeds" if np.isfinite(r.low) else f"{r.n} seed{'s' if r.n>1 else ''}, too few for an interval"
     return ['Claim: coarse to fine reaches the loss of fixed resolution several times sooner (the paper: 4 to 5 times).']+[f"{r.problem}, {named[r.stage]}: {r.median:.2g} times as soon ({whole(r)})" for r in t.itertuples()]
 
-# %% ../nbs/64_experiments.ipynb #06ff93a4
+# %% ../nbs/64_experiments.ipynb #c2890343
 RANGES = dict(
     events=dict(batch_size=(32,1024), full_lr=(1e-3,1e-1), full_l2=(1e-5,1.), lr=(1e-5,1e-1), l2=(1e-5,1.), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)),
     fields=dict(batch_size=(8,128), full_lr=(1e-4,1e-1), full_l2=(1e-4,1e-1), lr=(1e-4,1e-1), l2=(1e-4,1e-1), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)))
 
-# %% ../nbs/64_experiments.ipynb #030f998a
+# %% ../nbs/64_experiments.ipynb #9e98e8a6
 def draw(
     trial:object,       # optuna's
     kind:str,           # events or fields
@@ -635,7 +636,7 @@ def read_search(
                 error=next((r['error'] for r in found if 'error' in r), ''))|settings_row(t.user_attrs.get('options', {})))
     return pd.DataFrame(rows, columns=list(DRAWS))
 
-# %% ../nbs/64_experiments.ipynb #6e85bf42
+# %% ../nbs/64_experiments.ipynb #72728e56
 def read_options(
     files:str|Path,  # options.json, or several joined by commas
 )->dict:             # Problem to method to settings
@@ -648,3 +649,68 @@ def read_options(
         if not ok: raise FormatError(f"{file} holds no settings: it needs problems ({', '.join(PROBLEMS)}), methods ({', '.join(SEARCHED)}) and their options")
         for k,v in own.items(): found[k] = found.get(k, {})|v
     return found
+
+# %% ../nbs/64_experiments.ipynb #97478879
+PAPER_TABLE3 = { # Time in seconds, loss, F1 (basketball), mean and standard deviation of ten trials, as printed in Table 3 of the paper
+    ('basketball','full'): dict(valid_loss='1230 ± 74.1 | 0.699 ± 0.00237 | 0.607 ± 0.00182', grad_norm='7029 ± 759 | 0.703 ± 0.00216 | 0.610 ± 0.00149', grad_variance='7918 ± 1949 | 0.701 ± 0.00333 | 0.609 ± 0.00315', grad_entropy='8715 ± 957 | 0.697 ± 0.00551 | 0.597 ± 0.00737'),
+    ('basketball','low'): dict(valid_loss='2009 ± 715 | 0.868 ± 0.0399 | 0.475 ± 0.0121', grad_norm='912 ± 281 | 0.883 ± 0.00664 | 0.476 ± 0.00270', grad_variance='933 ± 240 | 0.883 ± 0.00493 | 0.476 ± 0.00197', grad_entropy='939 ± 259 | 0.886 ± 0.00248 | 0.475 ± 0.00182'),
+    ('climate','full'): dict(valid_loss='1.04 ± 0.115 | 0.0448 ± 0.0108', grad_norm='1.11 ± 0.0413 | 0.0506 ± 0.00853', grad_variance='1.14 ± 0.0596 | 0.0458 ± 0.00597', grad_entropy='0.984 ± 0.0848 | 0.0490 ± 0.0144'),
+    ('climate','low'): dict(valid_loss='37.4 ± 28.7 | 0.0284 ± 0.00171', grad_norm='59.1 ± 16.9 | 0.0301 ± 0.00131', grad_variance='62.9 ± 14.4 | 0.0305 ± 0.00283', grad_entropy='48.4 ± 21.1 | 0.0331 ± 0.00949')}
+
+# %% ../nbs/64_experiments.ipynb #91fab2b4
+def _pm(v): return '' if not len(v := v.dropna()) else f'{v.mean():.3g} ± {v.std():.2g}' if len(v)>1 else f'{v.mean():.3g}'
+def _range(v, statistic=np.mean): return '' if not np.isfinite((i := interval(v, statistic))[0]) else f'{i[0]:.2g} to {i[1]:.2g}'
+def _columns(rows): return [c for c in ('test_auc','test_average_precision','test_f1','test_mse','test_r2') if rows[c].notna().any()]
+def _staged(rows): return rows.sort_values(['problem','stage'], key=lambda c: c.map(list(PROBLEMS).index) if c.name=='problem' else c, kind='stable')
+def _plain(rows): return rows[(rows.variant=='')&(rows.criterion=='valid_loss')]
+
+def speed_table(
+    curves:pd.DataFrame,                     # From `gather`
+    them:Iterable=('fixed','fixed_equal'),   # Methods
+)->pd.DataFrame:                             # A row for each problem, method and stage
+    "Time to equal loss: medians over seeds."
+    found = [dict(problem=p, against=m, stage=s, seeds=len(g), loss=g.target.mean(), mrtl_s=g.us.median(), other_s=g.them.median(), speed_up=g.ratio.median(), interval=_range(g.ratio, np.median), wins=int((g.ratio>1).sum()))
+        for m in them for (p,s),g in equal_loss(curves, them=m).groupby(['problem','stage'], sort=False)]
+    return pd.DataFrame(found).sort_values('problem', key=lambda c: c.map(list(PROBLEMS).index), kind='stable').reset_index(drop=True)
+
+def method_table(
+    rows:pd.DataFrame,              # From `gather`
+    methods:Iterable=tuple(METHODS),# Which
+)->pd.DataFrame:                    # A row for each problem, stage and method
+    "Time to convergence, losses and scores."
+    rows = _staged(_plain(rows)); rows = rows[rows.method.isin(list(methods))]
+    found = [dict(problem=p, stage=s, method=m, seeds=len(g), seconds=_pm(g.seconds), epochs=_pm(g.epochs), valid_loss=_pm(g.valid_loss))|{c: _pm(g[c]) for c in _columns(rows)} for (p,s,m),g in rows.groupby(['problem','stage','method'], sort=False)]
+    return pd.DataFrame(found)
+
+def criteria_table(
+    rows:pd.DataFrame,    # From `gather`
+    paper:str=None,       # basketball or climate: whose numbers of Table 3 to put beside
+)->pd.DataFrame:          # A row for each problem, stage and criterion
+    "The four criteria, for `mrtl`."
+    rows = _staged(rows[(rows.variant=='')&(rows.method=='mrtl')]); first = rows[rows.criterion=='valid_loss']; found = []
+    for (p,s,c),g in rows.groupby(['problem','stage','criterion'], sort=False):
+        base = first[(first.problem==p)&(first.stage==s)].set_index('seed'); own = g.set_index('seed'); score = _columns(g)[0]
+        row = dict(problem=p, stage=s, criterion=c, seeds=len(g), seconds=_pm(g.seconds), valid_loss=_pm(g.valid_loss))|{k: _pm(g[k]) for k in ('test_f1','test_mse') if g[k].notna().any()}
+        row |= dict(times=f'{(own.seconds/base.seconds).median():.2g}', score_difference='' if c=='valid_loss' else f'{(own[score]-base[score]).mean():.2g} ({_range(own[score]-base[score])})')
+        found.append(row|(dict(paper=PAPER_TABLE3[(paper, s)][c]) if paper else {}))
+    return pd.DataFrame(found)
+
+def maps_table(
+    rows:pd.DataFrame,        # From `gather`
+    stability:pd.DataFrame,   # From `gather`
+)->pd.DataFrame:              # A row for each problem and method
+    "How coherent maps are, how alike those of two seeds, how much of the truth was found; and the score that they have."
+    rows = _plain(rows); rows = rows[rows.stage=='low']; score = _columns(rows)[0]; names = [c for c in MAPS if rows[c].notna().any()]
+    return pd.DataFrame([dict(problem=p, method=m)|{c: _pm(g[c]) for c in names}|dict(match_of_seeds=_pm(_plain(stability)[(_plain(stability).problem==p)&(_plain(stability).method==m)].match))|{score: _pm(g[score])} for (p,m),g in rows.groupby(['problem','method'], sort=False)])
+
+def variants_table(
+    rows:pd.DataFrame,    # From `gather`
+    problem:str,          # One of them
+)->pd.DataFrame:          # A row for each variant
+    "What one change does to `mrtl`: paired by seed, with intervals."
+    rows = rows[(rows.problem==problem)&(rows.method=='mrtl')&((rows.criterion=='valid_loss')|(rows.variant!=''))]; low = rows[rows.stage=='low']; score = _columns(low)[0]
+    total = rows.groupby(['variant','seed']).seconds.sum(); base,found = low[low.variant==''].set_index('seed'),[]
+    for v,g in low[low.variant!=''].groupby('variant', sort=False):
+        own = g.set_index('seed'); d = (own[score]-base[score]).dropna(); l = (own.valid_loss-base.valid_loss).dropna(); t = (total[v]/total['']).dropna(); ok = own.error.isna()|(own.error=='') if 'error' in own else own.valid_loss.notna()
+        found.append(dict(variant=v, seeds=len(g), diverged=int((~ok).sum()), time=t.median(), valid_loss=l.mean(), valid_loss_interval=_range(l), **{score: d.mean(), f'{score}_interval': _range(d)}))
+    return pd.DataFrame(found)
