@@ -604,6 +604,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mrtl.experiments.stage_scores': ('experiments.html#stage_scores', 'mrtl/experiments.py'),
                                   'mrtl.experiments.strongest': ('experiments.html#strongest', 'mrtl/experiments.py'),
                                   'mrtl.experiments.summary': ('experiments.html#summary', 'mrtl/experiments.py'),
+                                  'mrtl.experiments.trial_maps': ('experiments.html#trial_maps', 'mrtl/experiments.py'),
                                   'mrtl.experiments.truth_scores': ('experiments.html#truth_scores', 'mrtl/experiments.py'),
                                   'mrtl.experiments.variant_names': ('experiments.html#variant_names', 'mrtl/experiments.py'),
                                   'mrtl.experiments.variants': ('experiments.html#variants', 'mrtl/experiments.py'),

@@ -8,10 +8,11 @@ __all__ = ['EVENT_OPTIONS', 'FIELD_OPTIONS', 'PROBLEMS', 'TWINS', 'METHODS', 'SE
            'southwest', 'events', 'ocean', 'method_options', 'method_levels', 'KeepState', 'LevelRate', 'RandomW',
            'variants', 'variant_names', 'low_share', 'map_scores', 'Trial', 'Found', 'Keep', 'predicted',
            'stage_scores', 'truth_scores', 'strongest', 'settings_row', 'run_trial', 'plan', 'run_trials', 'read_table',
-           'gather', 'interval', 'equal_loss', 'summary', 'claim', 'draw', 'Report', 'search', 'read_search',
-           'read_options', 'speed_table', 'method_table', 'criteria_table', 'maps_table', 'variants_table']
+           'gather', 'trial_maps', 'interval', 'equal_loss', 'summary', 'claim', 'draw', 'Report', 'search',
+           'read_search', 'read_options', 'speed_table', 'method_table', 'criteria_table', 'maps_table',
+           'variants_table']
 
-# %% ../nbs/64_experiments.ipynb #a8554411
+# %% ../nbs/64_experiments.ipynb #b1c0ceb0
 import copy, hashlib, json, os, socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import xarray as xr
 from joblib import Parallel, delayed
 from scipy.fft import dctn
 from scipy.stats import bootstrap
@@ -43,7 +45,7 @@ from .simulate import simulate_events
 from .timing import commit, load, machine_facts, now, threads
 from .training import Callback, load_tensors, save_tensors
 
-# %% ../nbs/64_experiments.ipynb #4abb4f14
+# %% ../nbs/64_experiments.ipynb #b43e3aa3
 @dataclass
 class Problem:
     "Samples, how they are dealt out, and the ladder to climb on them."
@@ -65,7 +67,7 @@ class Problem:
     @property
     def loss(self)->str: return 'logistic' if self.events else 'squared'
 
-# %% ../nbs/64_experiments.ipynb #52d388e1
+# %% ../nbs/64_experiments.ipynb #d3474906
 EVENT_OPTIONS = {k: v for k,v in PAPER.items() if k not in ('schedule','full_levels','class_weight')}
 FIELD_OPTIONS = dict(rank=4, smooth=1., l2=.01, lr=.01, lr_decay=.95, patience=4, max_epochs=100, batch_size=32)
 
@@ -79,7 +81,7 @@ def _fields(name, seed, p:ClimateProblem, schedule, full_levels, options, truth=
     y = torch.tensor(p.y.values).float().reshape(-1, 1); known = y[p.rows['train']]
     return Problem(name, seed, p.design, (y-known.mean())/known.std(correction=0), None, p.rows, schedule, full_levels, options, truth)
 
-# %% ../nbs/64_experiments.ipynb #5d43f941
+# %% ../nbs/64_experiments.ipynb #ef076e52
 @lru_cache(1)
 def _shots():
     if (t := shot_table()) is None: raise ConfigError(f"the problem 'basketball' needs tracking_400games.nc and events_400games.csv.gz in {Path(settings()['data'])/'basketball'}: set MRTL_DATA, or take its twin 'events'")
@@ -113,7 +115,7 @@ def southwest(
     p = climate_problem(ocean, rain, region='AZ,NM', start_months=[11,12,1], window=3, split_seed=seed)
     return _fields('southwest', seed, p, default_schedule(p.design.modes), 2, FIELD_OPTIONS|dict(smooth=10., l2=.1, lr_decay=.98))
 
-# %% ../nbs/64_experiments.ipynb #146f8914
+# %% ../nbs/64_experiments.ipynb #b84efb07
 def events(
     seed:int=0,            # Of the world, the split and the training
     quick:bool=False,      # 6,000 frames on 16 x 20 and 6 x 6 cells instead of 60,000 on the paper's grids?
@@ -139,7 +141,7 @@ def ocean(
 PROBLEMS = dict(basketball=basketball, southwest=southwest, events=events, ocean=ocean)
 TWINS = ('events','ocean')
 
-# %% ../nbs/64_experiments.ipynb #fcc217cc
+# %% ../nbs/64_experiments.ipynb #b0a11ff2
 METHODS = dict(mrtl=('all','full'), fixed=('finest','full'), fixed_equal=('finest','full'), random=('finest','random'), random_smooth=('finest','random'), random_ladder=('all','random'))
 SEARCHED = ('mrtl','fixed','random') # Those that are searched for; the others borrow
 
@@ -165,7 +167,7 @@ def method_levels(
     if grids=='finest': schedule,full = schedule[-1:],1
     return make_levels(p.design.modes, schedule, 1 if init=='random' else full, init)
 
-# %% ../nbs/64_experiments.ipynb #4eac07a9
+# %% ../nbs/64_experiments.ipynb #34ebec08
 class KeepState(Callback):
     "Carries Adam's moments to the next level of a stage."
     def __init__(self,
@@ -198,7 +200,7 @@ class RandomW(Callback):
         if self.done or trainer.stage!='full': return
         W = trainer.model.W; self.done = True; W.data = self.sd*torch.randn(W.shape, generator=generator(trainer.seed, 'random W'), dtype=torch.float32).to(W)
 
-# %% ../nbs/64_experiments.ipynb #6299c644
+# %% ../nbs/64_experiments.ipynb #a2571a96
 def variants(
     p:Problem,   # With the package's own settings
 )->dict:         # Name to changes: schedule, full_levels, callbacks, or options of `Run`
@@ -219,7 +221,7 @@ def variant_names()->list: # In the order of the problems
     some = lambda s, full, k, r: variants(Problem('', 0, None, None, None, dict(train=[0]), s, full, dict(patience=k, rank=r, smooth=1.)))
     return list({v: 0 for s,full,k,r in ((PAPER_SCHEDULE, 3, 3, 20), (LADDER, 2, 4, 4)) for v in some(s, full, k, r)})
 
-# %% ../nbs/64_experiments.ipynb #92d16ee0
+# %% ../nbs/64_experiments.ipynb #29b5e224
 def low_share(
     maps:np.ndarray,  # Maps, (h, w) or (h, w, k)
 )->np.ndarray:        # One value per map, (k,) or a number; NaN where a map is constant
@@ -240,7 +242,7 @@ def map_scores(
         for name,value in (('moran', morans_i(maps)), ('low', low_share(maps))): ok = np.isfinite(value)&(s>0); out[f'{name}_{m.name}'] = float(np.average(value[ok], weights=s[ok])) if ok.any() else np.nan
     return out
 
-# %% ../nbs/64_experiments.ipynb #f423a6dc
+# %% ../nbs/64_experiments.ipynb #7f1b9cc7
 @dataclass(frozen=True)
 class Trial:
     "What is tried."
@@ -260,7 +262,7 @@ class Found:
     history:list      # A dict for each epoch: stage, level, epoch, seconds, valid_loss
     factors:dict      # Mode to factor (size, k), of the last level
 
-# %% ../nbs/64_experiments.ipynb #8edf1602
+# %% ../nbs/64_experiments.ipynb #69be0124
 class Keep(Callback):
     "Remembers the last model of each stage, and ends a run whose time is up."
     def __init__(self,
@@ -315,7 +317,7 @@ def strongest(
     s = torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0); order = s.argsort(descending=True, stable=True)[:k]
     return [f[:,order] for f in factors]
 
-# %% ../nbs/64_experiments.ipynb #9296eaef
+# %% ../nbs/64_experiments.ipynb #8927f94e
 SETTINGS = ('batch_size','lr','smooth','l2','sigma','lr_decay','rank','patience','max_epochs','full_lr','full_smooth','full_l2','full_batch_size')
 SCORES = ('valid_loss','test_loss','valid_auc','test_auc','valid_average_precision','test_average_precision','valid_f1','test_f1','valid_mse','test_mse','valid_r2','test_r2')
 MAPS = ('moran_court','moran_defender','moran_space','low_court','low_defender','low_space','alive','truth_map','truth_match')
@@ -359,7 +361,7 @@ def run_trial(
     rows[-1] |= map_scores(low.modes, factors)|truth_scores(p, factors)|dict(digest=hashlib.sha256(b''.join(v.detach().cpu().numpy().tobytes() for v in low.state_dict().values())).hexdigest()[:16])
     return Found(rows, [{k: h[k] for k in ('stage','level','epoch','seconds','valid_loss')} for h in run.history], {m.name: f for m,f in zip(low.modes, factors)})
 
-# %% ../nbs/64_experiments.ipynb #6b2d5500
+# %% ../nbs/64_experiments.ipynb #fe96e4a2
 def plan(
     problems:Iterable,                        # Names, of `PROBLEMS`
     seeds:Iterable=range(10),                 # One split and training a seed
@@ -411,7 +413,7 @@ def run_trials(
     jobs = (delayed(_try)(g, out, found, quick, device, seconds) for g in groups.values())
     return sum(progress(Parallel(workers, return_as='generator_unordered')(jobs), total=len(groups), desc='trials'))
 
-# %% ../nbs/64_experiments.ipynb #a47ad288
+# %% ../nbs/64_experiments.ipynb #31914f24
 CURVES = ('problem','method','criterion','variant','seed','stage','level','epoch','seconds','valid_loss')
 
 def read_table(
@@ -454,7 +456,18 @@ def gather(
         _write(out/f'{name}.csv', t, columns, digits); found.append(read_table(out/f'{name}.csv', columns))
     return tuple(found)
 
-# %% ../nbs/64_experiments.ipynb #2bccaf33
+# %% ../nbs/64_experiments.ipynb #6dbb4f11
+def trial_maps(
+    out:str|Path,   # Folder with `trials`
+    t:Trial,        # One of them
+)->xr.Dataset:      # Of each spatial mode the maps (component, rows, columns), of the others the loadings (component, entry); strength (component); strongest first
+    "The factors of a trial."
+    tensors,meta = _read_trial(_path(out, t)); keys = sorted(tensors, key=lambda k: int(k.split()[0])); shapes = [tuple(map(int, s.split('x'))) for s in meta['rows'][-1]['level'].split(', ')]
+    spatial = [i>=len(keys)-len(shapes) for i in range(len(keys))]; norms = torch.stack([column_norms(tensors[k], None, s) for k,s in zip(keys, spatial)]); s = norms.prod(0); order = s.argsort(descending=True, stable=True)
+    unit = {k.split()[1]: (tensors[k].double()/torch.where(n>0, n, 1.))[:,order].T.numpy() for k,n in zip(keys, norms)}; grids = dict(zip(list(unit)[-len(shapes):], shapes))
+    return xr.Dataset({k: (('component',f'{k}_y',f'{k}_x'), v.reshape(len(v), *grids[k])) if k in grids else (('component',k), v) for k,v in unit.items()}|dict(strength=('component', s[order].numpy())), attrs=vars(t)|{k: str(meta['rows'][-1][k]) for k in ('commit','versions','date')})
+
+# %% ../nbs/64_experiments.ipynb #ad313638
 STAGES = ('full','low','both')
 
 def interval(
@@ -521,12 +534,12 @@ def claim(
     whole = lambda r: f"95 % interval {r.low:.2g} to {r.high:.2g}, {r.n} seeds" if np.isfinite(r.low) else f"{r.n} seed{'s' if r.n>1 else ''}, too few for an interval"
     return ['Claim: coarse to fine reaches the loss of fixed resolution several times sooner (the paper: 4 to 5 times).']+[f"{r.problem}, {named[r.stage]}: {r.median:.2g} times as soon ({whole(r)})" for r in t.itertuples()]
 
-# %% ../nbs/64_experiments.ipynb #c2890343
+# %% ../nbs/64_experiments.ipynb #0608e142
 RANGES = dict(
     events=dict(batch_size=(32,1024), full_lr=(1e-3,1e-1), full_l2=(1e-5,1.), lr=(1e-5,1e-1), l2=(1e-5,1.), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)),
     fields=dict(batch_size=(8,128), full_lr=(1e-4,1e-1), full_l2=(1e-4,1e-1), lr=(1e-4,1e-1), l2=(1e-4,1e-1), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)))
 
-# %% ../nbs/64_experiments.ipynb #9e98e8a6
+# %% ../nbs/64_experiments.ipynb #4231da02
 def draw(
     trial:object,       # optuna's
     kind:str,           # events or fields
@@ -636,7 +649,7 @@ def read_search(
                 error=next((r['error'] for r in found if 'error' in r), ''))|settings_row(t.user_attrs.get('options', {})))
     return pd.DataFrame(rows, columns=list(DRAWS))
 
-# %% ../nbs/64_experiments.ipynb #72728e56
+# %% ../nbs/64_experiments.ipynb #05bbe1d6
 def read_options(
     files:str|Path,  # options.json, or several joined by commas
 )->dict:             # Problem to method to settings
@@ -650,14 +663,14 @@ def read_options(
         for k,v in own.items(): found[k] = found.get(k, {})|v
     return found
 
-# %% ../nbs/64_experiments.ipynb #97478879
+# %% ../nbs/64_experiments.ipynb #b05d506f
 PAPER_TABLE3 = { # Time in seconds, loss, F1 (basketball), mean and standard deviation of ten trials, as printed in Table 3 of the paper
     ('basketball','full'): dict(valid_loss='1230 ± 74.1 | 0.699 ± 0.00237 | 0.607 ± 0.00182', grad_norm='7029 ± 759 | 0.703 ± 0.00216 | 0.610 ± 0.00149', grad_variance='7918 ± 1949 | 0.701 ± 0.00333 | 0.609 ± 0.00315', grad_entropy='8715 ± 957 | 0.697 ± 0.00551 | 0.597 ± 0.00737'),
     ('basketball','low'): dict(valid_loss='2009 ± 715 | 0.868 ± 0.0399 | 0.475 ± 0.0121', grad_norm='912 ± 281 | 0.883 ± 0.00664 | 0.476 ± 0.00270', grad_variance='933 ± 240 | 0.883 ± 0.00493 | 0.476 ± 0.00197', grad_entropy='939 ± 259 | 0.886 ± 0.00248 | 0.475 ± 0.00182'),
     ('climate','full'): dict(valid_loss='1.04 ± 0.115 | 0.0448 ± 0.0108', grad_norm='1.11 ± 0.0413 | 0.0506 ± 0.00853', grad_variance='1.14 ± 0.0596 | 0.0458 ± 0.00597', grad_entropy='0.984 ± 0.0848 | 0.0490 ± 0.0144'),
     ('climate','low'): dict(valid_loss='37.4 ± 28.7 | 0.0284 ± 0.00171', grad_norm='59.1 ± 16.9 | 0.0301 ± 0.00131', grad_variance='62.9 ± 14.4 | 0.0305 ± 0.00283', grad_entropy='48.4 ± 21.1 | 0.0331 ± 0.00949')}
 
-# %% ../nbs/64_experiments.ipynb #91fab2b4
+# %% ../nbs/64_experiments.ipynb #b5c72068
 def _pm(v): return '' if not len(v := v.dropna()) else f'{v.mean():.3g} ± {v.std():.2g}' if len(v)>1 else f'{v.mean():.3g}'
 def _range(v, statistic=np.mean): return '' if not np.isfinite((i := interval(v, statistic))[0]) else f'{i[0]:.2g} to {i[1]:.2g}'
 def _columns(rows): return [c for c in ('test_auc','test_average_precision','test_f1','test_mse','test_r2') if rows[c].notna().any()]
