@@ -578,7 +578,7 @@ def compare(
     out:str=None,          # Folder to write the tables to; RUNS/compare or RUNS/maps when not given
     methods:str=None,      # Ways to train, joined by commas; all six when not given
     criteria:str=None,     # When a level is done, joined by commas; all four when not given, of which those after the first are for mrtl alone
-    variants:str=None,     # Changes to mrtl, joined by commas, or all; none when not given
+    variants:str=None,     # Changes to mrtl, joined by commas, or all; none when not given; they and further criteria need mrtl among the methods
     options:str=None,      # options.json of `mrtl search`, or several joined by commas; the package's own settings when not given
     workers:int=1,         # Processes
     minutes:float=None,    # For a trial; no limit when not given
@@ -593,14 +593,17 @@ def compare(
     "Compare coarse to fine with fixed resolution and random starts, or ways to learn maps."
     if first_seed is not None and first_seed<0: raise ConfigError(f"--first-seed must be a whole number of at least 0, got {first_seed}")
     seeds = (2 if quick else 10) if seeds is None else seeds; check_whole(seeds=seeds, workers=workers)
-    if problem=='maps': return _compare_maps(out, families, ways, seeds, 200 if first_seed is None else first_seed, quick, resume, overwrite)
-    from mrtl.experiments import METHODS, PROBLEMS, TWINS, claim, gather, pick, plan, read_options, run_trials, summary, variant_names
+    if problem=='maps':
+        if given := [f'--{k}' for k,v in dict(methods=methods, criteria=criteria, variants=variants, options=options, minutes=minutes).items() if v]: raise ConfigError(f"{', '.join(given)} do not belong to --problem maps; there are --families and --ways")
+        return _compare_maps(out, families, ways, seeds, 200 if first_seed is None else first_seed, quick, resume, overwrite)
+    from mrtl.experiments import METHODS, PROBLEMS, TWINS, check_data, claim, gather, pick, plan, read_options, run_trials, summary, variant_names
     from mrtl.criteria import CRITERIA
     problems,methods,criteria = pick(problem or ','.join(TWINS), {**PROBLEMS, 'maps': None} if not problem or ',' not in problem else PROBLEMS, '--problem'),pick(methods or ','.join(METHODS), METHODS, '--methods'),pick(criteria or ','.join(CRITERIA), CRITERIA, '--criteria')
     if quick and (real := [p for p in problems if p not in TWINS]): raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {', '.join(real)}")
     known = variant_names(); variants = () if not variants else known if variants=='all' else pick(variants, known, '--variants')
     if families or ways: raise ConfigError("--families and --ways belong to --problem maps; here there are --methods, --criteria and --variants")
     if minutes is not None and not minutes>0: raise ConfigError(f"--minutes must be above 0, got {minutes}")
+    for p in problems: check_data(p)
     found = read_options(options) if options else None; out = Path(out or Path(settings()['runs'])/'compare'); first = first_seed or 0
     open_run(out, dict(command='compare', problem=','.join(problems), quick=quick, options=found), resume, overwrite)
     run_trials(plan(problems, range(first, first+seeds), methods, criteria, variants), out, found, quick, workers, settings()['device'] if settings()['device']!='auto' else 'cpu', minutes and 60*minutes)
@@ -638,15 +641,13 @@ def search(
     overwrite:bool=False,  # Do the same search again
 ):
     "Search settings at random, for `mrtl compare --options`."
-    from mrtl.experiments import PROBLEMS, SEARCHED, TWINS, pick, read_search, search as run_search
+    from mrtl.experiments import PROBLEMS, SEARCHED, TWINS, check_search, pick, read_search, search as run_search
     if problem not in PROBLEMS: raise ConfigError(f"--problem must be one of {', '.join(PROBLEMS)}; got {problem!r}")
     if quick and problem not in TWINS: raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {problem}")
-    if players and problem!='basketball': raise ConfigError(f"--players belongs to basketball; got {problem}")
-    if minutes is not None and not minutes>0: raise ConfigError(f"--minutes must be above 0, got {minutes}")
-    methods = pick(methods or ','.join(SEARCHED), SEARCHED, '--methods'); check_whole(draws=draws, splits=splits, workers=workers); out = Path(out or Path(settings()['runs'])/'search'); same = dict(seed=seed, splits=splits, minutes=minutes, least_batch=least_batch, players=players, prune=prune, quick=quick)
+    methods = check_search(problem, pick(methods or ','.join(SEARCHED), SEARCHED, '--methods'), draws, seed, splits, workers, players, minutes, least_batch, prune); out = Path(out or Path(settings()['runs'])/'search'); same = dict(seed=seed, splits=splits, minutes=minutes, least_batch=least_batch, players=players, prune=prune, quick=quick)
     open_run(out, dict(command='search', problem=problem, **same), resume, overwrite)
     best = run_search(out, problem, methods, draws, workers=workers, **same); t = read_search(out)
-    for m in best: print(f"{m}: valid loss {t[t.method==m].valid_loss.min():.4g}, the best of {(t.method==m).sum()} draws")
+    for m in methods: print(f"{m}: valid loss {t[t.method==m].valid_loss.min():.4g}, the best of {(t.method==m).sum()} draws" if m in best else f"{m}: none of {(t.method==m).sum()} draws came to an end")
     print(f"settings: {out/'options.json'}; all draws: {out/'search.csv'}")
 
 # %% ../nbs/70_cli.ipynb #f8288654
