@@ -112,11 +112,12 @@ def all_components(
     kind:str='court',             # court or defender
     strength:list|None=None,      # Of each component, for its title
     columns:int=5,                # Maps side by side
+    width:float=1.45,             # Of a map, in inches
     title:str='',                 # Title of the whole figure
 )->'Figure':                      # matplotlib figure
     "One map a component, zero white, the strongest value of each at the end of its colours."
     if kind not in ('court','defender'): raise DataError(f"kind must be court or defender; got {kind!r}")
-    v = np.asarray(maps, float); side = AREA if kind=='court' else (12.,12.); wide = 1.45; high = wide*side[0]/side[1]; top = .08+.22*bool(title)
+    v = np.asarray(maps, float); side = AREA if kind=='court' else (12.,12.); wide = width; high = wide*side[0]/side[1]; top = .08+.22*bool(title)
     if v.ndim!=3 or not len(v): raise DataError(f"all components of a mode are (component, rows, columns); got shape {v.shape}")
     lines = -(-len(v)//columns); fig = new_figure(.1+(wide+.1)*columns, top+lines*(high+.22)+.02)
     for i,m in enumerate(v):
