@@ -641,10 +641,10 @@ def search(
     overwrite:bool=False,  # Do the same search again
 ):
     "Search settings at random, for `mrtl compare --options`."
-    from mrtl.experiments import PROBLEMS, SEARCHED, TWINS, check_search, pick, read_search, search as run_search
+    from mrtl.experiments import PROBLEMS, SEARCHED, TWINS, _check_search, pick, read_search, search as run_search
     if problem not in PROBLEMS: raise ConfigError(f"--problem must be one of {', '.join(PROBLEMS)}; got {problem!r}")
     if quick and problem not in TWINS: raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {problem}")
-    methods = check_search(problem, pick(methods or ','.join(SEARCHED), SEARCHED, '--methods'), draws, seed, splits, workers, players, minutes, least_batch, prune); out = Path(out or Path(settings()['runs'])/'search'); same = dict(seed=seed, splits=splits, minutes=minutes, least_batch=least_batch, players=players, prune=prune, quick=quick)
+    methods = _check_search(problem, pick(methods or ','.join(SEARCHED), SEARCHED, '--methods'), draws, seed, splits, workers, players, minutes, least_batch, prune); out = Path(out or Path(settings()['runs'])/'search'); same = dict(seed=seed, splits=splits, minutes=minutes, least_batch=least_batch, players=players, prune=prune, quick=quick)
     open_run(out, dict(command='search', problem=problem, **same), resume, overwrite)
     best = run_search(out, problem, methods, draws, workers=workers, **same); t = read_search(out)
     for m in methods: print(f"{m}: valid loss {t[t.method==m].valid_loss.min():.4g}, the best of {(t.method==m).sum()} draws" if m in best else f"{m}: none of {(t.method==m).sum()} draws came to an end")

@@ -8,11 +8,11 @@ __all__ = ['EVENT_OPTIONS', 'FIELD_OPTIONS', 'PROBLEMS', 'TWINS', 'METHODS', 'SE
            'basketball', 'southwest', 'events', 'ocean', 'method_options', 'method_levels', 'KeepState', 'LevelRate',
            'RandomW', 'variants', 'variant_names', 'low_share', 'map_scores', 'Trial', 'Found', 'Keep', 'predicted',
            'stage_scores', 'truth_scores', 'strongest', 'settings_row', 'run_trial', 'plan', 'run_trials', 'read_table',
-           'gather', 'trial_maps', 'interval', 'equal_loss', 'summary', 'claim', 'draw', 'Report', 'check_search',
-           'search', 'read_search', 'read_options', 'speed_table', 'method_table', 'criteria_table', 'maps_table',
+           'gather', 'trial_maps', 'interval', 'equal_loss', 'summary', 'claim', 'draw', 'Report', 'search',
+           'read_search', 'read_options', 'speed_table', 'method_table', 'criteria_table', 'maps_table',
            'variants_table']
 
-# %% ../nbs/64_experiments.ipynb #d2e67353
+# %% ../nbs/64_experiments.ipynb #2161ed24
 import copy, hashlib, json, os, socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ from .simulate import simulate_events
 from .timing import commit, load, machine_facts, now, threads
 from .training import Callback, load_tensors, save_tensors
 
-# %% ../nbs/64_experiments.ipynb #6df0c348
+# %% ../nbs/64_experiments.ipynb #e90a741b
 @dataclass
 class Problem:
     "Samples, how they are dealt out, and the ladder to climb on them."
@@ -67,11 +67,11 @@ class Problem:
     @property
     def loss(self)->str: return 'logistic' if self.events else 'squared'
 
-# %% ../nbs/64_experiments.ipynb #1f9d51c1
+# %% ../nbs/64_experiments.ipynb #e3e4a1e6
 EVENT_OPTIONS = {k: v for k,v in PAPER.items() if k not in ('schedule','full_levels','class_weight')}
 FIELD_OPTIONS = dict(rank=4, smooth=1., l2=.01, lr=.01, lr_decay=.95, patience=4, max_epochs=100, batch_size=32)
 
-# %% ../nbs/64_experiments.ipynb #221cb9da
+# %% ../nbs/64_experiments.ipynb #9d317636
 def _events(name, seed, design, y, rows, schedule, full_levels, options, truth=None):
     "A problem of labels, classes weighted to be equal on training rows."
     y = torch.tensor(np.asarray(y)).float().reshape(-1, 1); share = y[rows['train']].mean(); weight = torch.where(y[:,0]>0, .5/share, .5/(1-share))
@@ -82,7 +82,7 @@ def _fields(name, seed, p:ClimateProblem, schedule, full_levels, options, truth=
     y = torch.tensor(p.y.values).float().reshape(-1, 1); known = y[p.rows['train']]
     return Problem(name, seed, p.design, (y-known.mean())/known.std(correction=0), None, p.rows, schedule, full_levels, options, truth)
 
-# %% ../nbs/64_experiments.ipynb #ff186d8c
+# %% ../nbs/64_experiments.ipynb #ccafbdad
 _FILES = dict(basketball=('basketball','events','tracking_400games.nc','events_400games.csv.gz'), southwest=('climate','ocean','kaplan_sst_anomaly_pacific_5deg_1856_2014.nc','hadslp2_slp_pacific_5deg_1871_1998.nc','nclimdiv_precip_1895_2022.nc'))
 
 def check_data(
@@ -117,7 +117,7 @@ def basketball(
     while players and len(p.players)>players: least = int(least*1.1); p = shot_problem(table, 'game', seed, least)
     return _events('basketball', seed, p.design, p.y, p.rows, PAPER_SCHEDULE, 3, EVENT_OPTIONS)
 
-# %% ../nbs/64_experiments.ipynb #92d75cc4
+# %% ../nbs/64_experiments.ipynb #1b3b60c0
 def southwest(
     seed:int=0,            # Of the split into blocks of months
     quick:bool=False,      # Not for real data
@@ -128,7 +128,7 @@ def southwest(
     p = climate_problem(ocean, rain, region='AZ,NM', start_months=[11,12,1], window=3, split_seed=seed)
     return _fields('southwest', seed, p, default_schedule(p.design.modes), 2, FIELD_OPTIONS|dict(smooth=10., l2=.1, lr_decay=.98))
 
-# %% ../nbs/64_experiments.ipynb #ea73830f
+# %% ../nbs/64_experiments.ipynb #3b1bf33e
 def events(
     seed:int=0,            # Of the world, the split and the training
     quick:bool=False,      # 6,000 frames on 16 x 20 and 6 x 6 cells instead of 60,000 on the paper's grids?
@@ -151,11 +151,11 @@ def ocean(
     planted = [ds.lead_loading.values, ds.variable_loading.values, (ds.space*ds.strength).values.reshape(-1, ds.sizes['component'])]
     return _fields('ocean', seed, p, default_schedule(p.design.modes) if quick else LADDER, 2, FIELD_OPTIONS, planted)
 
-# %% ../nbs/64_experiments.ipynb #efcc7f72
+# %% ../nbs/64_experiments.ipynb #d8c16640
 PROBLEMS = dict(basketball=basketball, southwest=southwest, events=events, ocean=ocean)
 TWINS = ('events','ocean')
 
-# %% ../nbs/64_experiments.ipynb #08af87d7
+# %% ../nbs/64_experiments.ipynb #c1308762
 METHODS = dict(mrtl=('all','full'), fixed=('finest','full'), fixed_equal=('finest','full'), random=('finest','random'), random_smooth=('finest','random'), random_ladder=('all','random'))
 SEARCHED = ('mrtl','fixed','random') # Those that are searched for; the others borrow
 
@@ -181,7 +181,7 @@ def method_levels(
     if grids=='finest': schedule,full = schedule[-1:],1
     return make_levels(p.design.modes, schedule, 1 if init=='random' else full, init)
 
-# %% ../nbs/64_experiments.ipynb #4bce4026
+# %% ../nbs/64_experiments.ipynb #211788a2
 class KeepState(Callback):
     "Carries Adam's moments to the next level of a stage."
     def __init__(self,
@@ -198,7 +198,7 @@ class KeepState(Callback):
             fine = finegrain_model(m, trainer.model.modes, self.method)
             for t,(a,b) in zip(fine.parameters(), states): b[key].copy_(t.data*(a[key].numel()/b[key].numel())**power)
 
-# %% ../nbs/64_experiments.ipynb #4ff9efe0
+# %% ../nbs/64_experiments.ipynb #e04c22b3
 class LevelRate(Callback):
     "Multiplies the learning rate at each level of a stage."
     def __init__(self,
@@ -206,7 +206,7 @@ class LevelRate(Callback):
     ): self.factor,self.seen = factor,[]
     def before_fit(self, trainer): trainer.lr *= self.factor**self.seen.count(trainer.stage); self.seen.append(trainer.stage)
 
-# %% ../nbs/64_experiments.ipynb #2e0f86de
+# %% ../nbs/64_experiments.ipynb #f7718b7c
 class RandomW(Callback):
     "Starts the full-rank weights from normal numbers."
     def __init__(self,
@@ -216,7 +216,7 @@ class RandomW(Callback):
         if self.done or trainer.stage!='full': return
         W = trainer.model.W; self.done = True; W.data = self.sd*torch.randn(W.shape, generator=generator(trainer.seed, 'random W'), dtype=torch.float32).to(W)
 
-# %% ../nbs/64_experiments.ipynb #2f8498a4
+# %% ../nbs/64_experiments.ipynb #500794a5
 def variants(
     p:Problem,            # With its ladder
     options:dict=None,    # That are changed; the package's own settings when not given
@@ -233,13 +233,13 @@ def variants(
     found |= {'random weights': dict(callbacks=[RandomW(.1)]), 'full batch': dict(batch_size=n, **full(batch_size=n))}
     return found
 
-# %% ../nbs/64_experiments.ipynb #a84588e3
+# %% ../nbs/64_experiments.ipynb #83c9c1d6
 def variant_names()->list: # In the order of the problems
     "Names of all variants that a problem has."
     some = lambda s, full, k, r: variants(Problem('', 0, None, None, None, dict(train=[0]), s, full, dict(patience=k, rank=r, smooth=1.)))
     return list({v: 0 for s,full,k,r in ((PAPER_SCHEDULE, 3, 3, 20), (LADDER, 2, 4, 4)) for v in some(s, full, k, r)})
 
-# %% ../nbs/64_experiments.ipynb #78325987
+# %% ../nbs/64_experiments.ipynb #3b891b90
 def low_share(
     maps:np.ndarray,  # Maps, (h, w) or (h, w, k)
 )->np.ndarray:        # One value per map, (k,) or a number; NaN where a map is constant
@@ -248,7 +248,7 @@ def low_share(
     low = (np.arange(h)[:,None]/h)**2+(np.arange(w)/w)**2<=1/16
     return E[low].sum(0)/np.where(E.sum((0,1))>1e-24*whole, E.sum((0,1)), np.nan)
 
-# %% ../nbs/64_experiments.ipynb #0cb29e05
+# %% ../nbs/64_experiments.ipynb #b7d77126
 def map_scores(
     modes:list,     # Modes of the factors
     factors:list,   # Factors, (size, k) a mode
@@ -261,7 +261,7 @@ def map_scores(
         for name,value in (('moran', morans_i(maps)), ('low', low_share(maps))): ok = np.isfinite(value)&(s>0); out[f'{name}_{m.name}'] = float(np.average(value[ok], weights=s[ok])) if ok.any() else np.nan
     return out
 
-# %% ../nbs/64_experiments.ipynb #6f1aa61f
+# %% ../nbs/64_experiments.ipynb #41022c1d
 @dataclass(frozen=True)
 class Trial:
     "What is tried."
@@ -281,7 +281,7 @@ class Found:
     history:list      # A dict for each epoch: stage, level, epoch, seconds, valid_loss
     factors:dict      # Mode to factor (size, k), of the last level
 
-# %% ../nbs/64_experiments.ipynb #ea023a3a
+# %% ../nbs/64_experiments.ipynb #b0f4b341
 class Keep(Callback):
     "Remembers the last model of each stage, and ends a run whose time is up."
     def __init__(self,
@@ -291,7 +291,7 @@ class Keep(Callback):
     def after_fit(self, trainer): self.models[trainer.stage] = (self.level, trainer.model, trainer.best_loss)
     def after_epoch(self, trainer): trainer.stop = trainer.stop or (self.seconds is not None and trainer.clock()>self.seconds*(.5 if trainer.stage=='full' else 1.))
 
-# %% ../nbs/64_experiments.ipynb #feacadfc
+# %% ../nbs/64_experiments.ipynb #33343819
 @torch.no_grad()
 def predicted(
     p:Problem,         # With its inputs
@@ -305,7 +305,7 @@ def predicted(
     d = d.to(torch.float32)
     return torch.cat([model(d.batch(i)) for i in torch.arange(len(d)).split(4096 if p.events else 256)])
 
-# %% ../nbs/64_experiments.ipynb #9af31010
+# %% ../nbs/64_experiments.ipynb #b8ad07fa
 def stage_scores(
     p:Problem,          # With validation and test rows
     scores:dict,        # valid and test: scores, (n, 1)
@@ -318,7 +318,7 @@ def stage_scores(
     else: found = {k: skill(labels[k], scores[k][:,0].numpy()) for k in scores}
     return out|{f'{k}_{c}': float(v) for k in scores for c,v in found[k].items() if c!='mae'}
 
-# %% ../nbs/64_experiments.ipynb #a928e086
+# %% ../nbs/64_experiments.ipynb #18abcc92
 def truth_scores(
     p:Problem,      # A twin
     factors:list,   # Of the model, (size, k) a mode
@@ -329,7 +329,7 @@ def truth_scores(
     shares,spatial = mode_shares(p.design.modes); truth = [torch.as_tensor(f).double() for f in p.truth]
     return dict(truth_map=alike(whole(factors), whole(p.truth)), truth_match=factor_match(strongest(factors, shares, spatial, truth[0].shape[1]), truth, shares))
 
-# %% ../nbs/64_experiments.ipynb #e3b82ce1
+# %% ../nbs/64_experiments.ipynb #21b7bdf6
 def strongest(
     factors:list,   # (size, k) a mode
     shares:list,    # Of the entries, from `mode_shares`
@@ -340,13 +340,13 @@ def strongest(
     s = torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0); order = s.argsort(descending=True, stable=True)[:k]
     return [f[:,order] for f in factors]
 
-# %% ../nbs/64_experiments.ipynb #cc91efcc
+# %% ../nbs/64_experiments.ipynb #a09b68a3
 SETTINGS = ('batch_size','lr','smooth','l2','sigma','lr_decay','rank','patience','max_epochs','full_lr','full_smooth','full_l2','full_batch_size')
 SCORES = ('valid_loss','test_loss','valid_auc','test_auc','valid_average_precision','test_average_precision','valid_f1','test_f1','valid_mse','test_mse','valid_r2','test_r2')
 MAPS = ('moran_court','moran_defender','moran_space','low_court','low_defender','low_space','alive','truth_map','truth_match')
 COLUMNS = ('problem','method','criterion','variant','seed','stage','level','seconds','epochs','steps','stopped_by',*SCORES,*MAPS,*SETTINGS,'digest','device','load','commit','versions','date','error')
 
-# %% ../nbs/64_experiments.ipynb #28018e4c
+# %% ../nbs/64_experiments.ipynb #0e9ccd75
 def settings_row(
     options:dict,  # Of `Run`
 )->dict:           # One entry for each of `SETTINGS` that is given
@@ -354,7 +354,7 @@ def settings_row(
     full = options.get('full_options') or {}
     return {k: v for k in SETTINGS if (v := full.get(k[5:], options.get(k[5:])) if k.startswith('full_') else options.get(k)) is not None}
 
-# %% ../nbs/64_experiments.ipynb #3fe5a419
+# %% ../nbs/64_experiments.ipynb #b8ddf85c
 def run_trial(
     p:Problem,               # What is learnt from
     t:Trial,                 # How
@@ -385,7 +385,7 @@ def run_trial(
     rows[-1] |= map_scores(low.modes, factors)|truth_scores(p, factors)|dict(digest=hashlib.sha256(b''.join(v.detach().cpu().numpy().tobytes() for v in low.state_dict().values())).hexdigest()[:16])
     return Found(rows, [{k: h[k] for k in ('stage','level','epoch','seconds','valid_loss')} for h in run.history], {m.name: f for m,f in zip(low.modes, factors)})
 
-# %% ../nbs/64_experiments.ipynb #1aba39f2
+# %% ../nbs/64_experiments.ipynb #9774e4a1
 def plan(
     problems:Iterable,                        # Names, of `PROBLEMS`
     seeds:Iterable=range(10),                 # One split and training a seed
@@ -398,7 +398,7 @@ def plan(
     one = lambda k, s: [Trial(k, m, criteria[0], seed=s) for m in methods]+more*([Trial(k, 'mrtl', c, seed=s) for c in criteria[1:]]+[Trial(k, 'mrtl', criteria[0], v, s) for v in variants])
     return list(dict.fromkeys(t for k in problems for s in seeds for t in one(k, s)))
 
-# %% ../nbs/64_experiments.ipynb #10d43274
+# %% ../nbs/64_experiments.ipynb #911e4541
 def _path(out, t): return Path(out)/'trials'/f'{t.name}.mrtl'
 
 def _read_trial(path):
@@ -407,7 +407,7 @@ def _read_trial(path):
     if not {'trial','found','rows','history'}<=meta.keys(): raise FormatError(f"{path} is no trial: delete it")
     return tensors,meta
 
-# %% ../nbs/64_experiments.ipynb #6c47fe60
+# %% ../nbs/64_experiments.ipynb #92687e3c
 def _try(trials, out, found, quick, device, seconds):
     "The trials of one problem and seed, in this process."
     p,n = None,0
@@ -424,7 +424,7 @@ def _try(trials, out, found, quick, device, seconds):
             save_tensors(path, {f'{i} {k}': v for i,(k,v) in enumerate(f.factors.items())}, dict(trial=vars(t), found=[own, quick, seconds], rows=[r|stamp for r in f.rows], history=f.history))
     return n
 
-# %% ../nbs/64_experiments.ipynb #4e119d23
+# %% ../nbs/64_experiments.ipynb #9fc78248
 def run_trials(
     trials:list,            # From `plan`
     out:str|Path,           # Folder; its `trials` gets a file a trial
@@ -440,11 +440,11 @@ def run_trials(
     jobs = (delayed(_try)(g, out, found, quick, device, seconds) for g in groups.values())
     return sum(progress(Parallel(workers, return_as='generator_unordered')(jobs), total=len(groups), desc='trials'))
 
-# %% ../nbs/64_experiments.ipynb #a7019a8d
+# %% ../nbs/64_experiments.ipynb #6fb3c502
 CURVES = ('problem','method','criterion','variant','seed','stage','level','epoch','seconds','valid_loss')
 STABILITY = ('problem','method','criterion','variant','seed','other','match')
 
-# %% ../nbs/64_experiments.ipynb #53df72a3
+# %% ../nbs/64_experiments.ipynb #80a57b52
 def read_table(
     path:str|Path,      # compare.csv, curves.csv or stability.csv
     columns:tuple,      # That it must have
@@ -459,14 +459,14 @@ def read_table(
 def _write(path, t, columns, digits):
     with atomic_write(path) as tmp: t.reindex(columns=list(columns)).to_csv(tmp, index=False, float_format=f'%.{digits}g')
 
-# %% ../nbs/64_experiments.ipynb #f3cbbcca
+# %% ../nbs/64_experiments.ipynb #03f79ab0
 def _alike(a, b, k=5):
     "Factor match of the strongest components of two trials, over modes that agree in size."
     a,b = ([t[n] for n in sorted(t, key=lambda n: int(n.split()[0]))] for t in (a, b)); same = [i for i,(f,g) in enumerate(zip(a, b)) if len(f)==len(g) and (len(a)==len(b))]
     top = [strongest(f, [None]*len(f), [False]*len(f), k) for f in (a, b)]
     return factor_match(*([f[i] for i in same] for f in top))
 
-# %% ../nbs/64_experiments.ipynb #8936ad6a
+# %% ../nbs/64_experiments.ipynb #42844675
 def gather(
     out:str|Path,     # Folder with `trials`
 )->tuple:             # Rows, histories, stability: DataFrames; also written to compare.csv, curves.csv and stability.csv
@@ -486,7 +486,7 @@ def gather(
         _write(out/f'{name}.csv', t, columns, digits); found.append(read_table(out/f'{name}.csv', columns))
     return tuple(found)
 
-# %% ../nbs/64_experiments.ipynb #681ecbd6
+# %% ../nbs/64_experiments.ipynb #7d0c1b64
 def trial_maps(
     out:str|Path,   # Folder with `trials`
     t:Trial,        # One of them
@@ -497,11 +497,11 @@ def trial_maps(
     unit = {k.split()[1]: (tensors[k].double()/torch.where(n>0, n, 1.))[:,order].T.numpy() for k,n in zip(keys, norms)}; grids = dict(zip(list(unit)[-len(shapes):], shapes))
     return xr.Dataset({k: (('component',f'{k}_y',f'{k}_x'), v.reshape(len(v), *grids[k])) if k in grids else (('component',k), v) for k,v in unit.items()}|dict(strength=('component', s[order].numpy())), attrs=vars(t)|{k: str(meta['rows'][-1][k]) for k in ('commit','versions','date')})
 
-# %% ../nbs/64_experiments.ipynb #97856cd6
+# %% ../nbs/64_experiments.ipynb #b6cc8290
 STAGES = ('full','low','both')
 SUMMARY = ('problem','method','criterion','variant','stage','score','n','mean','sd','median','low','high','difference','difference_low','difference_high')
 
-# %% ../nbs/64_experiments.ipynb #5e39bf64
+# %% ../nbs/64_experiments.ipynb #f3cb128e
 def interval(
     values:np.ndarray,           # One a seed
     statistic:Callable=np.mean,  # Of them
@@ -513,7 +513,7 @@ def interval(
     r = bootstrap((v,), statistic, vectorized=False, n_resamples=2000, method='percentile', random_state=np.random.default_rng(0)).confidence_interval
     return float(r.low),float(r.high)
 
-# %% ../nbs/64_experiments.ipynb #0ef5e0dd
+# %% ../nbs/64_experiments.ipynb #9e9ad5b4
 def equal_loss(
     curves:pd.DataFrame,   # From `gather`
     us:str='mrtl',         # Method
@@ -533,7 +533,7 @@ def equal_loss(
             found.append(dict(problem=problem, stage=stage, seed=seed, target=target, us=at[us], them=at[them], ratio=at[them]/max(at[us], 1e-9), us_best=best[us], them_best=best[them]))
     return pd.DataFrame(found, columns=['problem','stage','seed','target','us','them','ratio','us_best','them_best'])
 
-# %% ../nbs/64_experiments.ipynb #9c57018c
+# %% ../nbs/64_experiments.ipynb #c6568713
 def summary(
     rows:pd.DataFrame,        # From `gather`
     curves:pd.DataFrame,      # From `gather`
@@ -558,7 +558,7 @@ def summary(
     for k,g in stability.groupby(key[:4], sort=False): out.append(dict(zip(key, k), stage='low', score='stability')|one(g.match, np.mean))
     return pd.DataFrame(out, columns=list(SUMMARY))
 
-# %% ../nbs/64_experiments.ipynb #26ab69de
+# %% ../nbs/64_experiments.ipynb #1f271ebd
 def claim(
     table:pd.DataFrame,   # From `summary`
 )->list:                  # Sentences
@@ -567,12 +567,12 @@ def claim(
     whole = lambda r: f"95 % interval {r.low:.2g} to {r.high:.2g}, {r.n} seeds" if np.isfinite(r.low) else f"{r.n} seed{'s' if r.n>1 else ''}, too few for an interval"
     return ['Claim: coarse to fine reaches the loss of fixed resolution several times sooner (the paper: 4 to 5 times).']+[f"{r.problem}, {named[r.stage]}: {r.median:.2g} times as soon ({whole(r)})" for r in t.itertuples()]
 
-# %% ../nbs/64_experiments.ipynb #a94d5273
+# %% ../nbs/64_experiments.ipynb #c24ffa1b
 RANGES = dict(
     events=dict(batch_size=(32,1024), full_lr=(1e-3,1e-1), full_l2=(1e-5,1.), lr=(1e-5,1e-1), l2=(1e-5,1.), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)),
     fields=dict(batch_size=(8,128), full_lr=(1e-4,1e-1), full_l2=(1e-4,1e-1), lr=(1e-4,1e-1), l2=(1e-4,1e-1), full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)))
 
-# %% ../nbs/64_experiments.ipynb #bb788bf2
+# %% ../nbs/64_experiments.ipynb #436abc80
 def draw(
     trial:object,       # optuna's
     kind:str,           # events or fields
@@ -588,7 +588,7 @@ def draw(
     full = {k[5:]: f.pop(k) for k in list(f) if k.startswith('full_')}
     return f|(dict(full_options=full) if full else {})
 
-# %% ../nbs/64_experiments.ipynb #cd7b1bf0
+# %% ../nbs/64_experiments.ipynb #bb6c9a87
 class Report(Callback):
     "Tells optuna the loss at the end of each low-rank level, and ends a draw that it prunes."
     def __init__(self,
@@ -600,7 +600,7 @@ class Report(Callback):
         import optuna
         if self.trial.should_prune(): raise optuna.TrialPruned
 
-# %% ../nbs/64_experiments.ipynb #3506a9d0
+# %% ../nbs/64_experiments.ipynb #5b0c2f1f
 def _study(out, name, prune):
     try: import optuna
     except ImportError: raise ConfigError("a search needs optuna: pip install 'mrtl[search]'") from None
@@ -617,7 +617,7 @@ def _gone(who):
     except ProcessLookupError: return True
     except PermissionError: return False
 
-# %% ../nbs/64_experiments.ipynb #74d40d9b
+# %% ../nbs/64_experiments.ipynb #42219d7d
 def _search(out, problem, method, n, seed, splits, quick, players, minutes, least_batch, prune):
     "One worker: draw and try until there are enough."
     import optuna
@@ -637,11 +637,11 @@ def _search(out, problem, method, n, seed, splits, quick, players, minutes, leas
             trial.set_user_attr('rows', [{k: r[k] for k in ('stage','seconds','epochs','valid_loss','error') if k in r} for r in rows]); bad = any('error' in r for r in rows)
             study.tell(trial, None if bad else np.mean([r['valid_loss'] for r in rows if r['stage']=='low']), state=optuna.trial.TrialState.FAIL if bad else optuna.trial.TrialState.COMPLETE)
 
-# %% ../nbs/64_experiments.ipynb #c2767a5e
+# %% ../nbs/64_experiments.ipynb #5d0b17fa
 DRAWS = ('problem','method','number','state','valid_loss','full_loss','seconds',*[k for k in SETTINGS if k not in ('rank','patience','max_epochs')],'error')
 
-# %% ../nbs/64_experiments.ipynb #a61e3aa9
-def check_search(problem, methods, n, seed, splits, workers, players, minutes, least_batch, prune):
+# %% ../nbs/64_experiments.ipynb #9ee8f134
+def _check_search(problem, methods, n, seed, splits, workers, players, minutes, least_batch, prune):
     "The methods of a search that can be done; `ConfigError` for another."
     kind = 'events' if pick([problem], PROBLEMS, 'problem')[0] in ('basketball','events') else 'fields'; high = RANGES[kind]['batch_size'][1]; check_data(problem)
     if min(n, splits, workers)<1 or seed<0: raise ConfigError(f"a search needs a draw, a split, a worker and a seed of at least 0; got {n} draws, {splits} splits, {workers} workers, seed {seed}")
@@ -666,7 +666,7 @@ def search(
     prune:bool=False,       # End a draw early that is behind the median of the others? Then it is no longer plain random search
 )->dict:                    # Method to the settings with the lowest validation loss
     "Search settings at random, or go on with it."
-    methods = check_search(problem, methods, n, seed, splits, workers, players, minutes, least_batch, prune)
+    methods = _check_search(problem, methods, n, seed, splits, workers, players, minutes, least_batch, prune)
     for study in [_study(out, f'{problem} {m}', prune) for m in methods]:
         from optuna.trial import TrialState
         for t in study.get_trials(states=[TrialState.RUNNING]):
@@ -694,7 +694,7 @@ def read_search(
                 error=next((r['error'] for r in found if 'error' in r), ''))|settings_row(t.user_attrs.get('options', {})))
     return pd.DataFrame(rows, columns=list(DRAWS))
 
-# %% ../nbs/64_experiments.ipynb #68aee31f
+# %% ../nbs/64_experiments.ipynb #0d3fa562
 def read_options(
     files:str|Path,  # options.json, or several joined by commas
 )->dict:             # Problem to method to settings
@@ -709,21 +709,21 @@ def read_options(
         for k,v in own.items(): found[k] = found.get(k, {})|v
     return found
 
-# %% ../nbs/64_experiments.ipynb #281b0223
+# %% ../nbs/64_experiments.ipynb #273afd0a
 PAPER_TABLE3 = { # Time in seconds, loss, F1 (basketball), mean and standard deviation of ten trials, as printed in Table 3 of the paper
     ('basketball','full'): dict(valid_loss='1230 ± 74.1 | 0.699 ± 0.00237 | 0.607 ± 0.00182', grad_norm='7029 ± 759 | 0.703 ± 0.00216 | 0.610 ± 0.00149', grad_variance='7918 ± 1949 | 0.701 ± 0.00333 | 0.609 ± 0.00315', grad_entropy='8715 ± 957 | 0.697 ± 0.00551 | 0.597 ± 0.00737'),
     ('basketball','low'): dict(valid_loss='2009 ± 715 | 0.868 ± 0.0399 | 0.475 ± 0.0121', grad_norm='912 ± 281 | 0.883 ± 0.00664 | 0.476 ± 0.00270', grad_variance='933 ± 240 | 0.883 ± 0.00493 | 0.476 ± 0.00197', grad_entropy='939 ± 259 | 0.886 ± 0.00248 | 0.475 ± 0.00182'),
     ('climate','full'): dict(valid_loss='1.04 ± 0.115 | 0.0448 ± 0.0108', grad_norm='1.11 ± 0.0413 | 0.0506 ± 0.00853', grad_variance='1.14 ± 0.0596 | 0.0458 ± 0.00597', grad_entropy='0.984 ± 0.0848 | 0.0490 ± 0.0144'),
     ('climate','low'): dict(valid_loss='37.4 ± 28.7 | 0.0284 ± 0.00171', grad_norm='59.1 ± 16.9 | 0.0301 ± 0.00131', grad_variance='62.9 ± 14.4 | 0.0305 ± 0.00283', grad_entropy='48.4 ± 21.1 | 0.0331 ± 0.00949')}
 
-# %% ../nbs/64_experiments.ipynb #c66f0720
+# %% ../nbs/64_experiments.ipynb #a01641da
 def _pm(v): return '' if not len(v := v.dropna()) else f'{v.mean():.3g} ± {v.std():.2g}' if len(v)>1 else f'{v.mean():.3g}'
 def _range(v, statistic=np.mean): return '' if not np.isfinite((i := interval(v, statistic))[0]) else f'{i[0]:.2g} to {i[1]:.2g}'
 def _columns(rows): return [c for c in ('test_auc','test_average_precision','test_f1','test_mse','test_r2') if rows[c].notna().any()]
 def _staged(rows): return rows.sort_values(['problem','stage'], key=lambda c: c.map(list(PROBLEMS).index) if c.name=='problem' else c, kind='stable')
 def _plain(rows): return rows[(rows.variant=='')&(rows.criterion=='valid_loss')]
 
-# %% ../nbs/64_experiments.ipynb #a40039cb
+# %% ../nbs/64_experiments.ipynb #0c025643
 def speed_table(
     curves:pd.DataFrame,                     # From `gather`
     them:Iterable=('fixed','fixed_equal'),   # Methods
@@ -733,7 +733,7 @@ def speed_table(
         for m in them for (p,s),g in equal_loss(curves, them=m).groupby(['problem','stage'], sort=False)]
     return pd.DataFrame(found, columns=['problem','against','stage','seeds','loss','mrtl_s','other_s','speed_up','interval','wins']).sort_values('problem', key=lambda c: c.map(list(PROBLEMS).index), kind='stable').reset_index(drop=True)
 
-# %% ../nbs/64_experiments.ipynb #9a62ab6a
+# %% ../nbs/64_experiments.ipynb #7eae87d7
 def method_table(
     rows:pd.DataFrame,              # From `gather`
     methods:Iterable=tuple(METHODS),# Which
@@ -743,7 +743,7 @@ def method_table(
     found = [dict(problem=p, stage=s, method=m, seeds=len(g), seconds=_pm(g.seconds), epochs=_pm(g.epochs), valid_loss=_pm(g.valid_loss))|{c: _pm(g[c]) for c in _columns(rows)} for (p,s,m),g in rows.groupby(['problem','stage','method'], sort=False)]
     return pd.DataFrame(found)
 
-# %% ../nbs/64_experiments.ipynb #7956b41b
+# %% ../nbs/64_experiments.ipynb #a82c92ae
 def criteria_table(
     rows:pd.DataFrame,    # From `gather`
     paper:str=None,       # basketball or climate: whose numbers of Table 3 to put beside
@@ -757,7 +757,7 @@ def criteria_table(
         found.append(row|(dict(paper=PAPER_TABLE3[(paper, s)][c]) if paper else {}))
     return pd.DataFrame(found)
 
-# %% ../nbs/64_experiments.ipynb #cbc4c011
+# %% ../nbs/64_experiments.ipynb #06525922
 def maps_table(
     rows:pd.DataFrame,        # From `gather`
     stability:pd.DataFrame,   # From `gather`
@@ -766,7 +766,7 @@ def maps_table(
     rows = _plain(rows); rows = rows[rows.stage=='low']; score = _columns(rows)[0]; names = [c for c in MAPS if rows[c].notna().any()]
     return pd.DataFrame([dict(problem=p, method=m)|{c: _pm(g[c]) for c in names}|dict(match_of_seeds=_pm(_plain(stability)[(_plain(stability).problem==p)&(_plain(stability).method==m)].match))|{score: _pm(g[score])} for (p,m),g in rows.groupby(['problem','method'], sort=False)])
 
-# %% ../nbs/64_experiments.ipynb #1eb62ab6
+# %% ../nbs/64_experiments.ipynb #66a86c95
 def variants_table(
     rows:pd.DataFrame,    # From `gather`
     problem:str,          # One of them
