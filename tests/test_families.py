@@ -284,7 +284,7 @@ def test_overwrite_forgets_even_if_interrupted(tmp_path, monkeypatch, capsys):
     def stop(p, way): raise KeyboardInterrupt
     monkeypatch.setattr(families, 'trial', stop); assert main([*words, '--overwrite']) == 130 and '--resume' in capsys.readouterr().err and not (tmp_path/'run'/'maps.csv').exists()
 
-@pytest.mark.parametrize('words,text', [(['--problem', 'weather'], '--problem must be one of maps'), ([], '--problem must be one of maps'), (['--problem', 'maps', '--families', 'blobs'], '--families must be from two blobs'),
+@pytest.mark.parametrize('words,text', [(['--problem', 'weather'], '--problem must be from basketball'), (['--problem', 'maps', '--methods', 'mrtl'], 'do not belong to --problem maps'), (['--problem', 'maps', '--families', 'blobs'], '--families must be from two blobs'),
     (['--problem', 'maps', '--ways', 'ridge,x'], '--ways must be from ridge'), (['--problem', 'maps', '--seeds', '0'], 'seeds must be'), (['--problem', 'maps', '--first-seed', '-1'], '--first-seed must be')])
 def test_bad_options(tmp_path, capsys, words, text):
     assert main(['compare', *words, '--out', str(tmp_path/'out')]) == 2 and text in capsys.readouterr().err and not (tmp_path/'out').exists()
