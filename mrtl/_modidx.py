@@ -571,6 +571,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mrtl.experiments._search': ('experiments.html#_search', 'mrtl/experiments.py'),
                                   'mrtl.experiments._shots': ('experiments.html#_shots', 'mrtl/experiments.py'),
                                   'mrtl.experiments._staged': ('experiments.html#_staged', 'mrtl/experiments.py'),
+                                  'mrtl.experiments._strength': ('experiments.html#_strength', 'mrtl/experiments.py'),
                                   'mrtl.experiments._study': ('experiments.html#_study', 'mrtl/experiments.py'),
                                   'mrtl.experiments._try': ('experiments.html#_try', 'mrtl/experiments.py'),
                                   'mrtl.experiments._write': ('experiments.html#_write', 'mrtl/experiments.py'),

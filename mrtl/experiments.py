@@ -249,12 +249,14 @@ def low_share(
     return E[low].sum(0)/np.where(E.sum((0,1))>1e-24*whole, E.sum((0,1)), np.nan)
 
 # %% ../nbs/64_experiments.ipynb #b7d77126
+def _strength(factors, shares, spatial): return torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0)
+
 def map_scores(
     modes:list,     # Modes of the factors
     factors:list,   # Factors, (size, k) a mode
 )->dict:            # moran and low of each spatial mode, and alive: components with a hundredth of the strength of the strongest
     "How coherent the maps of a model are, weighted by strength."
-    shares,spatial = mode_shares(modes); s = torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0).numpy(); out = dict(alive=int((s>=.01*s.max()).sum()) if s.max()>0 else 0)
+    s = _strength(factors, *mode_shares(modes)).numpy(); out = dict(alive=int((s>=.01*s.max()).sum()) if s.max()>0 else 0)
     for m,f in zip(modes, factors):
         if m.grid is None: continue
         maps = np.asarray(f).reshape(*m.grid.shape, -1); maps = np.where(m.grid.mask.numpy()[...,None], maps, 0.)
@@ -288,7 +290,7 @@ class Keep(Callback):
         seconds:float=None, # Time for the whole run, half of it for the full-rank stage; no limit when not given
     ): self.seconds,self.models,self.level = seconds,{},-1
     def before_fit(self, trainer): self.level += 1
-    def after_fit(self, trainer): self.models[trainer.stage] = (self.level, trainer.model, trainer.best_loss)
+    def after_fit(self, trainer): self.models[trainer.stage] = (self.level, trainer.model)
     def after_epoch(self, trainer): trainer.stop = trainer.stop or (self.seconds is not None and trainer.clock()>self.seconds*(.5 if trainer.stage=='full' else 1.))
 
 # %% ../nbs/64_experiments.ipynb #33343819
@@ -337,7 +339,7 @@ def strongest(
     k:int,          # How many
 )->list:            # (size, k) a mode
     "The strongest components."
-    s = torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0); order = s.argsort(descending=True, stable=True)[:k]
+    order = _strength(factors, shares, spatial).argsort(descending=True, stable=True)[:k]
     return [f[:,order] for f in factors]
 
 # %% ../nbs/64_experiments.ipynb #a09b68a3
@@ -376,7 +378,7 @@ def run_trial(
     rows,before = [],0.
     for stage in ('full','low'):
         if stage not in keep.models: continue
-        own = [r for r in run.table if r['stage']==stage]; i,model,_ = keep.models[stage]; i,model = (len(levels)-1,low) if stage=='low' else (i,model)
+        own = [r for r in run.table if r['stage']==stage]; i,model = keep.models[stage]; i,model = (len(levels)-1,low) if stage=='low' else (i,model)
         batch = options['batch_size'] if stage=='low' else (options.get('full_options') or {}).get('batch_size', options['batch_size'])
         model = model.cpu(); row = about|dict(stage=stage, level=own[-1]['level'], seconds=own[-1]['seconds']-before, epochs=sum(r['epochs'] for r in own), stopped_by=own[-1]['stopped_by'], valid_loss=min(r['best_loss'] for r in own) if stage=='low' else own[-1]['best_loss'])
         row['steps'] = row['epochs']*-(-len(p.rows['train'])//batch); before = own[-1]['seconds']
