@@ -290,7 +290,7 @@ class Keep(Callback):
         seconds:float=None, # Time for the whole run, half of it for the full-rank stage; no limit when not given
     ): self.seconds,self.models,self.level = seconds,{},-1
     def before_fit(self, trainer): self.level += 1
-    def after_fit(self, trainer): self.models[trainer.stage] = (self.level, trainer.model)
+    def after_fit(self, trainer): self.models[trainer.stage] = (self.level, trainer.model, trainer.best_loss)
     def after_epoch(self, trainer): trainer.stop = trainer.stop or (self.seconds is not None and trainer.clock()>self.seconds*(.5 if trainer.stage=='full' else 1.))
 
 # %% ../nbs/64_experiments.ipynb #33343819
@@ -378,7 +378,7 @@ def run_trial(
     rows,before = [],0.
     for stage in ('full','low'):
         if stage not in keep.models: continue
-        own = [r for r in run.table if r['stage']==stage]; i,model = keep.models[stage]; i,model = (len(levels)-1,low) if stage=='low' else (i,model)
+        own = [r for r in run.table if r['stage']==stage]; i,model,_ = keep.models[stage]; i,model = (len(levels)-1,low) if stage=='low' else (i,model)
         batch = options['batch_size'] if stage=='low' else (options.get('full_options') or {}).get('batch_size', options['batch_size'])
         model = model.cpu(); row = about|dict(stage=stage, level=own[-1]['level'], seconds=own[-1]['seconds']-before, epochs=sum(r['epochs'] for r in own), stopped_by=own[-1]['stopped_by'], valid_loss=min(r['best_loss'] for r in own) if stage=='low' else own[-1]['best_loss'])
         row['steps'] = row['epochs']*-(-len(p.rows['train'])//batch); before = own[-1]['seconds']
