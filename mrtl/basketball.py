@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from .core import ConfigError, DataError, FormatError, progress
-from .fields import open_netcdf
+from .files import open_netcdf
 
 # %% ../nbs/42_basketball.ipynb #87adb13d
 def sportvu_events(

@@ -29,7 +29,8 @@ from .models import FullRank, LowRank
 from .multiresolution import Run, make_levels
 from .penalties import Smoothness
 from .plain import PlainData, PlainFull, PlainLow, PlainTrainer, plain_kernel, plain_roughness, plain_run
-from .timing import Sheet, commit, exponent, in_turns, load, machine_facts, now, peaks, rates, ratio, seconds, threads, wait
+from .timing import Sheet, commit, exponent, in_turns, load, machine_facts, now, peaks, rates, ratio, seconds, wait
+from .parallel import threads
 from .training import Callback, Data, Objective, Trainer
 
 # %% ../nbs/62_bench.ipynb #d4298896

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
+import torch
 from torch import Tensor
 from fastcore.basics import patch
 from .core import DataError, ScheduleError
-from .grids import Grid, check_shape, overlaps, regrid_sum
+from .grids import Grid, check_shape, overlaps
 
 # %% ../nbs/11_binning.ipynb #ba47bd4b
 @dataclass

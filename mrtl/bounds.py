@@ -12,8 +12,6 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import t as student
 from .core import ConfigError
-from .criteria import should_finegrain
-from .finegrain import operator_norm
 
 # %% ../nbs/34_bounds.ipynb #12e5befd
 def _positive(**kw):

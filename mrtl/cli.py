@@ -596,7 +596,8 @@ def compare(
     if problem=='maps':
         if given := [f'--{k}' for k,v in dict(methods=methods, criteria=criteria, variants=variants, options=options, minutes=minutes).items() if v]: raise ConfigError(f"{', '.join(given)} do not belong to --problem maps; there are --families and --ways")
         return _compare_maps(out, families, ways, seeds, 200 if first_seed is None else first_seed, quick, resume, overwrite)
-    from mrtl.experiments import METHODS, PROBLEMS, TWINS, check_data, claim, gather, pick, plan, read_options, run_trials, summary, variant_names
+    from mrtl.experiments import METHODS, PROBLEMS, TWINS, check_data, claim, gather, plan, read_options, run_trials, summary, variant_names
+    from mrtl.families import pick
     from mrtl.criteria import CRITERIA
     problems,methods,criteria = pick(problem or ','.join(TWINS), {**PROBLEMS, 'maps': None} if not problem or ',' not in problem else PROBLEMS, '--problem'),pick(methods or ','.join(METHODS), METHODS, '--methods'),pick(criteria or ','.join(CRITERIA), CRITERIA, '--criteria')
     if quick and (real := [p for p in problems if p not in TWINS]): raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {', '.join(real)}")
@@ -615,7 +616,7 @@ def compare(
 def _compare_maps(out, families, ways, seeds, first_seed, quick, resume, overwrite):
     "`compare` on families of planted maps."
     from mrtl.families import FAMILIES, WAYS, compare_maps, pick
-    from mrtl.timing import threads
+    from mrtl.parallel import threads
     usual = QUICK if quick else dict(families=','.join(FAMILIES), ways=','.join(WAYS))
     families,ways = pick(families or usual['families'], FAMILIES, '--families'),pick(ways or usual['ways'], WAYS, '--ways')
     out,size = Path(out or Path(settings()['runs'])/'maps'),dict(shape=(10,20), n=100) if quick else dict(shape=(20,40))
@@ -641,7 +642,8 @@ def search(
     overwrite:bool=False,  # Do the same search again
 ):
     "Search settings at random, for `mrtl compare --options`."
-    from mrtl.experiments import PROBLEMS, SEARCHED, TWINS, _check_search, pick, read_search, search as run_search
+    from mrtl.experiments import PROBLEMS, SEARCHED, TWINS, _check_search, read_search, search as run_search
+    from mrtl.families import pick
     if problem not in PROBLEMS: raise ConfigError(f"--problem must be one of {', '.join(PROBLEMS)}; got {problem!r}")
     if quick and problem not in TWINS: raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {problem}")
     methods = _check_search(problem, pick(methods or ','.join(SEARCHED), SEARCHED, '--methods'), draws, seed, splits, workers, players, minutes, least_batch, prune); out = Path(out or Path(settings()['runs'])/'search'); same = dict(seed=seed, splits=splits, minutes=minutes, least_batch=least_batch, players=players, prune=prune, quick=quick)
@@ -679,8 +681,7 @@ def main(
     try:
         parallel.start()
         parallel.on_main(lambda: parse(argv)[0]); name,args = parse(argv) # bad options are told once
-        if n := settings()['threads']: torch.set_num_threads(n)
-        with _muted():
+        with _muted(), parallel.work_threads():
             if parallel.is_main() or name in SHARED: COMMANDS[name](**args)
         return 0
     except MRTLError as e: return _end(str(e), 2)

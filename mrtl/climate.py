@@ -15,7 +15,8 @@ from fastcore.basics import patch, store_attr
 from sklearn.base import BaseEstimator, TransformerMixin
 from .core import ConfigError, DataError, progress
 from .grids import Grid
-from .fields import check_months, common_grid, month_starts, open_fields, select_box
+from .files import check_months, month_starts
+from .fields import common_grid, open_fields, select_box
 from .rain import rain_target
 from .binning import FieldDesign, ascending, in_memory, month_slices
 

@@ -13,8 +13,8 @@ import math, tempfile, time
 from collections.abc import Callable
 from pathlib import Path
 import numpy as np
-import torch
 import xarray as xr
+import torch
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.metrics import average_precision_score

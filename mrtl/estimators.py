@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_SAMPLES', 'FORMAT', 'same_grid', 'as_design', 'split_blocks', 'split_groups', 'near', 'as_targets',
-           'target_scale', 'check_options', 'TensorEstimator', 'seed_of', 'standardised', 'base_rate', 'held_modes',
-           'raw_units', 'MRTLRegressor', 'MRTLClassifier']
+           'target_scale', 'check_options', 'TensorEstimator', 'seed_of', 'step_entries', 'standardised', 'base_rate',
+           'held_modes', 'raw_units', 'MRTLRegressor', 'MRTLClassifier']
 
 # %% ../nbs/33_estimators.ipynb #96becb29
 from importlib.metadata import version
@@ -28,8 +28,9 @@ from .evidence_model import fit_evidence_model, pack, unpack
 from .grids import Grid
 from .laplace import count_std, fit_laplace_model, score_variances, worth
 from .models import INVERSE_LINKS, LowRank
-from .multiresolution import Run, make_levels, mode_shares
-from .training import load_tensors, save_tensors
+from .multiresolution import Run, make_levels, mode_shares, n_weights
+from .parallel import work_threads
+from .training import auto_batch, load_tensors, save_tensors
 
 # %% ../nbs/33_estimators.ipynb #935324ce
 def _plain_array(est, X, y, reset):
@@ -196,6 +197,20 @@ def _rows(self:TensorEstimator, design, valid, groups, seed):
     train = ~held&~near(design, held)
     return (train,held) if train.any() else (~none,none)
 
+# %% ../nbs/33_estimators.ipynb #9fbf4171
+def step_entries(
+    design:FieldDesign|EventDesign, # Training samples
+    levels:list,                    # From `make_levels`
+    options:dict,                   # Of the run: `batch_size` and `optimizer` are read
+    outputs:int=1,                  # Scores per sample
+)->int:                             # Numbers
+    "About how many numbers one training step touches."
+    full = max((n_weights(design.modes, l.shapes, outputs) for l in levels if l.stage=='full'), default=0)
+    whole = options['optimizer']=='lbfgs'
+    batch = len(design) if whole else auto_batch(len(design)) if options['batch_size']=='auto' else options['batch_size']
+    inputs = n_weights(design.modes, levels[-1].shapes) if isinstance(design, FieldDesign) else 0
+    return max(full, batch*inputs)
+
 # %% ../nbs/33_estimators.ipynb #6e2ab337
 @patch
 def _fit(self:TensorEstimator, X, y, sample_weight, valid, groups, callbacks, loss, encode=None):
@@ -212,13 +227,14 @@ def _fit(self:TensorEstimator, X, y, sample_weight, valid, groups, callbacks, lo
     self._seed = seed
     self._outputs = list(y.coords[y.dims[1]].values) if isinstance(y, xr.DataArray) and y.ndim==2 and y.dims[1] in y.coords else list(range(Y.shape[1]))
     self._one_dim = np.ndim(y)==1
-    if self._by_evidence(design, Y, loss, valid, callbacks): return self._weigh_evidence(design, Y, w, groups, loss, options)
+    if self._by_evidence(design, Y, loss, valid, callbacks):
+        with work_threads(len(design)**2): return self._weigh_evidence(design, Y, w, groups, loss, options)
     levels = make_levels(design.modes, self.schedule, self.full_levels, self.init, Y.shape[1])
     train,held = self._rows(design, valid, groups, seed)
     sets = [(design.take(train), Y[train], w[train])]
     if valid is not None: sets.append(self._valid_set(valid, encode))
     elif held.any(): sets.append((design.take(held), Y[held], w[held]))
-    return self._train(sets, levels, loss, options)
+    with work_threads(step_entries(design, levels, options, Y.shape[1])): return self._train(sets, levels, loss, options)
 
 # %% ../nbs/33_estimators.ipynb #a59e33f1
 @patch
@@ -413,7 +429,7 @@ def _scores(self:TensorEstimator, X, chunk=4096):
     design,_ = as_design(self, X)
     shapes = {m.name: m.grid.shape for m in self._trained if m.grid is not None}
     d = design.at(shapes)
-    with torch.no_grad(): return torch.cat([self.model_(d.batch(i)) for i in torch.arange(len(d)).split(chunk)]).numpy(),d
+    with torch.no_grad(), work_threads(): return torch.cat([self.model_(d.batch(i)) for i in torch.arange(len(d)).split(chunk)]).numpy(),d
 
 @patch
 def _labelled(self:TensorEstimator, v, X, dim=None):

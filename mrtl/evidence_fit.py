@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch
 from scipy.optimize import linear_sum_assignment, nnls
-from .evidence import Evidence, FeaturePrior, Level, Part, amplitude, climb, feature_rows, ladder_lengths, map_variance, months_of, part_kernel, posterior, score_variance
+from .evidence import (
+    Evidence, FeaturePrior, Level, Part, amplitude, climb, feature_rows, ladder_lengths, map_variance, months_of, part_kernel,
+    posterior, score_variance)
 from .grids import Grid
 
 # %% ../nbs/25_evidence_fit.ipynb #19578ffe

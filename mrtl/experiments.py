@@ -20,12 +20,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
+import torch
 from joblib import Parallel, delayed
 from scipy.fft import dctn
 from scipy.stats import bootstrap
-from sklearn.model_selection import ShuffleSplit
 from torch import Tensor
 from .binning import EventDesign, FieldDesign
 from .climate import LADDER, ClimateProblem, climate_problem
@@ -42,7 +41,8 @@ from .rivals import skill
 from .shot_model import PAPER, best_threshold, morans_i, shot_problem, shot_scores
 from .shots import PAPER_SCHEDULE
 from .simulate import simulate_events
-from .timing import commit, load, machine_facts, now, threads
+from .timing import load, machine_facts, now
+from .parallel import threads
 from .training import Callback, load_tensors, save_tensors
 
 # %% ../nbs/64_experiments.ipynb #e90a741b

@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 from .core import ConfigError, DataError, FormatError, progress
-from .files import _alike, _called, _is_zarr, _layout, _opened, _values, check_months, decode_months, month_starts, open_netcdf
+from .files import _alike, _called, _is_zarr, _layout, _opened, _values, decode_months
 from .grids import Grid
 
 # %% ../nbs/12_fields.ipynb #b233aa65

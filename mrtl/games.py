@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from .core import ConfigError, atomic_write
-from .grids import Grid
 from .shots import COURT, DEFENDER, RIM, relative, turn
 from .simulate import _intercept, bump, check_between, check_whole, overlapping, spread_points
 

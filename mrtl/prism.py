@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from .core import ConfigError, DataError, FormatError, atomic_write, progress
-from .fields import cell_edges, check_months, month_starts
+from .fields import cell_edges
+from .files import check_months, month_starts
 from .grids import Grid
 
 # %% ../nbs/15_prism.ipynb #6729694c

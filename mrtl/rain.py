@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 from .binning import in_memory
 from .core import ConfigError, DataError, FormatError, progress
-from .fields import check_months, decode_months, month_starts, open_fields, open_netcdf
+from .files import check_months, decode_months, month_starts, open_netcdf
+from .fields import open_fields
 from .prism import open_prism
 from .regions import CONTIGUOUS, MIDWEST_STATES, geojson_regions, region_weights
 

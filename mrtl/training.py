@@ -10,14 +10,13 @@ __all__ = ['BLOCK_ENTRIES', 'parameter_axes', 'Objective', 'PenaltyGradient', 'D
 import hashlib, inspect, json, math, time, warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from collections.abc import Callable
 import numpy as np
-import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from scipy.optimize import Bounds, NoConvergence, minimize, newton_krylov
 from torch import Tensor, nn
-from collections.abc import Callable
 from fastcore.basics import patch, store_attr
 from . import parallel
 from .binning import EventDesign, FieldDesign

@@ -6,14 +6,16 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 from mrtl import bench, contest, timing
-from mrtl.bench import GOALS, MEASURES, Measure, StepClock, chosen_measures, cp_row, figure, fixed_step, grown, growth_row, judged, machine_rows, measured, our_epoch, penalty_row, plain_parts, plain_steps, random_events, run_bench, run_row, step_row, told
+from mrtl.bench import GOALS, MEASURES, Measure, StepClock, chosen_measures, cp_row, fixed_step, grown, growth_row, judged, machine_rows, measured, our_epoch, penalty_row, plain_parts, plain_steps, random_events, run_bench, run_row, step_row, told
+from mrtl.contest import figure
 from mrtl.binning import EventDesign
 from mrtl.cli import main
 from mrtl.contest import alike, basketball_contest, chosen, climate_contest, fixed_resolution, laplacian_ridge, linear_ways, map_contest, map_problem, shot_contest, time_to
 from mrtl.core import ConfigError, FormatError
 from mrtl.models import LowRank
 from mrtl.shot_model import shot_problem
-from mrtl.timing import Sheet, exponent, in_turns, machine_facts, peaks, rates, ratio, read_sheet, threads
+from mrtl.timing import Sheet, exponent, in_turns, machine_facts, peaks, rates, ratio, read_sheet
+from mrtl.parallel import threads
 from mrtl.training import Data
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import mrtl.bounds, mrtl.finegrain
-from mrtl.bounds import (finegrain_iterations_bound, fit_decay, fixed_iterations_bound, geometric_saving, mrtl_bound, operator_norm, schedule_cost, sgd_bound, sgd_constants,
-                         should_finegrain, speedup_bound, transfer_bound)
+from mrtl.bounds import finegrain_iterations_bound, fit_decay, fixed_iterations_bound, geometric_saving, mrtl_bound, schedule_cost, sgd_bound, sgd_constants, speedup_bound, transfer_bound
+from mrtl.finegrain import operator_norm
+from mrtl.criteria import should_finegrain
 from mrtl.core import ConfigError
 from mrtl.finegrain import coarsen, finegrain, prolongation
 from mrtl.grids import Grid

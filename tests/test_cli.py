@@ -105,8 +105,13 @@ def games(tmp_path_factory):
 
 def basketball(games, out, *more, n=30): return ['basketball', '--tracking', *[str(games/f'{g}.json') for g in range(n)], '--events', str(games/'plays.csv'), '--least', '1', '--out', str(out), *more]
 
-def test_basketball_from_logs_to_a_report(games, capsys):
-    run = games/'run'; assert main(basketball(games, run)) == 0
+@pytest.fixture(scope='module')
+def games_run(games):
+    assert main(basketball(games, games/'run')) == 0
+    return games/'run'
+
+def test_basketball_from_logs_to_a_report(games, games_run, capsys):
+    run = games_run
     assert {'model.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html'} == {f.name for f in run.iterdir()}
     m = json.loads((run/'metrics.json').read_text())
     assert {'auc','average_precision','log_loss','f1','brier'} <= set(m['test']) and set(m['baselines']) == {'constant','shot map','logistic regression'} and not m['leaky']
@@ -119,14 +124,14 @@ def test_basketball_from_logs_to_a_report(games, capsys):
     assert main(['predict', str(run), '--out', str(out)]) == 2 and '--tracking' in capsys.readouterr().err
     assert main(basketball(games, run)) == 2 and '--resume' in capsys.readouterr().err
 
-def test_unseen_players_are_pooled(games, tmp_path):
+def test_unseen_players_are_pooled(games, games_run, tmp_path):
     text = (games/'3.json').read_text(); plays = pd.read_csv(games/'plays.csv'); plays = plays[plays.GAME_ID == 3]
     log = json.loads(text)
     for e in log['events']:
         for m in e['moments']:
             for r in m[5]: r[1] = r[1] if r[1] < 0 else r[1]+500
     (tmp_path/'g.json').write_text(json.dumps(log)); plays.assign(PLAYER1_ID=plays.PLAYER1_ID+500).to_csv(tmp_path/'p.csv', index=False)
-    assert main(['predict', str(games/'run'), '--tracking', str(tmp_path/'g.json'), '--events', str(tmp_path/'p.csv'), '--out', str(tmp_path/'out'/'p.csv')]) == 0
+    assert main(['predict', str(games_run), '--tracking', str(tmp_path/'g.json'), '--events', str(tmp_path/'p.csv'), '--out', str(tmp_path/'out'/'p.csv')]) == 0
     m = json.loads((tmp_path/'out'/'metrics.json').read_text()); assert m['rows']['pooled'] == m['rows']['total'] > 0
 
 def test_a_split_by_frame_is_called_leaky(games, tmp_path, capsys):

@@ -72,6 +72,27 @@ def test_nothing_leaks(site, page):
 @pytest.mark.parametrize('text', ['#| echo: false', '::: {.callout}', '{#eq-a}', '?@eq-a', 'see @fig-map', '$$x', '[a](b.html)'])
 def test_leaks_are_recognised(text): assert re.search(LEAKS, text)
 
+# ---- what Quarto reads of a cell
+
+def blocks(path):
+    "The `#|` lines of each cell that hold `name: value`, as Quarto puts them together."
+    for c in json.loads((ROOT/'nbs'/path).read_text(encoding='utf-8'))['cells']:
+        lines = [l[2:].strip() for l in ''.join(c['source']).splitlines() if l.startswith('#|')]
+        if found := [l for l in lines if re.match(r'[\w-]+:', l)]: yield '\n'.join(found)
+
+def bad_yaml(block):
+    "Why a block is no YAML mapping; nothing where it is one."
+    try: found = yaml.safe_load(block)
+    except yaml.YAMLError as e: return str(e)
+    return '' if isinstance(found, dict) else f'it holds {found!r}'
+
+@per_page
+def test_cell_options_are_yaml(page):
+    for block in blocks(page): assert not bad_yaml(block), f'{page}: Quarto stops at\n{block}\nQuote values that hold ": ", "#" or begin with a bracket'
+
+@pytest.mark.parametrize('block', ['fig-alt: Maps: two of them', 'fig-alt: [a', 'fig-cap: "half', 'echo:false'])
+def test_bad_yaml_is_seen(block): assert bad_yaml(block)
+
 # ---- public names
 
 def names():

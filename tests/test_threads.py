@@ -1,0 +1,54 @@
+"""Threads are held for the length of a fit and given back; the setting is stronger."""
+import numpy as np, pytest, torch
+from mrtl import parallel
+from mrtl.estimators import MRTLRegressor
+from mrtl.parallel import SMALL, threads, work_threads
+from mrtl.training import Callback
+
+class Watch(Callback):
+    def __init__(self): self.seen = set()
+    def after_epoch(self, trainer): self.seen.add(torch.get_num_threads())
+
+def data(n=60):
+    rng = np.random.default_rng(0); X = rng.normal(size=(n, 4, 6))
+    return X,X[:,1,2]+.1*rng.normal(size=n)
+
+@pytest.fixture(autouse=True)
+def three():
+    "What torch had before: three threads."
+    with threads(3): yield
+
+@pytest.fixture
+def watch():
+    w = Watch(); X,y = data()
+    MRTLRegressor(rank=1, max_epochs=2, method='sgd').fit(X, y, callbacks=[w])
+    return w
+
+def test_small_fits_use_one_thread(watch): assert watch.seen == {1} and torch.get_num_threads() == 3
+
+def test_the_setting_wins(monkeypatch):
+    monkeypatch.setenv('MRTL_THREADS', '2'); w = Watch()
+    MRTLRegressor(rank=1, max_epochs=2, method='sgd').fit(*data(), callbacks=[w])
+    assert w.seen == {2} and torch.get_num_threads() == 3
+
+def test_large_steps_keep_what_torch_had():
+    with work_threads(SMALL): assert torch.get_num_threads() == 3
+    with work_threads():
+        assert torch.get_num_threads() == 1
+        with work_threads(SMALL): assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 1
+
+def test_evidence_and_predictions_are_held(monkeypatch):
+    seen,real = [],torch.linalg.cholesky_ex
+    monkeypatch.setattr(torch.linalg, 'cholesky_ex', lambda *a, **k: (seen.append(torch.get_num_threads()), real(*a, **k))[1])
+    m = MRTLRegressor(rank=1, method='evidence').fit(*data()); assert set(seen) == {1}
+    assert torch.get_num_threads() == 3
+    monkeypatch.setattr(type(m.model_), 'forward', lambda self, b, old=type(m.model_).forward: (seen.append(torch.get_num_threads()), old(self, b))[1])
+    seen.clear(); m.predict(data()[0]); assert set(seen) == {1} and torch.get_num_threads() == 3
+
+class Fails(Callback):
+    def after_epoch(self, trainer): 1/0
+
+def test_given_back_after_an_error():
+    with pytest.raises(ZeroDivisionError): MRTLRegressor(rank=1, method='sgd').fit(*data(), callbacks=[Fails()])
+    assert torch.get_num_threads() == 3 and parallel._Outer.threads is None
