@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['DEFAULTS', 'MRTLError', 'DataError', 'ScheduleError', 'ConfigError', 'FormatError', 'read_setting', 'settings_file',
-           'read_settings', 'settings', 'get_device', 'generator', 'atomic_write', 'progress']
+           'read_settings', 'settings', 'get_device', 'generator', 'atomic_write', 'progress', 'check_whole',
+           'check_between', 'plain', 'write_json', 'read_json', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #cd374a46
-import os, operator, json, hashlib, secrets
+import os, operator, json, hashlib, secrets, math
 from collections.abc import Iterable, Iterator
 from configparser import Error as ParseError
 from contextlib import contextmanager
 from pathlib import Path
-from fastcore.xtras import Config
+import numpy as np
 import mrtl
+from fastcore.xtras import Config
 
 # %% ../nbs/00_core.ipynb #b735852f
 class MRTLError(Exception):
@@ -132,3 +134,56 @@ def progress(
     "Go through `it` with a progress bar, quiet when nobody watches."
     from tqdm import tqdm
     return tqdm(it, **{'disable': None, 'leave': False, **kw})
+
+# %% ../nbs/00_core.ipynb #6acd60cf
+def check_whole(
+    **counts:int,   # Names and values
+):
+    "Counts, or a `ConfigError` that names the one that is wrong."
+    for name,v in counts.items():
+        try: ok = operator.index(v)>=1
+        except TypeError: ok = False
+        if not ok: raise ConfigError(f"{name} must be a whole number of at least 1, got {v!r}")
+
+def check_between(
+    lo:float,       # Values must lie above this
+    hi:float,       # and below this
+    **values:float, # Names and values
+):
+    "Numbers in an open range, or a `ConfigError` that names the one that is wrong."
+    for name,v in values.items():
+        if not (isinstance(v, (int,float,np.number)) and lo<v<hi): raise ConfigError(f"{name} must lie above {lo} and below {hi}, got {v!r}")
+
+# %% ../nbs/00_core.ipynb #31a0444b
+def plain(
+    value:object,  # Dicts, lists, arrays, numpy and pandas scalars, dates, paths; anything that JSON holds
+)->object:         # The same as JSON holds it; NaN and infinity become None
+    "A value that JSON can hold."
+    if isinstance(value, dict): return {str(k): plain(v) for k,v in value.items()}
+    if isinstance(value, (list,tuple,np.ndarray)): return [plain(v) for v in value]
+    if isinstance(value, (float,np.floating)) and not math.isfinite(value): return None
+    return value.item() if isinstance(value, np.generic) else value
+
+def write_json(
+    path:str|Path,  # File to write
+    value:object,   # As `plain` takes it
+)->None:
+    "Write JSON whole or not at all; NaN becomes null."
+    with atomic_write(path) as tmp: tmp.write_text(json.dumps(plain(value), indent=1)+'\n')
+
+def read_json(
+    path:str|Path,  # File to read
+)->object:          # What it holds; `FormatError` if it is damaged or missing
+    "Read a file of JSON."
+    try: return json.loads(Path(path).read_text())
+    except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror}; is this the folder of a finished run?") from None
+    except ValueError: raise FormatError(f"{path} is not JSON or is damaged: run the command again") from None
+
+# %% ../nbs/00_core.ipynb #df0d13f4
+def write_csv(
+    path:str|Path,              # File to write
+    table:'pandas.DataFrame',   # What to write, without its index
+    **kw:object,                # For `DataFrame.to_csv`
+)->None:
+    "Write a table whole or not at all."
+    with atomic_write(path) as tmp: table.to_csv(tmp, index=False, **kw)

@@ -4,20 +4,20 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'LOSS_GRADIENTS', 'INVERSE_LINKS', 'FullRank', 'check_modes', 'main_parameters', 'bag_sum', 'stacked_index',
-           'gather', 'scattered', 'joint_index', 'month_products', 'main_scores', 'LowRank', 'entry_weights']
+           'gather', 'scattered', 'joint_index', 'month_products', 'main_scores', 'LowRank']
 
 # %% ../nbs/20_models.ipynb #cc64d87a
 import math
 from dataclasses import replace
 from functools import lru_cache
 import numpy as np
-import torch
 import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from fastcore.basics import patch
-from .binning import Batch, month_slices
-from .core import ConfigError, DataError
+from .designs import Batch, month_slices
+from .core import ConfigError
 
 # %% ../nbs/20_models.ipynb #a228126b
 class FullRank(nn.Module):
@@ -343,16 +343,3 @@ LOSSES = {
 }
 LOSS_GRADIENTS = {'squared': lambda s,y: 2*(s-y), 'logistic': lambda s,y: torch.sigmoid(s)-y, 'poisson': lambda s,y: s.exp()-y}
 INVERSE_LINKS = {'squared': lambda s: s, 'logistic': torch.sigmoid, 'poisson': torch.exp}
-
-# %% ../nbs/20_models.ipynb #9237e7ac
-def entry_weights(
-    y:Tensor,                            # Targets, (n, outputs), NaN where missing
-    sample_weight:list|Tensor|None=None, # Weight of each sample, (n,), not negative; equal when not given
-)->Tensor:                               # (n, outputs), mean one, zero where missing, float64
-    "Weights of the entries of a loss."
-    w = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else torch.as_tensor(sample_weight, dtype=torch.float64)
-    if not (w.shape==(len(y),) and w.isfinite().all() and (w>=0).all() and w.sum()>0):
-        raise DataError(f"sample_weight must be {len(y)} finite numbers, none negative and not all zero; got shape {tuple(w.shape)}")
-    e = w[:,None]*y.cpu().isfinite()
-    if not (e.sum(0)>0).all(): raise DataError(f"output {int((e.sum(0)<=0).nonzero()[0])} has no observed value with a positive weight: leave it out")
-    return e/e.mean()

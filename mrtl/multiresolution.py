@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
 from . import parallel
-from .binning import EventDesign, FieldDesign, as_shapes
+from .designs import EventDesign, FieldDesign, as_shapes
 from .core import ConfigError, FormatError, ScheduleError, generator, progress
 from .criteria import Criterion
 from .decompose import cp_decompose, effective_rank, rebalance
 from .finegrain import finegrain
 from .grids import check_shape
 from .models import FullRank, LowRank
-from .training import Callback, Data, Objective, Trainer, parameter_axes, save_tensors, unpack_tensors
+from .training import Callback, Objective, Trainer, parameter_axes
+from .samples import Data
+from .store import save_tensors, unpack_tensors
 
 # %% ../nbs/32_multiresolution.ipynb #f28c0ab7
 @dataclass

@@ -1,4 +1,4 @@
-"""Make mrtl/states.npz, the outlines that `mrtl.regions.state_outlines` gives. Run once, with npm at hand:
+"""Make mrtl/states.npz, the outlines that `mrtl.climate.regions.state_outlines` gives. Run once, with npm at hand:
 
     npm pack us-atlas@3; tar xf us-atlas-3.*.tgz --one-top-level=us
     python tests/make_states.py us/package/states-10m.json mrtl/states.npz

@@ -4,11 +4,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from mrtl import parallel
-from mrtl.binning import EventDesign, FieldDesign, Mode
+from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.core import DataError
 from mrtl.grids import Grid
 from mrtl.multiresolution import Run, make_levels
-from mrtl.training import Callback, save_tensors
+from mrtl.training import Callback
+from mrtl.store import save_tensors
 
 def events(n, seed, mask=False):
     "Who, where, and up to three others, some of them none."

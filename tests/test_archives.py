@@ -3,11 +3,11 @@ import http.server, sys, threading, zipfile
 from contextlib import contextmanager
 from pathlib import Path
 import dask, dask.array, netCDF4, numpy as np, pytest, xarray as xr
-import mrtl.archives as archives, mrtl.fields as fields
-from mrtl.archives import EN4_DEPTHS, SOURCES, download, en4_month, pack_short, write_en4
+import mrtl.climate.archives as archives, mrtl.climate.fields as fields
+from mrtl.climate.archives import EN4_DEPTHS, SOURCES, download, en4_month, pack_short, write_en4
 from mrtl.core import ConfigError, DataError, FormatError
-from mrtl.files import check_months
-from mrtl.fields import common_grid, open_fields, select_box
+from mrtl.readers import check_months
+from mrtl.climate.fields import common_grid, open_fields, select_box
 
 def sea(n=14, start='1950-03', lat=range(-3, 4), lon=range(176, 186), seed=0, hole=.1):
     rng = np.random.default_rng(seed); lat,lon = np.array(lat, float),np.array(lon, float)

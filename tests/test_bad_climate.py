@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 from mrtl.cli import main
-from mrtl.climate import climate_problem
+from mrtl.climate.prepare import climate_problem
 from mrtl.core import ConfigError, DataError, FormatError
-from mrtl.fields import open_fields
-from mrtl.prism import write_prism
-from mrtl.rain import rain_target
-from mrtl.regions import geojson_regions
+from mrtl.climate.fields import open_fields
+from mrtl.climate.prism import write_prism
+from mrtl.climate.rain import rain_target
+from mrtl.climate.regions import geojson_regions
 
 N,LAT,LON = 216,np.arange(-25., 26, 10),np.arange(-175., -74, 10)
 def months(n=N, start='1950-01'): return pd.date_range(start, periods=n, freq='MS')
@@ -349,7 +349,7 @@ def test_killed_in_training_and_in_a_draw_resumes_to_the_same_bits(python, tmp_p
     codes = python(f'import os; os.chdir({str(tmp_path)!r})\n'+KILLED, OMP_NUM_THREADS='1').splitlines()[-1]; log = (tmp_path/'log').read_text()
     assert codes=='[-9, 2, 2, -9, 0, 0, 2]', codes+log
     assert 'belongs to a run with other data or settings' in log and 'add --resume to go on with it' in log and 'another leads' in log
-    from mrtl.training import load_tensors
+    from mrtl.store import load_tensors
     a,b = tmp_path/'killed',tmp_path/'whole'; files = ['model.mrtl', 'prep.mrtl', *[f'bootstrap/draw_{i:04d}.mrtl' for i in (1,2)]]
     for f in files:
         x,y = load_tensors(a/f)[0],load_tensors(b/f)[0]; assert x.keys()==y.keys() and all(x[k].equal(y[k]) for k in x), f

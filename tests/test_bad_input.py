@@ -6,12 +6,13 @@ import pytest
 import torch
 import xarray as xr
 from sklearn.exceptions import NotFittedError
-from mrtl.binning import EventDesign, FieldDesign, Mode
+from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.cli import KeepMaps, main, open_run
 from mrtl.core import ConfigError, DataError, FormatError, MRTLError, ScheduleError, generator
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
 from mrtl.grids import Grid
-from mrtl.training import Callback, load_tensors
+from mrtl.training import Callback
+from mrtl.store import load_tensors
 
 RNG = np.random.default_rng(0)
 X2,X4 = RNG.normal(size=(40, 6)),RNG.normal(size=(40, 2, 4, 6))

@@ -1,9 +1,9 @@
 """Tracking logs to the learning table: bad logs, geometry against an oracle, whole games in both directions and at both rates, and the real 400 games."""
 import dataclasses, gzip, json
 import numpy as np, pandas as pd, pytest, torch
-import mrtl.shots
-from mrtl.basketball import check_frames, read_games, read_play_by_play, read_sportvu, read_tracking, tiny_game, unpacked
-from mrtl.shots import ShotRules, align_goals, find_hands, known_players, learning_table, relative, rim_height, shot_design, split_table, tape_of, turn
+import mrtl.basketball.shots
+from mrtl.basketball.tracking import check_frames, read_games, read_play_by_play, read_sportvu, read_tracking, tiny_game, unpacked
+from mrtl.basketball.shots import ShotRules, align_goals, find_hands, known_players, learning_table, relative, rim_height, shot_design, split_table, tape_of, turn
 from mrtl.core import ConfigError, DataError, FormatError
 
 # ---- a game by hand: five possessions of 20 frames, one shot each, on either rim by turns
@@ -98,7 +98,7 @@ def test_a_wrong_turn_is_caught(table, monkeypatch, how):
         t = table(*shots()).table
         return len(t) == 24 and np.allclose(t[['x', 'y']].values.reshape(4, 6, 2), SPOTS[0]+.02*np.arange(6)[None, :, None]) and (t.right1 < 0).all() and (t.ahead1 > 0).all()
     assert known()
-    wrong = MIRRORS[how]; monkeypatch.setattr(mrtl.shots, 'turn', lambda xy, right: np.where(np.reshape(right, (-1,)+(1,)*(xy.ndim-1)), wrong(xy), xy) if how != 'rotation' else turn(xy, ~right))
+    wrong = MIRRORS[how]; monkeypatch.setattr(mrtl.basketball.shots, 'turn', lambda xy, right: np.where(np.reshape(right, (-1,)+(1,)*(xy.ndim-1)), wrong(xy), xy) if how != 'rotation' else turn(xy, ~right))
     try: assert not known()
     except DataError: pass
 
@@ -116,7 +116,7 @@ def test_the_handler_is_at_cell_6_2(table):
     t = table(*shots()).table; d = shot_design(t, known_players(t)); cell = d.idx['defender'][0, 0].item()
     p,q = SPOTS[0],SPOTS[5]; want = cells(p, q)
     assert divmod(cell, 12) == (int(np.floor(want[1]+2)), int(np.floor(want[0]+6)))
-    assert mrtl.shots.DEFENDER.locate([0.], [0.]).tolist() == [2*12+6]
+    assert mrtl.basketball.shots.DEFENDER.locate([0.], [0.]).tolist() == [2*12+6]
 
 def test_rim_height_against_fine_steps():
     rng = np.random.default_rng(1); p0,p1 = rng.uniform(-15, 15, (2, 300, 3)); radius = rng.uniform(1, 8, 300); t = np.linspace(0, 1, 4001)[:, None, None]

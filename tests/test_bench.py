@@ -5,18 +5,18 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from mrtl import bench, contest, timing
-from mrtl.bench import GOALS, MEASURES, Measure, StepClock, chosen_measures, cp_row, fixed_step, grown, growth_row, judged, machine_rows, measured, our_epoch, penalty_row, plain_parts, plain_steps, random_events, run_bench, run_row, step_row, told
-from mrtl.contest import figure
-from mrtl.binning import EventDesign
+from mrtl.cli import bench; from mrtl.lab import contest; from mrtl.lab import timing
+from mrtl.lab.bench import GOALS, MEASURES, Measure, StepClock, chosen_measures, cp_row, fixed_step, grown, growth_row, judged, machine_rows, measured, our_epoch, penalty_row, plain_parts, plain_steps, random_events, run_bench, run_row, step_row, told
+from mrtl.lab.contest import figure
+from mrtl.designs import EventDesign
 from mrtl.cli import main
-from mrtl.contest import alike, basketball_contest, chosen, climate_contest, fixed_resolution, laplacian_ridge, linear_ways, map_contest, map_problem, shot_contest, time_to
+from mrtl.lab.contest import alike, basketball_contest, chosen, climate_contest, fixed_resolution, laplacian_ridge, linear_ways, map_contest, map_problem, shot_contest, time_to
 from mrtl.core import ConfigError, FormatError
 from mrtl.models import LowRank
-from mrtl.shot_model import shot_problem
-from mrtl.timing import Sheet, exponent, in_turns, machine_facts, peaks, rates, ratio, read_sheet
+from mrtl.basketball.model import shot_problem
+from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, peaks, rates, ratio, read_sheet
 from mrtl.parallel import threads
-from mrtl.training import Data
+from mrtl.samples import Data
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
@@ -99,15 +99,15 @@ def test_rates_count_bytes(monkeypatch):
     assert {k: v.tolist() for k,v in rates(1, mb=1, n=10).items()} == dict(copy=[2*2**20]*2, add=[3*2**20]*2, gemm=[2000.]*2)
 
 def test_memory_is_seen():
-    found = peaks('mrtl.timing.fill_memory', [dict(mb=8), dict(mb=40)])
+    found = peaks('mrtl.lab.timing.fill_memory', [dict(mb=8), dict(mb=40)])
     if found is not None: assert found[1]-found[0] == pytest.approx(32*2**20, rel=.05) and 7*2**20 < found[0] < 30*2**20
 
 def test_memory_of_what_fails():
-    with pytest.raises(ConfigError, match='fill_memory failed.*'): peaks('mrtl.timing.fill_memory', [dict(mb=-1)])
+    with pytest.raises(ConfigError, match='fill_memory failed.*'): peaks('mrtl.lab.timing.fill_memory', [dict(mb=-1)])
 
 def test_memory_where_the_system_does_not_tell(monkeypatch):
     monkeypatch.setattr(timing.os, 'access', lambda *a: False)
-    assert peaks('mrtl.timing.fill_memory', [dict(mb=1)]) is None
+    assert peaks('mrtl.lab.timing.fill_memory', [dict(mb=1)]) is None
 
 def test_facts_are_json():
     f = machine_facts(1); json.dumps(f)
@@ -288,7 +288,7 @@ def test_basketball_without_data(tmp_path):
     rows = [judged(r) for r in basketball_contest(folder=tmp_path)]; assert [(r['name'], r['value'], r['met']) for r in rows] == [('basketball precision', None, None), ('basketball time', None, None)] and 'MRTL_DATA' in rows[0]['why']
 
 def test_climate(monkeypatch):
-    def peak(f, sizes, warm): assert f == 'mrtl.contest.fit_memory' and sizes != [warm]; contest.fit_memory(**warm); return [123e6]
+    def peak(f, sizes, warm): assert f == 'mrtl.lab.contest.fit_memory' and sizes != [warm]; contest.fit_memory(**warm); return [123e6]
     monkeypatch.setattr(contest, 'peaks', peak); rows = climate_contest(months=300, step=10); names = [r['name'] for r in rows]
     assert names == ['climate memory', 'climate MRTL', 'climate Ridge', 'climate PCA + Ridge', 'climate CPRegressor'] and all(r['value'] > 0 for r in rows[1:])
     m = rows[0]; assert m['peak_MB'] == 123 and m['value'] == pytest.approx(123/(1.5*m['field_MB']+100))

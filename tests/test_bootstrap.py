@@ -1,8 +1,9 @@
 """Grids of cases for `mrtl.bootstrap`: blocks of every calendar, weights against repeated rows, alignment, intervals by hand, files that belong to other runs."""
 import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from mrtl import bootstrap as bs
-from mrtl.binning import EventDesign, FieldDesign
-from mrtl.bootstrap import align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval, month_blocks, summarise, training_part
+from mrtl.designs import EventDesign, FieldDesign
+from mrtl.bootstrap import align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval, summarise, training_part
+from mrtl.splits import month_blocks
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.decompose import canonical, factor_match
 from mrtl.estimators import MRTLClassifier, MRTLRegressor

@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from mrtl.binning import EventDesign
+from mrtl.designs import EventDesign
 from mrtl.core import DataError
 from mrtl.grids import Grid
 
@@ -33,8 +33,8 @@ def test_faults():
 
 MEASURE = """
 import pandas as pd
-from mrtl.binning import EventDesign
-from mrtl.timing import peak_of
+from mrtl.designs import EventDesign
+from mrtl.lab.timing import peak_of
 from test_chunks import SPEC, table
 rows,size = 1_500_000,50_000; parts = (table(size, i) for i in range(rows//size)); kept = []
 EventDesign.from_chunks([table(size)], **SPEC)

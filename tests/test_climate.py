@@ -1,13 +1,14 @@
-"""Grids of cases for `mrtl.climate`: rain regions, preparation, splits, and problems in which nothing may leak, on small made-up data."""
+"""Grids of cases for `mrtl.climate.prepare`: rain regions, preparation, splits, and problems in which nothing may leak, on small made-up data."""
 import json
 import cftime, numpy as np, pytest, torch, xarray as xr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
-from mrtl.climate import LADDER, ClimatePrep, block_split, climate_problem, lead_rows, moving_sum
+from mrtl.climate.prepare import LADDER, ClimatePrep, climate_problem, lead_rows, moving_sum
+from mrtl.splits import block_split
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.estimators import MRTLRegressor
-from mrtl.fields import common_grid
-from mrtl.rain import rain_target
+from mrtl.climate.fields import common_grid
+from mrtl.climate.rain import rain_target
 from mrtl.rivals import baselines
 
 SETS = 'train', 'valid', 'test'

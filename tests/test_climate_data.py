@@ -1,9 +1,9 @@
 """The climate problem on the real files: shapes and counts, the physics, and what simple rules reach. Reads nothing into the project."""
 import numpy as np, pytest, xarray as xr
-from mrtl.climate import climate_problem
-from mrtl.rain import rain_target
+from mrtl.climate.prepare import climate_problem
+from mrtl.climate.rain import rain_target
 from mrtl.rivals import baselines
-from mrtl.fields import box_mean, common_grid, open_fields
+from mrtl.climate.fields import box_mean, common_grid, open_fields
 
 pytestmark = pytest.mark.data
 KAPLAN,HADSLP,RAIN = 'climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc','climate/hadslp2_slp_pacific_5deg_1871_1998.nc','climate/nclimdiv_precip_1895_2022.nc'

@@ -1,10 +1,10 @@
-"""Grids of cases for `mrtl.climate_maps`: projections without a network, hatching, tiles inside their states, colours by value, refusals."""
+"""Grids of cases for `mrtl.climate.maps`: projections without a network, hatching, tiles inside their states, colours by value, refusals."""
 import builtins, socket, urllib.request
 import numpy as np, pandas as pd, pytest, xarray as xr
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.path import Path
-from mrtl import climate_maps as cm, plots
+from mrtl import plots; from mrtl.climate import maps as cm
 from mrtl.core import ConfigError, DataError
 
 BOX = lambda x,y,w,h: np.array([[x, y], [x+w, y], [x+w, y+h], [x, y+h], [x, y]], float)

@@ -3,7 +3,7 @@ import os
 import pandas as pd
 import pytest
 import torch
-from mrtl.binning import EventDesign, FieldDesign, Mode
+from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.criteria import CRITERIA
 from mrtl.decompose import factor_match
 from mrtl.grids import Grid
@@ -56,7 +56,8 @@ def test_no_round_trip_inside_an_epoch():
     "Nothing waits for the device while batches go by: torch is told to refuse it."
     if DEVICE=='cpu': pytest.skip('the CPU has nowhere to go')
     from mrtl.models import LowRank
-    from mrtl.training import Data, Objective, Trainer
+    from mrtl.samples import Data
+    from mrtl.training import Objective, Trainer
     design,y = events(); data = Data(design, y, device='cuda'); model = LowRank(design.modes, 3).cuda()
     for p in model.parameters(): p.data.normal_()
     trainer = Trainer(model, data, objective=Objective(design.modes, 'logistic', smooth=.1, l2=.1), batch_size=256); trainer.epoch = 1; trainer._epoch()

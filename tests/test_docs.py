@@ -10,7 +10,7 @@ from conftest import ROOT, copy_sources
 import preview
 
 NOTEBOOKS = sorted(p.relative_to(ROOT/'nbs').as_posix() for p in nbglob(ROOT/'nbs', as_path=True))
-MODULES = sorted(p.stem for p in (ROOT/'mrtl').glob('*.py') if not p.stem.startswith('_'))
+MODULES = sorted('.'.join(p.relative_to(ROOT/'mrtl').with_suffix('').parts) for p in (ROOT/'mrtl').rglob('*.py') if not p.stem.startswith('_'))
 per_page = pytest.mark.parametrize('page', NOTEBOOKS)
 
 @pytest.fixture(scope='session')
@@ -119,7 +119,7 @@ def undocumented(obj, shown):
 @pytest.mark.parametrize('module,name', [pytest.param(m, n, id=f'{m}.{n}') for m,n in names()])
 def test_public_name_is_documented(site, module, name):
     obj = getattr(importlib.import_module(f'mrtl.{module}'), name)
-    page = next(p for p in NOTEBOOKS if re.fullmatch(rf'\d+_{module}\.ipynb', p))
+    page = next(p for p in NOTEBOOKS if re.sub(r'(^|/)\d\d_', r'\1', p) == module.replace('.', '/')+'.ipynb')
     code = parsed(site, page).code
     if not hasattr(obj, '__name__'):
         assert any(re.search(rf'\b{name}\b', text) for tag,text in code if tag == 'pre'), f'{page} does not show the constant {name}: mark its cell `#| exports`, or show it in an example'

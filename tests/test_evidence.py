@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from mrtl.binning import EventDesign, FieldDesign, Mode
-from mrtl import evidence_fit
+from mrtl.designs import EventDesign, FieldDesign, Mode
+from mrtl.evidence import ladder as evidence_fit
 from mrtl.core import ConfigError, DataError, ScheduleError
 from mrtl.estimators import MRTLRegressor
-from mrtl.evidence import FeaturePrior, Level, Part, amplitude, axis_modes, climb, coast_modes, feature_rows, kernel_modes, ladder_lengths, map_variance, pair_grams, posterior, project, sample_kernel
-from mrtl.evidence_fit import component_level, fit_evidence, held_out, remake, split_maps
-from mrtl.evidence_model import overlap_window
+from mrtl.evidence.prior import FeaturePrior, Level, Part, amplitude, axis_modes, climb, coast_modes, feature_rows, kernel_modes, ladder_lengths, map_variance, pair_grams, posterior, project, sample_kernel
+from mrtl.evidence.ladder import component_level, fit_evidence, held_out, remake, split_maps
+from mrtl.evidence.model import overlap_window
 from mrtl.grids import Grid
 from mrtl.simulate import simulate_field
 
@@ -247,7 +247,7 @@ def test_a_model_with_land_survives_its_file(tmp_path):
     np.testing.assert_allclose(again.predict(d, return_std=True)[1], m.predict(d, return_std=True)[1], rtol=1e-10); xr.testing.assert_allclose(again.coef_std_, m.coef_std_)
 
 def test_many_cells_keep_the_plain_kernel(monkeypatch):
-    grid = bridged()[0]; monkeypatch.setattr('mrtl.evidence.MOST_CELLS', 95); assert len(kernel_modes(grid, 2.))==2; monkeypatch.setattr('mrtl.evidence.MOST_CELLS', 96); assert len(kernel_modes(grid, 2.))==1
+    grid = bridged()[0]; monkeypatch.setattr('mrtl.evidence.prior.MOST_CELLS', 95); assert len(kernel_modes(grid, 2.))==2; monkeypatch.setattr('mrtl.evidence.prior.MOST_CELLS', 96); assert len(kernel_modes(grid, 2.))==1
 
 @pytest.mark.parametrize('good', [1, 2, 3])
 def test_the_last_good_level_is_kept(months, monkeypatch, good):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from conftest import ROOT
-from mrtl.experiments import COLUMNS, CURVES, DRAWS, METHODS, PAPER_TABLE3, STABILITY, criteria_table, maps_table, method_options, method_table, read_options, read_table, settings_row, speed_table, variants_table
+from mrtl.lab.experiments import COLUMNS, CURVES, DRAWS, METHODS, PAPER_TABLE3, STABILITY, criteria_table, maps_table, method_options, method_table, read_options, read_table, settings_row, speed_table, variants_table
 from mrtl.criteria import CRITERIA
 
 HERE = ROOT/'nbs'/'reproduction'; SAVED = HERE/'results'/'experiments'

@@ -10,14 +10,15 @@ import pytest
 import torch
 from scipy.stats import kstest
 from sklearn.metrics import average_precision_score, f1_score, log_loss, mean_squared_error, roc_auc_score
-from mrtl import experiments
+from mrtl.lab import experiments
 from mrtl.cli import main
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.criteria import CRITERIA
-from mrtl.experiments import (COLUMNS, CURVES, METHODS, PROBLEMS, RANGES, SEARCHED, SETTINGS, STABILITY, TWINS, Found, Keep, KeepState, LevelRate, RandomW, Trial, basketball, claim, draw, equal_loss, gather,
+from mrtl.lab.experiments import (COLUMNS, CURVES, METHODS, PROBLEMS, RANGES, SEARCHED, SETTINGS, STABILITY, TWINS, Found, Keep, KeepState, LevelRate, RandomW, Trial, basketball, claim, draw, equal_loss, gather,
     interval, low_share, map_scores, method_levels, method_options, plan, predicted, read_options, read_search, read_table, run_trial, run_trials, search, southwest, stage_scores, summary, truth_scores, variant_names, variants)
 from mrtl.multiresolution import Run, make_levels
-from mrtl.training import Callback, save_tensors
+from mrtl.training import Callback
+from mrtl.store import save_tensors
 
 SHORT = {m: dict(max_epochs=2, rank=2) for m in SEARCHED}
 RESULT = ['problem','method','criterion','variant','seed','stage','level','epochs','steps','stopped_by','valid_loss','test_loss','digest']

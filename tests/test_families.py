@@ -10,11 +10,11 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 from sklearn.linear_model import Ridge
 from conftest import ROOT
-from mrtl import families
+from mrtl.lab import families
 from mrtl.cli import main
-from mrtl.contest import alike
+from mrtl.lab.contest import alike
 from mrtl.core import ConfigError, FormatError
-from mrtl.families import COLUMNS, FAMILIES, NEW, WAYS, CPStarts, MapFit, against_best, compare_maps, coverage, cp_regressor, family, laplacian_ridge, read_trials, ridge, ridge_fit, summary, trial
+from mrtl.lab.families import COLUMNS, FAMILIES, NEW, WAYS, CPStarts, MapFit, against_best, compare_maps, coverage, cp_regressor, family, laplacian_ridge, read_trials, ridge, ridge_fit, summary, trial
 from mrtl.grids import Grid
 from mrtl.rivals import laplacian
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from mrtl.binning import EventDesign, FieldDesign, Mode
+from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
-from mrtl.evidence import FeaturePrior, Level, Part, feature_rows, kernel_modes, pair_grams, project, score_variance
-from mrtl.evidence_fit import score
+from mrtl.evidence.prior import FeaturePrior, Level, Part, feature_rows, kernel_modes, pair_grams, project, score_variance
+from mrtl.evidence.ladder import score
 from mrtl.grids import Grid
-from mrtl.laplace import Laplace, find_peak, fit_laplace, laplace_posterior, log_loss_weights, worth
+from mrtl.evidence.laplace import Laplace, find_peak, fit_laplace, laplace_posterior, log_loss_weights, worth
 from mrtl.simulate import simulate_field
 
 LOSSES = ['logistic', 'poisson']
@@ -161,7 +161,7 @@ def test_level_weights_at_any_scale(loss, scale):
 
 @both
 def test_levels_vote_by_what_is_expected_out_of_fold(loss, rows, monkeypatch):
-    seen = []; monkeypatch.setattr('mrtl.laplace.log_loss_weights', lambda P, y, w, **how: seen.append(P) or log_loss_weights(P, y, w, **how))
+    seen = []; monkeypatch.setattr('mrtl.evidence.laplace.log_loss_weights', lambda P, y, w, **how: seen.append(P) or log_loss_weights(P, y, w, **how))
     X,y = torch.from_numpy(rows[0])[:,None],torch.from_numpy(rows[1][loss].astype(float)); a,b = torch.arange(30, 100),torch.arange(30); other = b,a; fit = fit_laplace(X, torch.arange(100), y, Grid((5,6)), loss, .3, folds=[(a, b),other])
     l = fit.levels[0]; part = laplace_posterior(Level([Part(p.length, p.S, p.Sigma) for p in l.parts], l.theta, 1., 0.), X, fit.rows[a], y[a], torch.eye(70, dtype=torch.float64), Grid((5,6)), 1e-4, loss, .3)
     s,v = .3+score(part.maps, part.bias, X.flatten(0, 1).flatten(1), fit.rows[b]),score_variance(part, fit.rows[a], [p.Z for p in part.parts], fit.rows[b])

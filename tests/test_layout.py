@@ -3,18 +3,16 @@ import ast, json, os, re, subprocess, sys, tomllib
 from collections import Counter
 from importlib.metadata import entry_points
 from pathlib import Path
-import pytest
+import pytest, yaml
 from nbdev.doclinks import nbglob
 from conftest import ROOT, copy_sources
 
 NOTEBOOKS = {p.relative_to(ROOT/'nbs').with_suffix('').as_posix(): p for p in sorted(nbglob(ROOT/'nbs', as_path=True))}
-MODULES = {p.stem: p for p in sorted((ROOT/'mrtl').glob('*.py')) if not p.stem.startswith('_')}
+MODULES = {'.'.join(p.relative_to(ROOT/'mrtl').with_suffix('').parts): p for p in sorted((ROOT/'mrtl').rglob('*.py')) if not p.stem.startswith('_')}
 BIN = Path(sys.executable).parent
 
 def cells(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
 def sources(path): return [''.join(c['source']) for c in cells(path) if c['cell_type'] == 'code']
-def number(name): return int(re.match(r'\d+', name)[0]) if re.match(r'\d+_', name) else None
-
 def module_of(path):
     "The module that a notebook makes, or None."
     found = [m[1] for s in sources(path) if (m := re.search(r'^#\|\s*default_exp\s+(\S+)', s, re.M))]
@@ -22,33 +20,67 @@ def module_of(path):
     return found[0] if found else None
 
 MAKES = {name: m for name,p in NOTEBOOKS.items() if (m := module_of(p))}
-ORDER = {m: number(name) for name,m in MAKES.items()}
+
+def pages(items):
+    "The pages of a sidebar, in order."
+    for item in items:
+        if isinstance(item, str): yield item.removesuffix('.ipynb')
+        elif 'section' in item: yield from pages(item['contents'])
+        else: yield item['href'].removesuffix('.ipynb')
+
+SIDEBAR = list(pages(yaml.safe_load((ROOT/'_quarto.yml').read_text())['website']['sidebar']['contents']))
+ORDER = {MAKES[name]: i for i,name in enumerate(n for n in SIDEBAR if n in MAKES)}  # from the ground up
 
 # ---- imports and modules
 
-def imports(source):
-    "The modules of mrtl that a source imports anywhere, also inside functions."
+def imports(source, module=''):
+    "The modules of mrtl that a source imports anywhere, also inside functions; `module` is where the source stands."
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import): names = [a.name for a in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = ('mrtl.' if node.level else '')+(node.module or '')
-            names = [base] if base not in ('mrtl', 'mrtl.') else [f'mrtl.{a.name}' for a in node.names]
+            here = ['mrtl', *module.split('.')[:-1]] if module else ['mrtl']
+            base = '.'.join(([] if not node.level else here[:len(here)-node.level+1])+([node.module] if node.module else []))
+            names = [base] if base in KNOWN else [f'{base}.{a.name}' for a in node.names]
         else: continue
-        yield from (n.split('.')[1] for n in names if n.startswith('mrtl.'))
+        yield from (n.removeprefix('mrtl.') for n in names if n in KNOWN)
+
+KNOWN = {f'mrtl.{m}' for m in MODULES}
 
 def test_imports_sees_every_form():
-    code = 'import mrtl, mrtl.a\nfrom .b import x\nfrom . import c\nfrom mrtl.d import y\ndef f():\n    from mrtl import e\n    import os'
-    assert list(imports(code)) == ['a', 'b', 'c', 'd', 'e']
+    code = 'import mrtl, mrtl.core\nfrom .grids import x\nfrom . import models\nfrom mrtl.lab.bench import y\ndef f():\n    from mrtl import cli\n    import os'
+    assert list(imports(code)) == ['core', 'grids', 'models', 'lab.bench', 'cli']
+    assert list(imports('from .prior import a\nfrom ..core import b\nfrom .. import grids', 'evidence.model')) == ['evidence.prior', 'core', 'grids']
+
+FOUND = {m: set(imports(p.read_text(encoding='utf-8'), m)) for m,p in MODULES.items()}
 
 @pytest.mark.parametrize('module', MODULES)
 def test_imports_point_down(module):
-    for other in imports(MODULES[module].read_text(encoding='utf-8')):
+    for other in FOUND[module]:
         assert other in ORDER, f'mrtl.{module} imports mrtl.{other}, which no notebook makes'
-        assert ORDER[other] < ORDER[module], f'mrtl.{module} ({ORDER[module]}) imports mrtl.{other} ({ORDER[other]}): a module imports only lower-numbered ones'
+        assert ORDER[other] < ORDER[module], f'mrtl.{module} imports mrtl.{other}, which stands after it in the sidebar: a module imports only earlier ones'
+
+# A package, what it must never import, and why
+NEVER = [('climate', 'basketball', 'the two applications do not know each other'), ('basketball', 'climate', 'the two applications do not know each other'),
+         ('', 'lab', 'only the commands know the laboratory'), ('plots', 'estimators', 'pictures take any fitted object'), ('report', 'estimators', 'a page takes any fitted object'),
+         ('', 'cli', 'nothing stands above the commands')]
+
+def inside(module, package): return not package or module == package or module.startswith(package+'.')
+
+@pytest.mark.parametrize('a,b,why', NEVER, ids=[f'{a or "all"}-{b}' for a,b,_ in NEVER])
+def test_never(a, b, why):
+    allowed = {'lab': ('lab', 'cli'), 'cli': ('cli',)}.get(b, ())
+    broken = [f'{m} -> {o}' for m in MODULES if inside(m, a) and not any(inside(m, k) for k in allowed) for o in FOUND[m] if inside(o, b)]
+    assert not broken, f'{why}: {broken}'
+
+def test_numbers_order_the_pages_of_a_folder():
+    for folder in {n.rpartition('/')[0] for n in MAKES}:
+        names = [n for n in SIDEBAR if n in MAKES and n.rpartition('/')[0] == folder]
+        assert names == sorted(names), f'{folder or "nbs"}: the sidebar has {names}'
 
 def test_one_module_a_notebook():
     assert sorted(MAKES.values()) == sorted(MODULES), 'each module has its notebook, and each notebook its own module'
-    for name,module in MAKES.items(): assert re.fullmatch(r'\d\d_'+module, name), f'{name}.ipynb makes mrtl.{module}: name the notebook NN_{module}'
+    for name,module in MAKES.items():
+        assert re.sub(r'(^|/)\d\d_', r'\1', name) == module.replace('.', '/') != name, f'{name}.ipynb makes mrtl.{module}: name the notebook NN_{module.split(".")[-1]}, in the folder of its package'
     for name in NOTEBOOKS.keys()-MAKES.keys():
         assert not any(re.search(r'^#\|\s*exports?\b', s, re.M) for s in sources(NOTEBOOKS[name])), f'{name} exports cells but has no default_exp'
 

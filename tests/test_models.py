@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
-from mrtl.binning import Batch, EventDesign, FieldDesign, Mode
+from mrtl.designs import Batch, EventDesign, FieldDesign, Mode
 from mrtl.core import ConfigError, DataError, generator
 from mrtl.grids import Grid
-from mrtl.models import INVERSE_LINKS, LOSSES, FullRank, LowRank, entry_weights
-from mrtl.training import Data, Objective, Trainer, evaluate, make_optimizer, parameter_axes, polish
+from mrtl.models import INVERSE_LINKS, LOSSES, FullRank, LowRank
+from mrtl.samples import entry_weights
+from mrtl.samples import Data
+from mrtl.training import Objective, Trainer, evaluate, make_optimizer, parameter_axes, polish
 
 GRIDS = dict(court=Grid((3,4)), defender=Grid((2,2)), space=Grid((3,5), (-20., 40.), (0., 100.), sphere=True, mask=[[1,1,0,1,1], [1,1,1,1,0], [0,1,1,1,1]]))
 

@@ -2,15 +2,16 @@
 import json
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch, xarray as xr
-from mrtl.climate import ClimatePrep, block_split
+from mrtl.climate.prepare import ClimatePrep
+from mrtl.splits import block_split
 from mrtl.rivals import skill
 from mrtl.core import ConfigError, DataError
 from mrtl.decompose import factor_match
-from mrtl.fields import open_fields, regrid
+from mrtl.climate.fields import open_fields, regrid
 from mrtl.grids import Grid
-from mrtl.ocean import MODES, OceanMonths, RainMonths, RedNoise, dipoles, land_mask, mode_maps, mode_series, ocean_climate, ocean_grid, rain_climate, simulate_ocean, simulate_rain, teleconnection, write_ocean_archives
-from mrtl.prism import open_prism
-from mrtl.rain import region_means, rain_target
+from mrtl.climate.ocean import MODES, OceanMonths, RainMonths, RedNoise, dipoles, land_mask, mode_maps, mode_series, ocean_climate, ocean_grid, rain_climate, simulate_ocean, simulate_rain, teleconnection, write_ocean_archives
+from mrtl.climate.prism import open_prism
+from mrtl.climate.rain import region_means, rain_target
 
 BOX,US = dict(lat=(0, 24), lon=(200, 240), step=2),((40, 44), (-97, -90))
 

@@ -6,7 +6,7 @@ import torch
 from mrtl import parallel
 from mrtl.core import ConfigError, DataError
 from mrtl.decompose import cp_tensor
-from mrtl.training import load_tensors
+from mrtl.store import load_tensors
 import parallel_runs
 
 SCRIPT = Path(__file__).with_name('parallel_runs.py')

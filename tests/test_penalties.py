@@ -110,7 +110,7 @@ def test_a_fine_grid_needs_little_memory(kernel, python):
     grown = python(f"""
 import torch
 from mrtl.penalties import Smoothness
-from mrtl.timing import peak_of
+from mrtl.lab.timing import peak_of
 B = torch.randn(2, 400, 500, generator=torch.Generator().manual_seed(0), requires_grad=True)
 Smoothness((40,50), .05, {kernel!r})(torch.randn(2, 40, 50, requires_grad=True)).backward()
 def cost(): Smoothness((400,500), .05, {kernel!r})(B).backward()

@@ -4,15 +4,16 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as logistic, softplus
 from torch.utils.data import DataLoader
-from mrtl.binning import EventDesign, Mode
+from mrtl.designs import EventDesign, Mode
 from mrtl.core import ConfigError, DataError, generator
 from mrtl.criteria import Criterion
 from mrtl.finegrain import finegrain
 from mrtl.grids import Grid
 from mrtl.models import FullRank, LowRank
 from mrtl.multiresolution import Run, make_levels
-from mrtl.plain import PlainData, PlainFull, PlainLow, PlainTrainer, plain_copy, plain_factors, plain_finegrain, plain_kernel, plain_kernels, plain_penalty, plain_roughness, plain_run
-from mrtl.training import Data, Objective, Trainer
+from mrtl.lab.plain import PlainData, PlainFull, PlainLow, PlainTrainer, plain_copy, plain_factors, plain_finegrain, plain_kernel, plain_kernels, plain_penalty, plain_roughness, plain_run
+from mrtl.samples import Data
+from mrtl.training import Objective, Trainer
 
 SHAPES = [((3,4), (2,2), 3), ((1,7), (3,2), 2), ((8,10), (6,6), 5), ((5,3), (1,1), 1)]
 

@@ -1,10 +1,10 @@
-"""Grids of cases for `mrtl.prism`: round trips through both layouts, rasterio as oracle, windows, and every file that is not what it should be."""
+"""Grids of cases for `mrtl.climate.prism`: round trips through both layouts, rasterio as oracle, windows, and every file that is not what it should be."""
 import re, shutil, zipfile
 import dask.array as da, numpy as np, pytest, xarray as xr
-from mrtl import prism
+from mrtl.climate import prism
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.grids import Grid
-from mrtl.prism import open_prism, prism_grid, prism_months, raster_name, read_hdr, write_prism
+from mrtl.climate.prism import open_prism, prism_grid, prism_months, raster_name, read_hdr, write_prism
 
 def make(start='1990-01', n=3, h=20, w=30, seed=0, lat0=40., lon0=-100.):
     time = (np.datetime64(start, 'M')+np.arange(n)).astype('datetime64[ns]'); v = np.random.default_rng(seed).gamma(2, 30, (n, h, w)).astype('float32')

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 import mrtl.estimators, mrtl.multiresolution
-from mrtl.binning import EventDesign, FieldDesign, Mode
+from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.core import ConfigError, FormatError, generator
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
 from mrtl.finegrain import nested
@@ -15,7 +15,8 @@ from mrtl.models import FullRank, LowRank
 from mrtl.multiresolution import Run, finegrain_model, make_levels, rebalanced
 from mrtl.penalties import Smoothness
 from mrtl.simulate import simulate_field
-from mrtl.training import Callback, load_tensors, save_tensors
+from mrtl.training import Callback
+from mrtl.store import load_tensors, save_tensors
 
 # ---- 1. finegraining changes no prediction
 
@@ -181,7 +182,7 @@ from tqdm import tqdm
 torch.set_num_threads(1)
 from mrtl.estimators import MRTLRegressor, MRTLClassifier
 from mrtl.multiresolution import Run
-from mrtl.binning import FieldDesign
+from mrtl.designs import FieldDesign
 from mrtl.simulate import simulate_field
 ds = simulate_field(260, (8,16), leads=2, variables=2, rank=2)
 d,y = FieldDesign.from_xarray(ds.X, leads=2, dtype=torch.float64),ds.y.values[2:]

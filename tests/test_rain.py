@@ -1,11 +1,11 @@
-"""Grids of cases for `mrtl.rain`: means against brute force, nClimDiv text, units, and one target from every kind of file."""
+"""Grids of cases for `mrtl.climate.rain`: means against brute force, nClimDiv text, units, and one target from every kind of file."""
 import json
 import cftime, dask.array as da, numpy as np, pytest, xarray as xr
-from mrtl import rain as module
+from mrtl.climate import rain as module
 from mrtl.core import ConfigError, DataError, FormatError
-from mrtl.prism import write_prism
-from mrtl.rain import STATE_CODES, division_means, monthly_total, open_climdiv, open_rain, pick_divisions, rain_target, region_means, region_weight_rows
-from mrtl.regions import CONTIGUOUS, MIDWEST_STATES, region_weights
+from mrtl.climate.prism import write_prism
+from mrtl.climate.rain import STATE_CODES, division_means, monthly_total, open_climdiv, open_rain, pick_divisions, rain_target, region_means, region_weight_rows
+from mrtl.climate.regions import CONTIGUOUS, MIDWEST_STATES, region_weights
 
 def months(n, start='1950-01'): return (np.datetime64(start, 'M')+np.arange(n)).astype('datetime64[ns]')
 

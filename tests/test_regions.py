@@ -1,11 +1,11 @@
-"""Grids of cases for `mrtl.regions`: areas against geometry by hand, against shapely and against sampled points, and every way to say where."""
+"""Grids of cases for `mrtl.climate.regions`: areas against geometry by hand, against shapely and against sampled points, and every way to say where."""
 import json, sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 import numpy as np, pytest
-from mrtl import regions
+from mrtl.climate import regions
 from mrtl.core import ConfigError, DataError, FormatError
-from mrtl.regions import CONTIGUOUS, MIDWEST_STATES, REGIONS, box_ring, checked_ring, geojson_regions, region_polygons, region_weights, state_outlines, stretches
+from mrtl.climate.regions import CONTIGUOUS, MIDWEST_STATES, REGIONS, box_ring, checked_ring, geojson_regions, region_polygons, region_weights, state_outlines, stretches
 
 R = 6371.0088
 def zone(s, n, degrees): return R**2*np.deg2rad(degrees)*(np.sin(np.deg2rad(n))-np.sin(np.deg2rad(s)))

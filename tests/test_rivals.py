@@ -6,11 +6,11 @@ import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
 from tensorly.regression import CPRegressor
-from mrtl.binning import FieldDesign
-from mrtl.climate import climate_problem
+from mrtl.designs import FieldDesign
+from mrtl.climate.prepare import climate_problem
 from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLRegressor
-from mrtl.fields import box_mean
+from mrtl.climate.fields import box_mean
 from mrtl.grids import Grid
 from mrtl.rivals import METHODS, RULES, baselines, climate_options, compare, known_rows, laplacian, month_gram, nino34, ridge_path, score_rows, skill, skill_by_season, smooth_gram, tensor_inputs, trained_ways, window_gram
 from test_climate import SETS, make_ocean, make_rain, months

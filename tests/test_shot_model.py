@@ -3,7 +3,7 @@ import numpy as np, pandas as pd, pytest
 from sklearn.metrics import roc_auc_score
 from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLClassifier
-from mrtl.shot_model import PAPER, SHOTS, best_threshold, coherence, fit_shots, logistic_baseline, morans_i, one_hot, score_sets, shot_map_baseline, shot_problem, shot_scores
+from mrtl.basketball.model import PAPER, SHOTS, best_threshold, coherence, fit_shots, logistic_baseline, morans_i, one_hot, score_sets, shot_map_baseline, shot_problem, shot_scores
 
 @pytest.fixture(scope='module')
 def table():

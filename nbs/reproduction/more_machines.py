@@ -8,7 +8,7 @@ OUT = Path(__file__).parent/'results'/'more_machines.json'
 def events(n, full):
     "200 players, 40 x 50 feet, defenders in 12 x 12; full-rank at 8 x 10 and 6 x 6."
     import numpy as np, torch
-    from mrtl.binning import EventDesign, Mode
+    from mrtl.designs import EventDesign, Mode
     from mrtl.grids import Grid
     rng = np.random.default_rng(0); court,near = (Grid((8,10)),Grid((6,6))) if full else (Grid((40,50)),Grid((12,12)))
     modes = [Mode('player', 200, indexed=True), Mode('court', court.D, court, True), Mode('defender', near.D, near, True)]
@@ -18,7 +18,7 @@ def events(n, full):
 def fields(n):
     "Two variables on 80 x 180, six leads."
     import torch
-    from mrtl.binning import FieldDesign
+    from mrtl.designs import FieldDesign
     from mrtl.grids import Grid
     gen = torch.Generator().manual_seed(0); d = FieldDesign(torch.randn(n+6, 2, 80, 180, generator=gen), Grid((80,180)), leads=6)
     return d,torch.randn(len(d), 1, generator=gen, dtype=torch.float64)
@@ -28,7 +28,8 @@ CASES = [('low 40x50, 12x12, rank 20', 'events', 40_000, 1024), ('low 40x50, 12x
 def trainer(kind, design, y, batch, part):
     import torch
     from mrtl.models import FullRank, LowRank
-    from mrtl.training import Data, Objective, Trainer
+    from mrtl.samples import Data
+    from mrtl.training import Objective, Trainer
     model = FullRank(design.modes) if kind=='full' else LowRank(design.modes, 8 if kind=='fields' else 20); gen = torch.Generator().manual_seed(1)
     for p in model.parameters(): p.data = .1*torch.randn(p.shape, generator=gen)
     data = Data(design if part is None else design.hold(part), y, part=part)
