@@ -9,20 +9,22 @@ __all__ = ['NOTHING', 'block_weights', 'align', 'interval', 'coverage', 'effect'
 # %% ../nbs/61_bootstrap.ipynb #e6d9d2f8
 import hashlib, json
 from pathlib import Path
+from typing import NamedTuple
 import numpy as np
-import torch
 import xarray as xr
+import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
 from torch import Tensor
 from .designs import EventDesign, FieldDesign
-from .core import ConfigError, DataError, generator, progress
-from .decompose import _cosines, _inner, canonical, column_norms, cp_tensor
-from .estimators import TensorEstimator, held_modes, seed_of
+from .core import ConfigError, DataError, generator, progress, check_between, check_whole
+from .decompose import _cosines, _inner, column_norms, cp_tensor
+from .estimators import TensorEstimator, seed_of, options_of
 from .samples import as_design, as_targets
 from .multiresolution import mode_shares
-from .core import check_between, check_whole
 from .store import load_tensors, save_tensors
+from .options import FEW_ROWS, GradientOptions, settled
+from .fits import choose_way
 
 # %% ../nbs/61_bootstrap.ipynb #354b5567
 def block_weights(
@@ -44,7 +46,8 @@ def align(
 )->tuple:              # Factors in the reference's order and signs, columns of unit root mean square; strength (k,); match of each component (k,)
     "Give components the order and the signs of a reference."
     (F,shares,_),(G,*_) = _inner(factors, weights),_inner(reference)
-    if [f.shape for f in F]!=[g.shape for g in G]: raise DataError(f"factors must have the reference's shapes {[tuple(g.shape) for g in G]}; got {[tuple(f.shape) for f in F]}")
+    if [len(f) for f in F]!=[len(g) for g in G]: raise DataError(f"factors must have the reference's shapes {[tuple(g.shape) for g in G]}, but for the number of components; got {[tuple(f.shape) for f in F]}")
+    F = [torch.cat([f, f.new_zeros(len(f), max(0, G[0].shape[1]-f.shape[1]))], 1) for f in F]
     score = torch.stack([_cosines(g, f, v) for f,g,v in zip(F, G, shares)]).prod(0)
     rows,cols = linear_sum_assignment(-score.numpy())
     rms = torch.stack([column_norms(f, v, True) for f,v in zip(F, shares)])[:,cols]
@@ -81,32 +84,38 @@ def effect(
     y:np.ndarray|xr.DataArray,       # Their targets, (n,) or (n, outputs), whose spread is the unit for a squared loss
 )->Tensor:                           # One number a component, (k,), float64
     "How far each component moves the score."
-    low = estimator.model_; d = design.at({m.name: m.grid.shape for m in low.modes if m.grid is not None})
-    sd = torch.from_numpy(np.nanstd(np.asarray(y, float).reshape(len(y), -1), 0)) if estimator._loss=='squared' else torch.ones(low.outputs).double()
+    fit = estimator.fitted_; low,d = fit.low,fit.on_grid(design)
+    sd = torch.from_numpy(np.nanstd(np.asarray(y, float).reshape(len(y), -1), 0)) if fit.loss=='squared' else torch.ones(low.outputs).double()
     sd = sd.where(sd>0, 1.); rows = (d.batch(i) for i in torch.arange(len(d)).split(256))
     with torch.no_grad(): h = torch.cat([low.components(b) for b in rows]).std(0)
     return h*((low.factors[-1].detach()/sd[:,None]).square().mean(0).sqrt() if low.outputs>1 else 1/sd)
 
 def _present(factors, effect): return [torch.where(effect>=NOTHING, f.double(), 0.) for f in factors]
 
+# %% ../nbs/61_bootstrap.ipynb #d14bf491
+class Draw(NamedTuple):
+    "What one refit found."
+    factors:list        # Of its components, (size, k) a mode, float64
+    effect:Tensor       # How far each component moves the score, (k,)
+    coef:Tensor=None    # All coefficients, where the components do not add up to them
+
 # %% ../nbs/61_bootstrap.ipynb #bd69b3c9
 def summarise(
     reference:TensorEstimator, # A fitted estimator
-    draws:list,                # Pairs, one a refit: factors as `model_.factors` holds them, and `effect`
+    draws:list,                # `Draw`, one a refit
     effect:Tensor,             # Of the reference, (k,)
     level:float=.9,            # Share of the draws within an interval
     coef:bool=True,            # Intervals of the coefficient tensor too?
 )->xr.Dataset:                 # `factors_` with `_lower`, `_upper` and `_agree` for each map and loading, strength, match, stability, effect
     "Align refits with the reference and put intervals around it."
-    low = reference.model_; shares,spatial = mode_shares(low.modes, low.outputs)
-    own = canonical([f.detach() for f in low.factors], shares, spatial, held_modes(low.modes, reference.nonnegative))[1]
-    draws = [_present(*d) for d in draws]; found = [align(f, _present(own, effect), shares) for f in draws]; out = reference.factors_
+    low = reference.fitted_.low; shares,_ = mode_shares(low.modes, low.outputs); own = reference.fitted_.canonical()[1]
+    present = [_present(d.factors, d.effect) for d in draws]; found = [align(f, _present(own, effect), shares) for f in present]; out = reference.factors_
     for i,m in enumerate(reference._all_modes()):
         name = m.name if m.grid is not None else f'{m.name}_loading'
         out = _around(out, name, out[name], np.stack([f[0][i].numpy() for f in found]), level)
     strengths,match = (np.stack([f[j].numpy() for f in found]) for j in (1,2))
     out = _around(out, 'strength', out.strength, strengths, level).assign(strength_draws=(('draw','component'), strengths), match=(('draw','component'), match), stability=('component', match.mean(0)), effect=('component', effect.numpy()))
-    if coef: out = _around_coef(out, reference.coef_, draws, level)
+    if coef: out = _around_coef(out, reference.coef_, [d.coef if d.coef is not None else f for d,f in zip(draws, present)], level)
     return out.assign_coords(draw=np.arange(1, len(draws)+1)).assign_attrs(level=level, draws=len(draws))
 
 # %% ../nbs/61_bootstrap.ipynb #c4ba43e0
@@ -117,13 +126,27 @@ def _around(out, name, ref, draws, level):
     return out.assign({f'{name}_{k}': ref.copy(data=v).where(ref.notnull()) for k,v in new.items()})
 
 def _around_coef(out, ref, draws, level):
-    "The same for the coefficient tensor, a few entries of its first mode at a time."
-    flat = ref.values.reshape(len(draws[0][0]), -1); ends = np.empty((3, *flat.shape)); step = max(1, 10**6//flat.shape[1])
+    "The same for the coefficient tensor, of factors or whole, a few entries of its first mode at a time."
+    flat = ref.values.reshape(len(draws[0][0] if isinstance(draws[0], list) else draws[0]), -1)
+    ends = np.empty((3, *flat.shape)); step = max(1, 10**6//flat.shape[1])
+    part = lambda d,i: cp_tensor([d[0][i:i+step], *d[1:]]) if isinstance(d, list) else d[i:i+step]
     for i in range(0, len(flat), step):
-        v = np.stack([cp_tensor([F[0][i:i+step], *F[1:]]).numpy().reshape(-1, flat.shape[1]) for F in draws])
+        v = np.stack([part(d, i).numpy().reshape(-1, flat.shape[1]) for d in draws])
         ends[0,i:i+step],ends[1,i:i+step] = interval(v, level)
         ends[2,i:i+step] = (np.sign(v)==np.sign(flat[i:i+step])).mean(0)
     return out.assign(coef=ref, **{f'coef_{k}': ref.copy(data=v.reshape(ref.shape)).where(ref.notnull()) for k,v in zip(('lower','upper','agree'), ends)})
+
+# %% ../nbs/61_bootstrap.ipynb #f31d4941
+def chosen_way(
+    estimator:TensorEstimator,      # Fitted or not
+    design:FieldDesign|EventDesign, # All rows
+    y:np.ndarray|xr.DataArray,      # Their targets
+    given:bool,                     # Are there validation data?
+)->type:                            # `GradientFit` or `EvidenceFit`
+    "The way that an estimator was fitted, or would be."
+    if hasattr(estimator, 'fitted_'): return type(estimator.fitted_)
+    outputs = list(range(np.asarray(y).reshape(len(design), -1).shape[1]))
+    return choose_way(estimator.method, design, estimator._request(design, outputs), given)
 
 # %% ../nbs/61_bootstrap.ipynb #c997af8d
 def training_part(
@@ -141,10 +164,12 @@ def training_part(
     rows = dict(y=y, blocks=np.asarray(blocks), sample_weight=np.ones(len(design)) if sample_weight is None else np.asarray(sample_weight, float))
     for k,v in rows.items():
         if not v.ndim or len(v)!=len(design): raise DataError(f"{k} must have one entry for each of the {len(design)} rows; got shape {v.shape}")
-    train,held = est._rows(design, valid, None, est.random_state)
+    way = chosen_way(estimator if hasattr(estimator, 'fitted_') else est, design, y, valid is not None); est.set_params(method=way.way)
+    train,held = way.rows(design, est.valid, None, est.random_state, valid is not None)
     if valid is not None: valid = as_design(est, valid[0])[0],*valid[1:]
     elif held.any(): valid = tuple(v[held] if isinstance(v, (np.ndarray, xr.DataArray)) else v.take(held) for v in (design, rows['y'], rows['sample_weight']))
-    if train.sum()<200<=len(design) and est.optimizer=='adam': est.set_params(optimizer='Adam', dtype='float32' if est.dtype=='auto' else est.dtype)
+    if train.sum()<FEW_ROWS<=len(design): # draws are fitted as all rows would be
+        o = settled(options_of(est, GradientOptions), len(design)); est.set_params(optimizer=o.optimizer, dtype=o.dtype)
     return dict(estimator=est, design=design.take(train), valid=valid, **{k: v[train] for k,v in rows.items()})
 
 def _settings(est):
@@ -168,17 +193,21 @@ def draw_factors(
     seed:int=0,            # Of all draws
     file:str|Path=None,    # Where the factors are kept; nowhere when not given
     stamp:str='',          # What they depend on, in one word
-)->tuple:                  # Factors of the refit, (size, k) a mode, float64; and their effect (k,)
+)->Draw:                   # What the refit found
     "Fit a draw, or read it back."
     if file is not None and Path(file).exists():
         tensors,meta = load_tensors(file)
         if meta.get('stamp')!=stamp: raise ConfigError(f"{file} is a draw with other data or settings: use another folder, or delete this one to start afresh")
-        return [tensors[f'factor.{i}'] for i in range(len(tensors)-1)],tensors['effect']
+        modes = sum(k.startswith('factor.') for k in tensors)
+        return Draw([tensors[f'factor.{i}'] for i in range(modes)], tensors['effect'], tensors.get('coef'))
     try: fitted = clone(part['estimator']).fit(part['design'], part['y'], part['sample_weight']*block_weights(part['blocks'], draw, seed), valid=part['valid'])
     except DataError as e: raise DataError(f"draw {draw} cannot be fitted: {e}; with fewer rows in a block a draw leaves less out") from e
-    factors,size = [f.detach().clone() for f in fitted.model_.factors],effect(fitted, part['design'], part['y'])
-    if file is not None: save_tensors(file, {f'factor.{i}': f for i,f in enumerate(factors)}|dict(effect=size), dict(stamp=stamp, draw=draw))
-    return factors,size
+    fit = fitted.fitted_; coef = None if fit.scorer is fit.low else fit.full
+    found = Draw([f.detach().clone() for f in fit.low.factors], effect(fitted, part['design'], part['y']), coef)
+    if file is not None:
+        tensors = {f'factor.{i}': f for i,f in enumerate(found.factors)}|dict(effect=found.effect)|({} if coef is None else dict(coef=coef))
+        save_tensors(file, tensors, dict(stamp=stamp, draw=draw))
+    return found
 
 # %% ../nbs/61_bootstrap.ipynb #5747a9c1
 def block_bootstrap(
@@ -198,8 +227,8 @@ def block_bootstrap(
     "Refit on blocks of rows drawn with replacement, and see how far the maps move."
     check_whole(n=n); check_between(0, 1, level=level)
     part = training_part(estimator, X, y, blocks, sample_weight, valid); block_weights(part['blocks'], 1, seed)
-    if hasattr(estimator, 'model_'): as_design(estimator, part['design'])
-    reference = estimator if hasattr(estimator, 'model_') else clone(part['estimator']).fit(part['design'], part['y'], part['sample_weight'], valid=part['valid'])
+    if hasattr(estimator, 'fitted_'): as_design(estimator, part['design'])
+    reference = estimator if hasattr(estimator, 'fitted_') else clone(part['estimator']).fit(part['design'], part['y'], part['sample_weight'], valid=part['valid'])
     stamp = _stamp(part, seed) if folder is not None else ''
     files = [None if folder is None else Path(folder)/f'draw_{b:04d}.mrtl' for b in range(1, n+1)]
     draws = [draw_factors(part, b, seed, f, stamp) for b,f in enumerate(progress(files, desc='draws'), 1)]

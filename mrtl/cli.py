@@ -119,7 +119,7 @@ def report(
     histories = {'multiresolution': pd.read_csv(run/'history.csv', keep_default_na=False, na_values=['']).fillna({'stopped_by': ''})}
     if (run/'compare.csv').exists(): histories |= {k: g.fillna({'stopped_by': ''}) for k,g in pd.read_csv(run/'compare.csv').groupby('method', sort=False)}
     if config['command']=='basketball': return _shot_report(run, config, metrics, p, both['factors'], histories['multiresolution'])
-    m = MRTLRegressor.load(run/'model.mrtl'); small = math.prod(mode.size for mode in m.model_.modes[:-1])*m.model_.outputs<=60
+    m = MRTLRegressor.load(run/'model.mrtl'); small = math.prod(mode.size for mode in m.fitted_.modes[:-1])*m.fitted_.outputs<=60
     y,yhat = (_as_series(p, c) for c in ('truth','score'))
     write_report(run/'report.html', config.get('title', f"mrtl {config['command']}"), factors=both['factors'], history=histories['multiresolution'], levels=metrics['levels'], metrics=metrics, config=config,
         coef=m.coef_ if small else None, y=y, yhat=yhat, truth=both.get('truth'), histories=histories if len(histories)>1 else None, notes=metrics.get('notes', ()), figures=_climate_figures(run, metrics, both['factors']) if config['command']=='climate' else None)

@@ -21,6 +21,7 @@ from .criteria import Criterion, GradientStats
 from .models import LOSSES, LOSS_GRADIENTS, FullRank, LowRank
 from .penalties import Mixing, Smoothness, weigh, weighted_l1, weighted_l2
 from .samples import Data
+from .options import GradientOptions, PLAIN, changed
 
 # %% ../nbs/31_training.ipynb #1f221fca
 def parameter_axes(
@@ -38,19 +39,16 @@ class Objective:
     def __init__(self,
         modes:list,             # The model's modes at this level
         loss:str='squared',     # 'squared', 'logistic' or 'poisson'
-        smooth:float=0.,        # Weight of the smoothness penalty
-        sigma:float=.05,        # Its bandwidth, as a share of the grid's diagonal
-        kernel:str='gaussian',  # 'gaussian' or 'exponential'
-        l2:float=0.,            # Weight of the squared norm
-        l1:float=0.,            # Weight of the absolute norm
+        options:GradientOptions=PLAIN, # Of which `smooth`, `sigma`, `kernel`, `l2` and `l1` are read; no penalties when not given
+        **changes:object,       # Options that differ
     ):
         if loss not in LOSSES: raise ConfigError(f"loss must be one of {', '.join(LOSSES)}; got {loss!r}")
-        for k,v in dict(smooth=smooth, l2=l2, l1=l1).items():
-            if not (v>=0 and math.isfinite(v)): raise ConfigError(f"{k} must be a number of at least 0; got {v!r}")
-        store_attr('loss,smooth,l2,l1')
-        self.roughness = {m.name: Smoothness(m.grid, sigma, kernel) for m in modes if m.grid is not None} if smooth else {}
+        o = changed(options, changes)
+        self.loss,self.smooth,self.l2,self.l1 = loss,o.smooth,o.l2,o.l1
+        spatial = [m for m in modes if m.grid is not None] if o.smooth else []
+        self.roughness = {m.name: Smoothness(m.grid, o.sigma, o.kernel) for m in spatial}
         self.sigmas = {k: r.sigma for k,r in self.roughness.items()}
-        self.ease = {k: (sigma/r.sigma)**(2+sum(n>1 for n in r.grid.shape)) for k,r in self.roughness.items()}
+        self.ease = {k: (o.sigma/r.sigma)**(2+sum(n>1 for n in r.grid.shape)) for k,r in self.roughness.items()}
 
 # %% ../nbs/31_training.ipynb #f1c71f98
 @patch
@@ -141,26 +139,25 @@ class Trainer:
         valid:Data=None,                  # Validation data; none: the training loss decides
         *,
         objective:Objective,              # Loss and penalties
-        criterion:Criterion=None,         # When the level is done; `valid_loss` with patience 4 when not given
-        optimizer:str='adam',             # 'adam', 'sgd', another class of torch.optim by its name, or 'lbfgs' (full batch)
-        lr:float=1e-2,                    # Learning rate of the first epoch
-        lr_decay:float=1.,                # Factor on the learning rate after each epoch
-        batch_size:int|str='auto',        # Samples per step, or 'auto'
-        max_epochs:int=200,               # Cap of epochs (for lbfgs, of 50 iterations each)
-        nonnegative:tuple=(),             # Modes whose factors stay at zero or above
+        criterion:Criterion=None,         # When the level is done; as the options say when not given
+        options:GradientOptions=PLAIN,    # How to train; of L-BFGS an epoch is 50 iterations
         seed:int=0,                       # Of the order of samples
         callbacks:tuple=(),               # Callback objects
         stage:str='low',                  # Recorded in the history: 'full' or 'low'
         level:str='',                     # Recorded in the history: the level's shape
         clock:Callable=time.perf_counter, # Seconds since the run began
+        **changes:object,                 # Options that differ
     ):
-        store_attr(but='criterion,batch_size')
-        self.criterion = criterion or Criterion('valid_loss')
-        self.batch_size = auto_batch(train.n) if batch_size=='auto' else min(int(batch_size), train.n)
-        if self.batch_size<1: raise ConfigError(f"batch_size must be 'auto' or at least 1; got {batch_size!r}")
-        self.epoch,self.history,self.stop,self.done,self.best_loss,self.best = -1,[],False,False,math.inf,None
-        self.opt = None if optimizer=='lbfgs' else make_optimizer(optimizer, model, lr)
-        self.params,self.whole,self.penalties = list(model.parameters()),None,[(t, PenaltyGradient(objective, t, axes)) for t,axes in parameter_axes(model)]
+        store_attr('model,train,valid,objective,seed,callbacks,stage,level,clock')
+        self.options = o = changed(options, changes)
+        self.lr,self.lr_decay,self.max_epochs,self.nonnegative = o.lr,o.lr_decay,o.max_epochs,o.nonnegative
+        self.batch_size = auto_batch(train.n) if o.batch_size=='auto' else min(o.batch_size, train.n)
+        self.criterion = criterion or Criterion(o.criterion, patience=o.patience, consecutive=o.consecutive, tol=o.tol)
+        self.epoch,self.history,self.stop,self.done = -1,[],False,False
+        self.best_loss,self.best,self.whole = math.inf,None,None
+        self.opt = None if o.optimizer=='lbfgs' else make_optimizer(o.optimizer, model, o.lr)
+        self.params = list(model.parameters())
+        self.penalties = [(t, PenaltyGradient(objective, t, axes)) for t,axes in parameter_axes(model)]
 
 # %% ../nbs/31_training.ipynb #2cfc7e71
 def auto_batch(
@@ -352,7 +349,7 @@ def fit(self:Trainer)->'Trainer': # The trainer, its model in the best state
     if self.epoch<0:
         self.epoch = 0
         self._record(evaluate(self.model, self.train, self.objective.loss))
-    if self.optimizer=='lbfgs': by = self._lbfgs()
+    if self.opt is None: by = self._lbfgs()
     else:
         while self.epoch<self.max_epochs and not (self.done or self.stop):
             self.epoch += 1

@@ -8,6 +8,7 @@ from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.core import DataError
 from mrtl.grids import Grid
 from mrtl.multiresolution import Run, make_levels
+from mrtl.samples import Samples
 from mrtl.training import Callback
 from mrtl.store import save_tensors
 
@@ -31,14 +32,14 @@ SHAPES = [dict(court=(4,5), near=(3,3)), dict(court=(4,5), near=(6,6)), dict(cou
 def shots(criterion='valid_loss', loss='logistic', n=701, **options):
     d,s,rng = events(n+203, 0, criterion=='grad_norm'); y = (s>rng.normal(size=n+203)).astype(float) if loss=='logistic' else rng.poisson(np.exp(.3*s)).astype(float)
     w = rng.uniform(.1, 3, n); w[::17] = 0.
-    given = dict(rank=2, nonnegative=('court',), main_effects=True, loss=loss, smooth=.05, l2=.003, criterion=criterion, batch_size=96, max_epochs=6, patience=2, lr=.03, seed=5, dtype=torch.float64)
-    return Run(d.take(range(n)), torch.from_numpy(y[:n,None]), w, valid=(d.take(range(n, n+203)), torch.from_numpy(y[n:,None])), levels=make_levels(d.modes, SHAPES, 2), **given|options)
+    given = dict(rank=2, nonnegative=('court',), main_effects=True, loss=loss, smooth=.05, l2=.003, criterion=criterion, batch_size=96, max_epochs=6, patience=2, lr=.03, seed=5, dtype='float64')
+    return Run(Samples(d.take(range(n)), y[:n,None], w), Samples(d.take(range(n, n+203)), y[n:,None]), levels=make_levels(d.modes, SHAPES, 2), **given|options)
 
 def rain(criterion='valid_loss', valid=True, n=301, **options):
     d,a,b,rng = fields(n+101, 1); y = torch.from_numpy(np.stack([a, b], 1)); y = y/y.std(0)+.3*torch.from_numpy(rng.normal(size=y.shape)); y[5::7,0] = torch.nan
-    given = dict(rank=2, smooth=.1, l2=.01, criterion=criterion, batch_size=64, max_epochs=6, patience=2, lr=.05, lr_decay=.9, seed=2, dtype=torch.float64)
-    held = d.take(range(n, n+101)),y[n:]
-    return Run(d.take(range(n)), y[:n], torch.from_numpy(rng.uniform(.5, 2, n)), valid=held if valid else None, levels=make_levels(d.modes, [(2,3),(4,6),(8,12)], 2, outputs=2), **given|options)
+    given = dict(rank=2, smooth=.1, l2=.01, criterion=criterion, batch_size=64, max_epochs=6, patience=2, lr=.05, lr_decay=.9, seed=2, dtype='float64')
+    held = Samples(d.take(range(n, n+101)), y[n:])
+    return Run(Samples(d.take(range(n)), y[:n], rng.uniform(.5, 2, n)), held if valid else None, levels=make_levels(d.modes, [(2,3),(4,6),(8,12)], 2, outputs=2), **given|options)
 
 CASES = dict(
     shots=lambda: shots(), variance=lambda: shots('grad_variance', l1=.001, kernel='exponential', sigma=.2), norm=lambda: shots('grad_norm', 'poisson', optimizer='sgd', lr=.01),
@@ -77,11 +78,11 @@ def alike(folder):
     from mrtl.estimators import MRTLRegressor
     design,y,_,rng = fields(250, 1)
     m = MRTLRegressor(rank=2, schedule=[(2,3),(8,12)], max_epochs=3, random_state=None, device='cpu').fit(design, y); m.save(Path(folder)/'own.mrtl')
-    keep(folder, 'own', dict(files=sorted(p.name for p in Path(folder).glob('own.mrtl'))), dict(m.model_.state_dict()))
+    keep(folder, 'own', dict(files=sorted(p.name for p in Path(folder).glob('own.mrtl'))), dict(m.fitted_.scorer.state_dict()))
     try: MRTLRegressor(rank=2, max_epochs=2).fit(design, y+parallel.rank())
     except parallel.ParallelError as e: said = str(e)
     with parallel.alone(): other = MRTLRegressor(rank=2, schedule=[(2,3),(8,12)], max_epochs=2, random_state=parallel._Group.rank).fit(design, y)
-    keep(folder, 'apart', dict(said=said), dict(other.model_.state_dict()))
+    keep(folder, 'apart', dict(said=said), dict(other.fitted_.scorer.state_dict()))
 
 def main(folder, *what):
     "Do what is asked in this process; the exit code."

@@ -292,7 +292,7 @@ def test_options_that_slip_through(kw): fails_by_name(lambda: quick(**kw).fit(BI
 
 def test_constrained_factors_stay_above_zero():
     m,X,y,kw = FINE['main_effects']; m = C(rank=2, max_epochs=4, nonnegative=m.nonnegative).fit(X, y)
-    assert (m.factors_.player_loading >= 0).all() and (m.factors_.court >= 0).all() and all((m.model_.factors[i] >= 0).all() for i in (0, 1))
+    assert (m.factors_.player_loading >= 0).all() and (m.factors_.court >= 0).all() and all((m.fitted_.low.factors[i] >= 0).all() for i in (0, 1))
 
 def test_no_rows_taken(): assert len(D4.take([])) == len(EVENTS.take([])) == 0
 

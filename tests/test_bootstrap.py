@@ -10,7 +10,7 @@ from mrtl.estimators import MRTLClassifier, MRTLRegressor
 from mrtl.grids import Grid
 from mrtl.simulate import simulate_events, simulate_field
 
-QUICK = dict(rank=2, schedule=[(2, 4), (4, 8)], full_levels=1, l2=.01, optimizer='Adam', lr=.05, max_epochs=5, dtype='float64')
+QUICK = dict(rank=2, schedule=[(2, 4), (4, 8)], full_levels=1, l2=.01, optimizer='adam', lr=.05, max_epochs=5, dtype='float64')
 
 @pytest.fixture(scope='module')
 def sim():
@@ -128,7 +128,7 @@ def test_levels_that_are_none(level):
 def test_summary_by_hand(sim):
     "Draws that are the reference times known numbers."
     d,y,_ = sim; rows = np.arange(60)
-    m = MRTLRegressor(**QUICK).fit(d.take(rows), y[rows]); own = [f.detach() for f in m.model_.factors]; k = torch.tensor([.1, .1]).double()
+    m = MRTLRegressor(**QUICK).fit(d.take(rows), y[rows]); own = [f.detach() for f in m.fitted_.low.factors]; k = torch.tensor([.1, .1]).double()
     draws = [([own[0]*s, *own[1:]], k) for s in (.5, 1., 2.)]
     out = summarise(m, draws, k, level=.5)
     np.testing.assert_allclose(out.strength_draws, np.array([[.5], [1.], [2.]])*m.factors_.strength.values)
@@ -143,7 +143,7 @@ def test_summary_by_hand(sim):
 
 def test_swapped_components_leave_the_tensor_alone(sim):
     d,y,_ = sim; rows = np.arange(60)
-    m = MRTLRegressor(**QUICK).fit(d.take(rows), y[rows]); k = torch.ones(2).double(); own = [f.detach() for f in m.model_.factors]
+    m = MRTLRegressor(**QUICK).fit(d.take(rows), y[rows]); k = torch.ones(2).double(); own = [f.detach() for f in m.fitted_.low.factors]
     a,b = (summarise(m, [(F, k)]*2, k) for F in (own, [f.flip(1) for f in own]))
     np.testing.assert_allclose(a.space_lower, b.space_lower); np.testing.assert_allclose(a.coef_upper, b.coef_upper); np.testing.assert_allclose(a.coef_upper, m.coef_, atol=1e-12)
 

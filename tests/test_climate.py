@@ -233,7 +233,7 @@ def test_a_trained_model_does_not_know_the_test_months(kw, how):
     q = climate_problem(bad_ocean, bad_rain, **kw); assert not torch.equal(p.design.u, q.design.u)
     for standardise in (True, False):
         a,b = (MRTLRegressor(rank=2, max_epochs=4, standardise=standardise, random_state=0).fit(r.design.take(r.rows['train']), r.y[r.rows['train']], valid=(r.design.take(r.rows['valid']), r.y[r.rows['valid']])) for r in (p, q))
-        for k,v in a.model_.state_dict().items(): assert torch.equal(v, b.model_.state_dict()[k]), k
+        for k,v in a.fitted_.scorer.state_dict().items(): assert torch.equal(v, b.fitted_.scorer.state_dict()[k]), k
         assert a.history_.drop(columns='seconds').equals(b.history_.drop(columns='seconds'))
 
 def test_own_standardisation_would_be_seen():

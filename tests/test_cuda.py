@@ -8,6 +8,7 @@ from mrtl.criteria import CRITERIA
 from mrtl.decompose import factor_match
 from mrtl.grids import Grid
 from mrtl.multiresolution import Run, make_levels
+from mrtl.samples import Samples
 
 DEVICE = os.environ.get('MRTL_TEST_DEVICE', 'cuda')
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(DEVICE=='cuda' and not torch.cuda.is_available(), reason='needs a GPU')]
@@ -34,8 +35,8 @@ def fields(n=600, seed=0):
 def learn(device, make, loss, dtype, **options):
     design,y = make(); n = len(design); cut = int(.8*n); train,valid = torch.arange(cut),torch.arange(cut, n)
     shapes = [{'court': (4,5), 'defender': (3,3)},{'court': (8,10), 'defender': (6,6)}] if make is events else [(4,6),(8,12)]
-    run = Run(design.take(train), y[train], valid=(design.take(valid), y[valid]), levels=make_levels(design.modes, shapes, 1, outputs=y.shape[1]), rank=3, loss=loss,
-        smooth=.02, l2=.01, lr=.02, max_epochs=12, batch_size=256, dtype=dtype, device=device, **options)
+    run = Run(Samples(design.take(train), y[train]), Samples(design.take(valid), y[valid]), levels=make_levels(design.modes, shapes, 1, outputs=y.shape[1]), rank=3, loss=loss,
+        smooth=.02, l2=.01, lr=.02, max_epochs=12, batch_size=256, dtype=str(dtype).removeprefix('torch.'), device=device, **options)
     return run.fit().cpu(),pd.DataFrame(run.history)
 
 @pytest.mark.parametrize('make,loss', [(events,'logistic'),(fields,'squared')])

@@ -161,7 +161,7 @@ def test_penalty_means_the_same(f, kernel):
 
 # ---- 6. same seed, same bits; killed, interrupted and resumed
 
-def bits(m): return {k: v.numpy().tobytes() for k,v in m.model_.state_dict().items()},m.history_.drop(columns='seconds').to_csv()
+def bits(m): return {k: v.numpy().tobytes() for k,v in m.fitted_.scorer.state_dict().items()},m.history_.drop(columns='seconds').to_csv()
 
 @pytest.mark.parametrize('opts', [{}, dict(criterion='grad_variance'), dict(init='random', schedule=LADDER[1:]), dict(dtype='float64', optimizer='sgd', lr_decay=.9)])
 def test_same_seed_same_bits(opts):
@@ -226,7 +226,7 @@ while trials < TRIALS:
         else: assert status == 0, status
         if os.path.exists(out): break
     m = MRTLRegressor.load(out); h = [f.history_.drop(columns='seconds').to_csv() for f in (m, whole)]
-    same.append(all(torch.equal(v, whole.model_.state_dict()[k]) for k,v in m.model_.state_dict().items()) and h[0] == h[1] and not os.path.exists(ck))
+    same.append(all(torch.equal(v, whole.fitted_.scorer.state_dict()[k]) for k,v in m.fitted_.scorer.state_dict().items()) and h[0] == h[1] and not os.path.exists(ck))
 marks = ''.join(open(f'mark{i}').read() for i in range(1, trials+1) if os.path.exists(f'mark{i}'))
 print(json.dumps(dict(same=same, kills=kills, epoch=marks.count('epoch'), level=marks.count('level'))))
 '''
