@@ -36,8 +36,8 @@ def options_of(
 )->object:                   # A record of that kind; `ConfigError` for a setting that means nothing
     "The options that an estimator's settings say."
     given = {f.name: getattr(estimator, f.name) for f in fields(kind) if hasattr(estimator, f.name)}
-    if 'nonnegative' in given: given['nonnegative'] = tuple(given['nonnegative'])
-    return kind(**given)
+    options = kind(**given)
+    return replace(options, nonnegative=tuple(options.nonnegative)) if 'nonnegative' in given else options
 
 # %% ../nbs/60_estimators.ipynb #d30060a7
 def seed_of(

@@ -2,7 +2,7 @@
 import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from mrtl import bootstrap as bs
 from mrtl.designs import EventDesign, FieldDesign
-from mrtl.bootstrap import align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval, summarise, training_part
+from mrtl.bootstrap import Draw, align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval, summarise, training_part
 from mrtl.splits import month_blocks
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.decompose import canonical, factor_match
@@ -129,13 +129,13 @@ def test_summary_by_hand(sim):
     "Draws that are the reference times known numbers."
     d,y,_ = sim; rows = np.arange(60)
     m = MRTLRegressor(**QUICK).fit(d.take(rows), y[rows]); own = [f.detach() for f in m.fitted_.low.factors]; k = torch.tensor([.1, .1]).double()
-    draws = [([own[0]*s, *own[1:]], k) for s in (.5, 1., 2.)]
+    draws = [Draw([own[0]*s, *own[1:]], k) for s in (.5, 1., 2.)]
     out = summarise(m, draws, k, level=.5)
     np.testing.assert_allclose(out.strength_draws, np.array([[.5], [1.], [2.]])*m.factors_.strength.values)
     np.testing.assert_allclose(out.space_lower, out.space, atol=1e-10); np.testing.assert_allclose(out.space_upper, out.space, atol=1e-10)
     np.testing.assert_allclose(out.stability, 1); assert (out.space_agree == 1).all() and (out.coef_agree == 1).all()
     np.testing.assert_allclose(out.coef_lower, np.minimum(.75*out.coef, 1.5*out.coef)); np.testing.assert_allclose(out.coef_upper, np.maximum(.75*out.coef, 1.5*out.coef))
-    gone = summarise(m, [*draws[:2], (draws[2][0], torch.tensor([.1, 1e-4]).double())], k, level=.5)
+    gone = summarise(m, [*draws[:2], Draw(draws[2].factors, torch.tensor([.1, 1e-4]).double())], k, level=.5)
     np.testing.assert_allclose(gone.match[:, 1], [1, 1, 0], atol=1e-12); np.testing.assert_allclose(gone.match[:, 0], 1)
     np.testing.assert_allclose(gone.space_agree[..., 1], 2/3); assert gone.strength_draws[2, 1] == 0
     dead = summarise(m, draws, torch.tensor([.1, 0.]).double())
@@ -144,7 +144,7 @@ def test_summary_by_hand(sim):
 def test_swapped_components_leave_the_tensor_alone(sim):
     d,y,_ = sim; rows = np.arange(60)
     m = MRTLRegressor(**QUICK).fit(d.take(rows), y[rows]); k = torch.ones(2).double(); own = [f.detach() for f in m.fitted_.low.factors]
-    a,b = (summarise(m, [(F, k)]*2, k) for F in (own, [f.flip(1) for f in own]))
+    a,b = (summarise(m, [Draw(F, k)]*2, k) for F in (own, [f.flip(1) for f in own]))
     np.testing.assert_allclose(a.space_lower, b.space_lower); np.testing.assert_allclose(a.coef_upper, b.coef_upper); np.testing.assert_allclose(a.coef_upper, m.coef_, atol=1e-12)
 
 def test_coverage_counts_what_is_there():

@@ -9,6 +9,8 @@ import mrtl.estimators, mrtl.multiresolution
 from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.core import ConfigError, FormatError, generator
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
+from mrtl.fits import GradientFit
+from mrtl.splits import split_blocks
 from mrtl.finegrain import nested
 from mrtl.grids import Grid
 from mrtl.models import FullRank, LowRank
@@ -276,53 +278,52 @@ def test_a_checkpoint_of_another_rectangle_is_refused(tmp_path):
 
 # ---- 7. nothing is learnt from validation or test data
 
-def standards(monkeypatch, est, *args, **kw):
-    "What a fit learns before training: moments, scales, start of the bias, class weights; and the training data made of them."
-    got = {}; raw,run = mrtl.estimators.raw_units,mrtl.estimators.Run
-    def units(low, moments, design, mean, sd, held=()): got.update(moments=moments, mean=mean, sd=sd); return raw(low, moments, design, mean, sd, held)
-    class Watched(run):
-        def __init__(self, design, y, w, **k): got.update(u=getattr(design, 'u', None), y=y, w=w, bias=k['bias'], rows=len(design)); super().__init__(design, y, w, **k)
-    with monkeypatch.context() as m:
-        m.setattr(mrtl.estimators, 'raw_units', units); m.setattr(mrtl.estimators, 'Run', Watched)
-        est.fit(*args, **kw)
-    train = got['u'] if got['u'] is None else got['u'][1:200]
-    flat = [*(got['moments'] or ()), got['mean'], got['sd'], got['y'], got['w'], train, got['bias']]
-    return [None if v is None else np.asarray(v).tobytes() for v in flat]
+class Look(Callback):
+    "Keeps what the first level is given: inputs and targets of the training rows as they were standardised, entry weights, the start of the bias."
+    def __init__(self): self.seen = None
+    def before_fit(self, trainer):
+        t = trainer.train; batch = t.design.batch()
+        if self.seen is None: self.seen = [np.asarray(v).tobytes() for v in (batch.x if batch.u is not None else torch.zeros(0), t.y, t.e, trainer.model.bias.detach())]
+
+def standards(est, *args, **kw):
+    "What a fit learns before training, as far as it changes what is trained on."
+    look = Look(); est.fit(*args, callbacks=[look], **kw)
+    return look.seen
 
 def shaken(v, where, how):
     v = v.copy(); v[where] = how(v[where])
     return v
 
 @pytest.mark.parametrize('loss', ['squared', 'poisson'])
-def test_callers_validation_teaches_nothing(loss, monkeypatch):
+def test_callers_validation_teaches_nothing(loss):
     d,y = ocean(); y = y if loss == 'squared' else np.round(np.exp(y)); v = d.take(range(245, 300))
     other = FieldDesign(torch.randn(len(d.u), *d.u.shape[1:], generator=generator(1), dtype=torch.float64)*5+3, d.grid, d.names, d.labels, d.leads, v.rows)
     m = model(loss=loss, max_epochs=1)
-    base = standards(monkeypatch, m, d.take(range(240)), y[:240], valid=(v, y[245:300]))
-    for X,Y in (v, y[245:300]*7+2), (other, y[245:300]): assert standards(monkeypatch, m, d.take(range(240)), y[:240], valid=(X, Y)) == base
-    assert standards(monkeypatch, m, d.take(range(240)), shaken(y[:240], slice(3, 4), lambda t: t+1), valid=(v, y[245:300])) != base
+    base = standards(m, d.take(range(240)), y[:240], valid=(v, y[245:300]))
+    for X,Y in (v, y[245:300]*7+2), (other, y[245:300]): assert standards(m, d.take(range(240)), y[:240], valid=(X, Y)) == base
+    assert standards(m, d.take(range(240)), shaken(y[:240], slice(3, 4), lambda t: t+1), valid=(v, y[245:300])) != base
 
-def test_own_validation_rows_teach_nothing(monkeypatch):
+def test_own_validation_rows_teach_nothing():
     rng = np.random.default_rng(0); X,y = rng.normal(size=(300, 2, 4, 6)),rng.normal(size=300); m = MRTLRegressor(rank=1, max_epochs=1)
-    held = mrtl.estimators.split_blocks(300, .2, seed=0); assert 40 < held.sum() < 80
-    def learnt(X, y): return (s := standards(monkeypatch, m, X, y))[:4]+s[5:6]
+    held = split_blocks(300, .2, seed=0); assert 40 < held.sum() < 80
+    def learnt(X, y): return standards(m, X, y)
     base = learnt(X, y)
     assert learnt(X, shaken(y, held, lambda t: 100-t)) == base and learnt(shaken(X, held, lambda t: t**3+9), y) == base
-    assert learnt(X, shaken(y, ~held, lambda t: t+1e-6)) != base and learnt(shaken(X, ~held, lambda t: t*1.01), y) != base
+    assert learnt(X, shaken(y, ~held, lambda t: t+1e-6*t**3)) != base and learnt(shaken(X, ~held, lambda t: t+1e-4*t**3), y) != base
 
 @pytest.mark.parametrize('kind', ['field', 'event'])
-def test_class_weights_come_from_training_rows(kind, monkeypatch):
+def test_class_weights_come_from_training_rows(kind):
     rng = np.random.default_rng(0)
     if kind == 'field': X = rng.normal(size=(300, 4, 6))
     else: X = EventDesign(dict(player=rng.integers(4, size=300), court=rng.integers(80, size=300)), [Mode('player', 4, indexed=True), Mode('court', 80, Grid((8,10)), True)])
-    y = (rng.random(300) < .3).astype(int); held = mrtl.estimators.split_blocks(300, .2, seed=0)
+    y = (rng.random(300) < .3).astype(int); held = split_blocks(300, .2, seed=0)
     m = MRTLClassifier(rank=1, max_epochs=1, class_weight='balanced')
-    base = standards(monkeypatch, m, X, y)
-    for Y in shaken(y, held, lambda t: 1-t), shaken(y, held, lambda t: 0*t): assert standards(monkeypatch, m, X, Y) == base
-    assert standards(monkeypatch, m, X, shaken(y, np.flatnonzero(~held)[:5], lambda t: 1-t)) != base
+    base = standards(m, X, y)
+    for Y in shaken(y, held, lambda t: 1-t), shaken(y, held, lambda t: 0*t): assert standards(m, X, Y) == base
+    assert standards(m, X, shaken(y, np.flatnonzero(~held)[:5], lambda t: 1-t)) != base
 
 def test_months_next_to_validation_are_left_out():
-    d,y = ocean(); m = model(); train,held = m._rows(d, None, None, 0); t = d.rows.numpy()
+    d,y = ocean(); m = model(); train,held = GradientFit.rows(d, m.valid, None, 0); t = d.rows.numpy()
     assert held.sum() and not (train&held).any() and np.abs(t[train][:,None]-t[held]).min() > d.leads
     seen = lambda rows: set((t[rows][:,None]-np.arange(0, d.leads+1)).ravel())
     assert not seen(train)&seen(held)
