@@ -6,7 +6,8 @@ import pytest
 import torch
 import xarray as xr
 from hypothesis import given, settings, strategies as st
-from mrtl.designs import FieldDesign, bin_points
+from mrtl.designs import FieldDesign
+from mrtl.grids import bin_points
 from mrtl.core import ConfigError, DataError, ScheduleError, generator
 from mrtl.finegrain import METHODS, coarsen, finegrain, nested, operator_norm, prolongation
 from mrtl.grids import Grid, overlap_matrix, regrid_mean, regrid_sum
