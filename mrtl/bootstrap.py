@@ -17,7 +17,7 @@ from sklearn.base import clone
 from torch import Tensor
 from .designs import EventDesign, FieldDesign
 from .core import ConfigError, DataError, generator, progress, check_between, check_whole
-from .decompose import _cosines, _inner, column_norms, cp_tensor
+from .decompose import column_norms, cp_tensor, column_cosines, checked_factors
 from .estimators import TensorEstimator, seed_of, options_of
 from .samples import as_design, as_targets
 from .multiresolution import mode_shares
@@ -44,10 +44,13 @@ def align(
     weights:list=None, # Per mode the entries' weights, (size,), or None
 )->tuple:              # Factors in the reference's order and signs, columns of unit root mean square; strength (k,); match of each component (k,)
     "Give components the order and the signs of a reference."
-    (F,shares,_),(G,*_) = _inner(factors, weights),_inner(reference)
+    (F,shares,_),(G,*_) = checked_factors(factors, weights),checked_factors(reference)
     if [len(f) for f in F]!=[len(g) for g in G]: raise DataError(f"factors must have the reference's shapes {[tuple(g.shape) for g in G]}, but for the number of components; got {[tuple(f.shape) for f in F]}")
     F = [torch.cat([f, f.new_zeros(len(f), max(0, G[0].shape[1]-f.shape[1]))], 1) for f in F]
-    score = torch.stack([_cosines(g, f, v) for f,g,v in zip(F, G, shares)]).prod(0)
+    score = torch.stack([column_cosines(g, f, v) for f,g,v in zip(F, G, shares)]).prod(0)
+    (F,shares,_),(G,*_) = checked_factors(factors, weights),checked_factors(reference)
+    if [f.shape for f in F]!=[g.shape for g in G]: raise DataError(f"factors must have the reference's shapes {[tuple(g.shape) for g in G]}; got {[tuple(f.shape) for f in F]}")
+    score = torch.stack([column_cosines(g, f, v) for f,g,v in zip(F, G, shares)]).prod(0)
     rows,cols = linear_sum_assignment(-score.numpy())
     rms = torch.stack([column_norms(f, v, True) for f,v in zip(F, shares)])[:,cols]
     unit = [f[:,cols]/r.where(r>0, 1.).to(f) for f,r in zip(F, rms)]
@@ -213,7 +216,7 @@ def block_bootstrap(
     estimator:TensorEstimator,                         # Fitted on these data: the reference; not fitted: it is fitted first, as a copy
     X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs, as in `fit`
     y:list|np.ndarray|xr.DataArray,                    # Targets, (n,) or (n, outputs)
-    blocks:list|np.ndarray,                            # Label of each row's block, (n,), as from `month_blocks`
+    blocks:list|np.ndarray,                            # Label of each row's block, (n,), as from `time_blocks`
     n:int=20,                                          # Draws
     *,
     sample_weight:list|np.ndarray|None=None,           # Weight of each row, (n,)

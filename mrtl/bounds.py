@@ -8,6 +8,7 @@ __all__ = ['sgd_constants', 'sgd_bound', 'transfer_bound', 'mrtl_bound', 'finegr
 
 # %% ../nbs/33_bounds.ipynb #64169fd3
 import math
+from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import t as student
@@ -18,6 +19,12 @@ def _positive(**kw):
     for k,v in kw.items():
         if not np.all((np.asarray(v)>0) & np.isfinite(v)): raise ConfigError(f"{k} must be above 0 and finite, got {v!r}")
 
+# %% ../nbs/33_bounds.ipynb #2e2e96de
+class SgdConstants(NamedTuple):
+    "What SGD with a constant step comes to."
+    gamma:float # Factor of one step on the mean squared error
+    beta:float  # Floor of the mean squared error
+
 # %% ../nbs/33_bounds.ipynb #8109ce53
 def sgd_constants(
     eta:float,           # Step size, constant
@@ -27,7 +34,7 @@ def sgd_constants(
     c:float=1.,          # Growth of the noise with the gradient, at least 1
     L:float|None=None,   # Largest curvature of f; `mu` when not given
     printed:bool=False,  # The paper's own gamma and beta?
-)->tuple:                # Factor gamma of one step on the mean squared error, and the floor beta
+)->SgdConstants:         # `gamma`, the factor of one step on the mean squared error, and `beta`, its floor
     "Contraction factor and noise floor of SGD with a constant step, equations (12) and (13)."
     L = mu if L is None else L
     _positive(eta=eta, mu=mu, L=L)
@@ -35,10 +42,10 @@ def sgd_constants(
     if sigma2<0: raise ConfigError(f"sigma2 must be at least 0, got {sigma2!r}: it is a variance")
     if L<mu: raise ConfigError(f"L must be at least mu, got L = {L!r} and mu = {mu!r}: they are the largest and the smallest curvature")
     if eta>=2/(L*c): raise ConfigError(f"eta must be below 2/(L c) = {2/(L*c):.6g}, got {eta!r}: longer steps do not contract")
-    if printed: return 1-2*eta*mu,eta*sigma2/(2*mu)
+    if printed: return SgdConstants(1-2*eta*mu, eta*sigma2/(2*mu))
     k = mu if eta<=2/((mu+L)*c) else L
     gamma = 1-2*eta*k+c*(eta*k)**2
-    return gamma,eta**2*sigma2/(1-gamma)
+    return SgdConstants(gamma, eta**2*sigma2/(1-gamma))
 
 # %% ../nbs/33_bounds.ipynb #9d987ea7
 def sgd_bound(
@@ -119,6 +126,12 @@ def finegrain_iterations_bound(
     if s<1: raise ConfigError(f"s must be at least 1, got {s!r}: levels go from coarse to fine")
     return (1+np.log(s+(1+s)*kappa)/np.abs(np.log(g)))[()]
 
+# %% ../nbs/33_bounds.ipynb #52b407c8
+class Iterations(NamedTuple):
+    "Between which bounds a number of iterations lies."
+    lower:float|np.ndarray # At least
+    upper:float|np.ndarray # At most
+
 # %% ../nbs/33_bounds.ipynb #375ee7e1
 def fixed_iterations_bound(
     gamma:float|np.ndarray,          # Contraction factor of one step on lengths
@@ -128,7 +141,7 @@ def fixed_iterations_bound(
     c1:float=0.,                     # Its part along the slowest direction; 0 gives no lower side
     kappa:float=1.,                  # Discretisation error over stopping error
     gamma_R:float|np.ndarray|None=None, # Largest eigenvalue of the linear part at the finest level; `gamma` when not given
-)->tuple:                            # Lower and upper bound
+)->Iterations:                       # `lower` and `upper`, like `gamma` and `eps`
     "Lemma A.4 corrected, equation (25): iterations of a fixed resolution."
     g,gR = _gamma(gamma),_gamma(gamma if gamma_R is None else gamma_R)
     _positive(eps=eps, f0=f0, kappa=kappa)
@@ -136,7 +149,7 @@ def fixed_iterations_bound(
     tau = (1-g)*eps/(g*(1+kappa))
     lower = 1+np.log(c1/tau)/np.abs(np.log(gR)) if c1 else np.ones_like(tau)
     upper = 2+np.log(f0/tau)/np.abs(np.log(g))
-    return np.maximum(1, lower)[()],np.maximum(1, upper)[()]
+    return Iterations(np.maximum(1, lower)[()], np.maximum(1, upper)[()])
 
 # %% ../nbs/33_bounds.ipynb #ca1477a9
 def schedule_cost(

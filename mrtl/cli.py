@@ -24,7 +24,7 @@ from . import parallel
 from .basketball.tracking import read_games, read_play_by_play
 from .designs import FieldDesign
 from .bootstrap import block_bootstrap
-from .splits import month_blocks, block_split
+from .splits import time_blocks, block_split
 from .climate.prepare import LADDER, ClimatePrep, ClimateProblem, climate_problem
 from .climate.maps import by_place, response_maps, skill_map, uncertain_maps
 from .core import ConfigError, DataError, FormatError, MRTLError, atomic_write, settings, check_whole, read_json, write_csv, write_json
@@ -404,7 +404,7 @@ def bootstrap_climate(
     for side,p in (('x',problem.prep_x),('y',problem.prep_y)):
         for k,v in p.to_dict()['arrays'].items():
             if not np.array_equal(tensors[f'{side}.{k}'].numpy(), np.asarray(v), equal_nan=True): raise ConfigError(f"{out} was made from other data than these: give the same files, or add --overwrite to fit again")
-    found = block_bootstrap(m, problem.design.take(rows['train']), problem.y[rows['train']], month_blocks(problem.times[rows['train']], problem.config['block']), n,
+    found = block_bootstrap(m, problem.design.take(rows['train']), problem.y[rows['train']], time_blocks(problem.times[rows['train']], problem.config['block']), n,
         valid=(problem.design.take(rows['valid']), problem.y[rows['valid']]), seed=seed, folder=out/'bootstrap', coef=problem.y.ndim==1)
     with atomic_write(out/'bootstrap.nc') as tmp: found.to_netcdf(tmp)
 

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from sklearn.utils.validation import validate_data
 from . import parallel
 from .core import DataError
-from .designs import EventDesign, FieldDesign, month_slices
+from .designs import EventDesign, FieldDesign, time_slices
 from .grids import Grid
 
 # %% ../nbs/13_samples.ipynb #935324ce
@@ -57,7 +57,7 @@ def as_design(
     if got!=want: raise DataError(f"X has the modes {got}, but the model was fitted on {want}: give it the same features, grid and labels")
     for m,k in zip(d.modes, est._modes):
         if m.grid is not None and not same_grid(m.grid, k.grid): raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: use the same rectangle, cells and land")
-    if isinstance(d, FieldDesign) and not all(d.u[b].isfinite().all() for b in month_slices(d.u.shape)): raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
+    if isinstance(d, FieldDesign) and not all(d.u[b].isfinite().all() for b in time_slices(d.u.shape)): raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
     return d,y
 
 # %% ../nbs/13_samples.ipynb #1026b691

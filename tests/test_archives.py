@@ -6,7 +6,7 @@ import dask, dask.array, netCDF4, numpy as np, pytest, xarray as xr
 import mrtl.climate.archives as archives, mrtl.climate.fields as fields
 from mrtl.climate.archives import EN4_DEPTHS, SOURCES, download, en4_month, pack_short, write_en4
 from mrtl.core import ConfigError, DataError, FormatError
-from mrtl.readers import check_months
+from mrtl.climate.fields import check_months
 from mrtl.climate.fields import common_grid, open_fields, select_box
 
 def sea(n=14, start='1950-03', lat=range(-3, 4), lon=range(176, 186), seed=0, hole=.1):
@@ -112,9 +112,9 @@ def test_an_unknown_name_is_read_by_its_time_axis(tmp_path):
 @pytest.fixture
 def opened(monkeypatch):
     "Which sources were opened, in order."
-    seen,real = [],fields._opened
+    seen,real = [],fields.opened
     def spy(*source): seen.append(source); return real(*source)
-    monkeypatch.setattr(fields, '_opened', spy)
+    monkeypatch.setattr(fields, 'opened', spy)
     return seen
 
 def test_only_the_wanted_months_are_read(both, opened):

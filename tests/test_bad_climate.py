@@ -170,7 +170,7 @@ def test_arguments(name, kw, error):
 
 RAINS = dict(no_file=(None, 'there is no file|rain.nc'), empty_file=(b'', 'cannot be read as netCDF'), page=(b'<html>404</html>', 'cannot be read as netCDF|fetch it again'), ocean_for_rain=(S, "sst has the unit 'degC', which is none of rain"), temperature=(R.assign_attrs(units='degF'), "precip has the unit 'degF', which is none of rain"),
     twice=((R, R), 'no variable over time, latitude and longitude'), month_missing=(without(R, 100), 'the rainfall must have every month|1958-05 is missing'), month_twice=(R.isel(time=[*range(N), 5]), f'1 {TWICE}|1950-06'), daily=(stamped(R[:,:150], pd.date_range('1950-01-01', periods=150)), f'145 {TWICE}'),
-    later=(table(start='2000-01'), 'the target from 2000-01'), too_little=(table(start='1966-01'), 'leave no month for valid, test|more months'), fill=(changed(R, (0,5), -9.99), '1 values that are no rain, like -9.99|_FillValue'), infinite=(changed(R, (0,5), np.inf), '1 infinite values'), no_values=(R*np.nan, 'no target month'),
+    later=(table(start='2000-01'), 'the target from 2000-01'), too_little=(table(start='1966-01'), 'leave no row for valid, test|more times'), fill=(changed(R, (0,5), -9.99), '1 values that are no rain, like -9.99|_FillValue'), infinite=(changed(R, (0,5), np.inf), '1 infinite values'), no_values=(R*np.nan, 'no target month'),
     no_division_of_that_state=(R[2:], "no division belongs to 'AZ'|NM"))
 
 @pytest.mark.parametrize('case', RAINS)
@@ -251,7 +251,7 @@ def test_prism(case, prism, climate, tmp_path):
     told(climate('--region', BOX, '--rain', d), PRISMS[case][1], tmp_path/'out')
 
 def test_prism_as_ocean_and_a_single_month(prism, climate, tmp_path):
-    told(climate('--ocean', prism[2][0]), 'holds no netCDF file but prism_ppt_us_25m_195101.tif', tmp_path/'out'); told(climate('--region', BOX, '--rain', prism[2][0]), 'leave no month for valid, test', tmp_path/'out')
+    told(climate('--ocean', prism[2][0]), 'holds no netCDF file but prism_ppt_us_25m_195101.tif', tmp_path/'out'); told(climate('--region', BOX, '--rain', prism[2][0]), 'leave no row for valid, test', tmp_path/'out')
 
 # ---- a finished run, and what is asked of it
 

@@ -4,6 +4,8 @@ from mrtl import bootstrap as bs
 from mrtl.designs import EventDesign, FieldDesign
 from mrtl.bootstrap import Draw, align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval, summarise, training_part
 from mrtl.splits import month_blocks
+from mrtl.bootstrap import align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval, summarise, training_part
+from mrtl.splits import time_blocks
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.decompose import canonical, factor_match
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
@@ -22,7 +24,7 @@ def sim():
 @pytest.mark.parametrize('n,length', [(1, 24), (5, 24), (48, 24), (60, 24), (37, 24), (300, 12), (300, 37), (11, 1)])
 @pytest.mark.parametrize('start', ['1899-11', '1970-01', '2020-12'])
 def test_runs_are_cut_evenly(n, length, start):
-    b = month_blocks(pd.date_range(start, periods=n, freq='MS').values, length)
+    b = time_blocks(pd.date_range(start, periods=n, freq='MS').values, length)
     sizes = np.bincount(b)
     assert (np.diff(b) >= 0).all() and (np.diff(b) <= 1).all() and b[0] == 0
     assert len(sizes) == max(1, round(n/length)) and np.ptp(sizes) <= 1
@@ -32,27 +34,27 @@ def test_runs_are_cut_evenly(n, length, start):
 def test_a_season_is_never_cut(months, years):
     t = pd.date_range('1950-06', periods=240, freq='MS'); t = t[t.month.isin(months)]
     season = np.cumsum(np.diff(t.year*12+t.month, prepend=0) > 1)
-    b = pd.Series(month_blocks(t.values, 12*years))
+    b = pd.Series(time_blocks(t.values, 12*years))
     assert (b.groupby(season).nunique() == 1).all()
     assert b.nunique() == -(-len(np.unique(season))//years)
 
 def test_rows_in_any_order_and_twice_get_their_months_block():
-    m = np.arange(100); b = month_blocks(m, 10); order = np.random.default_rng(0).permutation(np.repeat(m, 2))
-    np.testing.assert_array_equal(month_blocks(order, 10), b[order])
+    m = np.arange(100); b = time_blocks(m, 10); order = np.random.default_rng(0).permutation(np.repeat(m, 2))
+    np.testing.assert_array_equal(time_blocks(order, 10), b[order])
 
 def test_no_block_spans_another_sets_block():
     "Training months with holes of a validation block in between."
-    m = np.r_[0:74, 111:148, 222:259]; b = month_blocks(m, 24)
+    m = np.r_[0:74, 111:148, 222:259]; b = time_blocks(m, 24)
     for k in np.unique(b): assert np.ptp(m[b == k]) < 37
     assert len(np.unique(b)) == 3+2+2
 
 @pytest.mark.parametrize('times', [np.zeros(0, int), np.zeros((2, 2), int), np.array(['a']), np.array([1.5])])
 def test_times_that_are_no_months(times):
-    with pytest.raises(DataError, match='one month for each row'): month_blocks(times)
+    with pytest.raises(DataError, match='one time for each row'): time_blocks(times)
 
 @pytest.mark.parametrize('length', [0, -3, 2.5, None])
 def test_lengths_that_are_none(length):
-    with pytest.raises(ConfigError, match='length'): month_blocks(np.arange(9), length)
+    with pytest.raises(ConfigError, match='length'): time_blocks(np.arange(9), length)
 
 @pytest.mark.parametrize('labels', [np.repeat(list('abcde'), 6), np.repeat([7, 3, 9, 1, 100], 6), np.arange(30)])
 def test_whole_blocks_are_drawn(labels):
@@ -165,7 +167,7 @@ def test_effect_has_no_units(sim, outputs):
 
 def run(sim, n=4, kw={}, **more):
     d,y,_ = sim; rows = np.arange(100)
-    return block_bootstrap(MRTLRegressor(**QUICK|kw), d.take(rows), y[rows], month_blocks(rows, 10), n, **more)
+    return block_bootstrap(MRTLRegressor(**QUICK|kw), d.take(rows), y[rows], time_blocks(rows, 10), n, **more)
 
 def test_deterministic_and_prefix_of_a_longer_one(sim):
     a,b,c,other = run(sim, 3),run(sim, 3),run(sim, 5),run(sim, 3, seed=1)
@@ -184,7 +186,7 @@ def test_holds_what_it_promises(sim, tmp_path):
 
 def test_a_fitted_estimator_is_the_reference_and_stays_as_it_is(sim):
     d,y,_ = sim; rows = np.arange(100); m = MRTLRegressor(**QUICK).fit(d.take(rows), y[rows]); before = m.factors_
-    out = block_bootstrap(m, d.take(rows), y[rows], month_blocks(rows, 10), 3)
+    out = block_bootstrap(m, d.take(rows), y[rows], time_blocks(rows, 10), 3)
     xr.testing.assert_identical(m.factors_, before); xr.testing.assert_allclose(out[list(before)], before); xr.testing.assert_allclose(out, run(sim, 3))
 
 def test_land_stays_missing():
@@ -197,7 +199,7 @@ def test_land_stays_missing():
 def test_many_outputs_keep_their_names(sim):
     d,y,_ = sim; rows = np.arange(90); rng = np.random.default_rng(0)
     Y = xr.DataArray(y[rows][:, None]*[1, -1, .5]+rng.normal(size=(90, 3))*.2, dims=('time', 'output'), coords=dict(output=['0201', '0202', 'IA'])); Y[:9, 1] = np.nan
-    out = block_bootstrap(MRTLRegressor(**QUICK|dict(rank=1)), d.take(rows), Y, month_blocks(rows, 10), 3)
+    out = block_bootstrap(MRTLRegressor(**QUICK|dict(rank=1)), d.take(rows), Y, time_blocks(rows, 10), 3)
     assert list(out.output.values) == ['0201', '0202', 'IA'] and out.output_loading_lower.dims == ('output', 'component') and out.coef_lower.dims[-1] == 'output'
 
 def test_an_output_that_a_draw_leaves_empty_is_told(sim):
@@ -242,10 +244,10 @@ def test_resumes_without_fitting_again(sim, tmp_path, monkeypatch):
 @pytest.mark.parametrize('change', ['rank', 'seed', 'data', 'target', 'blocks', 'weight', 'valid', 'labels'])
 def test_draws_of_another_configuration_are_refused(sim, tmp_path, change):
     d,y,_ = sim; rows = np.arange(60); base = dict(sample_weight=np.ones(60), valid=(d.take(range(100, 120)), y[100:120]))
-    def go(kw={}, X=d, y=y, blocks=month_blocks(rows, 10), **more): return block_bootstrap(MRTLRegressor(**QUICK|kw), X.take(rows), y[rows], blocks, 2, folder=tmp_path, **base|more)
+    def go(kw={}, X=d, y=y, blocks=time_blocks(rows, 10), **more): return block_bootstrap(MRTLRegressor(**QUICK|kw), X.take(rows), y[rows], blocks, 2, folder=tmp_path, **base|more)
     go()
     other = d._like(u=d.u*1.01); named = d._like(); named.labels = dict(variable=['a', 'b'])
-    new = dict(rank=dict(kw=dict(rank=1)), seed=dict(seed=1), data=dict(X=other), target=dict(y=y+1e-9), blocks=dict(blocks=month_blocks(rows, 20)), weight=dict(sample_weight=np.full(60, 2.)), valid=dict(valid=(d.take(range(100, 119)), y[100:119])), labels=dict(X=named))[change]
+    new = dict(rank=dict(kw=dict(rank=1)), seed=dict(seed=1), data=dict(X=other), target=dict(y=y+1e-9), blocks=dict(blocks=time_blocks(rows, 20)), weight=dict(sample_weight=np.full(60, 2.)), valid=dict(valid=(d.take(range(100, 119)), y[100:119])), labels=dict(X=named))[change]
     with pytest.raises(ConfigError, match='other data or settings'): go(**new)
     go()
 

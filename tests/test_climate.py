@@ -184,7 +184,7 @@ def test_split_options_refused(kw):
 
 @pytest.mark.parametrize('n,block,gap', [(60, 37, 6), (480, 5, 30), (0, 37, 6)])
 def test_split_without_rows_refused(n, block, gap):
-    with pytest.raises(DataError, match='leave no month for'): block_split(n, block, gap)
+    with pytest.raises(DataError, match='leave no row for'): block_split(n, block, gap)
 
 # ---- problems
 
@@ -290,7 +290,7 @@ def bad(ocean=lambda o: o, rain=lambda r: r, **kw): return ocean, rain, kw
     (DataError, 'infinite values', bad(lambda o: o.where(o.time != o.time[3], np.inf))), (DataError, 'rainfall holds 1 infinite', bad(rain=lambda r: r.where(r.time != r.time[3], np.inf))),
     (DataError, 'must have every month.*1950-11 is missing', bad(lambda o: o.drop_isel(time=10))), (DataError, 'sst has no value at all in 1950-04', bad(lambda o: o.where((o.time != o.time[3])|(o['variable'] == 'slp')))),
     (DataError, 'sst has no value at all', bad(lambda o: o.where(o['variable'] == 'slp'))), (DataError, '1950-03 is missing', bad(rain=lambda r: r.drop_isel(time=2))),
-    (DataError, 'no target month has 6 months of ocean.*1950-01 to 1989-12.*2000-01', bad(rain=lambda r: r.assign_coords(time=months(480, '2000-01')))), (DataError, 'leave no month for', bad(lambda o: o[:70])),
+    (DataError, 'no target month has 6 months of ocean.*1950-01 to 1989-12.*2000-01', bad(rain=lambda r: r.assign_coords(time=months(480, '2000-01')))), (DataError, 'leave no row for', bad(lambda o: o[:70])),
     (DataError, 'no target month', bad(lambda o: o[:4])), (ConfigError, 'whole number', bad(leads=0)), (ConfigError, 'whole number', bad(leads=2.5)), (ConfigError, 'window', bad(window=0)), (ConfigError, 'calendar months', bad(start_months=[13])),
     (ConfigError, 'calendar months', bad(start_months=[])), (ConfigError, 'detrend', bad(detrend='cubic')), (ConfigError, 'needs rain', bad(rain=lambda r: None)), (DataError, "'TX'", bad(region='TX')),
     (DataError, 'no valid cell', bad(lambda o: o.where(((o.lat < 0)&(o['variable'] == 'sst'))|((o.lat >= 0)&(o['variable'] == 'slp'))))), (DataError, 'no row is left|no target', bad(rain=lambda r: r.where(r.time.dt.month == 1), start_months=[2])),

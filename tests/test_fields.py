@@ -4,7 +4,8 @@ import cftime, numpy as np, pytest, xarray as xr
 import mrtl.climate.fields as fields
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.climate.fields import box_mean, cell_edges, common_grid, open_fields, overlap_area, regrid, select_box
-from mrtl.readers import check_months, decode_months, month_starts, open_netcdf
+from mrtl.climate.fields import check_months, decode_months, month_starts
+from mrtl.readers import open_netcdf
 from mrtl.grids import Grid
 
 def make(n=30, lat=(-10., -5., 0., 5.), lon=(200., 205., 210., 215., 220.), name='sst', seed=0, start='1950-01'):

@@ -6,9 +6,10 @@ import pytest
 import torch
 import xarray as xr
 from hypothesis import given, settings, strategies as st
-from mrtl.designs import FieldDesign, bin_points
+from mrtl.designs import FieldDesign
+from mrtl.grids import bin_points
 from mrtl.core import ConfigError, DataError, ScheduleError, generator
-from mrtl.finegrain import METHODS, coarsen, finegrain, nested, operator_norm, prolongation
+from mrtl.finegrain import COPY_METHODS, coarsen, finegrain, nested, operator_norm, prolongation
 from mrtl.grids import Grid, overlap_matrix, regrid_mean, regrid_sum
 
 SIZES = [1, 2, 3, 4, 5, 8, 11, 12, 21, 27]
@@ -161,7 +162,7 @@ def test_other_rectangles_refused():
 
 @pytest.mark.parametrize('land', ['plain', 'land', 'globe', 'coast'])
 @pytest.mark.parametrize('kind', ['count', 'mean'])
-@pytest.mark.parametrize('method', [None, *METHODS])
+@pytest.mark.parametrize('method', [None, *COPY_METHODS])
 @pytest.mark.parametrize('lo,hi', PAIRS)
 def test_coarsening_is_the_adjoint(lo, hi, method, kind, land):
     fine = grid(hi, land); rough = fine.coarsen(lo); W,X = draw(2, *lo),draw(2, *hi)
@@ -191,7 +192,7 @@ def test_nested_cells_are_copied(lo, hi, kind, land):
 
 @pytest.mark.parametrize('land', ['plain', 'globe', 'coast'])
 @pytest.mark.parametrize('kind', ['count', 'mean'])
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', COPY_METHODS)
 @pytest.mark.parametrize('lo,hi', [((4,9), (8,18)), ((3,6), (6,11)), ((5,9), (8,18)), ((1,1), (3,4))])
 def test_norm_is_the_dense_one(lo, hi, method, kind, land):
     fine = grid(hi, land); rough = fine.coarsen(lo); unit = torch.eye(rough.D, dtype=torch.float64).reshape(-1, *lo)
@@ -232,7 +233,7 @@ def test_sums_keep_the_total_and_means_a_constant(move, shape):
     assert torch.equal(X.nan_to_num(7.), X0.nan_to_num(7.))
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(moves(), st.sampled_from([None, *METHODS]))
+@given(moves(), st.sampled_from([None, *COPY_METHODS]))
 def test_finegraining_keeps_constants_bounds_and_mass(move, method):
     rough,fine,seed = move; rng = np.random.default_rng(seed)
     W,X = (torch.from_numpy(rng.normal(size=(2, *g.shape))) for g in (rough, fine)); W0,X0 = W.clone(),X.clone()
@@ -250,7 +251,7 @@ def test_finegraining_keeps_constants_bounds_and_mass(move, method):
 def test_masked_values_have_no_say(move):
     rough,fine,seed = move; rng = np.random.default_rng(seed); W = torch.from_numpy(rng.normal(size=rough.shape))
     loud = torch.where(rough.mask, W, 1e9)
-    for method in METHODS: assert torch.equal(finegrain(W, fine, method=method, source=rough), finegrain(loud, fine, method=method, source=rough))
+    for method in COPY_METHODS: assert torch.equal(finegrain(W, fine, method=method, source=rough), finegrain(loud, fine, method=method, source=rough))
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(shapes, st.floats(-100, 100), st.floats(.1, 100), st.integers(0, 10**6))

@@ -15,10 +15,10 @@ from fastcore.basics import patch, store_attr
 from sklearn.base import BaseEstimator, TransformerMixin
 from ..core import ConfigError, DataError, progress
 from ..grids import Grid
-from ..readers import check_months, month_starts
+from .fields import check_months, month_starts
 from .fields import common_grid, open_fields, select_box
 from .rain import rain_target
-from ..designs import FieldDesign, ascending, in_memory, month_slices
+from ..designs import FieldDesign, ascending, in_memory, time_slices
 from ..splits import block_split
 
 # %% ../../nbs/climate/05_prepare.ipynb #235c1458
@@ -66,7 +66,7 @@ def fit(self:ClimatePrep,
 # %% ../../nbs/climate/05_prepare.ipynb #7e5fa5a1
 def _values(x, at):
     "Blocks of the chosen months: which of them, and their values in double precision."
-    for b in month_slices((len(at), *x.shape[1:])): yield b,np.asarray(in_memory(x[at[b]]), float)
+    for b in time_slices((len(at), *x.shape[1:])): yield b,np.asarray(in_memory(x[at[b]]), float)
 
 def _monthly_means(x, at, month, t):
     "Mean of the data and of time over each calendar month, (13, ...) each, NaN where nothing was seen."
@@ -114,7 +114,7 @@ def _anomaly(self:ClimatePrep, x, state):
 @patch
 def _anomalies(self:ClimatePrep, x, at, state, backwards=False):
     "Anomalies of the chosen months, block by block; a difference needs the last month of the block before."
-    blocks = month_slices((len(at), *x.shape[1:])); before = int(self.detrend=='difference')
+    blocks = time_slices((len(at), *x.shape[1:])); before = int(self.detrend=='difference')
     for b in reversed(blocks) if backwards else blocks:
         lo = max(0, b.start-before); yield self._anomaly(x[at[lo:b.stop]], state)[b.start-lo:]
 
@@ -217,7 +217,7 @@ def _ocean(ocean, onto, box):
 def _read(fields, dtype):
     "The fields in memory, finite or missing, in an array of their own."
     out = np.empty(fields.shape, torch.empty(0, dtype=dtype).numpy().dtype)
-    for b in progress(month_slices(fields.shape, fields.chunks and fields.chunks[0]), desc='reading fields'):
+    for b in progress(time_slices(fields.shape, fields.chunks and fields.chunks[0]), desc='reading fields'):
         out[b] = in_memory(fields[b])
         if n := int(np.isinf(out[b]).sum()): raise DataError(f"the ocean holds {n} infinite values between {_ym(fields.time.values[b.start])} and {_ym(fields.time.values[b.stop-1])}: mask or replace them")
         if (empty := np.isnan(out[b]).all((2,3))).any():
@@ -269,7 +269,7 @@ def _prepared(x, prep, leads, at, window):
     "A design of anomalies in the place of the data, zero on land and where a month is missing, and how many of the latter there were."
     z = prep.transform(x, copy=False)[int(prep.detrend=='difference'):]; land = prep.state_.climatology.isnull().all('month').any('variable').values
     grid = Grid.from_coords(z.lat.values, z.lon.values, names=('lat','lon'), sphere=True, mask=~land); share = grid.share.numpy().astype(z.dtype); holes = np.zeros(z.shape[1:], int)
-    for b in month_slices(z.shape):
+    for b in time_slices(z.shape):
         v = z.values[b]; v[...,land] = 0.; hole = np.isnan(v); holes += hole.sum(0); v[hole] = 0.; v *= share
     if n := int((holes==len(z)).any(0).sum()): raise DataError(f"{n} cells have training data but no value in {len(z)} months: the files do not cover the model's region")
     return FieldDesign(torch.from_numpy(z.values), grid, ('variable',), dict(variable=list(z['variable'].values)), leads, at, shared=True, window=window if window>1 else None),int(holes.sum())
