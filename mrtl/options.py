@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 import numpy as np
 from .core import ConfigError
-from .finegrain import METHODS
+from .finegrain import COPY_METHODS
 from .penalties import KERNELS
 
 # %% ../nbs/24_options.ipynb #751624c6
@@ -83,7 +83,7 @@ class GradientOptions:
     l1:float=setting(0., _number(0), by_stage=True)      # Weight of the absolute norm
     nonnegative:tuple=setting((), _names)                # Modes whose factors stay at zero or above
     main_effects:bool=setting(False, _truth)             # One extra coefficient per entry of each indexed mode?
-    finegrain:str=setting('auto', _one_of('auto', *METHODS)) # How weights are copied: 'overlap', 'nearest', 'bilinear', or nearest where grids nest, else overlap
+    finegrain:str=setting('auto', _one_of('auto', *COPY_METHODS)) # How weights are copied: 'overlap', 'nearest', 'bilinear', or nearest where grids nest, else overlap
     valid:float=setting(.2, _share)                      # Share of the rows set aside, from 200 rows up
     dtype:str=setting('auto', _one_of('auto','float32','float64')) # 'float32', 'float64', or float64 where 'auto' takes L-BFGS
     checkpoint:str|Path|None=None                        # File for the state of an unfinished fit, which is resumed if the file exists
