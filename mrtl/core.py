@@ -185,9 +185,9 @@ def read_json(
 
 # %% ../nbs/00_core.ipynb #df0d13f4
 def write_csv(
-    path:str|Path,              # File to write
-    table:'pandas.DataFrame',   # What to write, without its index
-    **kw:object,                # For `DataFrame.to_csv`
+    path:str|Path,  # File to write
+    table:object,   # A pandas table, written without its index
+    **kw:object,    # For its `to_csv`
 )->None:
     "Write a table whole or not at all."
     with atomic_write(path) as tmp: table.to_csv(tmp, index=False, **kw)

@@ -22,8 +22,8 @@ from .models import FullRank, LowRank
 from .multiresolution import Run, make_levels, mode_shares, n_weights
 from .samples import Samples, target_scale
 from .training import auto_batch
-from .splits import near, split_blocks, split_groups
 from .parallel import work_threads
+from .splits import validation_rows
 
 # %% ../nbs/40_fits.ipynb #7146ea92
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +119,7 @@ def rows(cls:GradientFit,
     "Which samples train and which validate."
     n = len(design); everything,nothing = np.ones(n, bool),np.zeros(n, bool)
     if given or n<FEW_ROWS or not share: return everything,nothing
-    held = split_blocks(n, share, seed=seed) if groups is None else split_groups(groups, share, seed)
-    train = ~held&~near(design, held)
+    train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
 
 # %% ../nbs/40_fits.ipynb #d6999eac

@@ -10,7 +10,7 @@ from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.core import ConfigError, FormatError, generator
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
 from mrtl.fits import GradientFit
-from mrtl.splits import split_blocks
+from mrtl.splits import validation_rows
 from mrtl.finegrain import nested
 from mrtl.grids import Grid
 from mrtl.models import FullRank, LowRank
@@ -305,7 +305,7 @@ def test_callers_validation_teaches_nothing(loss):
 
 def test_own_validation_rows_teach_nothing():
     rng = np.random.default_rng(0); X,y = rng.normal(size=(300, 2, 4, 6)),rng.normal(size=300); m = MRTLRegressor(rank=1, max_epochs=1)
-    held = split_blocks(300, .2, seed=0); assert 40 < held.sum() < 80
+    held = validation_rows(np.zeros(300), .2, seed=0).valid; assert 40 < held.sum() < 80
     def learnt(X, y): return standards(m, X, y)
     base = learnt(X, y)
     assert learnt(X, shaken(y, held, lambda t: 100-t)) == base and learnt(shaken(X, held, lambda t: t**3+9), y) == base
@@ -316,7 +316,7 @@ def test_class_weights_come_from_training_rows(kind):
     rng = np.random.default_rng(0)
     if kind == 'field': X = rng.normal(size=(300, 4, 6))
     else: X = EventDesign(dict(player=rng.integers(4, size=300), court=rng.integers(80, size=300)), [Mode('player', 4, indexed=True), Mode('court', 80, Grid((8,10)), True)])
-    y = (rng.random(300) < .3).astype(int); held = split_blocks(300, .2, seed=0)
+    y = (rng.random(300) < .3).astype(int); held = validation_rows(np.zeros(300), .2, seed=0).valid
     m = MRTLClassifier(rank=1, max_epochs=1, class_weight='balanced')
     base = standards(m, X, y)
     for Y in shaken(y, held, lambda t: 1-t), shaken(y, held, lambda t: 0*t): assert standards(m, X, Y) == base
