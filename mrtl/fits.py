@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
 from .decompose import canonical
-from .evidence.laplace import fit_laplace_model, score_variances
-from .evidence.model import EvidenceModel, fit_evidence_model, pack, unpack
+from .evidence.model import EvidenceModel, fit_evidence_model
 from .core import ConfigError, DataError
 from .designs import EventDesign, FieldDesign
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, all_default
@@ -245,11 +244,10 @@ class EvidenceFit(Fit):
     way = 'evidence'
     def __init__(self,
         model:EvidenceModel,   # Maps of all outputs, and the fits behind them
-        loss:str,              # Which was minimised
         history:pd.DataFrame,  # What was tried, in order
         levels:list,           # A dict for each level
     ):
-        super().__init__(model.full, model.low, loss, history, levels)
+        super().__init__(model.full, model.low, model.loss, history, levels)
         self.model = model
 
     def coef_std(self)->Tensor: return self.model.coef_std() # (*sizes[, outputs])
@@ -261,7 +259,7 @@ def spread(self:EvidenceFit,
 )->np.ndarray:           # (n, outputs)
     "Standard deviation of a new observation for a squared loss, else of the score."
     d = self.on_grid(design)
-    with work_threads(): return self.model.predict_std(d) if self.loss=='squared' else np.sqrt(score_variances(self.model, d))
+    with work_threads(): return self.model.predict_std(d) if self.loss=='squared' else np.sqrt(self.model.score_variances(d))
 
 # %% ../nbs/40_fits.ipynb #1f6bb821
 @patch(cls_method=True)
@@ -287,36 +285,17 @@ def learn(cls:EvidenceFit,
     if not isinstance(design, FieldDesign): raise ConfigError("method='evidence' is for fields; got events: use method='sgd'")
     if held := ask.gradients.nonnegative: raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={held!r}: use method='sgd'")
     if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
-    common = (ask.evidence.window, ask.rank, ask.standardise, ask.groups, ask.device)
+    mean,sd = target_scale(Y, w) if ask.loss=='squared' else (base_rate(Y, w, ask.loss),None)
     with work_threads(len(train)**2):
-        if ask.loss=='squared': model = fit_evidence_model(design, Y, w, target_scale(Y, w), *common)
-        else: model = fit_laplace_model(design, Y, w, ask.loss, base_rate(Y, w, ask.loss), ask.shift, *common)
+        model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, ask.shift, ask.evidence.window, ask.rank, ask.standardise, ask.groups, ask.device)
     names = np.asarray(ask.outputs).tolist()
-    names += [f'direction {r}' for r in range(1, 1+len(model.fits)-len(names))]
-    return cls(model, ask.loss, pd.DataFrame(lengths_tried(names, model.fits)), rounds_made(names, model.fits))
-
-# %% ../nbs/40_fits.ipynb #1ae08645
-def lengths_tried(
-    names:list,  # Of the fits
-    fits:list,   # One an output, then one a direction
-)->list:         # Dicts: output, length in cells, log evidence
-    "Every length of the ladder and its log evidence."
-    return [dict(output=k, length=l, evidence=-v) for k,f in zip(names, fits) for l,v in f.tried]
-
-def rounds_made(
-    names:list,  # Of the fits
-    fits:list,   # One an output, then one a direction
-)->list:         # Dicts: output, round, length, noise, evidence, weight, jitter
-    "Every level that has a vote, from plain to adapted."
-    length = lambda l: [p.length for p in l.parts] if l.components else l.parts[0].length
-    return [dict(output=k, round=i, length=length(l), noise=l.s2, evidence=-l.value, weight=float(v), jitter=l.jitter)
-            for k,f in zip(names, fits) for i,(l,v) in enumerate(zip(f.levels, f.weights))]
+    return cls(model, pd.DataFrame(model.history(names)), model.levels(names))
 
 # %% ../nbs/40_fits.ipynb #5e715afb
 @patch
 def pack(self:EvidenceFit)->tuple: # Name to tensor; dict that JSON can hold
     "What a file must hold of the model."
-    return pack(self.model)
+    return self.model.pack()
 
 @patch(cls_method=True)
 def unpack(cls:EvidenceFit,
@@ -328,7 +307,7 @@ def unpack(cls:EvidenceFit,
     levels:list,             # A dict for each level
 )->'EvidenceFit':            # The same model
     "A model out of a file."
-    return cls(unpack(tensors, meta, modes), loss, history, levels)
+    return cls(EvidenceModel.unpack(tensors, meta, modes), history, levels)
 
 # %% ../nbs/40_fits.ipynb #8eeda46f
 WAYS = dict(sgd=GradientFit, evidence=EvidenceFit)

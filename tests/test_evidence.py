@@ -8,9 +8,9 @@ from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.evidence import ladder as evidence_fit
 from mrtl.core import ConfigError, DataError, ScheduleError
 from mrtl.estimators import MRTLRegressor
-from mrtl.evidence.prior import FeaturePrior, Level, Part, amplitude, axis_modes, climb, coast_modes, feature_rows, kernel_modes, ladder_lengths, map_variance, pair_grams, posterior, project, sample_kernel
-from mrtl.evidence.ladder import component_level, fit_evidence, held_out, remake, split_maps
-from mrtl.evidence.model import overlap_window
+from mrtl.evidence.prior import FeaturePrior, Gaussian, MapData, MapLevel, Part, axis_modes, coast_modes, feature_rows, kernel_modes, pair_grams, project, sample_kernel
+from mrtl.evidence.ladder import amplitude, climb, component_level, fit_maps, held_out, ladder_lengths, map_variance, remake, split_maps
+from mrtl.evidence.model import EvidenceModel, overlap_window
 from mrtl.grids import Grid
 from mrtl.simulate import simulate_field
 
@@ -138,9 +138,9 @@ def test_lengths_outside_the_grid(length):
 @pytest.mark.parametrize('kind', ['apart', 'lagged', 'free'])
 def test_evidence_rises_with_every_fit(leads, features, kind):
     g = torch.Generator().manual_seed(0); u = torch.randn(63, features, 6, 7, generator=g, dtype=torch.float64); at = torch.arange(3, 63)[:,None]-torch.arange(1, leads+1); rows = feature_rows(at, features)
-    y = u.flatten(0, 1)[rows[:,0]][:,2:4,2:5].sum((1,2)); y = (y+torch.randn(60, generator=g, dtype=torch.float64)); y = (y-y.mean())/y.std(); C,S,p = torch.eye(60, dtype=torch.float64),torch.ones(6, 7, dtype=torch.float64),FeaturePrior(leads, features, kind)
-    short,long = (climb(u, rows, y, C, Grid((6,7)), p, [2.], S, steps=(n,0))[0] for n in (2,40)); assert long.value<short.value-.1
-    posterior(long, u, rows, y, C, Grid((6,7))); assert (map_variance(long, rows)<=long.parts[0].Sigma.diagonal()[:,None,None]*1.01).all()
+    y = u.flatten(0, 1)[rows[:,0]][:,2:4,2:5].sum((1,2)); y = (y+torch.randn(60, generator=g, dtype=torch.float64)); y = (y-y.mean())/y.std(); data,S,p = MapData(u, rows, y, Grid((6,7))),torch.ones(6, 7, dtype=torch.float64),FeaturePrior(leads, features, kind)
+    short,long = (climb(data, p, [2.], S, steps=(n,0))[0] for n in (2,40)); assert long.value<short.value-.1
+    data.likelihood.settle(long, data); assert (map_variance(long, rows)<=long.parts[0].Sigma.diagonal()[:,None,None]*1.01).all()
 
 def test_one_cell_wide_kernels_close_the_circle():
     B = axis_modes(np.arange(0, 360, 10.), 30., 1e-12, 360.); K = (B@B.T).numpy(); assert np.allclose(K, np.roll(K, (5,5), (0,1)), atol=1e-9) and K[0,35]==pytest.approx(K[0,1])
@@ -172,24 +172,24 @@ def test_auto_leaves_wrong_settings_to_their_own_errors(months):
     with pytest.raises(ScheduleError, match='list of shapes'): MRTLRegressor(schedule=np.array([[4,6],[8,12]])).fit(*months[:2])
 
 def test_a_fold_makes_its_own_amplitudes(months):
-    d,y,_ = months; u,at,y = d.u.flatten(1, -3),d.batch().at,torch.from_numpy((y-y.mean())/y.std()); fit = fit_evidence(u, at, y, d.grid); C = torch.eye(len(y), dtype=torch.float64); folds = [(torch.arange(60, len(y)), torch.arange(50))]
-    P = held_out(fit.levels, u, fit.rows, y, C, d.grid, folds); assert P[:50].isfinite().all() and P[50:].isnan().all()
+    d,y,_ = months; u,at,y = d.u.flatten(1, -3),d.batch().at,torch.from_numpy((y-y.mean())/y.std()); data = MapData(u, feature_rows(at, u.shape[1]), y, d.grid); fit = fit_maps(data); folds = [(torch.arange(60, len(y)), torch.arange(50))]
+    P = held_out(fit.levels, data, folds); assert P[:50].isfinite().all() and P[50:].isnan().all()
     for l in fit.levels[1:]:
         for p in l.parts: p.Z,p.c = None,None # found with the fold's samples, so not to be read
         if not l.components: l.parts[0].S = 1-l.parts[0].S/l.parts[0].S.max()
         l.maps = None
-    np.testing.assert_array_equal(held_out(fit.levels, u, fit.rows, y, C, d.grid, folds), P)
-    other = y.clone(); other[:50] = 9; np.testing.assert_array_equal(held_out(fit.levels, u, fit.rows, other, C, d.grid, folds), P)
+    np.testing.assert_array_equal(held_out(fit.levels, data, folds), P)
+    other = y.clone(); other[:50] = 9; np.testing.assert_array_equal(held_out(fit.levels, MapData(u, fit.rows, other, d.grid), folds), P)
 
 @pytest.fixture(scope='module')
 def plain(months):
     "A first level with its posterior, and what it learnt from."
-    d,y,_ = months; u,at = d.u.flatten(1, -3),d.batch().at; y = torch.from_numpy((y-y.mean())/y.std()); rows = feature_rows(at, u.shape[1]); C = torch.eye(len(y), dtype=torch.float64)
-    level,_ = climb(u, rows, y, C, d.grid, FeaturePrior(2, 2, 'lagged'), [2.5], torch.ones(d.grid.shape, dtype=torch.float64)); return posterior(level, u, rows, y, C, d.grid),(u, rows, y, C, d.grid)
+    d,y,_ = months; u,at = d.u.flatten(1, -3),d.batch().at; y = torch.from_numpy((y-y.mean())/y.std()); data = MapData(u, feature_rows(at, u.shape[1]), y, d.grid)
+    level,_ = climb(data, FeaturePrior(2, 2, 'lagged'), [2.5], torch.ones(d.grid.shape, dtype=torch.float64)); return data.likelihood.settle(level, data),data
 
 def test_components_raise_the_evidence_with_their_lengths_and_sizes(plain):
     "Of all lengths that a component may have, none alone is better; no size is better than the one found."
-    level,job = plain; u,rows,y,C,grid = job; found = component_level(level, *job); n = len(y)
+    level,data = plain; u,rows,y,C,grid = data.u,data.rows,data.y,data.likelihood.C,data.grid; found = component_level(level, data); n = len(y)
     def value(parts, s2):
         K = 10+s2*C+sum(sample_kernel(project(u, p.S, kernel_modes(grid, p.length)), rows, p.Sigma) for p in parts); return float(y@torch.linalg.solve(K, y)+torch.logdet(K)+n*np.log(2*np.pi))/2
     assert value(found.parts, found.s2)==pytest.approx(found.value, abs=1e-6)
@@ -198,24 +198,24 @@ def test_components_raise_the_evidence_with_their_lengths_and_sizes(plain):
         assert torch.linalg.matrix_rank(p.Sigma)==1 and p.length/2.5==pytest.approx(1., abs=.41)
 
 def test_components_made_again_from_the_same_maps_are_the_same(plain):
-    level,job = plain; found = component_level(level, *job); again = remake(found, level, job[-1])
+    level,data = plain; found = component_level(level, data); again = remake(found, level, data.grid)
     for p,q in zip(found.parts, again.parts): assert p.length==q.length; torch.testing.assert_close(q.S, p.S); torch.testing.assert_close(q.Sigma, p.Sigma)
 
 def test_components_are_matched_whatever_their_order():
     "Two blobs whose strength, and so whose order, changes from one set of samples to another."
     grid = Grid((8,12)); i,j = np.mgrid[:8,:12]; a,b = (torch.from_numpy(np.exp(-((i-p)**2+(j-q)**2)/4.)) for p,q in ((2,3),(5,9))); mix = lambda s,t: torch.stack([s*a, t*b, s*a/2])
     share = grid.share.flatten().to(a); A,V = split_maps(mix(3., 1.).flatten(1), share, 4, .9999); S = [amplitude(v.view(1, 8, 12), grid.mask, 2.) for v in V.T]
-    level = Level([Part(l, s, torch.outer(k, k)) for l,s,k in zip((2., 3.), S, A.T)], torch.zeros(2), .5, 0., True)
+    level = MapLevel([Part(l, s, torch.outer(k, k)) for l,s,k in zip((2., 3.), S, A.T)], torch.zeros(2), .5, 0., True)
     for maps in (mix(3., 1.), mix(1., 3.), -mix(1., 3.)):
-        for p,q in zip(level.parts, remake(level, Level([Part(2., None, None)], None, .5, 0., maps=maps), grid).parts): assert q.length==p.length and float((p.S*q.S).mean())>.95 and torch.allclose(q.Sigma, p.Sigma, atol=.02*float(p.Sigma.max()))
+        for p,q in zip(level.parts, remake(level, MapLevel([Part(2., None, None)], None, .5, 0., maps=maps), grid).parts): assert q.length==p.length and float((p.S*q.S).mean())>.95 and torch.allclose(q.Sigma, p.Sigma, atol=.02*float(p.Sigma.max()))
 
 def test_designs_know_their_window(months):
     "What climate_problem knows of its sums arrives in the fit, through every way of making a new design."
     d,*_ = months; noise = np.random.default_rng(3).normal(size=len(d)+2); y = noise[2:]+noise[1:-1]+noise[:-2]
     known = FieldDesign(d.u, d.grid, d.names, d.labels, d.leads, d.rows, True, window=3); assert [k.window for k in (known.take([0, 1]), known.standardise(*known.moments()), known.at((4,6)), known.to('cpu'))]==[3]*4
     xr.testing.assert_identical(evidence().fit(known, y).coef_, evidence(window=3).fit(d, y).coef_)
-    with pytest.raises(ConfigError, match='add up 3 months'): evidence(window=1).fit(known, y)
-    with pytest.raises(ConfigError, match='share months'): evidence(loss='poisson').fit(known, np.round(y**2))
+    with pytest.raises(ConfigError, match='add up 3 times'): evidence(window=1).fit(known, y)
+    with pytest.raises(ConfigError, match='share times'): evidence(loss='poisson').fit(known, np.round(y**2))
 
 # ---- coasts
 
@@ -232,7 +232,7 @@ def test_maps_do_not_cross_land(length):
 
 def test_posterior_over_land_is_the_primal():
     grid,u,y = bridged(); S = torch.rand(8, 13, dtype=torch.float64, generator=torch.Generator().manual_seed(0))*grid.mask; rows = feature_rows(torch.arange(150), 1)
-    level = posterior(Level([Part(2., S, torch.eye(1, dtype=torch.float64)*30)], None, .5, 0.), u, rows, y, torch.eye(150, dtype=torch.float64), grid, 1e-12)
+    data = MapData(u, rows, y, grid, keep=1e-12); level = data.likelihood.settle(MapLevel([Part(2., S, torch.eye(1, dtype=torch.float64)*30)], None, .5, 0.), data)
     B = coast_modes(grid, 2., 1e-12); prior = 30*S.flatten()[:,None]*(B@B.T)*S.flatten(); X = u.flatten(1); K = X@prior@X.T+.5*torch.eye(150)+10
     torch.testing.assert_close(level.maps.flatten(), prior@X.T@torch.linalg.solve(K, y), rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(map_variance(level, rows).flatten(), (prior-prior@X.T@torch.linalg.solve(K, X@prior)).diagonal().clamp(min=0), rtol=1e-6, atol=1e-8)
@@ -262,7 +262,7 @@ def test_the_last_good_level_is_kept(months, monkeypatch, good):
 
 def test_jitter_is_reported(plain):
     "A Gram matrix of repeated rows without noise is singular: the smallest jitter that helps is added, and told."
-    level,(u,rows,y,C,grid) = plain; again = torch.arange(40).repeat(3); found = posterior(Level([Part(p.length, p.S, p.Sigma) for p in level.parts], None, 0., 0.), u, rows[again], y[again], torch.eye(120, dtype=torch.float64), grid)
+    level,data = plain; again = torch.arange(40).repeat(3); data = MapData(data.u, data.rows[again], data.y[again], data.grid); found = data.likelihood.settle(MapLevel([Part(p.length, p.S, p.Sigma) for p in level.parts], None, 0., 0.), data)
     assert 0<found.jitter<1e-4*float(found.L.pow(2).sum(1).mean()) and found.maps.isfinite().all() and level.jitter==0
 
 @pytest.mark.parametrize('offset', [0., 20., 300.])
@@ -270,3 +270,24 @@ def test_fields_far_from_zero(months, offset):
     "In single precision, with a mean of so many standard deviations: the same predictions, without a copy or with one."
     d,y,_ = months; near,far = (FieldDesign(torch.where(d.grid.mask, d.u/d.grid.share.where(d.grid.mask, torch.ones(())), 0.).float()+k, d.grid, d.names, d.labels, d.leads, d.rows) for k in (0., offset*float(d.moments()[1].max())))
     a,b = evidence().fit(near, y),evidence().fit(far, y); np.testing.assert_allclose(b.predict(far), a.predict(near), atol=2e-3); assert np.corrcoef(a.coef_.values.ravel(), b.coef_.values.ravel())[0,1]>.9999
+
+@pytest.mark.parametrize('shape,keep', [((40,99), 1e-4), ((40,100), 1e-3), ((1,4000), 1e-3)])
+def test_one_rule_for_what_is_dropped(shape, keep):
+    d = MapData(torch.zeros(3, 1, *shape), torch.arange(3)[:,None], torch.zeros(3), Grid(shape)); assert d.keep==d.take(torch.tensor([0, 2])).keep==keep and MapData(d.u, d.rows, d.y, d.grid, keep=.5).take(torch.tensor([1])).keep==.5
+
+def test_a_part_of_the_data_has_its_part_of_the_noise():
+    g = torch.Generator().manual_seed(0); A = torch.randn(6, 6, generator=g, dtype=torch.float64); data = MapData(torch.zeros(9, 2, 3, 4), feature_rows(torch.arange(2, 8)[:,None]-torch.arange(3), 2), torch.arange(6.), Grid((3,4)), Gaussian(A@A.T))
+    for fold in (torch.tensor([4, 1]), torch.arange(6)>3):
+        part = data.take(fold); assert torch.equal(part.likelihood.C, (A@A.T)[fold][:,fold]) and torch.equal(part.rows, data.rows[fold]) and torch.equal(part.y, data.y[fold]) and part.u is data.u
+    assert data.leads==3 and data.y.dtype==torch.float64
+
+def test_a_model_without_any_map_survives_its_file(tmp_path):
+    "No level has weight; the file keeps one, so that there still are intervals."
+    rng = np.random.default_rng(0); X = rng.normal(size=(3,5,6)); m = evidence().fit(X, rng.normal(size=3)); assert sum(l['weight'] for l in m.levels_)==0
+    m.save(tmp_path/'m.mrtl'); again = MRTLRegressor.load(tmp_path/'m.mrtl'); np.testing.assert_array_equal(again.predict(X, return_std=True), m.predict(X, return_std=True)); xr.testing.assert_identical(again.coef_std_, m.coef_std_)
+
+@pytest.mark.parametrize('outputs', [1, 3])
+def test_variances_of_scores_and_of_noise_make_those_of_observations(outputs):
+    rng = np.random.default_rng(0); X = rng.normal(size=(120,1,6,8)); s = X[:,0,1:4,2:5].sum((1,2)); Y = s[:,None]*np.arange(1, outputs+1)+rng.normal(size=(120, outputs))*2
+    m = evidence().fit(X, Y)._evidence; d = FieldDesign(torch.from_numpy(X), Grid((6,8))); assert m.loss=='squared'; v = m.score_variances(d); np.testing.assert_allclose(v+m.noise(), m.predict_std(d)**2); assert (v>0).all() and (2<m.noise()).all() and (m.noise()<Y.var(0)).all() and (outputs>1 or m.noise()[0]==pytest.approx(4, rel=.3))
+    again = EvidenceModel.unpack(*m.pack(), m.full.modes); np.testing.assert_allclose(again.score_variances(d), v, rtol=1e-8, atol=1e-10); assert again.history(range(outputs))==m.history(range(outputs))

@@ -7,10 +7,10 @@ import xarray as xr
 from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
-from mrtl.evidence.prior import FeaturePrior, Level, Part, feature_rows, kernel_modes, pair_grams, project, score_variance
-from mrtl.evidence.ladder import score
+from mrtl.evidence.prior import FeaturePrior, MapData, MapLevel, Part, feature_rows, kernel_modes, pair_grams, project
+from mrtl.evidence.ladder import fit_maps, map_scores, score_variance
+from mrtl.evidence.laplace import LIKELIHOODS, LaplaceLikelihood, Logistic, find_peak, worth
 from mrtl.grids import Grid
-from mrtl.evidence.laplace import Laplace, find_peak, fit_laplace, laplace_posterior, log_loss_weights, worth
 from mrtl.simulate import simulate_field
 
 LOSSES = ['logistic', 'poisson']
@@ -40,13 +40,13 @@ def rows():
 def test_gradient(loss, leads, features, kind):
     g = torch.Generator().manual_seed(0); u = torch.randn(33, features, 4, 5, generator=g, dtype=torch.float64); at = torch.arange(3, 33)[:,None]-torch.arange(1, leads+1); rows = feature_rows(at, features)
     y = torch.from_numpy(drawn(loss, u[3:,0,1,1].numpy()).astype(float)); w = torch.rand(30, generator=g, dtype=torch.float64)+.3; p = FeaturePrior(leads, features, kind)
-    e = Laplace(pair_grams(project(u, torch.ones(4, 5, dtype=torch.float64), kernel_modes(Grid((4,5)), 1.5)), rows, p), y, torch.diag(1/w), p, loss, -.3); x = np.append(np.random.default_rng(0).normal(size=p.size)/4, 0.)
+    e = LIKELIHOODS[loss](w, -.3).evidence(pair_grams(project(u, torch.ones(4, 5, dtype=torch.float64), kernel_modes(Grid((4,5)), 1.5)), rows, p), y, p); x = np.append(np.random.default_rng(0).normal(size=p.size)/4, 0.)
     slope = e(x)[1]; steps = [(8*(e(x+1e-4*v)[0]-e(x-1e-4*v)[0])-e(x+2e-4*v)[0]+e(x-2e-4*v)[0])/12e-4 for v in np.eye(len(x))]; np.testing.assert_allclose(slope, steps, atol=1e-7*np.abs(slope).max())
 
 @both
 def test_a_peak_does_not_hang_on_its_start(loss):
-    g = torch.Generator().manual_seed(0); A = torch.randn(40, 3, generator=g, dtype=torch.float64)*3; K = A@A.T+10; y = torch.from_numpy(drawn(loss, A[:,0].numpy()/3).astype(float)); one = torch.ones_like(y); top = find_peak(K, y, one, loss, .2)
-    for scale in (1., 30., 1e4): torch.testing.assert_close(find_peak(K, y, one, loss, .2, scale*torch.randn(40, generator=g, dtype=torch.float64)).h, top.h, rtol=0, atol=1e-6)
+    g = torch.Generator().manual_seed(0); A = torch.randn(40, 3, generator=g, dtype=torch.float64)*3; K = A@A.T+10; y = torch.from_numpy(drawn(loss, A[:,0].numpy()/3).astype(float)); like = LIKELIHOODS[loss](torch.ones_like(y), .2); top = find_peak(K, y, like)
+    for scale in (1., 30., 1e4): torch.testing.assert_close(find_peak(K, y, like, scale*torch.randn(40, generator=g, dtype=torch.float64)).h, top.h, rtol=0, atol=1e-6)
 
 @both
 def test_finds_the_planted_map(loss, fitted, months):
@@ -128,10 +128,10 @@ def test_a_refit_by_gradients_forgets_the_evidence(fitted, months):
     with pytest.raises(ConfigError): m.coef_std_
 
 @pytest.mark.parametrize('case,kind,text', [('one class', DataError, 'one class'), ('one class left', DataError, 'one class'), ('three classes', ValueError, 'binary'), ('negative counts', DataError, 'negative'), ('broken counts', DataError, 'whole numbers'), ('no weight', ValueError, 'non-zero'),
-    ('negative weights', DataError, 'at least zero'), ('events', ConfigError, 'for fields'), ('nonnegative', ConfigError, 'nonnegative'), ('window', ConfigError, 'share months'), ('labels of one kind', DataError, 'both must occur'), ('labels of 2', DataError, '0 and 1'), ('weights of zero', DataError, 'above zero')])
+    ('negative weights', DataError, 'at least zero'), ('events', ConfigError, 'for fields'), ('nonnegative', ConfigError, 'nonnegative'), ('window', ConfigError, 'share times'), ('labels of one kind', DataError, 'both must occur'), ('labels of 2', DataError, '0 and 1'), ('weights of zero', DataError, 'above zero')])
 def test_refused(rows, case, kind, text):
     X,y,_ = rows; b,c = y['logistic'],y['poisson']; n = len(X)
-    def direct(y, w=None): fit_laplace(torch.from_numpy(X[:,None]), torch.arange(n), torch.as_tensor(y, dtype=torch.float64), Grid((5,6)), 'logistic', 0., w)
+    def direct(y, w=torch.ones(n)): fit_maps(MapData(torch.from_numpy(X[:,None]), torch.arange(n)[:,None], torch.as_tensor(y), Grid((5,6)), Logistic(w, 0.)))
     with pytest.raises(kind, match=text):
         if case=='one class': evidence('logistic').fit(X, np.ones(n))
         if case=='one class left': evidence('logistic').fit(X, b, sample_weight=b.astype(float))
@@ -155,14 +155,23 @@ def test_counts_that_overlap_must_say_so(months):
 @both
 @pytest.mark.parametrize('scale', [1e-3, 1., 30.])
 def test_level_weights_at_any_scale(loss, scale):
-    rng = np.random.default_rng(0); true = rng.normal(size=300)*.7; y = drawn(loss, true).astype(float); P = np.stack([scale*true*1.4, rng.normal(size=300)*scale], 1); w = log_loss_weights(P, y, np.ones(300), loss, 0.)
+    rng = np.random.default_rng(0); true = rng.normal(size=300)*.7; y = drawn(loss, true).astype(float); P = np.stack([scale*true*1.4, rng.normal(size=300)*scale], 1); w = LIKELIHOODS[loss](torch.ones(300), 0.).weigh(P, y)
     s = lambda v: P@v; l = lambda v: np.mean(np.logaddexp(0, s(v))-y*s(v) if loss=='logistic' else np.exp(np.minimum(s(v), 700))-y*s(v))
     assert w.min()>=0 and w.sum()<=1+1e-9 and l(w)<=min(l(np.array([a,b])) for a in np.linspace(0, 1, 41) for b in np.linspace(0, 1, 41) if a+b<=1)+1e-6
 
 @both
 def test_levels_vote_by_what_is_expected_out_of_fold(loss, rows, monkeypatch):
-    seen = []; monkeypatch.setattr('mrtl.evidence.laplace.log_loss_weights', lambda P, y, w, **how: seen.append(P) or log_loss_weights(P, y, w, **how))
-    X,y = torch.from_numpy(rows[0])[:,None],torch.from_numpy(rows[1][loss].astype(float)); a,b = torch.arange(30, 100),torch.arange(30); other = b,a; fit = fit_laplace(X, torch.arange(100), y, Grid((5,6)), loss, .3, folds=[(a, b),other])
-    l = fit.levels[0]; part = laplace_posterior(Level([Part(p.length, p.S, p.Sigma) for p in l.parts], l.theta, 1., 0.), X, fit.rows[a], y[a], torch.eye(70, dtype=torch.float64), Grid((5,6)), 1e-4, loss, .3)
-    s,v = .3+score(part.maps, part.bias, X.flatten(0, 1).flatten(1), fit.rows[b]),score_variance(part, fit.rows[a], [p.Z for p in part.parts], fit.rows[b])
+    seen = []; weigh = LaplaceLikelihood.weigh; monkeypatch.setattr(LaplaceLikelihood, 'weigh', lambda self, P, y: seen.append(P) or weigh(self, P, y))
+    X,y = torch.from_numpy(rows[0])[:,None],torch.from_numpy(rows[1][loss].astype(float)); a,b = torch.arange(30, 100),torch.arange(30); data = MapData(X, torch.arange(100)[:,None], y, Grid((5,6)), LIKELIHOODS[loss](torch.ones(100), .3)); fit = fit_maps(data, [(a, b),(b, a)])
+    l,known = fit.levels[0],data.take(a); part = known.likelihood.settle(MapLevel([Part(p.length, p.S, p.Sigma) for p in l.parts], l.theta, 1., 0.), known)
+    s,v = .3+map_scores(part.maps, part.bias, X.flatten(0, 1).flatten(1), fit.rows[b]),score_variance(part, fit.rows[a], [p.Z for p in part.parts], fit.rows[b])
     np.testing.assert_allclose(seen[0][:30,0], worth(s, v, loss), atol=1e-8); assert (np.abs(seen[0][:30,0]-s.numpy()).max()>.01)==(loss=='logistic')
+
+@both
+def test_a_part_of_the_data_has_its_part_of_the_weights(loss):
+    w = torch.tensor([.3, 1., 7., 2.], dtype=torch.float64); data = MapData(torch.zeros(4, 1, 3, 4), torch.arange(4)[:,None], torch.ones(4), Grid((3,4)), LIKELIHOODS[loss](w, -.4))
+    for fold in (torch.tensor([3, 0]), torch.arange(4)>1): part = data.take(fold).likelihood; assert torch.equal(part.weights, w[fold]) and part.base==-.4 and part.loss==loss
+
+@both
+def test_a_model_knows_its_loss(loss, fitted, months):
+    m = fitted[loss]._evidence; assert m.loss==type(m).unpack(*m.pack(), m.full.modes).loss==loss and (m.noise()==1).all() and (m.score_variances(months[0])>0).all()
