@@ -6,7 +6,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 from conftest import ROOT
-from mrtl.lab.experiments import COLUMNS, CURVES, DRAWS, METHODS, PAPER_TABLE3, STABILITY, criteria_table, maps_table, method_options, method_table, read_options, read_table, settings_row, speed_table, variants_table
+from mrtl.lab.experiments import COLUMNS, CURVES, DRAWS, METHODS, PAPER_TABLE3, STABILITY, criteria_table, maps_table, method_table, speed_table, variants_table
+from mrtl.lab.setups import method_options
+from mrtl.lab.search import read_options
+from mrtl.cli import read_table
+from mrtl.lab.trials import settings_row
 from mrtl.criteria import CRITERIA
 
 HERE = ROOT/'nbs'/'reproduction'; SAVED = HERE/'results'/'experiments'

@@ -14,8 +14,13 @@ from mrtl.lab import experiments
 from mrtl.cli import main
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.criteria import CRITERIA
-from mrtl.lab.experiments import (COLUMNS, CURVES, METHODS, PROBLEMS, RANGES, SEARCHED, SETTINGS, STABILITY, TWINS, Found, Keep, KeepState, LevelRate, RandomW, Trial, basketball, claim, draw, equal_loss, gather,
-    interval, low_share, map_scores, method_levels, method_options, plan, predicted, read_options, read_search, read_table, run_trial, run_trials, search, southwest, stage_scores, summary, truth_scores, variant_names, variants)
+from mrtl.lab.experiments import COLUMNS, CURVES, METHODS, PROBLEMS, RANGES, SETTINGS, STABILITY, Found, claim, draw, equal_loss, plan, run_trials, search, southwest, summary
+from mrtl.lab.setups import SEARCHED, TWINS, KeepState, LevelRate, RandomW, method_levels, method_options, variant_names, variants
+from mrtl.lab.trials import Keep, Trial, low_share, map_scores, predicted, run_trial, stage_scores, truth_scores
+from mrtl.cli import basketball, read_table
+from mrtl.models import gather
+from mrtl.bootstrap import interval
+from mrtl.lab.search import read_options, read_search
 from mrtl.multiresolution import Run, make_levels
 from mrtl.training import Callback
 from mrtl.store import save_tensors

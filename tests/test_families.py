@@ -14,7 +14,8 @@ from mrtl.lab import families
 from mrtl.cli import main
 from mrtl.lab.contest import alike
 from mrtl.core import ConfigError, FormatError
-from mrtl.lab.families import COLUMNS, FAMILIES, NEW, WAYS, CPStarts, MapFit, against_best, compare_maps, coverage, cp_regressor, family, laplacian_ridge, read_trials, ridge, ridge_fit, summary, trial
+from mrtl.lab.families import COLUMNS, FAMILIES, NEW, WAYS, CPStarts, MapFit, against_best, compare_maps, cp_regressor, family, laplacian_ridge, read_trials, ridge, ridge_fit, summary, trial
+from mrtl.bootstrap import coverage
 from mrtl.grids import Grid
 from mrtl.rivals import laplacian
 
