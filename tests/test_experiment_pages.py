@@ -6,16 +6,19 @@ import pandas as pd
 import pytest
 import xarray as xr
 from conftest import ROOT
-from mrtl.lab.experiments import COLUMNS, CURVES, DRAWS, METHODS, PAPER_TABLE3, STABILITY, criteria_table, maps_table, method_options, method_table, read_options, read_table, settings_row, speed_table, variants_table
 from mrtl.criteria import CRITERIA
+from mrtl.lab.experiments import CURVE_COLUMNS, STABILITY_COLUMNS, criteria_table, maps_table, method_table, read_trial_table, speed_table, variants_table
+from mrtl.lab.search import DRAW_COLUMNS, read_options
+from mrtl.lab.setups import TRIAL_METHODS
+from mrtl.lab.trials import TRIAL_COLUMNS, settings_row
 
 HERE = ROOT/'nbs'/'reproduction'; SAVED = HERE/'results'/'experiments'
 PAGES = dict(basketball=('basketball','events'), climate=('southwest','ocean'), ingredients=('basketball','events','southwest','ocean'))
 pages = pytest.mark.parametrize('page', ('basketball','climate'))
 
 def saved(page):
-    one = lambda f, columns: pd.concat([read_table(SAVED/p/f, columns) for p in PAGES[page]])
-    return one('compare.csv', COLUMNS),one('curves.csv.gz', CURVES),one('stability.csv', STABILITY)
+    one = lambda f, columns: pd.concat([read_trial_table(SAVED/p/f, columns) for p in PAGES[page]])
+    return one('compare.csv', TRIAL_COLUMNS),one('curves.csv.gz', CURVE_COLUMNS),one('stability.csv', STABILITY_COLUMNS)
 
 def cells(page): return json.loads((HERE/f'{page}.ipynb').read_text())['cells']
 
@@ -33,13 +36,13 @@ def drawn(t):
 @pages
 def test_tables_come_from_the_files(page):
     rows,curves,stability = saved(page); first = dict(basketball='basketball', climate='ocean')[page]; paper = page; second = [p for p in PAGES[page] if p != first][0]
-    of = lambda p: rows[rows.problem == p]; wanted = [speed_table(curves, [m for m in METHODS if m != 'mrtl']).round(3), method_table(rows), criteria_table(of(first), paper), criteria_table(of(second)),
+    of = lambda p: rows[rows.problem == p]; wanted = [speed_table(curves, [m for m in TRIAL_METHODS if m != 'mrtl']).round(3), method_table(rows), criteria_table(of(first), paper), criteria_table(of(second)),
         maps_table(of(first), stability), maps_table(of(second), stability)]
     there = shown(page)
     for t in wanted: assert drawn(t) in there, f'run reproduction/{page} again: a table differs from the files\n{t}'
 
 def test_variants_come_from_the_files():
-    rows,curves,_ = saved('ingredients'); there = shown('ingredients'); speed = speed_table(curves, ['random_ladder']); own = [read_table(SAVED/'ocean_own'/f, c) for f,c in (('compare.csv',COLUMNS), ('curves.csv.gz',CURVES))]
+    rows,curves,_ = saved('ingredients'); there = shown('ingredients'); speed = speed_table(curves, ['random_ladder']); own = [read_trial_table(SAVED/'ocean_own'/f, c) for f,c in (('compare.csv',TRIAL_COLUMNS), ('curves.csv.gz',CURVE_COLUMNS))]
     for t in [speed[speed.stage == 'both'].round(3), speed_table(own[1], ['random_ladder','random_smooth','fixed']).round(3), method_table(own[0]), *(variants_table(rows, p).round(4) for p in PAGES['ingredients'])]: assert drawn(t) in there, f'run reproduction/ingredients again: a table differs from the files\n{t}'
     low = rows[(rows.stage == 'low')&(rows.method == 'mrtl')&(rows.criterion == 'valid_loss')]
     for p in PAGES['ingredients']:
@@ -50,7 +53,7 @@ def test_variants_come_from_the_files():
 @pages
 def test_numbers_by_hand(page):
     "The tables' functions against plain loops."
-    rows,curves,_ = saved(page); t = speed_table(curves, [m for m in METHODS if m != 'mrtl']).set_index(['problem','against','stage']); c = curves[(curves.variant == '')&(curves.criterion == 'valid_loss')]
+    rows,curves,_ = saved(page); t = speed_table(curves, [m for m in TRIAL_METHODS if m != 'mrtl']).set_index(['problem','against','stage']); c = curves[(curves.variant == '')&(curves.criterion == 'valid_loss')]
     for (p,m,stage),got in t.iterrows():
         ratios = []
         for s in sorted(set(c[(c.problem == p)&(c.method == m)].seed)):
@@ -69,13 +72,13 @@ def test_ten_trials_of_everything(page):
     rows,curves,_ = saved(page); assert not rows.error.any() and rows.commit.notna().all() and rows.versions.str.contains('torch').all() and (rows.device == 'cpu').all()
     assert not rows.duplicated(['problem','method','criterion','variant','seed','stage']).any()
     for p in PAGES[page]:
-        own = rows[(rows.problem == p)&(rows.variant == '')]; assert {*own.criterion} == {*CRITERIA} and {*METHODS}-{*own.method} <= {'fixed_equal'}
+        own = rows[(rows.problem == p)&(rows.variant == '')]; assert {*own.criterion} == {*CRITERIA} and {*TRIAL_METHODS}-{*own.method} <= {'fixed_equal'}
         assert (own.groupby(['method','criterion','stage']).seed.nunique() >= 10).all()
         last = curves[curves.problem == p].groupby(['method','seed']).seconds.max(); total = own[own.criterion == 'valid_loss'].groupby(['method','seed']).seconds.sum(); np.testing.assert_allclose(last, total.reindex(last.index), rtol=1e-3)
 
 @pages
 def test_settings_are_those_that_were_found(page):
-    rows,_,_ = saved(page); found = read_options(SAVED/'options.json'); draws = read_table(SAVED/'search.csv', DRAWS)
+    rows,_,_ = saved(page); found = read_options(SAVED/'options.json'); draws = read_trial_table(SAVED/'search.csv', DRAW_COLUMNS)
     for p in PAGES[page]:
         for m,o in found[p].items():
             d = draws[(draws.problem == p)&(draws.method == m)]; best = d.loc[d.valid_loss.idxmin()]; assert (best.number == 0) == (o == {}), 'draw 0 is the package itself'

@@ -10,22 +10,27 @@ import pytest
 import torch
 from scipy.stats import kstest
 from sklearn.metrics import average_precision_score, f1_score, log_loss, mean_squared_error, roc_auc_score
-from mrtl.lab import experiments
 from mrtl.cli import main
-from mrtl.core import ConfigError, DataError, FormatError
+from mrtl.core import ConfigError, DataError, FormatError, write_csv
 from mrtl.criteria import CRITERIA
-from mrtl.lab.experiments import (COLUMNS, CURVES, METHODS, PROBLEMS, RANGES, SEARCHED, SETTINGS, STABILITY, TWINS, Found, Keep, KeepState, LevelRate, RandomW, Trial, basketball, claim, draw, equal_loss, gather,
-    interval, low_share, map_scores, method_levels, method_options, plan, predicted, read_options, read_search, read_table, run_trial, run_trials, search, southwest, stage_scores, summary, truth_scores, variant_names, variants)
+from mrtl.lab import experiments, search
+from mrtl.lab.experiments import (CURVE_COLUMNS, STABILITY_COLUMNS, claim_lines, equal_loss, gather_trials, plan_trials, read_trial_table, run_trials, seed_interval,
+    summarise_trials, trials_alike)
+from mrtl.lab.search import DRAW_COLUMNS, SEARCH_RANGES, draw_settings, open_study, read_options, read_search, search_options
+from mrtl.lab.setups import (SEARCHED, TRIAL_METHODS, TRIAL_PROBLEMS, TWINS, KeepState, LevelRate, RandomW, basketball_games, game_frames, method_levels, method_options,
+    southwest_rain, variant_names, variants)
+from mrtl.lab.trials import (SETTING_COLUMNS, TRIAL_COLUMNS, Keep, Trial, TrialResult, low_share, map_scores, predicted, run_trial, stage_scores, trial_settings,
+    truth_scores)
 from mrtl.multiresolution import Run, make_levels
-from mrtl.training import Callback
 from mrtl.store import save_tensors
+from mrtl.training import Callback
 
 SHORT = {m: dict(max_epochs=2, rank=2) for m in SEARCHED}
 RESULT = ['problem','method','criterion','variant','seed','stage','level','epochs','steps','stopped_by','valid_loss','test_loss','digest']
 twins = pytest.mark.parametrize('twin', TWINS)
 
 @cache
-def make(twin, seed=0): return PROBLEMS[twin](seed, quick=True)
+def make(twin, seed=0): return TRIAL_PROBLEMS[twin](seed, quick=True)
 
 @cache
 def tried(twin, method='mrtl', criterion='valid_loss', variant=''):
@@ -43,7 +48,7 @@ def result(f): return [{k: r[k] for k in RESULT if k in r} for r in f.rows]
 
 @twins
 def test_a_twin_is_dealt_out_once_and_a_seed_makes_another(twin):
-    p,again,other = make(twin),PROBLEMS[twin](0, quick=True),make(twin, 1); rows = np.concatenate(list(p.rows.values()))
+    p,again,other = make(twin),TRIAL_PROBLEMS[twin](0, quick=True),make(twin, 1); rows = np.concatenate(list(p.rows.values()))
     assert len(set(rows.tolist())) == len(rows) == len(p.y) and torch.equal(p.y, again.y) and not torch.equal(p.y, other.y)
     assert [len(f) for f in p.truth] == [m.size for m in p.design.modes] and p.full_levels < len(p.schedule)
 
@@ -62,33 +67,27 @@ def test_weights_reach_the_training():
         for s in seen: np.testing.assert_allclose(s[part].e[:,0], w/w.mean(), rtol=1e-5)
 
 @pytest.mark.parametrize('name', ['basketball', 'southwest'])
-def test_real_data_has_no_quick_problem(name, monkeypatch):
-    monkeypatch.setattr(experiments, '_shots', lambda: None); monkeypatch.setattr(experiments, '_pacific', lambda: (None, None))
-    with pytest.raises(ConfigError, match='twins'): PROBLEMS[name](0, quick=True)
+def test_real_data_has_no_quick_problem(name):
+    with pytest.raises(ConfigError, match='twins'): TRIAL_PROBLEMS[name](0, quick=True)
 
 # ---- ways to learn
 
 @twins
 def test_levels_and_settings_of_the_methods(twin):
-    p = make(twin); names = {m: [(l.stage, l.name) for l in method_levels(p, m)] for m in METHODS}; f = p.full_levels; finest = names['mrtl'][-1][1]
+    p = make(twin); names = {m: [(l.stage, l.name) for l in method_levels(p, m)] for m in TRIAL_METHODS}; f = p.full_levels; finest = names['mrtl'][-1][1]
     assert [s for s,_ in names['mrtl']] == ['full']*f+['low']*(len(p.schedule)-f+1) and names['mrtl'][f-1][1] == names['mrtl'][f][1]
     assert names['fixed'] == names['fixed_equal'] == [('full', finest), ('low', finest)] and names['random'] == names['random_smooth'] == [('low', finest)] and len(names['random_ladder']) == len(p.schedule) and {s for s,_ in names['random_ladder']} == {'low'}
-    found = dict(mrtl=dict(lr=.1, smooth=7., sigma=.1), fixed=dict(lr=.2, smooth=8.), random=dict(lr=.3)); o = {m: method_options(p, m, found) for m in METHODS}
-    assert [o[m]['lr'] for m in METHODS] == [.1, .2, .1, .3, .3, .1] and [o[m]['smooth'] for m in METHODS] == [7., 8., 7., 0., 7., 7.] and [o[m].get('sigma') for m in METHODS] == [.1, None, .1, None, .1, .1]
-    assert all(o[m]['l2'] == p.options['l2'] for m in METHODS) and method_options(p, 'mrtl') == p.options
+    found = dict(mrtl=dict(lr=.1, smooth=7., sigma=.1), fixed=dict(lr=.2, smooth=8.), random=dict(lr=.3)); o = {m: method_options(p, m, found) for m in TRIAL_METHODS}
+    assert [o[m]['lr'] for m in TRIAL_METHODS] == [.1, .2, .1, .3, .3, .1] and [o[m]['smooth'] for m in TRIAL_METHODS] == [7., 8., 7., 0., 7., 7.] and [o[m].get('sigma') for m in TRIAL_METHODS] == [.1, None, .1, None, .1, .1]
+    assert all(o[m]['l2'] == p.options['l2'] for m in TRIAL_METHODS) and method_options(p, 'mrtl') == p.options
 
 # ---- variants
 
-class Asked(Exception): pass
-
 def effective(p, variant, found=None):
     "What a run is really asked to do: level by level, and every setting of each stage."
-    said = {}
-    class Fake:
-        def __init__(self, *data, **o): said.update(o); raise Asked
-    with pytest.MonkeyPatch.context() as m, pytest.raises(Asked): m.setattr(experiments, 'Run', Fake); run_trial(p, Trial(p.name, variant=variant), found)
-    full = said.pop('full_options', None) or {}; own = [(type(c).__name__, {k: v for k,v in vars(c).items() if isinstance(v, float)}) for c in said.pop('callbacks')[1:]]
-    out = dict(levels=[(l.stage, l.name) for l in said.pop('levels')], callbacks=own); both = ('lr','lr_decay','batch_size','smooth','l2','patience','max_epochs')
+    levels,said,callbacks = trial_settings(p, Trial(p.name, variant=variant), found)
+    full = said.pop('full_options', None) or {}; own = [(type(c).__name__, {k: v for k,v in vars(c).items() if isinstance(v, float)}) for c in callbacks]
+    out = dict(levels=[(l.stage, l.name) for l in levels], callbacks=own); both = ('lr','lr_decay','batch_size','smooth','l2','patience','max_epochs')
     return out|{f'{s} {k}': (full if s == 'full' else {}).get(k, said.get(k)) for s in ('full','low') for k in both}|{k: v for k,v in said.items() if k not in both}
 
 THING = {'copy': {'method'}, 'state': {'callbacks'}, 'rate': {'callbacks'}, 'random': {'callbacks'}, 'starts': {'levels'}, 'hands': {'levels'}, 'rank': {'rank'}, 'patience': {'full patience','low patience'}, 'full': {'full batch_size','low batch_size'},
@@ -116,8 +115,7 @@ def test_where_a_variant_starts_and_hands_over(twin):
     assert effective(p, 'rate halved at each level')['callbacks'] == [('LevelRate', dict(factor=.5))] and set(variants(p)) <= set(variant_names())
 
 @pytest.mark.parametrize('twin,variant', [(t, v) for t in TWINS for v in variants(make(t))])
-def test_each_variant_runs(twin, variant, monkeypatch):
-    monkeypatch.setattr(experiments, 'stage_scores', lambda p, scores: dict(test_loss=float(scores['test'].abs().mean()))) # the real ones take longer than the run
+def test_each_variant_runs(twin, variant):
     rows = run_trial(make(twin), Trial(twin, variant=variant), dict(mrtl=dict(max_epochs=1, rank=2))).rows
     assert [r['stage'] for r in rows] == ['full','low'] and {r['variant'] for r in rows} == {variant} and all(np.isfinite([r['valid_loss'], r['test_loss']]).all() for r in rows)
     assert (rows[-1]['digest'] == run_once(twin)) == (variant == 'rank 2' or variant.startswith('patience') or variant in SAME[twin])
@@ -235,7 +233,7 @@ def weighted_loss(p, scores, rows):
     return np.average(np.logaddexp(0, s)-y*s if p.events else (s-y)**2, weights=w)
 
 @twins
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', TRIAL_METHODS)
 def test_what_a_stage_predicts_has_the_loss_of_its_row(twin, method):
     p,(f,models),levels = make(twin),tried(twin, method),method_levels(make(twin), method); v = p.rows['valid']; rows = {r['stage']: r for r in f.rows}; assert list(rows) == list(dict.fromkeys(l.stage for l in levels)) == [s for s in ('full','low') if s in models]
     for stage,(i,model,best) in models.items():
@@ -264,12 +262,12 @@ def test_scores_of_the_truth(twin):
 def made_factors(sizes, k=7, seed=0): rng = np.random.default_rng(seed); return {f'{i} {n}': torch.as_tensor(rng.normal(size=(m, k))) for i,(n,m) in enumerate(sizes.items())}
 
 def test_how_alike_two_trials_are():
-    a,b,c = (made_factors(dict(player=n, court=20, defender=12), seed=s) for n,s in ((6, 0), (6, 1), (9, 2))); assert experiments._alike(a, a) == pytest.approx(1.)
+    a,b,c = (made_factors(dict(player=n, court=20, defender=12), seed=s) for n,s in ((6, 0), (6, 1), (9, 2))); assert trials_alike(a, a) == pytest.approx(1.)
     def top(t): s = np.prod([np.linalg.norm(f, axis=0) for f in t.values()], 0); return [f.numpy()[:,np.argsort(-s)[:5]] for f in t.values()]
-    one = [1.]*3; assert experiments._alike(a, b) == pytest.approx(brute_match(top(a), top(b), one)) != pytest.approx(1., abs=.5)
-    assert experiments._alike(a, c) == pytest.approx(brute_match(top(a)[1:], top(c)[1:], one)) == pytest.approx(experiments._alike(c, a))
-    other = dict(a, **{'0 player': torch.cat([a['0 player'], torch.zeros(3, 7)])}); assert experiments._alike(a, other) == pytest.approx(1.)
-    assert experiments._alike(a, {k: a[k] for k in reversed(a)}) == pytest.approx(1.), 'the order of a file does not count'
+    one = [1.]*3; assert trials_alike(a, b) == pytest.approx(brute_match(top(a), top(b), one)) != pytest.approx(1., abs=.5)
+    assert trials_alike(a, c) == pytest.approx(brute_match(top(a)[1:], top(c)[1:], one)) == pytest.approx(trials_alike(c, a))
+    other = dict(a, **{'0 player': torch.cat([a['0 player'], torch.zeros(3, 7)])}); assert trials_alike(a, other) == pytest.approx(1.)
+    assert trials_alike(a, {k: a[k] for k in reversed(a)}) == pytest.approx(1.), 'the order of a file does not count'
 
 # ---- time to equal loss, and summaries
 
@@ -304,22 +302,22 @@ def test_time_to_equal_loss_by_hand(seed, them):
     c = made_curves(seed); want = brute_equal_loss(c, 'mrtl', them); got = equal_loss(c, them=them); assert len(got) == len(want) > 7 and set(got.stage) == ({'full','low','both'} if them == 'fixed' else {'low','both'})
     for r in got.itertuples(): np.testing.assert_allclose((r.target, r.us, r.them, r.ratio, r.us_best, r.them_best), want[r.problem, r.seed, r.stage], rtol=1e-9)
 
-def spans(monkeypatch): monkeypatch.setattr(experiments, 'interval', lambda v, f=np.mean: (np.nanmin(v), np.nanmax(v))) # that of a bootstrap takes long
+def span(v, statistic=np.mean): return np.nanmin(v),np.nanmax(v) # an interval that takes no time
 
-def test_equal_loss_of_nothing(): assert len(equal_loss(made_curves(0), them='fixed_equal')) == 0 and claim(summary(pd.DataFrame(columns=COLUMNS), made_curves(0)[:0], pd.DataFrame(columns=STABILITY)))[1:] == []
+def test_equal_loss_of_nothing(): assert len(equal_loss(made_curves(0), them='fixed_equal')) == 0 and claim_lines(summarise_trials(pd.DataFrame(columns=TRIAL_COLUMNS), made_curves(0)[:0], pd.DataFrame(columns=STABILITY_COLUMNS)))[1:] == []
 
 @pytest.mark.parametrize('statistic', (np.mean, np.median))
 def test_an_interval_is_that_of_a_bootstrap(statistic):
-    v = np.random.default_rng(0).exponential(size=15); rng = np.random.default_rng(1); again = statistic(v[rng.integers(0, 15, (20000, 15))], axis=1); low,high = interval(v, statistic)
+    v = np.random.default_rng(0).exponential(size=15); rng = np.random.default_rng(1); again = statistic(v[rng.integers(0, 15, (20000, 15))], axis=1); low,high = seed_interval(v, statistic)
     assert low == pytest.approx(np.quantile(again, .025), abs=.1*np.ptp(v)) and high == pytest.approx(np.quantile(again, .975), abs=.1*np.ptp(v)) and low < statistic(v) < high
-    assert interval([*v, np.nan], statistic) == (low, high) and interval([2., 2., 2.]) == (2., 2.) and np.isnan(interval([1., 2., np.nan])).all()
+    assert seed_interval([*v, np.nan], statistic) == (low, high) and seed_interval([2., 2., 2.]) == (2., 2.) and np.isnan(seed_interval([1., 2., np.nan])).all()
 
 def made_rows(seeds=6):
     rng = np.random.default_rng(5); one = lambda m, c, v, s, stage: dict(problem='ocean', method=m, criterion=c, variant=v, seed=s, stage=stage, seconds=rng.exponential(), epochs=rng.integers(1, 9), valid_loss=rng.random(), test_r2=rng.random() if s != 2 else np.nan)
-    return pd.DataFrame([one(m, c, v, s, stage) for m,c,v in (('mrtl','valid_loss',''), ('fixed','valid_loss',''), ('mrtl','grad_norm',''), ('mrtl','valid_loss','rank 1')) for s in rng.permutation(seeds) for stage in ('full','low') if (m, s) != ('fixed', 4)]).reindex(columns=list(COLUMNS))
+    return pd.DataFrame([one(m, c, v, s, stage) for m,c,v in (('mrtl','valid_loss',''), ('fixed','valid_loss',''), ('mrtl','grad_norm',''), ('mrtl','valid_loss','rank 1')) for s in rng.permutation(seeds) for stage in ('full','low') if (m, s) != ('fixed', 4)]).reindex(columns=list(TRIAL_COLUMNS))
 
-def test_a_summary_by_hand(monkeypatch):
-    spans(monkeypatch); rows,curves = made_rows(),made_curves(1).replace(dict(problem=dict(a='ocean', b='events'))); t = summary(rows, curves, pd.DataFrame(columns=STABILITY)); assert not t.duplicated(['problem','method','criterion','variant','stage','score']).any()
+def test_a_summary_by_hand():
+    rows,curves = made_rows(),made_curves(1).replace(dict(problem=dict(a='ocean', b='events'))); t = summarise_trials(rows, curves, pd.DataFrame(columns=STABILITY_COLUMNS), span); assert not t.duplicated(['problem','method','criterion','variant','stage','score']).any()
     scores = t[t.score != 'speed-up'].set_index(['method','criterion','variant','stage','score']); assert set(scores.index.get_level_values('score')) == {'seconds','epochs','valid_loss','test_r2'} and len(scores) == 4*2*4
     for (m,c,v,stage,score),r in scores.iterrows():
         of = lambda m, c, v: {x.seed: getattr(x, score) for x in rows.itertuples() if (x.method, x.criterion, x.variant, x.stage) == (m, c, v, stage) and np.isfinite(getattr(x, score))}
@@ -330,16 +328,16 @@ def test_a_summary_by_hand(monkeypatch):
     for (problem,method,stage),r in t[t.score == 'speed-up'].set_index(['problem','method','stage']).iterrows():
         ratio = [v[3] for k,v in brute_equal_loss(curves.replace(dict(problem=dict(ocean='a', events='b'))), 'mrtl', method).items() if k[0] == dict(ocean='a', events='b')[problem] and k[2] == stage]; np.testing.assert_allclose([r['median'], r['mean'], r.low, r.high], [np.median(ratio), np.mean(ratio), min(ratio), max(ratio)]); assert r.n == len(ratio)
 
-def test_stability_and_the_claim_of_a_summary(monkeypatch):
-    spans(monkeypatch); s = pd.DataFrame([dict(problem='ocean', method='mrtl', criterion='valid_loss', variant='', seed=i, other=i+1, match=m) for i,m in enumerate((.2, .4, .9))]); t = summary(made_rows(), made_curves(0), s); r = t[t.score == 'stability'].iloc[0]
+def test_stability_and_the_claim_of_a_summary():
+    s = pd.DataFrame([dict(problem='ocean', method='mrtl', criterion='valid_loss', variant='', seed=i, other=i+1, match=m) for i,m in enumerate((.2, .4, .9))]); t = summarise_trials(made_rows(), made_curves(0), s, span); r = t[t.score == 'stability'].iloc[0]
     assert (r['mean'], r.n, r.stage) == (pytest.approx(.5), 3, 'low') and (r.low, r.high) == (.2, .9)
-    text = claim(t); fixed = t[(t.score == 'speed-up')&(t.method == 'fixed')]; assert len(text) == 1+len(fixed) == 7; names = dict(full='full-rank stage', low='low-rank stage', both='both stages')
+    text = claim_lines(t); fixed = t[(t.score == 'speed-up')&(t.method == 'fixed')]; assert len(text) == 1+len(fixed) == 7; names = dict(full='full-rank stage', low='low-rank stage', both='both stages')
     for r,l in zip(fixed.itertuples(), text[1:]): assert l == f'{r.problem}, {names[r.stage]}: {r.median:.2g} times as soon (95 % interval {r.low:.2g} to {r.high:.2g}, {r.n} seeds)'
-    few = fixed.assign(low=np.nan, n=1); assert all('1 seed, too few for an interval' in l for l in claim(few)[1:])
+    few = fixed.assign(low=np.nan, n=1); assert all('1 seed, too few for an interval' in l for l in claim_lines(few)[1:])
 
 # ---- the same bits
 
-@pytest.mark.parametrize('twin,method,criterion', [('ocean', m, 'valid_loss') for m in METHODS]+[('events', 'mrtl', c) for c in CRITERIA])
+@pytest.mark.parametrize('twin,method,criterion', [('ocean', m, 'valid_loss') for m in TRIAL_METHODS]+[('events', 'mrtl', c) for c in CRITERIA])
 def test_a_trial_has_the_same_bits_again(twin, method, criterion):
     a,_ = tried(twin, method, criterion); b = run_trial(make(twin), Trial(twin, method, criterion), SHORT); assert result(a) == result(b) and len(a.rows[-1]['digest']) == 16
     assert [h['valid_loss'] for h in a.history] == [h['valid_loss'] for h in b.history] and all(torch.equal(a.factors[k], b.factors[k]) for k in a.factors)
@@ -347,19 +345,19 @@ def test_a_trial_has_the_same_bits_again(twin, method, criterion):
 def test_a_trial_does_not_know_what_was_tried_before():
     "Each alone, on a problem of its own; then one after another on one."
     one = lambda p, v: result(run_trial(p, Trial('events', variant=v), SHORT))[-1]['digest']
-    alone = {v: one(PROBLEMS['events'](0, quick=True), v) for v in ('', 'state kept', 'rate halved at each level', 'random weights')}; p = make('events'); before,weights = json.dumps(p.options),p.weight.clone(); assert len(set(alone.values())) == 4
+    alone = {v: one(TRIAL_PROBLEMS['events'](0, quick=True), v) for v in ('', 'state kept', 'rate halved at each level', 'random weights')}; p = make('events'); before,weights = json.dumps(p.options),p.weight.clone(); assert len(set(alone.values())) == 4
     for v in [*alone, *reversed(alone)]: assert one(p, v) == alone[v], v
     assert json.dumps(p.options) == before and torch.equal(weights, p.weight)
 
 def test_methods_and_seeds_differ():
-    assert len({tried('ocean', m)[0].rows[-1]['digest'] for m in METHODS}) == 5 and tried('ocean', 'fixed')[0].rows[-1]['digest'] == tried('ocean', 'fixed_equal')[0].rows[-1]['digest'], 'these two have the same settings'
+    assert len({tried('ocean', m)[0].rows[-1]['digest'] for m in TRIAL_METHODS}) == 5 and tried('ocean', 'fixed')[0].rows[-1]['digest'] == tried('ocean', 'fixed_equal')[0].rows[-1]['digest'], 'these two have the same settings'
     p = make('ocean'); assert result(run_trial(p, Trial('ocean', seed=1), SHORT))[-1]['digest'] != tried('ocean')[0].rows[-1]['digest']
 
 # ---- limits
 
 @twins
 def test_no_time_ends_each_level_at_once(twin):
-    for m in METHODS: f = run_trial(make(twin), Trial(twin, m), SHORT, seconds=0.); assert [h['epoch'] for h in f.history] == [0]*len(method_levels(make(twin), m)) and {r['epochs'] for r in f.rows} == {0} == {r['steps'] for r in f.rows}
+    for m in TRIAL_METHODS: f = run_trial(make(twin), Trial(twin, m), SHORT, seconds=0.); assert [h['epoch'] for h in f.history] == [0]*len(method_levels(make(twin), m)) and {r['epochs'] for r in f.rows} == {0} == {r['steps'] for r in f.rows}
 
 def test_half_of_the_time_is_for_full_rank():
     keep = Keep(10.); stops = lambda stage, t, stop=False: (lambda tr: (keep.after_epoch(tr), tr.stop)[1])(SimpleNamespace(stage=stage, stop=stop, clock=lambda: t))
@@ -374,14 +372,14 @@ def test_a_diverged_trial_says_so(twin):
 # ---- the plan
 
 def test_a_plan_has_everything_once():
-    todo = plan(TWINS, range(3), variants=variant_names()); assert len(set(todo)) == len(todo) == 2*3*(len(METHODS)+3+len(variant_names())) and len({t.name for t in todo}) == len(todo)
-    assert {(t.method, t.criterion, t.variant) for t in todo if t.method != 'mrtl'} == {(m, 'valid_loss', '') for m in METHODS if m != 'mrtl'} and {t.criterion for t in todo if t.variant} == {'valid_loss'} and {t.criterion for t in todo} == set(CRITERIA)
+    todo = plan_trials(TWINS, range(3), variants=variant_names()); assert len(set(todo)) == len(todo) == 2*3*(len(TRIAL_METHODS)+3+len(variant_names())) and len({t.name for t in todo}) == len(todo)
+    assert {(t.method, t.criterion, t.variant) for t in todo if t.method != 'mrtl'} == {(m, 'valid_loss', '') for m in TRIAL_METHODS if m != 'mrtl'} and {t.criterion for t in todo if t.variant} == {'valid_loss'} and {t.criterion for t in todo} == set(CRITERIA)
     groups = [k for k,_ in itertools.groupby(todo, lambda t: (t.problem, t.seed))]; assert len(groups) == 6, 'those of one problem and seed are together'
-    assert [t.criterion for t in plan(['ocean'], [0], ['fixed','mrtl'], ['grad_norm','valid_loss'])] == ['grad_norm','grad_norm','valid_loss']
+    assert [t.criterion for t in plan_trials(['ocean'], [0], ['fixed','mrtl'], ['grad_norm','valid_loss'])] == ['grad_norm','grad_norm','valid_loss']
 
 # ---- files and tables
 
-TODO = [t for t in plan(['ocean'], range(2), ['mrtl','fixed','random'], ['valid_loss'], ['rank 1', 'starts at level 9']) if t.method != 'mrtl' or t.variant]
+TODO = [t for t in plan_trials(['ocean'], range(2), ['mrtl','fixed','random'], ['valid_loss'], ['rank 1', 'starts at level 9']) if t.method != 'mrtl' or t.variant]
 OWN = dict(found=dict(ocean=SHORT), quick=True)
 
 def files(out): return sorted(str(f.relative_to(out)) for f in Path(out).rglob('*') if f.is_file())
@@ -392,31 +390,30 @@ def same(a, b):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     "A job that nothing interrupted: its folder and its tables."
-    out = tmp_path_factory.mktemp('whole'); assert run_trials(TODO, out, **OWN) == 6; return out,gather(out)
+    out = tmp_path_factory.mktemp('whole'); assert run_trials(TODO, out, **OWN) == 6; return out,gather_trials(out)
 
 @pytest.fixture
 def copy(whole, tmp_path): shutil.copytree(whole[0], tmp_path/'run'); return tmp_path/'run'
 
 def test_what_a_job_leaves(whole):
     out,(rows,curves,stability) = whole; assert files(out) == sorted([f'trials/{t.name}.mrtl' for t in TODO if t.variant != 'starts at level 9']+['compare.csv','curves.csv','stability.csv'])
-    assert tuple(rows) == COLUMNS and tuple(curves) == CURVES and tuple(stability) == STABILITY and len(rows) == 2*(2+1+2) and stability[['method','variant','seed','other']].values.tolist() == [[m, '', 0, 1] for m in ('fixed','random')]
-    assert rows.method.tolist() == sorted(rows.method, key=list(METHODS).index) and rows[['load','commit','versions','date','device']].notna().all().all() and (rows.error == '').all() and rows[rows.stage == 'low'].digest.notna().all()
+    assert tuple(rows) == TRIAL_COLUMNS and tuple(curves) == CURVE_COLUMNS and tuple(stability) == STABILITY_COLUMNS and len(rows) == 2*(2+1+2) and stability[['method','variant','seed','other']].values.tolist() == [[m, '', 0, 1] for m in ('fixed','random')]
+    assert rows.method.tolist() == sorted(rows.method, key=list(TRIAL_METHODS).index) and rows[['load','commit','versions','date','device']].notna().all().all() and (rows.error == '').all() and rows[rows.stage == 'low'].digest.notna().all()
     for m,g in rows[(rows.variant == '')&(rows.seed == 0)].groupby('method'):
         for r,want in zip(g.to_dict('records'), tried('ocean', m)[0].rows):
             for k in RESULT: assert r[k] == (pytest.approx(want[k], rel=1e-5) if isinstance(want.get(k), float) else want[k]) if k in want else pd.isna(r[k])
-    pair = [{f'{i} {n}': v for i,(n,v) in enumerate(run_trial(make('ocean', s), Trial('ocean', 'fixed', seed=s), SHORT).factors.items())} for s in range(2)]; assert stability[stability.method == 'fixed'].match.item() == pytest.approx(experiments._alike(*pair), abs=1e-3)
+    pair = [{f'{i} {n}': v for i,(n,v) in enumerate(run_trial(make('ocean', s), Trial('ocean', 'fixed', seed=s), SHORT).factors.items())} for s in range(2)]; assert stability[stability.method == 'fixed'].match.item() == pytest.approx(trials_alike(*pair), abs=1e-3)
 
-def test_two_workers_make_the_same_rows(whole, tmp_path): assert run_trials(TODO, tmp_path, **OWN, workers=2) == 6; same(gather(tmp_path), whole[1])
+def test_two_workers_make_the_same_rows(whole, tmp_path): assert run_trials(TODO, tmp_path, **OWN, workers=2) == 6; same(gather_trials(tmp_path), whole[1])
 
-def test_an_interrupted_job_goes_on(whole, tmp_path, monkeypatch):
+def test_an_interrupted_job_goes_on(whole, tmp_path):
     after = 2; left = [after]
     def dies(*a, **k):
         if not left[0]: raise KeyboardInterrupt
         left[0] -= 1; return run_trial(*a, **k)
-    monkeypatch.setattr(experiments, 'run_trial', dies)
-    with pytest.raises(KeyboardInterrupt): run_trials(TODO, tmp_path, **OWN)
+    with pytest.raises(KeyboardInterrupt): run_trials(TODO, tmp_path, **OWN, run=dies)
     assert files(tmp_path) == sorted(f'trials/{t.name}.mrtl' for t in TODO[:after]); kept = {f: (tmp_path/f).read_bytes() for f in files(tmp_path)}
-    monkeypatch.setattr(experiments, 'run_trial', run_trial); assert run_trials(TODO, tmp_path, **OWN) == 6-after; same(gather(tmp_path), whole[1]); assert files(tmp_path) == files(whole[0])
+    assert run_trials(TODO, tmp_path, **OWN) == 6-after; same(gather_trials(tmp_path), whole[1]); assert files(tmp_path) == files(whole[0])
     assert all((tmp_path/f).read_bytes() == b for f,b in kept.items()) and run_trials(TODO, tmp_path, **OWN) == 0
 
 def test_nothing_is_left_half_written(tmp_path, monkeypatch):
@@ -430,39 +427,39 @@ def test_a_damaged_trial_is_refused(copy):
     f = copy/files(copy)[-1]; raw = f.read_bytes(); assert f.suffix == '.mrtl'
     for bad in (raw[:-1], raw[:100], b'', b'no trial', raw[:-9]+bytes([raw[-9]^1])+raw[-8:]):
         f.write_bytes(bad)
-        for go in (lambda: gather(copy), lambda: run_trials(TODO, copy, **OWN)):
+        for go in (lambda: gather_trials(copy), lambda: run_trials(TODO, copy, **OWN)):
             with pytest.raises(FormatError, match=f.name): go()
     save_tensors(f, {}, dict(a=1))
-    with pytest.raises(FormatError, match='is no trial'): gather(copy)
-    with pytest.raises(ConfigError, match='has no trials'): gather(copy/'trials')
+    with pytest.raises(FormatError, match='is no trial'): gather_trials(copy)
+    with pytest.raises(ConfigError, match='has no trials'): gather_trials(copy/'trials')
 
 @pytest.mark.parametrize('change', [dict(found=None), dict(found=dict(ocean=SHORT|dict(mrtl=dict(max_epochs=3)))), dict(quick=False), dict(seconds=9.)])
-def test_trials_of_other_settings_are_not_taken(copy, change, monkeypatch):
-    before = {f: (copy/f).read_bytes() for f in files(copy)}; monkeypatch.setattr(experiments, 'run_trial', lambda *a: pytest.fail('it ran'))
-    with pytest.raises(ConfigError, match='other settings'): run_trials(TODO, copy, **OWN|change)
+def test_trials_of_other_settings_are_not_taken(copy, change):
+    before = {f: (copy/f).read_bytes() for f in files(copy)}
+    with pytest.raises(ConfigError, match='other settings'): run_trials(TODO, copy, **OWN|change, run=lambda *a: pytest.fail('it ran'))
     assert {f: (copy/f).read_bytes() for f in files(copy)} == before
 
 def test_a_table_of_other_columns_is_refused(copy):
     f = copy/'compare.csv'; t = pd.read_csv(f)
     for bad in (t.drop(columns='digest'), t[list(t)[::-1]], t.assign(more=1), pd.read_csv(copy/'curves.csv')):
         bad.to_csv(f, index=False)
-        with pytest.raises(FormatError, match='no such table'): read_table(f, COLUMNS)
+        with pytest.raises(FormatError, match='no such table'): read_trial_table(f, TRIAL_COLUMNS)
     for text in (b'', b'\xff\xfe\x00'):
         f.write_bytes(text)
-        with pytest.raises(FormatError, match='compare.csv'): read_table(f, COLUMNS)
+        with pytest.raises(FormatError, match='compare.csv'): read_trial_table(f, TRIAL_COLUMNS)
     f.unlink()
-    with pytest.raises(FormatError, match='mrtl compare'): read_table(f, COLUMNS)
-    gather(copy); assert read_table(f, COLUMNS).variant.tolist().count('') == 6
+    with pytest.raises(FormatError, match='mrtl compare'): read_trial_table(f, TRIAL_COLUMNS)
+    gather_trials(copy); assert read_trial_table(f, TRIAL_COLUMNS).variant.tolist().count('') == 6
 
 def test_a_commit_is_not_a_number(tmp_path):
-    experiments._write(tmp_path/'t.csv', pd.DataFrame([dict(problem='ocean', commit='0123456', digest='00123456789012e4')]), COLUMNS, 6); t = read_table(tmp_path/'t.csv', COLUMNS).iloc[0]; assert (t.commit, t.digest) == ('0123456', '00123456789012e4')
+    write_csv(tmp_path/'t.csv', pd.DataFrame([dict(problem='ocean', commit='0123456', digest='00123456789012e4')], columns=TRIAL_COLUMNS)); t = read_trial_table(tmp_path/'t.csv', TRIAL_COLUMNS).iloc[0]; assert (t.commit, t.digest) == ('0123456', '00123456789012e4')
 
 def test_trials_that_diverged_are_rows(copy, tmp_path):
     wild = dict(ocean=dict(random=dict(lr=1e30))); todo = [Trial('ocean', 'random', seed=7)]; run_trials(todo, tmp_path, found=wild, quick=True); shutil.copy(tmp_path/'trials'/f'{todo[0].name}.mrtl', copy/'trials')
-    rows,curves,stability = gather(copy); bad = rows[rows.seed == 7]; assert 'diverged' in bad.error.item() and bad.valid_loss.isna().all() and len(rows) == 11 and not (curves.seed == 7).any() and not (stability.other == 7).any()
-    t = summary(rows, curves, stability); assert t[(t.method == 'random')&(t.score == 'valid_loss')].n.item() == 2
+    rows,curves,stability = gather_trials(copy); bad = rows[rows.seed == 7]; assert 'diverged' in bad.error.item() and bad.valid_loss.isna().all() and len(rows) == 11 and not (curves.seed == 7).any() and not (stability.other == 7).any()
+    t = summarise_trials(rows, curves, stability); assert t[(t.method == 'random')&(t.score == 'valid_loss')].n.item() == 2
 
-def test_tables_where_all_diverged(tmp_path): run_trials([Trial('ocean', 'random')], tmp_path, found=dict(ocean=dict(random=dict(lr=1e30))), quick=True); assert len(gather(tmp_path)[0]) == 1
+def test_tables_where_all_diverged(tmp_path): run_trials([Trial('ocean', 'random')], tmp_path, found=dict(ocean=dict(random=dict(lr=1e30))), quick=True); assert len(gather_trials(tmp_path)[0]) == 1
 
 # ---- the search
 
@@ -470,16 +467,16 @@ def test_tables_where_all_diverged(tmp_path): run_trials([Trial('ocean', 'random
 def quiet(): optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 def draws_of(kind, method, n=400, **options):
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)); return [draw(study.ask(), kind, method, **options) for _ in range(n)]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)); return [draw_settings(study.ask(), kind, method, **options) for _ in range(n)]
 
-@pytest.mark.parametrize('kind', RANGES)
+@pytest.mark.parametrize('kind', SEARCH_RANGES)
 def test_draws_fill_their_ranges(kind, quiet):
     "Log-uniformly where a range spans a decade or more."
-    found = draws_of(kind, 'mrtl'); flat = pd.DataFrame([{k: v for k,v in f.items() if k != 'full_options'}|{f'full_{k}': v for k,v in f['full_options'].items()} for f in found]); assert set(flat) == set(RANGES[kind]) <= set(SETTINGS)
-    for k,(a,b) in RANGES[kind].items():
+    found = draws_of(kind, 'mrtl'); flat = pd.DataFrame([{k: v for k,v in f.items() if k != 'full_options'}|{f'full_{k}': v for k,v in f['full_options'].items()} for f in found]); assert set(flat) == set(SEARCH_RANGES[kind]) <= set(SETTING_COLUMNS)
+    for k,(a,b) in SEARCH_RANGES[kind].items():
         v = flat[k].values; assert v.min() >= a and v.max() <= b and len(set(v)) > (40 if k == 'batch_size' else 390)
         u = np.log(v/a)/np.log(b/a) if b/a >= 10 else (v-a)/(b-a); assert kstest(u, 'uniform').statistic < .1 and u.min() < .05 and u.max() > .95, k
-    assert flat.drop(columns='batch_size').corr().abs().where(~np.eye(len(RANGES[kind])-1, dtype=bool)).max().max() < .25 and flat.batch_size.dtype.kind == 'i'
+    assert flat.drop(columns='batch_size').corr().abs().where(~np.eye(len(SEARCH_RANGES[kind])-1, dtype=bool)).max().max() < .25 and flat.batch_size.dtype.kind == 'i'
 
 def test_draws_of_the_methods(quiet):
     assert set(draws_of('fields', 'random', 1)[0]) == {'batch_size','lr','l2','lr_decay'} and set(draws_of('events', 'fixed', 1)[0]) == {'batch_size','lr','l2','smooth','sigma','lr_decay','full_options'}
@@ -492,83 +489,77 @@ class Fake:
         if self.stop is not None and len(self.calls) == self.stop: raise KeyboardInterrupt
         o = found[t.method]; v = self.loss(o, t); self.calls.append((t, o, seconds, len(callbacks)))
         for c in callbacks: c.after_fit(SimpleNamespace(stage='full', best_loss=-1.)); c.after_fit(SimpleNamespace(stage='low', best_loss=v))
-        return Found([dict(stage=s, seconds=1., epochs=1, valid_loss=v+(s == 'full')) for s in ('full','low')], [], {})
-
-@pytest.fixture
-def fake(monkeypatch, quiet):
-    def use(*a, **k): f = Fake(*a, **k); monkeypatch.setattr(experiments, 'run_trial', f); return f
-    return use
+        return TrialResult([dict(stage=s, seconds=1., epochs=1, valid_loss=v+(s == 'full')) for s in ('full','low')], [], {})
 
 JOB = dict(problem='ocean', methods=['random'], quick=True)
 
 def table(out): return read_search(out).drop(columns='seconds')
 
 @pytest.fixture(scope='module')
-def searched(tmp_path_factory, quiet): out = tmp_path_factory.mktemp('searched'); return search(out, **JOB, n=3),table(out),out
+def searched(tmp_path_factory, quiet): out = tmp_path_factory.mktemp('searched'); return search_options(out, **JOB, n=3),table(out),out
 
 def test_a_search_is_made_of_trials(searched):
     best,t,out = searched; assert t.number.tolist() == [0, 1, 2] and (t.state == 'complete').all() and (t.error == '').all() and t.lr.nunique() == 2 and files(out) == ['options.json','search.csv','search.log']
-    assert t.loc[0, [k for k in SETTINGS if k in t]].isna().all(), 'the first draw is the package itself'
+    assert t.loc[0, [k for k in SETTING_COLUMNS if k in t]].isna().all(), 'the first draw is the package itself'
     p = make('ocean', 100); own = json.loads((out/'options.json').read_text())['ocean']['random']; assert own == best['random'] == read_options(out/'options.json')['ocean']['random']
     assert run_trial(p, Trial('ocean', 'random', seed=100), best).rows[-1]['valid_loss'] == pytest.approx(t.valid_loss.min(), rel=1e-12) and t.lr[t.valid_loss.idxmin()] == pytest.approx(best['random'].get('lr', np.nan), nan_ok=True)
-    saved = read_table(out/'search.csv', experiments.DRAWS); pd.testing.assert_frame_equal(saved[['number','lr','l2','valid_loss']], t[['number','lr','l2','valid_loss']], rtol=1e-4)
+    saved = read_trial_table(out/'search.csv', DRAW_COLUMNS); pd.testing.assert_frame_equal(saved[['number','lr','l2','valid_loss']], t[['number','lr','l2','valid_loss']], rtol=1e-4)
 
 def test_a_search_that_goes_on_is_one_search(searched, tmp_path):
-    search(tmp_path, **JOB, n=2); assert search(tmp_path, **JOB, n=3) == searched[0]; pd.testing.assert_frame_equal(table(tmp_path), searched[1])
-    before = (tmp_path/'options.json').read_bytes(); search(tmp_path, **JOB, n=3); search(tmp_path, **JOB, n=1); pd.testing.assert_frame_equal(table(tmp_path), searched[1]); assert (tmp_path/'options.json').read_bytes() == before
+    search_options(tmp_path, **JOB, n=2); assert search_options(tmp_path, **JOB, n=3) == searched[0]; pd.testing.assert_frame_equal(table(tmp_path), searched[1])
+    before = (tmp_path/'options.json').read_bytes(); search_options(tmp_path, **JOB, n=3); search_options(tmp_path, **JOB, n=1); pd.testing.assert_frame_equal(table(tmp_path), searched[1]); assert (tmp_path/'options.json').read_bytes() == before
 
 def test_two_workers_draw_the_same(searched, tmp_path):
-    assert search(tmp_path, **JOB, n=3, workers=2) == searched[0]; pd.testing.assert_frame_equal(table(tmp_path), searched[1])
+    assert search_options(tmp_path, **JOB, n=3, workers=2) == searched[0]; pd.testing.assert_frame_equal(table(tmp_path), searched[1])
 
-def test_other_seeds_draw_others(fake, tmp_path):
-    fake(); [search(tmp_path/str(s), **JOB, n=3, seed=s) for s in (100, 101)]; a,b = (table(tmp_path/str(s)).lr.dropna() for s in (100, 101)); assert not set(a)&set(b) and len(a) == 2
+def test_other_seeds_draw_others(tmp_path):
+    [search_options(tmp_path/str(s), **JOB, n=3, seed=s, run=Fake()) for s in (100, 101)]; a,b = (table(tmp_path/str(s)).lr.dropna() for s in (100, 101)); assert not set(a)&set(b) and len(a) == 2
 
 def running(out, who):
     "A draw that somebody is at, or was."
-    trial = experiments._study(out, 'ocean random', False).ask(); trial.set_user_attr('worker', who)
+    trial = open_study(out, 'ocean random').ask(); trial.set_user_attr('worker', who)
 
-def test_a_draw_whose_worker_is_gone_does_not_count(fake, tmp_path):
-    fake(); search(tmp_path, **JOB, n=1); running(tmp_path, f'{socket.gethostname()}:999999999'); search(tmp_path, **JOB, n=3); t = table(tmp_path); assert t.number.tolist() == [0, 2, 3] and (t.state == 'complete').all()
+def test_a_draw_whose_worker_is_gone_does_not_count(tmp_path):
+    f = Fake(); search_options(tmp_path, **JOB, n=1, run=f); running(tmp_path, f'{socket.gethostname()}:999999999'); search_options(tmp_path, **JOB, n=3, run=f); t = table(tmp_path); assert t.number.tolist() == [0, 2, 3] and (t.state == 'complete').all()
 
 @pytest.mark.parametrize('who', ['another-host:999999999', 'this:1'])
-def test_a_draw_that_is_in_work_elsewhere_is_left_alone(fake, tmp_path, who):
-    f = fake(); search(tmp_path, **JOB, n=1); running(tmp_path, who.replace('this', socket.gethostname())); search(tmp_path, **JOB, n=3); t = table(tmp_path); assert t.number.tolist() == [0, 1, 2] and t.state.tolist() == ['complete','running','complete'] and len(f.calls) == 2
+def test_a_draw_that_is_in_work_elsewhere_is_left_alone(tmp_path, who):
+    f = Fake(); search_options(tmp_path, **JOB, n=1, run=f); running(tmp_path, who.replace('this', socket.gethostname())); search_options(tmp_path, **JOB, n=3, run=f); t = table(tmp_path); assert t.number.tolist() == [0, 1, 2] and t.state.tolist() == ['complete','running','complete'] and len(f.calls) == 2
 
-def test_the_own_settings_are_tried_though_their_draw_was_lost(fake, tmp_path): f = fake(); running(tmp_path, f'{socket.gethostname()}:999999999'); search(tmp_path, **JOB, n=3); assert {} in [o for _,o,*_ in f.calls]
+def test_the_own_settings_are_tried_though_their_draw_was_lost(tmp_path): f = Fake(); running(tmp_path, f'{socket.gethostname()}:999999999'); search_options(tmp_path, **JOB, n=3, run=f); assert {} in [o for _,o,*_ in f.calls]
 
-def test_an_interrupted_search_goes_on_in_the_same_process(fake, tmp_path):
-    fake(stop=1)
-    with pytest.raises(KeyboardInterrupt): search(tmp_path, **JOB, n=3)
-    fake(); search(tmp_path, **JOB, n=3); assert (table(tmp_path).state == 'complete').sum() == 3
+def test_an_interrupted_search_goes_on_in_the_same_process(tmp_path):
+    with pytest.raises(KeyboardInterrupt): search_options(tmp_path, **JOB, n=3, run=Fake(stop=1))
+    search_options(tmp_path, **JOB, n=3, run=Fake()); assert (table(tmp_path).state == 'complete').sum() == 3
 
-def test_draws_of_a_number_have_the_same_settings_where_the_ranges_are_the_same(fake, tmp_path):
-    fake(); search(tmp_path, **JOB|dict(methods=SEARCHED), n=3); t = table(tmp_path); wide = t[t.number > 0].pivot(index='number', columns='method', values='lr'); assert (wide.mrtl == wide.fixed).all()
+def test_draws_of_a_number_have_the_same_settings_where_the_ranges_are_the_same(tmp_path):
+    search_options(tmp_path, **JOB|dict(methods=SEARCHED), n=3, run=Fake()); t = table(tmp_path); wide = t[t.number > 0].pivot(index='number', columns='method', values='lr'); assert (wide.mrtl == wide.fixed).all()
 
-def test_a_draw_that_diverged_counts(monkeypatch, tmp_path, quiet):
-    monkeypatch.setattr(experiments, 'draw', lambda *a: dict(lr=1e30)); assert search(tmp_path, **JOB, n=3) == dict(random={}); t = table(tmp_path); assert t.state.tolist() == ['complete','fail','fail'] and t.error.str.contains('diverged').tolist() == [False, True, True] and t.valid_loss.isna().tolist() == [False, True, True] and (t.lr[1:] == 1e30).all()
+def test_a_draw_that_diverged_counts(tmp_path, quiet):
+    assert search_options(tmp_path, **JOB, n=3, ranges=dict(lr=(1e30, 1e30))) == dict(random={}); t = table(tmp_path); assert t.state.tolist() == ['complete','fail','fail'] and t.error.str.contains('diverged').tolist() == [False, True, True] and t.valid_loss.isna().tolist() == [False, True, True] and (t.lr[1:] == 1e30).all()
 
-def test_a_search_without_a_good_draw(monkeypatch, tmp_path, quiet):
-    monkeypatch.setattr(experiments, 'run_trial', lambda *a, **k: Found([dict(stage='low', error='training diverged')], [], {}))
-    with pytest.raises(DataError, match='no draw for ocean came to an end'): search(tmp_path, **JOB, n=2)
+def test_a_search_without_a_good_draw(tmp_path, quiet):
+    diverged = lambda *a, **k: TrialResult([dict(stage='low', error='training diverged')], [], {})
+    with pytest.raises(DataError, match='no draw for ocean came to an end'): search_options(tmp_path, **JOB, n=2, run=diverged)
     assert (tmp_path/'search.csv').exists() and not (tmp_path/'options.json').exists()
 
-def test_nothing_is_pruned_unless_asked(fake, tmp_path):
+def test_nothing_is_pruned_unless_asked(tmp_path):
     "Draws that get worse and worse."
-    worse = lambda: (lambda n: lambda o, t: next(n))(itertools.count()); f = fake(worse()); search(tmp_path/'a', **JOB, n=7); assert (table(tmp_path/'a').state == 'complete').all() and {c[3] for c in f.calls} == {0}
-    f = fake(worse()); search(tmp_path/'b', **JOB, n=7, prune=True); t = table(tmp_path/'b'); assert t.state.tolist() == ['complete']*5+['pruned']*2 and len(f.calls) == 7 and {c[3] for c in f.calls} == {1}
+    worse = lambda: (lambda n: lambda o, t: next(n))(itertools.count()); f = Fake(worse()); search_options(tmp_path/'a', **JOB, n=7, run=f); assert (table(tmp_path/'a').state == 'complete').all() and {c[3] for c in f.calls} == {0}
+    f = Fake(worse()); search_options(tmp_path/'b', **JOB, n=7, prune=True, run=f); t = table(tmp_path/'b'); assert t.state.tolist() == ['complete']*5+['pruned']*2 and len(f.calls) == 7 and {c[3] for c in f.calls} == {1}
 
-def test_what_a_draw_is_given(fake, tmp_path):
-    f = fake(lambda o, t: float(t.seed)); search(tmp_path, **JOB, n=2, seed=5, splits=3, minutes=2.); t = table(tmp_path)
+def test_what_a_draw_is_given(tmp_path):
+    f = Fake(lambda o, t: float(t.seed)); search_options(tmp_path, **JOB, n=2, seed=5, splits=3, minutes=2., run=f); t = table(tmp_path)
     assert [c[0].seed for c in f.calls] == [5, 6, 7]*2 and {c[2] for c in f.calls} == {120.} and t.valid_loss.tolist() == [6., 6.] and t.full_loss.tolist() == [7., 7.] and read_search(tmp_path).seconds.tolist() == [6., 6.] and all(c[0].method == 'random' and c[0].variant == '' for c in f.calls)
-    f = fake(); search(tmp_path/'none', **JOB, n=1, minutes=.01); assert f.calls[0][2] == .6
+    f = Fake(); search_options(tmp_path/'none', **JOB, n=1, minutes=.01, run=f); assert f.calls[0][2] == .6
 
-def test_searches_share_a_folder(fake, tmp_path):
-    fake(); a = search(tmp_path, **JOB, n=2); b = search(tmp_path, 'events', ['mrtl'], n=2, quick=True); c = search(tmp_path, **JOB|dict(methods=['fixed']), n=2); t = table(tmp_path)
+def test_searches_share_a_folder(tmp_path):
+    f = Fake(); a = search_options(tmp_path, **JOB, n=2, run=f); b = search_options(tmp_path, 'events', ['mrtl'], n=2, quick=True, run=f); c = search_options(tmp_path, **JOB|dict(methods=['fixed']), n=2, run=f); t = table(tmp_path)
     assert read_options(tmp_path/'options.json') == dict(ocean=a|c, events=b) and t.groupby(['problem','method']).size().tolist() == [2, 2, 2]
 
 @pytest.mark.parametrize('bad', [dict(n=0), dict(workers=0), dict(prune=True, splits=2), dict(problem='weather'), dict(methods=['random_ladder'])])
 def test_a_search_that_cannot_be(tmp_path, bad):
-    with pytest.raises(ConfigError): search(tmp_path/'out', **JOB|bad)
+    with pytest.raises(ConfigError): search_options(tmp_path/'out', **JOB|bad)
     assert not (tmp_path/'out').exists()
 
 @pytest.mark.parametrize('text', ['', '[]', '{"weather": {}}', '{"ocean": []}', '{"ocean": {"fixed_equal": {}}}', '{"ocean": {"mrtl": 1}}'])
@@ -590,18 +581,18 @@ def short(tmp_path): (tmp_path/'short.json').write_text(json.dumps(dict(ocean=SH
 def test_compare(tmp_path, capsys, short):
     out = tmp_path/'run'; assert main(command(out, *short)) == 0; said = capsys.readouterr().out; assert 'Claim: coarse to fine' in said and 'ocean, full-rank stage: ' in said and '1 seed, too few' in said and '2 trials: ' in said
     assert files(out) == ['compare.csv','config.json','curves.csv','stability.csv','summary.csv']+[f'trials/ocean-{m}-valid_loss-plain-0.mrtl' for m in ('fixed','mrtl')]
-    t = read_table(out/'compare.csv', COLUMNS); s = pd.read_csv(out/'summary.csv'); assert t.method.tolist() == ['mrtl','mrtl','fixed','fixed'] and (t.max_epochs == 2).all() and set(s[s.score == 'speed-up'].stage) == {'full','low','both'}
+    t = read_trial_table(out/'compare.csv', TRIAL_COLUMNS); s = pd.read_csv(out/'summary.csv'); assert t.method.tolist() == ['mrtl','mrtl','fixed','fixed'] and (t.max_epochs == 2).all() and set(s[s.score == 'speed-up'].stage) == {'full','low','both'}
     want = tried('ocean')[0].rows[-1]; assert t[(t.method == 'mrtl')&(t.stage == 'low')].digest.item() == want['digest']
     before = {f: (out/f).read_bytes() for f in files(out)}; assert main(command(out, *short)) == 2 and '--resume' in capsys.readouterr().err; assert main(command(out, *short, '--resume')) == 0 and {f: (out/f).read_bytes() for f in files(out)} == before
     assert main(command(out, '--resume')) == 2 and 'another options' in capsys.readouterr().err and main(command(out, *short, '--resume', '--minutes', '5')) == 2 and 'other settings' in capsys.readouterr().err
     assert {f: (out/f).read_bytes() for f in files(out)} == before
-    assert main(command(out, *short, '--resume', '--first-seed', '1', '--methods', 'random')) == 0 and len(read_table(out/'compare.csv', COLUMNS)) == 4+1
-    assert main([*command(out, *short), '--overwrite', '--methods', 'random', '--first-seed', '3']) == 0 and read_table(out/'compare.csv', COLUMNS)[['method','seed']].values.tolist() == [['random', 3]]
+    assert main(command(out, *short, '--resume', '--first-seed', '1', '--methods', 'random')) == 0 and len(read_trial_table(out/'compare.csv', TRIAL_COLUMNS)) == 4+1
+    assert main([*command(out, *short), '--overwrite', '--methods', 'random', '--first-seed', '3']) == 0 and read_trial_table(out/'compare.csv', TRIAL_COLUMNS)[['method','seed']].values.tolist() == [['random', 3]]
 
 def test_a_killed_compare_goes_on(tmp_path, capsys, monkeypatch, short):
     def stop(*a, **k): raise KeyboardInterrupt
-    monkeypatch.setattr(experiments, 'run_trial', stop); assert main(command(tmp_path/'run', *short)) == 130 and '--resume' in capsys.readouterr().err
-    monkeypatch.setattr(experiments, 'run_trial', run_trial); assert main([*command(tmp_path/'run', *short, '--resume'), '--methods', 'random']) == 0 and len(read_table(tmp_path/'run'/'compare.csv', COLUMNS)) == 1
+    with monkeypatch.context() as m: m.setattr(experiments, 'run_trial', stop); assert main(command(tmp_path/'run', *short)) == 130 and '--resume' in capsys.readouterr().err
+    assert main([*command(tmp_path/'run', *short, '--resume'), '--methods', 'random']) == 0 and len(read_trial_table(tmp_path/'run'/'compare.csv', TRIAL_COLUMNS)) == 1
 
 BAD = [(['--problem', 'ocean,weather'], '--problem must be from basketball'), (['--methods', 'mrtl,x'], '--methods must be from mrtl'), (['--criteria', 'x'], '--criteria must be from valid_loss'), (['--variants', 'rank 3'], '--variants must be from copy'), (['--problem', 'basketball'], '--quick is for the twins'),
     (['--families', 'dense'], 'belong to --problem maps'), (['--ways', 'ridge'], 'belong to --problem maps'), (['--minutes', '0'], '--minutes must be above 0'), (['--options', 'nowhere.json'], 'mrtl search'), (['--seeds', '0'], 'seeds must be'), (['--workers', '0'], 'workers must be'), (['--first-seed', '-1'], '--first-seed must be')]
@@ -617,12 +608,12 @@ BAD = [(['--problem', 'weather'], '--problem must be one of'), (['--problem', 'b
 @pytest.mark.parametrize('more,text', BAD)
 def test_bad_options_of_search(tmp_path, capsys, more, text): assert main(wanted(tmp_path/'out', *more)) == 2 and text in capsys.readouterr().err and not (tmp_path/'out').exists()
 
-def test_search_and_compare(tmp_path, capsys, fake, monkeypatch):
+def test_search_and_compare(tmp_path, capsys, monkeypatch):
     "What was found is what is compared."
-    out = tmp_path/'found'; f = fake(); assert main([*wanted(out), '--methods', 'mrtl,random', '--draws', '3', '--seed', '5']) == 0; said = capsys.readouterr().out; assert 'mrtl: valid loss ' in said and 'the best of 3 draws' in said and 'options.json' in said and {c[0].seed for c in f.calls} == {5}
+    out = tmp_path/'found'; f = Fake(); monkeypatch.setattr(search, 'run_trial', f); assert main([*wanted(out), '--methods', 'mrtl,random', '--draws', '3', '--seed', '5']) == 0; said = capsys.readouterr().out; assert 'mrtl: valid loss ' in said and 'the best of 3 draws' in said and 'options.json' in said and {c[0].seed for c in f.calls} == {5}
     assert main([*wanted(out), '--methods', 'mrtl', '--draws', '3', '--seed', '5']) == 2 and '--resume' in capsys.readouterr().err and main([*wanted(out), '--seed', '6', '--resume']) == 2 and 'another seed' in capsys.readouterr().err
     assert main([*wanted(out), '--draws', '4', '--seed', '5', '--resume']) == 0 and len(f.calls) == 7; best = read_options(out/'options.json')['ocean']; assert best['mrtl']['lr'] == min(c[1].get('lr', 9.) for c in f.calls if c[0].method == 'mrtl')
-    monkeypatch.setattr(experiments, 'run_trial', run_trial); assert main([*command(tmp_path/'run', '--options', str(out/'options.json'), '--minutes', '.0001'), '--methods', 'mrtl,random,random_smooth']) == 0; t = read_table(tmp_path/'run'/'compare.csv', COLUMNS); q = make('ocean')
+    assert main([*command(tmp_path/'run', '--options', str(out/'options.json'), '--minutes', '.0001'), '--methods', 'mrtl,random,random_smooth']) == 0; t = read_trial_table(tmp_path/'run'/'compare.csv', TRIAL_COLUMNS); q = make('ocean')
     for m in ('mrtl','random','random_smooth'):
         o = method_options(q, m, best); row = t[t.method == m].iloc[-1]; full = o.get('full_options', {})
         for k in ('batch_size','lr','smooth','l2','sigma','lr_decay'): assert row[k] == pytest.approx(o[k], rel=1e-5) if k in o else pd.isna(row[k])
@@ -634,18 +625,13 @@ def test_an_unknown_setting(tmp_path, capsys): (tmp_path/'o.json').write_text('{
 @pytest.mark.parametrize('problem,names', [('basketball', ('tracking_400games.nc','events_400games.csv.gz','events')), ('southwest', ('kaplan_sst_anomaly_pacific_5deg_1856_2014.nc','hadslp2_slp_pacific_5deg_1871_1998.nc','nclimdiv_precip_1895_2022.nc','ocean'))])
 @pytest.mark.parametrize('words', [['compare'], ['search','--draws','1']])
 def test_without_the_data(tmp_path, capsys, monkeypatch, problem, names, words):
-    monkeypatch.setenv('MRTL_DATA', str(tmp_path)); experiments._shots.cache_clear(); experiments._pacific.cache_clear()
+    monkeypatch.setenv('MRTL_DATA', str(tmp_path))
     assert main([*words, '--problem', problem, '--methods', 'mrtl', '--out', str(tmp_path/'out')]) == 2; said = capsys.readouterr().err; assert all(n in said for n in names) and 'MRTL_DATA' in said and not (tmp_path/'out').exists()
 
 # ---- real data
 
-def test_a_negative_number_of_players(monkeypatch):
-    calls = itertools.count()
-    def problem(*a):
-        if next(calls) > 500: raise RecursionError
-        return SimpleNamespace(players=[0], design=None, y=[0, 1], rows=dict(train=[0, 1]))
-    monkeypatch.setattr(experiments, '_shots', lambda: None); monkeypatch.setattr(experiments, 'shot_problem', problem)
-    with pytest.raises(ConfigError): basketball(0, players=-1)
+def test_a_negative_number_of_players():
+    with pytest.raises(ConfigError, match='players must be at least 2'): basketball_games(0, players=-1)
 
 @pytest.fixture
 def real(data, monkeypatch):
@@ -654,11 +640,11 @@ def real(data, monkeypatch):
 
 @pytest.mark.data
 def test_basketball(real):
-    real('basketball/tracking_400games.nc', 'basketball/events_400games.csv.gz'); p = basketball(0); game = experiments._shots().game.values; rows = p.rows; assert [m.name for m in p.design.modes] == ['player','court','defender'] and p.design.modes[0].size == 88
+    real('basketball/tracking_400games.nc', 'basketball/events_400games.csv.gz'); p = basketball_games(0); game = game_frames().game.values; rows = p.rows; assert [m.name for m in p.design.modes] == ['player','court','defender'] and p.design.modes[0].size == 88
     games = {k: set(game[r]) for k,r in rows.items()}; assert all(games.values()) and sum(map(len, games.values())) == len(set.union(*games.values())) == len(set(game)) and sum(map(len, rows.values())) == len(p.y) == len(game)
     y,w = p.y[rows['train'],0],p.weight[rows['train']]; assert float(w[y == 1].sum()) == pytest.approx(float(w[y == 0].sum()), rel=1e-4) and p.events and p.truth is None and len(p.schedule) == 5
 
 @pytest.mark.data
 def test_southwest(real):
-    real('climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc', 'climate/hadslp2_slp_pacific_5deg_1871_1998.nc', 'climate/nclimdiv_precip_1895_2022.nc'); p = southwest(0); grid = p.design.modes[-1].grid; assert grid.shape == (11, 21) and min(map(len, p.rows.values())) > 0 and set(p.rows) == {'train','valid','test'}
+    real('climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc', 'climate/hadslp2_slp_pacific_5deg_1871_1998.nc', 'climate/nclimdiv_precip_1895_2022.nc'); p = southwest_rain(0); grid = p.design.modes[-1].grid; assert grid.shape == (11, 21) and min(map(len, p.rows.values())) > 0 and set(p.rows) == {'train','valid','test'}
     assert len(set(np.concatenate(list(p.rows.values())))) == sum(map(len, p.rows.values())) <= len(p.y) and p.y[p.rows['train']].std(correction=0).item() == pytest.approx(1., abs=1e-5) and not p.events and tuple(p.schedule[-1].values())[0] == (11, 21)
