@@ -583,29 +583,31 @@ def compare(
     if problem=='maps':
         if given := [f'--{k}' for k,v in dict(methods=methods, criteria=criteria, variants=variants, options=options, minutes=minutes).items() if v]: raise ConfigError(f"{', '.join(given)} do not belong to --problem maps; there are --families and --ways")
         return _compare_maps(out, families, ways, seeds, 200 if first_seed is None else first_seed, quick, resume, overwrite)
-    from mrtl.lab.experiments import METHODS, PROBLEMS, TWINS, check_data, claim, gather, plan, read_options, run_trials, summary, variant_names
-    from mrtl.lab.families import pick
+    from mrtl.lab.experiments import claim_lines, gather_trials, plan_trials, run_trials, summarise_trials
+    from mrtl.lab.search import read_options
+    from mrtl.lab.setups import TRIAL_METHODS, TRIAL_PROBLEMS, TWINS, check_data, variant_names
+    from mrtl.lab.families import pick_names
     from mrtl.criteria import CRITERIA
-    problems,methods,criteria = pick(problem or ','.join(TWINS), {**PROBLEMS, 'maps': None} if not problem or ',' not in problem else PROBLEMS, '--problem'),pick(methods or ','.join(METHODS), METHODS, '--methods'),pick(criteria or ','.join(CRITERIA), CRITERIA, '--criteria')
+    problems,methods,criteria = pick_names(problem or ','.join(TWINS), {**TRIAL_PROBLEMS, 'maps': None} if not problem or ',' not in problem else TRIAL_PROBLEMS, '--problem'),pick_names(methods or ','.join(TRIAL_METHODS), TRIAL_METHODS, '--methods'),pick_names(criteria or ','.join(CRITERIA), CRITERIA, '--criteria')
     if quick and (real := [p for p in problems if p not in TWINS]): raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {', '.join(real)}")
-    known = variant_names(); variants = () if not variants else known if variants=='all' else pick(variants, known, '--variants')
+    known = variant_names(); variants = () if not variants else known if variants=='all' else pick_names(variants, known, '--variants')
     if families or ways: raise ConfigError("--families and --ways belong to --problem maps; here there are --methods, --criteria and --variants")
     if minutes is not None and not minutes>0: raise ConfigError(f"--minutes must be above 0, got {minutes}")
     for p in problems: check_data(p)
     found = read_options(options) if options else None; out = Path(out or Path(settings()['runs'])/'compare'); first = first_seed or 0
     open_run(out, dict(command='compare', problem=','.join(problems), quick=quick, options=found), resume, overwrite)
-    run_trials(plan(problems, range(first, first+seeds), methods, criteria, variants), out, found, quick, workers, settings()['device'] if settings()['device']!='auto' else 'cpu', minutes and 60*minutes)
-    tables = gather(out); s = summary(*tables)
+    run_trials(plan_trials(problems, range(first, first+seeds), methods, criteria, variants), out, found, quick, workers, settings()['device'] if settings()['device']!='auto' else 'cpu', minutes and 60*minutes)
+    tables = gather_trials(out); s = summarise_trials(*tables)
     with atomic_write(out/'summary.csv') as tmp: s.to_csv(tmp, index=False, float_format='%.5g')
-    for line in claim(s): print(line)
+    for line in claim_lines(s): print(line)
     print(f"{tables[0].drop_duplicates(['problem','method','criterion','variant','seed']).shape[0]} trials: {out/'compare.csv'}; their means and intervals: {out/'summary.csv'}")
 
 def _compare_maps(out, families, ways, seeds, first_seed, quick, resume, overwrite):
     "`compare` on families of planted maps."
-    from mrtl.lab.families import FAMILIES, WAYS, compare_maps, pick
+    from mrtl.lab.families import FAMILIES, MAP_WAYS, compare_maps, pick_names
     from mrtl.parallel import threads
-    usual = QUICK if quick else dict(families=','.join(FAMILIES), ways=','.join(WAYS))
-    families,ways = pick(families or usual['families'], FAMILIES, '--families'),pick(ways or usual['ways'], WAYS, '--ways')
+    usual = QUICK if quick else dict(families=','.join(FAMILIES), ways=','.join(MAP_WAYS))
+    families,ways = pick_names(families or usual['families'], FAMILIES, '--families'),pick_names(ways or usual['ways'], MAP_WAYS, '--ways')
     out,size = Path(out or Path(settings()['runs'])/'maps'),dict(shape=(10,20), n=100) if quick else dict(shape=(20,40))
     open_run(out, dict(command='compare', problem='maps', **size), resume, overwrite)
     with threads(settings()['threads'] or 1): t = compare_maps(out, families, range(first_seed, first_seed+seeds), ways, **size, keep=resume)
@@ -629,13 +631,14 @@ def search(
     overwrite:bool=False,  # Do the same search again
 ):
     "Search settings at random, for `mrtl compare --options`."
-    from mrtl.lab.experiments import PROBLEMS, SEARCHED, TWINS, _check_search, read_search, search as run_search
-    from mrtl.lab.families import pick
-    if problem not in PROBLEMS: raise ConfigError(f"--problem must be one of {', '.join(PROBLEMS)}; got {problem!r}")
+    from mrtl.lab.families import pick_names
+    from mrtl.lab.search import check_search, read_search, search_options
+    from mrtl.lab.setups import SEARCHED, TRIAL_PROBLEMS, TWINS
+    if problem not in TRIAL_PROBLEMS: raise ConfigError(f"--problem must be one of {', '.join(TRIAL_PROBLEMS)}; got {problem!r}")
     if quick and problem not in TWINS: raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {problem}")
-    methods = _check_search(problem, pick(methods or ','.join(SEARCHED), SEARCHED, '--methods'), draws, seed, splits, workers, players, minutes, least_batch, prune); out = Path(out or Path(settings()['runs'])/'search'); same = dict(seed=seed, splits=splits, minutes=minutes, least_batch=least_batch, players=players, prune=prune, quick=quick)
+    methods = check_search(problem, pick_names(methods or ','.join(SEARCHED), SEARCHED, '--methods'), draws, seed, splits, workers, players, minutes, least_batch, prune); out = Path(out or Path(settings()['runs'])/'search'); same = dict(seed=seed, splits=splits, minutes=minutes, least_batch=least_batch, players=players, prune=prune, quick=quick)
     open_run(out, dict(command='search', problem=problem, **same), resume, overwrite)
-    best = run_search(out, problem, methods, draws, workers=workers, **same); t = read_search(out)
+    best = search_options(out, problem, methods, draws, workers=workers, **same); t = read_search(out)
     for m in methods: print(f"{m}: valid loss {t[t.method==m].valid_loss.min():.4g}, the best of {(t.method==m).sum()} draws" if m in best else f"{m}: none of {(t.method==m).sum()} draws came to an end")
     print(f"settings: {out/'options.json'}; all draws: {out/'search.csv'}")
 

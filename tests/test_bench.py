@@ -10,7 +10,8 @@ from mrtl.core import ConfigError, FormatError
 from mrtl.samples import Data
 from mrtl.models import LowRank
 from mrtl.basketball.model import shot_problem
-from mrtl.lab import bench, timing
+from mrtl.cli import bench
+from mrtl.lab import timing
 from mrtl.lab.bench import GOALS, MEASURES, WHY, Measure, chosen_measures, judged, run_bench, told
 from mrtl.lab.contest import (alike, basketball_contest, basketball_rows, chosen, climate_contest, equal_loss_row, figure, fit_memory, laplacian_ridge_by_validation,
     linear_ways, map_contest, map_problem, resolution_contest, shot_contest, space_net, time_to)

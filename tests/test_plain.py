@@ -11,6 +11,7 @@ from mrtl.finegrain import finegrain
 from mrtl.grids import Grid
 from mrtl.models import FullRank, LowRank
 from mrtl.multiresolution import Run, make_levels
+from mrtl.samples import Samples
 from mrtl.lab.plain import PlainData, PlainFull, PlainLow, PlainTrainer, plain_copy, plain_factors, plain_finegrain, plain_kernel, plain_kernels, plain_penalty, plain_roughness, plain_run
 from mrtl.samples import Data
 from mrtl.training import Objective, Trainer
@@ -110,7 +111,7 @@ def test_factors_of_a_low_rank_tensor(rank):
 def test_run_is_ours_until_the_factors():
     design,y = problem((4,6), (4,4), 4, n=200); a,b = design.take(torch.arange(150)),design.take(torch.arange(150, 200))
     levels = make_levels(design.modes, [dict(court=(2,3), defender=(2,2)), dict(court=(4,6), defender=(4,4))], full_levels=2); same = dict(levels=levels, rank=2, smooth=.1, l2=.01, lr=.05, max_epochs=3, batch_size=150)
-    model,h = plain_run(a, y[:150], (b, y[150:]), dtype=torch.float64, **same); run = Run(a, y[:150], valid=(b, y[150:]), loss='logistic', method='nearest', dtype=torch.float64, **same); run.fit()
+    model,h = plain_run(a, y[:150], (b, y[150:]), dtype=torch.float64, **same); run = Run(Samples(a, y[:150]), Samples(b, y[150:]), loss='logistic', finegrain='nearest', dtype='float64', **same); run.fit()
     full = (h.stage=='full').values
     assert len(h) == len(run.history) and full.sum() == 8 and isinstance(model, PlainLow)
     assert h.valid_loss[full].tolist() == pytest.approx([r['valid_loss'] for r in run.history if r['stage']=='full'], rel=1e-9)
