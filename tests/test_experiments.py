@@ -22,6 +22,7 @@ from mrtl.lab.setups import (SEARCHED, TRIAL_METHODS, TRIAL_PROBLEMS, TWINS, Kee
     southwest_rain, variant_names, variants)
 from mrtl.lab.trials import (SETTING_COLUMNS, TRIAL_COLUMNS, Keep, Trial, TrialResult, low_share, map_scores, predicted, run_trial, stage_scores, trial_settings,
     truth_scores)
+from mrtl.samples import Samples
 from mrtl.multiresolution import Run, make_levels
 from mrtl.store import save_tensors
 from mrtl.training import Callback
@@ -135,9 +136,9 @@ def watched(p, *callbacks, schedule=None, full_levels=None, **options):
     class Look(Callback):
         def before_fit(self, trainer): seen.append(dict(stage=trainer.stage, lr=trainer.lr, t=float(trainer.opt.t), model={k: v.clone() for k,v in trainer.model.state_dict().items()}, moments=[{k: v.clone() for k,v in s.items()} for s in trainer.opt.state.values()]))
         def after_fit(self, trainer): seen[-1] |= dict(end={k: v.clone() for k,v in trainer.model.state_dict().items()}, rate=trainer.opt.param_groups[0]['lr'], end_t=float(trainer.opt.t), end_moments=[{k: v.clone() for k,v in s.items()} for s in trainer.opt.state.values()], names=[k for k,_ in trainer.model.named_parameters()], shapes=[m.grid and m.grid.shape for m in trainer.model.modes])
-    part = lambda k: (p.design.take(torch.as_tensor(p.rows[k])), p.y[p.rows[k]], None if p.weight is None else p.weight[p.rows[k]])
+    part = lambda k: Samples(p.design.take(torch.as_tensor(p.rows[k])), p.y[p.rows[k]], None if p.weight is None else p.weight[p.rows[k]])
     levels = make_levels(p.design.modes, schedule or p.schedule, full_levels or p.full_levels)
-    Run(*part('train'), part('valid'), levels=levels, loss=p.loss, callbacks=[*callbacks, Look()], **dict(dict(max_epochs=2, rank=3, lr=.01), **options)).fit()
+    Run(part('train'), part('valid'), levels=levels, loss=p.loss, callbacks=[*callbacks, Look()], **dict(dict(max_epochs=2, rank=3, lr=.01), **options)).fit()
     return seen
 
 def copied(t, axis, old, new):
