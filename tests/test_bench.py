@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from mrtl.cli import bench; from mrtl.lab import contest; from mrtl.lab import timing
+from mrtl.lab import bench, contest, timing
 from mrtl.lab.bench import GOALS, MEASURES, Measure, StepClock, chosen_measures, cp_row, fixed_step, grown, growth_row, judged, machine_rows, measured, our_epoch, penalty_row, plain_parts, plain_steps, random_events, run_bench, run_row, step_row, told
 from mrtl.lab.contest import figure
 from mrtl.designs import EventDesign
@@ -14,8 +14,8 @@ from mrtl.lab.contest import alike, basketball_contest, chosen, climate_contest,
 from mrtl.core import ConfigError, FormatError
 from mrtl.models import LowRank
 from mrtl.basketball.model import shot_problem
-from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, peaks, rates, ratio, read_sheet
-from mrtl.parallel import threads
+from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio, read_sheet
+from mrtl.parallel import hold_threads
 from mrtl.samples import Data
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def test_readings_are_seconds():
     t = in_turns(dict(a=lambda: time.sleep(.02)), 2, cold=('a',))['a']; assert (t >= .02).all()
 
 def test_ratio_of_medians():
-    r = ratio([9., 1., 3.], [1., 1., 4.]); assert r == dict(value=3., spread=[.75, 9.], repeats=3)
+    r = time_ratio([9., 1., 3.], [1., 1., 4.]); assert r == dict(value=3., spread=[.75, 9.], repeats=3)
 
 @pytest.mark.parametrize('power', [0., .5, 1., 2.])
 def test_exponent_of_a_power(power):
@@ -91,12 +91,12 @@ def test_exponents_need_something(sizes, costs):
 def test_threads_are_put_back():
     n = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError):
-        with threads(2): assert torch.get_num_threads() == 2; 1/0
+        with hold_threads(2): assert torch.get_num_threads() == 2; 1/0
     assert torch.get_num_threads() == n
 
 def test_rates_count_bytes(monkeypatch):
     monkeypatch.setattr(timing, 'in_turns', lambda ways, *a, **k: {k: np.ones(2) for k in ways})
-    assert {k: v.tolist() for k,v in rates(1, mb=1, n=10).items()} == dict(copy=[2*2**20]*2, add=[3*2**20]*2, gemm=[2000.]*2)
+    assert {k: v.tolist() for k,v in machine_rates(1, mb=1, n=10).items()} == dict(copy=[2*2**20]*2, add=[3*2**20]*2, gemm=[2000.]*2)
 
 def test_memory_is_seen():
     found = peaks('mrtl.lab.timing.fill_memory', [dict(mb=8), dict(mb=40)])
@@ -122,7 +122,7 @@ TINY = [Measure('steps', ('low-rank step 8x10',), step_row, dict(court=(2,3), de
 def tiny(monkeypatch):
     "A bench of three measures."
     monkeypatch.setattr(bench, 'MEASURES', list(TINY))
-    monkeypatch.setattr(bench, 'rates', lambda *a, **k: rates(1, mb=1, n=32, repeats=2))
+    monkeypatch.setattr(bench, 'machine_rates', lambda *a, **k: machine_rates(1, mb=1, n=32, repeats=2))
 
 def test_layout(tiny, tmp_path):
     said = []; path = run_bench(tmp_path/'new', show=said.append); found = read_sheet(path)
