@@ -8,6 +8,10 @@ TYPE_CHECKING = False # type checkers take it for True
 __all__ = ['MRTLRegressor', 'MRTLClassifier', 'Grid', 'FieldDesign', 'EventDesign', 'bin_points', 'Smoothness', 'Callback', 'BlockSplit', 'simulate_field', 'simulate_events',
            'factor_maps', 'coef_maps', 'truth_maps', 'loss_curve', 'block_bootstrap', 'write_report', 'MRTLError']
 
+_MODULES = dict(MRTLRegressor='estimators', MRTLClassifier='estimators', Grid='grids', FieldDesign='designs', EventDesign='designs', bin_points='designs', Smoothness='penalties', Callback='training',
+    BlockSplit='splits', simulate_field='simulate', simulate_events='simulate', factor_maps='plots', coef_maps='plots', truth_maps='plots', loss_curve='plots', block_bootstrap='bootstrap',
+    write_report='report', MRTLError='core') # where each name stands
+
 if TYPE_CHECKING:
     from .bootstrap import block_bootstrap
     from .core import MRTLError
@@ -20,16 +24,14 @@ if TYPE_CHECKING:
     from .simulate import simulate_events, simulate_field
     from .splits import BlockSplit
     from .training import Callback
-
-_MODULES = dict(MRTLRegressor='estimators', MRTLClassifier='estimators', Grid='grids', FieldDesign='designs', EventDesign='designs', bin_points='designs', Smoothness='penalties', Callback='training',
-    BlockSplit='splits', simulate_field='simulate', simulate_events='simulate', factor_maps='plots', coef_maps='plots', truth_maps='plots', loss_curve='plots', block_bootstrap='bootstrap',
-    write_report='report', MRTLError='core') # where each name stands; a module is imported when a name of it is first used
-
-def __getattr__(name):
-    if name in _MODULES:
-        from importlib import import_module
-        return globals().setdefault(name, getattr(import_module(f'mrtl.{_MODULES[name]}'), name))
-    raise AttributeError(_unknown(name))
+else:
+    def __getattr__(name):
+        "Import the module of a name when the name is first used."
+        if name in _MODULES:
+            from importlib import import_module
+            return globals().setdefault(name, getattr(import_module(f'mrtl.{_MODULES[name]}'), name))
+        if name=='_linked': return _linked_names()
+        raise AttributeError(_unknown(name))
 
 def __dir__(): return sorted({*globals(), *__all__})
 
@@ -37,13 +39,14 @@ def _unknown(name):
     "What to say of a name that is not there."
     from difflib import get_close_matches
     from importlib.util import find_spec
-    if name.isidentifier() and not name.startswith('_') and find_spec(f'mrtl.{name}'): return f"module 'mrtl' has no attribute {name!r} before it is imported: write `import mrtl.{name}`"
-    near = get_close_matches(name, __all__, 1, .5) or get_close_matches(name.lower(), [n.lower() for n in __all__], 1, .5)
-    near = [n for n in __all__ if near and n.lower()==near[0].lower()]
-    return f"module 'mrtl' has no attribute {name!r}: "+(f"did you mean {near[0]}?" if near else f"it has {', '.join(__all__)}; the rest stands in its modules, such as mrtl.models")
+    said = f"module 'mrtl' has no attribute {name!r}"
+    if not name.startswith('_') and find_spec(f'mrtl.{name}'): return f"{said} before it is imported: write `import mrtl.{name}`"
+    lower = {n.lower(): n for n in __all__}
+    near = get_close_matches(name.lower(), lower, 1, .5)
+    return f"{said}: did you mean {lower[near[0]]}?" if near else f"{said}: it has {', '.join(__all__)}; everything else stands in its modules, such as mrtl.models"
 
 class _Package(ModuleType):
-    "A package whose modules get their help texts as soon as they are imported."
+    "A package whose modules get their help texts once they are imported."
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
         if not isinstance(value, ModuleType) or value.__name__!=f'{self.__name__}.{name}': return
@@ -52,3 +55,17 @@ class _Package(ModuleType):
         if hasattr(value, '__path__'): value.__class__ = _Package
 
 sys.modules[__name__].__class__ = _Package
+
+def _linked_names():
+    "The index from which nbdev links words in backticks, without helpers: public names and their methods."
+    import ast
+    from pathlib import Path
+    from ._modidx import d
+    def public(module):
+        tree = ast.parse(Path(__file__).parent.joinpath(*module.split('.')[1:]).with_suffix('.py').read_text(encoding='utf-8'))
+        return {n for a in tree.body if isinstance(a, ast.Assign) and getattr(a.targets[0], 'id', '')=='__all__' for n in ast.literal_eval(a.value)}
+    names = {m: public(m) for m in d['syms']}; classes = set().union(*names.values())
+    def shown(module, symbol):
+        first,_,method = symbol.removeprefix(module+'.').partition('.')
+        return first in (classes if method else names[module]) and (not method.startswith('_') or method.startswith('__'))
+    return dict(d, syms={m: {k: v for k,v in found.items() if shown(m, k)} for m,found in d['syms'].items()})
