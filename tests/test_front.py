@@ -1,5 +1,5 @@
 """The front door: the names of the package, their help texts, their types, and names that would be mistaken for ordinary words."""
-import ast, importlib, inspect, pkgutil, py_compile, pydoc, re, subprocess, sys
+import ast, importlib, inspect, json, pkgutil, py_compile, pydoc, re, subprocess, sys
 from importlib.metadata import entry_points
 from pathlib import Path
 import pytest
@@ -157,3 +157,19 @@ def test_only_public_names_are_linked():
     assert 'mrtl.parallel.process_rank' in linked['mrtl.parallel'] and 'mrtl.parallel.hold_threads' not in linked['mrtl.parallel'] and 'mrtl.grids.Grid.locate' in linked['mrtl.grids']
     assert not [k for d in linked.values() for k in d if re.search(r'\._(?!_)', k)]
     assert [e.value for e in entry_points(group='nbdev') if e.name=='mrtl'] == ['mrtl:_linked'], 'pip install -e . again: pyproject.toml names another index for nbdev'
+
+# ---- the page on how it is built
+
+def test_the_table_of_modules_is_fresh():
+    page = json.loads((ROOT/'nbs'/'how_it_is_built.ipynb').read_text(encoding='utf-8'))
+    table = ''.join(page['cells'][next(i for i,c in enumerate(page['cells']) if c.get('outputs'))]['outputs'][0]['data']['text/markdown'])
+    order = [p for p in re.findall(r'\S+\.ipynb', (ROOT/'_quarto.yml').read_text().partition('sidebar:')[2]) if re.search(r'(^|/)\d\d_', p)]
+    def summary(p): return ' '.join(re.findall(r'^> (.*)', next(''.join(c['source']) for c in json.loads((ROOT/'nbs'/p).read_text(encoding='utf-8'))['cells'] if c['cell_type']=='markdown'), re.M))
+    def module(p): return re.sub(r'(^|/)\d\d_', r'\1', p).removesuffix('.ipynb').replace('/', '.')
+    rows = [f'| [{module(p)}]({p}) | {summary(p)} |' for p in order]
+    assert [r for r in table.splitlines()[2:] if '](' in r] == rows, 'run nbs/how_it_is_built.ipynb again and store its output'
+
+def test_promises_name_tests_that_are_there():
+    text = (ROOT/'nbs'/'how_it_is_built.ipynb').read_text(encoding='utf-8')
+    found = set(re.findall(r'`(tests/test_\w+\.py)`', text))
+    assert len(found) > 8 and all((ROOT/f).is_file() for f in found)
