@@ -8,16 +8,16 @@ TYPE_CHECKING = False # type checkers take it for True
 __all__ = ['MRTLRegressor', 'MRTLClassifier', 'Grid', 'FieldDesign', 'EventDesign', 'bin_points', 'Smoothness', 'Callback', 'BlockSplit', 'simulate_field', 'simulate_events',
            'factor_maps', 'coef_maps', 'truth_maps', 'loss_curve', 'block_bootstrap', 'write_report', 'MRTLError']
 
-_MODULES = dict(MRTLRegressor='estimators', MRTLClassifier='estimators', Grid='grids', FieldDesign='designs', EventDesign='designs', bin_points='designs', Smoothness='penalties', Callback='training',
+_MODULES = dict(MRTLRegressor='estimators', MRTLClassifier='estimators', Grid='grids', FieldDesign='designs', EventDesign='designs', bin_points='grids', Smoothness='penalties', Callback='training',
     BlockSplit='splits', simulate_field='simulate', simulate_events='simulate', factor_maps='plots', coef_maps='plots', truth_maps='plots', loss_curve='plots', block_bootstrap='bootstrap',
     write_report='report', MRTLError='core') # where each name stands
 
 if TYPE_CHECKING:
     from .bootstrap import block_bootstrap
     from .core import MRTLError
-    from .designs import EventDesign, FieldDesign, bin_points
+    from .designs import EventDesign, FieldDesign
     from .estimators import MRTLClassifier, MRTLRegressor
-    from .grids import Grid
+    from .grids import Grid, bin_points
     from .penalties import Smoothness
     from .plots import coef_maps, factor_maps, loss_curve, truth_maps
     from .report import write_report

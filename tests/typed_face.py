@@ -10,18 +10,18 @@ from mrtl import EventDesign, FieldDesign, Grid, MRTLClassifier, MRTLRegressor
 
 def fields(path: Path, X: xr.DataArray, y: xr.DataArray) -> None:
     m = MRTLRegressor(rank=3, smooth=.1, schedule=[(4, 8), (8, 16)], method='sgd', random_state=0)
-    assert_type(m.fit(X, y, groups=None, callbacks=()), MRTLRegressor) # waits
-    m.fit(X, y, sample_weight=np.ones(300), valid=(X, y))              # waits
-    m.predict(X)                                                       # waits
-    m.predict(X, return_std=True)                                      # waits
-    assert_type(m.score(X, y), float)                                  # waits
-    assert_type(m.transform(X), np.ndarray)                            # waits
-    assert_type(m.factors_, xr.Dataset)                                # waits
-    assert_type(m.coef_, xr.DataArray)                                 # waits
-    assert_type(m.coef_std_, xr.DataArray)                             # waits
-    print(m.history_, m.levels_, m.rank_)                              # waits
-    m.save(path/'rain.mrtl')                                           # waits
-    assert_type(MRTLRegressor.load(path/'rain.mrtl'), MRTLRegressor)   # waits
+    assert_type(m.fit(X, y, groups=None, callbacks=()), MRTLRegressor)
+    m.fit(X, y, sample_weight=np.ones(300), valid=(X, y))
+    m.predict(X)
+    m.predict(X, return_std=True)
+    assert_type(m.score(X, y), float)
+    assert_type(m.transform(X), np.ndarray | xr.DataArray)
+    assert_type(m.factors_, xr.Dataset)
+    assert_type(m.coef_, xr.DataArray)
+    assert_type(m.coef_std_, xr.DataArray)
+    print(m.history_, m.levels_, m.rank_)
+    m.save(path/'rain.mrtl')
+    assert_type(MRTLRegressor.load(path/'rain.mrtl'), MRTLRegressor)
 
 def designs(X: xr.DataArray, table: pd.DataFrame) -> None:
     grid = Grid((20, 25), y=(0, 50), x=(0, 47))
@@ -32,8 +32,8 @@ def designs(X: xr.DataArray, table: pd.DataFrame) -> None:
 
 def events(design: EventDesign, goal: pd.Series) -> None:
     c = MRTLClassifier(rank=2, class_weight='balanced')
-    assert_type(c.fit(design, goal), MRTLClassifier)                   # waits
-    assert_type(c.predict_proba(design), np.ndarray)                   # waits
+    assert_type(c.fit(design, goal), MRTLClassifier)
+    assert_type(c.predict_proba(design), np.ndarray)
 
 def simulated() -> None:
     assert_type(mrtl.simulate_field(n=300, shape=(8, 16), leads=3, seed=1), xr.Dataset)
