@@ -357,7 +357,7 @@ def climate(
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'climate'); split_seed = s['seed'] if split_seed is None else split_seed; names = lambda files: [Path(f).name for f in ([files] if isinstance(files, str) else files)]
     problem_options = dict(region=region, by=by, box=ocean_box(box), leads=leads, start_months=whole_numbers(start_months), window=window, detrend=None if detrend=='none' else detrend)
     config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=names(ocean), rain=names(rain), **problem_options, rank=rank, schedule=grid_shapes(schedule), full_levels=full_levels, smooth=smooth, l2=l2, seed=s['seed'], split_seed=split_seed)
-    if bootstrap and parallel.world()>1: raise ConfigError("--bootstrap does not share its draws among processes: fit with torchrun first, then give the same command with --resume --bootstrap to mrtl alone")
+    if bootstrap and parallel.process_count()>1: raise ConfigError("--bootstrap does not share its draws among processes: fit with torchrun first, then give the same command with --resume --bootstrap to mrtl alone")
     if parallel.on_main(lambda: (out/'metrics.json').exists() and resume and not bootstrap and not open_run(out, config, resume, overwrite)): return print(f"{out} is finished: nothing to do")
     problem = climate_problem(ocean, rain, split_seed=split_seed, **problem_options)
     options = climate_settings(problem, config['schedule'], full_levels, rank=rank, smooth=smooth, l2=l2, device=s['device'], random_state=s['seed'])
@@ -605,12 +605,17 @@ def compare(
 def _compare_maps(out, families, ways, seeds, first_seed, quick, resume, overwrite):
     "`compare` on families of planted maps."
     from mrtl.lab.families import FAMILIES, MAP_WAYS, compare_maps, pick_names
-    from mrtl.parallel import threads
+    from mrtl.parallel import hold_threads
     usual = QUICK if quick else dict(families=','.join(FAMILIES), ways=','.join(MAP_WAYS))
     families,ways = pick_names(families or usual['families'], FAMILIES, '--families'),pick_names(ways or usual['ways'], MAP_WAYS, '--ways')
+    from mrtl.lab.families import FAMILIES, compare_maps, pick
+    from mrtl.fits import WAYS
+    from mrtl.parallel import hold_threads
+    usual = QUICK if quick else dict(families=','.join(FAMILIES), ways=','.join(WAYS))
+    families,ways = pick(families or usual['families'], FAMILIES, '--families'),pick(ways or usual['ways'], WAYS, '--ways')
     out,size = Path(out or Path(settings()['runs'])/'maps'),dict(shape=(10,20), n=100) if quick else dict(shape=(20,40))
     open_run(out, dict(command='compare', problem='maps', **size), resume, overwrite)
-    with threads(settings()['threads'] or 1): t = compare_maps(out, families, range(first_seed, first_seed+seeds), ways, **size, keep=resume)
+    with hold_threads(settings()['threads'] or 1): t = compare_maps(out, families, range(first_seed, first_seed+seeds), ways, **size, keep=resume)
     print(f"{len(t)} trials: {out/'maps.csv'}; their means: {out/'maps_summary.csv'}")
 
 # %% ../nbs/90_cli.ipynb #ee5e8144
@@ -669,7 +674,7 @@ def main(
     "Run one command."
     argv = sys.argv[1:] if argv is None else argv
     try:
-        parallel.start()
+        parallel.join_processes()
         parallel.on_main(lambda: parse(argv)[0]); name,args = parse(argv) # bad options are told once
         with _muted(), parallel.work_threads():
             if parallel.is_main() or name in SHARED: COMMANDS[name](**args)

@@ -69,7 +69,7 @@ class FittingPart:
 
     def _fit(self, X, y, sample_weight, valid, groups, callbacks, encode=None):
         "Everything between the raw data and the fit."
-        parallel.start()
+        parallel.join_processes()
         if y is not None and not isinstance(y, xr.DataArray): y = np.asarray(y)
         design,y = as_design(self, X, y, reset=True); n = len(design)
         if n<2: raise DataError(f"at least 2 samples are needed to fit; got n_samples = {n}")

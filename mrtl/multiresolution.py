@@ -208,7 +208,7 @@ class Run(Callback):
         callbacks:tuple|list=(),        # `Callback` objects that watch or stop the training
         **changes:object,               # Options that differ
     ):
-        parallel.start()
+        parallel.join_processes()
         o = self.options = settled(changed(options, changes), len(train))
         modes,self.outputs = train.design.modes,train.outputs
         if levels is None: levels = make_levels(modes, o.schedule, o.full_levels, o.init, self.outputs)
@@ -243,7 +243,7 @@ def _data(self:Run, i):
 @patch
 def _own(self:Run):
     "This process's rows of each set, and which they are; all, and None, where it works alone or by L-BFGS."
-    if parallel.world()==1 or self.options.optimizer=='lbfgs': return [(d, None) for d,*_ in self.sets]
+    if parallel.process_count()==1 or self.options.optimizer=='lbfgs': return [(d, None) for d,*_ in self.sets]
     return [(d.hold(rows), rows) for d,*_ in self.sets for rows in [parallel.own_part(len(d))]]
 
 @patch
@@ -337,7 +337,7 @@ def after_epoch(self:Run,
     "Show progress; save if it is time; stop if asked to."
     row = trainer.history[-1]
     self.bar.set_postfix_str(f"{trainer.stage} {trainer.level} epoch {row['epoch']} loss {row['train_loss'] if trainer.valid is None else row['valid_loss']:.4g}")
-    self.interrupted = parallel.anywhere(self.interrupted)
+    self.interrupted = parallel.any_process(self.interrupted)
     due = self.checkpoint and trainer.opt and time.perf_counter()-self.last_save>30
     if due or (self.checkpoint and self.interrupted and trainer.opt):
         t,meta = trainer.state()
@@ -383,7 +383,7 @@ def _save(self:Run, tensors, meta):
 @patch
 def _resume(self:Run):
     "Read the checkpoint, if there is one for this very run."
-    if not self.checkpoint and parallel.world()==1: return None
+    if not self.checkpoint and parallel.process_count()==1: return None
     self.fingerprint,self.last_save = self._fingerprint(),time.perf_counter()
     parallel.check_same(int(self.fingerprint[:15], 16), 'data or settings')
     if not self.checkpoint or (raw := parallel.on_main(self._read)) is None: return None

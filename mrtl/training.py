@@ -233,7 +233,7 @@ def _record(self:Trainer, train_loss, stats=None):
     self.history.append(dict(stage=self.stage, level=self.level, epoch=self.epoch, seconds=self.clock(), train_loss=train_loss, valid_loss=valid, criterion=stats.get(needs[0], math.nan), stopped_by=''))
     self._check_same()
     for cb in self.callbacks: cb.after_epoch(self)
-    self.stop = parallel.anywhere(self.stop)
+    self.stop = parallel.any_process(self.stop)
 
 # %% ../nbs/31_training.ipynb #30b3555a
 @patch
@@ -264,7 +264,7 @@ def _shared_gradient(self:Trainer, b, y, w):
         for p,g in zip(params, self.flat.split([p.numel() for p in params])): p.grad = g.view_as(p)
     self.flat.zero_()
     for i,((t,penalty),(_,axes)) in enumerate(zip(self.penalties, parameter_axes(self.model))):
-        part = parallel.own_part(len(t)) if axes[0] is not None and axes[0].grid is None else slice(len(t) if i%parallel.world()==parallel.rank() else 0)
+        part = parallel.own_part(len(t)) if axes[0] is not None and axes[0].grid is None else slice(len(t) if i%parallel.process_count()==parallel.process_rank() else 0)
         if len(t[part]): penalty(t.grad[part], t[part])
     s = self._add_loss(b, y, w) if len(y) else torch.empty_like(y)
     parallel.sum_(self.flat, f'adding up gradients (epoch {self.epoch} of {self.stage} {self.level})')
@@ -273,7 +273,7 @@ def _shared_gradient(self:Trainer, b, y, w):
 @patch
 def _check_same(self:Trainer):
     "Compare the parameters of all processes."
-    if parallel.world()>1: parallel.check_same(parallel.checksum(self.params), f'parameters after epoch {self.epoch} of {self.stage} {self.level}')
+    if parallel.process_count()>1: parallel.check_same(parallel.checksum(self.params), f'parameters after epoch {self.epoch} of {self.stage} {self.level}')
 
 # %% ../nbs/31_training.ipynb #4e2417e8
 BLOCK_ENTRIES = 2**18 # Entries of a full-rank tensor that are worked on at a time

@@ -57,7 +57,7 @@ class Often(Callback):
     def after_epoch(self, trainer):
         self.run.last_save = -np.inf
         if self.what=='busy' and (trainer.stage,trainer.epoch)==('low',1) and parallel.is_main(): time.sleep(1) # and so hears of the death from torchrun first
-        if (trainer.stage,trainer.epoch)==('low',1) and parallel.rank()==parallel.world()-1 and not self.mark.exists():
+        if (trainer.stage,trainer.epoch)==('low',1) and parallel.process_rank()==parallel.process_count()-1 and not self.mark.exists():
             self.mark.touch()
             if self.what in ('kill','busy'): os.kill(os.getpid(), signal.SIGKILL)
             if self.what=='stall': time.sleep(9)
@@ -71,7 +71,7 @@ def cut(folder, what):
     info,model = fit(run); keep(folder, 'cut', info, model)
 
 def keep(folder, name, info, model):
-    save_tensors(Path(folder)/f'{name}.{parallel.rank()}', model, dict(info, world=parallel.world()))
+    save_tensors(Path(folder)/f'{name}.{parallel.process_rank()}', model, dict(info, world=parallel.process_count()))
 
 def alike(folder):
     "A user's own script: unseeded estimators in every process; and data that differ."
@@ -79,14 +79,18 @@ def alike(folder):
     design,y,_,rng = fields(250, 1)
     m = MRTLRegressor(rank=2, schedule=[(2,3),(8,12)], max_epochs=3, random_state=None, device='cpu').fit(design, y); m.save(Path(folder)/'own.mrtl')
     keep(folder, 'own', dict(files=sorted(p.name for p in Path(folder).glob('own.mrtl'))), dict(m.fitted_.scorer.state_dict()))
-    try: MRTLRegressor(rank=2, max_epochs=2).fit(design, y+parallel.rank())
+    try: MRTLRegressor(rank=2, max_epochs=2).fit(design, y+parallel.process_rank())
     except parallel.ParallelError as e: said = str(e)
-    with parallel.alone(): other = MRTLRegressor(rank=2, schedule=[(2,3),(8,12)], max_epochs=2, random_state=parallel._Group.rank).fit(design, y)
+    with parallel.work_alone(): other = MRTLRegressor(rank=2, schedule=[(2,3),(8,12)], max_epochs=2, random_state=parallel._Group.rank).fit(design, y)
     keep(folder, 'apart', dict(said=said), dict(other.fitted_.scorer.state_dict()))
+    keep(folder, 'own', dict(files=sorted(p.name for p in Path(folder).glob('own.mrtl'))), dict(m.model_.state_dict()))
+    try: MRTLRegressor(rank=2, max_epochs=2).fit(design, y+parallel.process_rank())
+    with parallel.work_alone(): other = MRTLRegressor(rank=2, schedule=[(2,3),(8,12)], max_epochs=2, random_state=parallel._Group.rank).fit(design, y)
+    keep(folder, 'apart', dict(said=said), dict(other.model_.state_dict()))
 
 def main(folder, *what):
     "Do what is asked in this process; the exit code."
-    parallel.start()
+    parallel.join_processes()
     if what[0] in ('cut','refuse','typo'): from mrtl import cli
     if what[0]=='cut':
         cli.COMMANDS['demo'] = lambda **_: cut(folder, what[1])
@@ -112,7 +116,7 @@ def child(job, rank, port):
     try: code = main(job['folder'], *job['what'])
     except SystemExit as e: code = e.code
     except BaseException: traceback.print_exc()
-    sys.stdout.flush(); sys.stderr.flush(); parallel.stop(); os._exit(code)
+    sys.stdout.flush(); sys.stderr.flush(); parallel.leave_processes(); os._exit(code)
 
 def serve():
     "Fork n processes for every line of JSON that comes in, which saves importing everything again; answer with their exit codes, None for one that had to be ended."

@@ -5,6 +5,12 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
+from mrtl.cli import bench
+from mrtl.lab import contest, timing
+from mrtl.lab.bench import GOALS, MEASURES, Measure, chosen_measures, judged, measured, run_bench, told
+from mrtl.lab.measures import StepClock, cp_row, fixed_step, grown, growth_row, machine_rows, our_epoch, penalty_row, plain_parts, plain_steps, random_events, run_row, step_row
+from mrtl.lab.contest import figure
+from mrtl.designs import EventDesign
 from mrtl.cli import main
 from mrtl.core import ConfigError, FormatError
 from mrtl.samples import Data
@@ -16,9 +22,12 @@ from mrtl.lab.bench import GOALS, MEASURES, WHY, Measure, chosen_measures, judge
 from mrtl.lab.contest import (alike, basketball_contest, basketball_rows, chosen, climate_contest, equal_loss_row, figure, fit_memory, laplacian_ridge_by_validation,
     linear_ways, map_contest, map_problem, resolution_contest, shot_contest, space_net, time_to)
 from mrtl.lab.measures import StepClock, cp_row, fixed_step, growth_row, machine_rows, our_epoch, penalty_row, random_events, run_row, step_row
-from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, peaks, rates, ratio, read_sheet
-from mrtl.parallel import threads
+from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio, read_sheet
+from mrtl.parallel import hold_threads
 from mrtl.training import Callback
+from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio, read_sheet
+from mrtl.parallel import hold_threads
+from mrtl.samples import Data
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
@@ -75,7 +84,7 @@ def test_readings_are_seconds():
     t = in_turns(dict(a=lambda: time.sleep(.02)), 2, cold=('a',))['a']; assert (t >= .02).all()
 
 def test_ratio_of_medians():
-    r = ratio([9., 1., 3.], [1., 1., 4.]); assert r == dict(value=3., spread=[.75, 9.], repeats=3)
+    r = time_ratio([9., 1., 3.], [1., 1., 4.]); assert r == dict(value=3., spread=[.75, 9.], repeats=3)
 
 @pytest.mark.parametrize('power', [0., .5, 1., 2.])
 def test_exponent_of_a_power(power):
@@ -92,12 +101,12 @@ def test_exponents_need_something(sizes, costs):
 def test_threads_are_put_back():
     n = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError):
-        with threads(2): assert torch.get_num_threads() == 2; 1/0
+        with hold_threads(2): assert torch.get_num_threads() == 2; 1/0
     assert torch.get_num_threads() == n
 
 def test_rates_count_bytes(monkeypatch):
     monkeypatch.setattr(timing, 'in_turns', lambda ways, *a, **k: {k: np.ones(2) for k in ways})
-    assert {k: v.tolist() for k,v in rates(1, mb=1, n=10).items()} == dict(copy=[2*2**20]*2, add=[3*2**20]*2, gemm=[2000.]*2)
+    assert {k: v.tolist() for k,v in machine_rates(1, mb=1, n=10).items()} == dict(copy=[2*2**20]*2, add=[3*2**20]*2, gemm=[2000.]*2)
 
 def test_memory_is_seen():
     found = peaks('mrtl.lab.timing.fill_memory', [dict(mb=8), dict(mb=40)])
@@ -122,6 +131,8 @@ TINY = [Measure('steps', ('low-rank step 8x10',), step_row, dict(court=(2,3), de
 def run_tiny(out, measures=TINY, **kw):
     "A bench of three measures."
     return run_bench(out, measures=measures, size=dict(mb=1, n=32), **dict(dict(show=lambda r: None), **kw))
+    monkeypatch.setattr(bench, 'MEASURES', list(TINY))
+    monkeypatch.setattr(bench, 'machine_rates', lambda *a, **k: machine_rates(1, mb=1, n=32, repeats=2))
 
 def test_layout(tmp_path):
     said = []; path = run_tiny(tmp_path/'new', show=said.append); found = read_sheet(path)

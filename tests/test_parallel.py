@@ -121,12 +121,12 @@ def test_what_is_refused_is_told_once(tmp_path, forked):
     assert [p.name for p in tmp_path.iterdir()]==['mine.txt']
 
 def test_a_process_that_never_comes(monkeypatch, python):
-    said = python("from mrtl import parallel\ntry: parallel.start()\nexcept parallel.ParallelError as e: print(e)", RANK='1', WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT='9', MRTL_TIMEOUT='1')
+    said = python("from mrtl import parallel\ntry: parallel.join_processes()\nexcept parallel.ParallelError as e: print(e)", RANK='1', WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT='9', MRTL_TIMEOUT='1')
     assert said.startswith('process 1 of 2 did not meet the others at 127.0.0.1:9')
 
 def test_nothing_happens_without_torchrun(monkeypatch):
     for k in ('RANK','WORLD_SIZE','MASTER_ADDR','MASTER_PORT'): monkeypatch.delenv(k, raising=False)
-    parallel.start(); assert parallel.world()==1 and not torch.distributed.is_initialized()
+    parallel.join_processes(); assert parallel.process_count()==1 and not torch.distributed.is_initialized()
     monkeypatch.setenv('MRTL_TIMEOUT', 'long')
     with pytest.raises(ConfigError, match='MRTL_TIMEOUT'): parallel._seconds()
 

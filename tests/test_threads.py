@@ -2,7 +2,7 @@
 import numpy as np, pytest, torch
 from mrtl import parallel
 from mrtl.estimators import MRTLRegressor
-from mrtl.parallel import SMALL, threads, work_threads
+from mrtl.parallel import SMALL, hold_threads, work_threads
 from mrtl.training import Callback
 
 class Watch(Callback):
@@ -16,7 +16,7 @@ def data(n=60):
 @pytest.fixture(autouse=True)
 def three():
     "What torch had before: three threads."
-    with threads(3): yield
+    with hold_threads(3): yield
 
 @pytest.fixture
 def watch():

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from .contest import basketball_contest, climate_contest, figure, map_contest, resolution_contest
 from ..core import ConfigError, MRTLError, get_device, progress
-from .timing import Sheet, commit, load, machine_facts, now, rates
-from ..parallel import threads
+from .timing import Sheet, package_commit, machine_load, machine_facts, utc_now, machine_rates
+from ..parallel import hold_threads
 from ..basketball.shots import PAPER_SCHEDULE
 from .measures import GROWTH, cp_row, fixed_step, growth_row, machine_rows, penalty_row, run_row, step_row
 
@@ -108,12 +108,12 @@ def measured(
     device:str='cpu',  # Where
 )->list:               # Judged rows; those that failed with value None and the error as why
     "Measure one thing; what goes wrong is said in its rows."
-    start,before = time.perf_counter(),load()
+    start,before = time.perf_counter(),machine_load()
     try: rows = m.f(**m.sizes, **_turns(m, repeats, device))
     except (MRTLError, RuntimeError, MemoryError) as e:
         rows = [figure(n, 'could not be measured', None, '', why=f'{type(e).__name__}: {e}') for n in m.names]
     took = round(time.perf_counter()-start, 2)
-    about = dict(group=m.group, threads=torch.get_num_threads(), measured_in=took, load=before, date=now(), commit=commit())
+    about = dict(group=m.group, threads=torch.get_num_threads(), measured_in=took, load=before, date=utc_now(), commit=package_commit())
     return [judged(about|r) for r in rows]
 
 # %% ../../nbs/lab/05_bench.ipynb #edc80c4a
@@ -128,7 +128,7 @@ def told(
 
 def _about(only, quick, device, threads_, size):
     "The machine, its rates, and how it was asked."
-    floors = {f'{k}_G_per_second': round(float(np.median(v))/1e9, 2) for k,v in rates(threads_, repeats=3, device=device, **size).items()}
+    floors = {f'{k}_G_per_second': round(float(np.median(v))/1e9, 2) for k,v in machine_rates(threads_, repeats=3, device=device, **size).items()}
     command = 'mrtl bench'+f' --only {only!r}'*bool(only)+' --quick'*quick+f' --device {device}'*(device!='cpu')
     asked = dict(command=command, seed='fixed in the code', quick=quick, only=only, finished=False)
     return machine_facts(threads_, device)|floors|asked
@@ -146,9 +146,9 @@ def run_bench(
 )->Path:                 # The file
     "Measure, and write each row as soon as it is there."
     todo,device = chosen_measures(only, quick, measures),str(get_device(device))
-    with threads(threads_):
+    with hold_threads(threads_):
         sheet = Sheet(Path(out)/'bench.json', _about(only, quick, device, threads_, size), keep=only is not None); sheet.write()
         for m in progress(todo, desc='bench'):
             for row in measured(m, 3 if quick else None, device): sheet.add(row); show(told(row))
-    sheet.machine.update(load_after=load(), finished=True); sheet.write()
+    sheet.machine.update(load_after=machine_load(), finished=True); sheet.write()
     return sheet.path

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from ..basketball.tracking import read_games, read_play_by_play
 from ..designs import EventDesign, FieldDesign
 from ..climate.prepare import LADDER, ClimateProblem, climate_problem
-from ..core import ConfigError, progress, settings, plain
+from ..core import ConfigError, progress, settings, as_json
 from ..estimators import MRTLClassifier, MRTLRegressor
 from ..grids import Grid
 from ..multiresolution import Run, make_levels
@@ -40,7 +40,7 @@ def figure(
     **more:object,      # spread, repeats, seconds, ...; for JSON
 )->dict:                # A row without a goal
     "One row of a sheet; what is not finite becomes None."
-    row = plain(dict(name=name, what=what, value=value, unit=unit, **more))
+    row = as_json(dict(name=name, what=what, value=value, unit=unit, **more))
     return row if row['value'] is not None or 'why' in row else dict(row, why=f'the value came out as {value}')
 
 def median_of(
@@ -71,7 +71,7 @@ def time_to(
     return next((r['seconds'] for r in history if r['valid_loss']<=loss), None)
 
 # %% ../../nbs/lab/02_contest.ipynb #f4e38b5c
-EQUAL = dict(rank=5, loss='logistic', smooth=1., l2=1e-4, lr=.02, patience=3, max_epochs=60, batch_size=1024, method='nearest')
+EQUAL = dict(rank=5, loss='logistic', smooth=1., l2=1e-4, lr=.02, patience=3, max_epochs=60, batch_size=1024, finegrain='nearest')
 
 def equal_loss_row(
     found:dict,   # Method to the histories of its runs, one a seed; MRTL among them

@@ -22,9 +22,9 @@ from .trials import MAP_SCORES, TRIAL_COLUMNS, TRIAL_SCORES, Trial, run_trial, s
 from .setups import TRIAL_METHODS, TRIAL_PROBLEMS, variants
 from ..decompose import column_norms, factor_match
 from ..store import load_tensors, save_tensors
-from .timing import machine_facts, now
+from .timing import machine_facts, utc_now
 from .families import provenance, read_columns
-from ..parallel import threads
+from ..parallel import hold_threads
 from .contest import time_to
 
 # %% ../../nbs/lab/08_experiments.ipynb #9774e4a1
@@ -54,7 +54,7 @@ def _read_trial(path):
 
 def _save_trial(path, t, result, given, device):
     "Write a trial's rows, history and factors."
-    stamp = provenance(machine_facts(device=device))|dict(date=now())
+    stamp = provenance(machine_facts(device=device))|dict(date=utc_now())
     factors = {f'{i} {k}': v for i,(k,v) in enumerate(result.factors.items())}
     save_tensors(path, factors, dict(trial=vars(t), found=given, rows=[r|stamp for r in result.rows], history=result.history))
 
@@ -62,7 +62,7 @@ def _save_trial(path, t, result, given, device):
 def _try(trials, out, found, quick, device, seconds, run):
     "The trials of one problem and seed, in this process."
     p,n = None,0
-    with threads(settings()['threads'] or 1):
+    with hold_threads(settings()['threads'] or 1):
         for t in trials:
             path,own = _path(out, t),(found or {}).get(t.problem)
             given = [own, quick, seconds]

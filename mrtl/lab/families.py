@@ -19,13 +19,15 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
+from safetensors.torch import load
 from .contest import alike, space_net, timed, MAP_OPTIONS
 from ..core import ConfigError, FormatError, progress, write_csv
 from ..decompose import factor_match
 from ..estimators import MRTLRegressor
 from ..grids import Grid
 from ..rivals import laplacian
-from .timing import load, machine_facts, now
+from .timing import machine_load, machine_facts, utc_now
+from ..fits import WAYS
 
 # %% ../../nbs/lab/03_families.ipynb #6b166ae2
 FEATURES,NEW = 3,1000
@@ -273,6 +275,8 @@ def map_trial(
     fit,s = timed(lambda: MAP_WAYS[way](p))
     scores = dict(map=alike(fit.coef, p.beta), r2=r2_score(p.signal[p.n:], fit.yhat[p.n:]))
     return dict(family=p.kind, seed=p.seed, way=way)|scores|dict(seconds=s, load=load())|fit.more()
+    fit,s = timed(lambda: WAYS[way](p))
+    return dict(family=p.kind, seed=p.seed, way=way, map=alike(fit.coef, p.beta), r2=r2_score(p.signal[p.n:], fit.yhat[p.n:]), seconds=s, load=machine_load())|fit.more()
 
 # %% ../../nbs/lab/03_families.ipynb #b5864c93
 def read_columns(
@@ -331,7 +335,7 @@ def compare_maps(
     done = {(r['family'], r['seed'], r['way']) for r in rows}
     for k,s,w in progress(_to_do(families, list(seeds), ways, done), desc='maps'):
         if p is None or (p.kind,p.seed)!=(k,s): p = family_problem(k, s, shape, n)
-        rows = sorted([*rows, (run or map_trial)(p, w)|stamp|dict(date=now())], key=_place)
+        rows = sorted([*rows, (run or map_trial)(p, w)|stamp|dict(date=utc_now())], key=_place)
         write_csv(path, pd.DataFrame(rows, columns=list(FAMILY_COLUMNS)), float_format='%.5g')
     t = read_map_trials(path)
     write_csv(Path(out)/'maps_summary.csv', summarise_maps(t), float_format='%.5g')

@@ -27,9 +27,9 @@ from ..multiresolution import Run, make_levels
 from ..penalties import Smoothness
 from ..decompose import cp_decompose
 from .contest import event_design, figure
-from .timing import exponent, in_turns, machine_facts, peaks, rates, ratio, seconds, wait
+from .timing import exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio, time_once, wait_for_device
 from ..core import generator
-from ..parallel import threads
+from ..parallel import hold_threads
 
 # %% ../../nbs/lab/04_measures.ipynb #673284f7
 def medians(
@@ -50,10 +50,11 @@ class StepClock(Callback):
 
     def after_batch(self, trainer:Trainer):
         self.n += 1
-        if self.n in (1,self.steps): wait(self.device); self.at.append(self.clock())
+        if self.n in (1,self.steps): wait_for_device(self.device); self.at.append(self.clock())
+        if self.n in (1,self.steps): wait_for_device(self.device); self.at.append(time.perf_counter())
 
     @property
-    def seconds(self)->float: return (self.at[1]-self.at[0])/(self.steps-1)
+    def time_once(self)->float: return (self.at[1]-self.at[0])/(self.steps-1)
 
 # %% ../../nbs/lab/04_measures.ipynb #e41b24c5
 def random_events(
@@ -103,7 +104,7 @@ def plain_steps(
     batches = iter(DataLoader(trainer.train, trainer.batch_size, shuffle=True)); trainer.step(next(batches))
     def go():
         for _ in range(n): trainer.step(next(batches))
-    return seconds(go, device=trainer.device)/n
+    return time_once(go, device=trainer.device)/n
 
 # %% ../../nbs/lab/04_measures.ipynb #5c73ed09
 def plain_parts(
@@ -114,7 +115,9 @@ def plain_parts(
     parts = dict(loading=lambda: next(batches), model=lambda: logistic(t.model(*x), y).backward(),
         penalty=lambda: t.penalty().backward(), adam=t.opt.step)
     t.opt.zero_grad()
-    return {k: seconds(f, device=t.device) for k,f in parts.items()}
+    return {k: time_once(f, device=t.device) for k,f in parts.items()}
+    parts = dict(loading=lambda: next(batches), model=lambda: logistic(t.model(*x), y).backward(), penalty=lambda: t.penalty().backward(), adam=t.opt.step)
+    t.opt.zero_grad(); return {k: time_once(f, device=t.device) for k,f in parts.items()}
 
 # %% ../../nbs/lab/04_measures.ipynb #fd83b585
 def step_row(
@@ -136,7 +139,8 @@ def step_row(
     t = in_turns(dict(plain=lambda: plain_steps(trainer), ours=lambda: our_epoch(ours, data, batch)), repeats, device=device)
     name = ('low-rank step {0}x{1}' if rank else 'full-rank step {0}x{1}, {2}x{3}').format(*court, *defender)
     what = f'plain step over ours, {players} players, batch {batch}'+(f', rank {rank}' if rank else '')
-    return [figure(name, what, unit='times', **ratio(t['plain'], t['ours']), times=medians(t), parts=plain_parts(trainer))]
+    return [figure(name, what, unit='times', **time_ratio(t['plain'], t['ours']), times=medians(t), parts=plain_parts(trainer))]
+    return [figure(name, f'plain step over ours, {players} players, batch {batch}'+(f', rank {rank}' if rank else ''), unit='times', **time_ratio(t['plain'], t['ours']), times={k: float(np.median(v)) for k,v in t.items()}, parts=plain_parts(trainer))]
 
 # %% ../../nbs/lab/04_measures.ipynb #3838b289
 def fixed_step(
@@ -153,10 +157,11 @@ def fixed_step(
     design,y = random_events(batch*steps, players, court, defender)
     data,model = Data(design, y, device=device),filled(FullRank(design.modes)).to(device)
     n = min(threads_, machine_facts()['cores']); a,b = torch.zeros_like(model.W.data),torch.ones_like(model.W.data)
-    with threads(n): t = in_turns(dict(copy=lambda: a.copy_(b), ours=lambda: our_epoch(model, data, batch)), repeats, device=device)
+    with hold_threads(n): t = in_turns(dict(copy=lambda: a.copy_(b), ours=lambda: our_epoch(model, data, batch)), repeats, device=device)
     what = f'share of the copy bandwidth that a full-rank step of {model.W.numel()/1e6:.1f} million weights reaches'
     times = dict(floor=float(3*np.median(t['copy'])), ours=float(np.median(t['ours'])))
-    return [figure('fixed full-rank step', what, unit='of the floor', **ratio(3*t['copy'], t['ours']), threads=n, times=times)]
+    return [figure('fixed full-rank step', what, unit='of the floor', **time_ratio(3*t['copy'], t['ours']), threads=n, times=times)]
+    return [figure('fixed full-rank step', what, unit='of the floor', **time_ratio(3*t['copy'], t['ours']), threads=n, times=dict(floor=float(3*np.median(t['copy'])), ours=float(np.median(t['ours']))))]
 
 # %% ../../nbs/lab/04_measures.ipynb #7ae1a7b2
 def free_memory()->float: # Bytes; infinite where the system does not tell
@@ -184,7 +189,9 @@ def penalty_row(
     ways = dict(plain=lambda: grad(w, lambda x: plain_roughness(x, K)) and None, ours=lambda: grad(B, smooth) and None)
     long = g.D>=10000; t = in_turns(ways, min(repeats, 2) if long else repeats, device=device, cold=('plain',) if long else ())
     a,b = plain_roughness(w.detach(), K).item(),smooth(B).item()
-    return [figure(name, what, unit='times', **ratio(t['plain'], t['ours']), times=medians(t), differ=abs(a-b)/abs(a))]
+    return [figure(name, what, unit='times', **time_ratio(t['plain'], t['ours']), times=medians(t), differ=abs(a-b)/abs(a))]
+    long = g.D>=10000; t = in_turns(ways, min(repeats, 2) if long else repeats, device=device, cold=('plain',) if long else ()); a,b = plain_roughness(w.detach(), K).item(),smooth(B).item()
+    return [figure(name, what, unit='times', **time_ratio(t['plain'], t['ours']), times={k: float(np.median(v)) for k,v in t.items()}, differ=abs(a-b)/abs(a))]
 
 # %% ../../nbs/lab/04_measures.ipynb #104cbfa3
 def _near_square(n): return next((h, n//h) for h in range(int(n**.5), 0, -1) if n%h==0)
@@ -223,7 +230,7 @@ def cp_row(
     t = in_turns(dict(tensorly=lambda: theirs(n) and None, ours=lambda: cp_decompose(W, rank) and None), repeats, device=device)
     name,kind = ('cp','smooth maps') if maps else ('cp, independent factors','independent factors')
     what = f"tensorly's parafac over ours at equal fit, {'x'.join(map(str, shape))}, rank {rank}, {kind}"
-    return [figure(name, what, unit='times', **ratio(t['tensorly'], t['ours']), times=medians(t), error=error,
+    return [figure(name, what, unit='times', **time_ratio(t['tensorly'], t['ours']), times=medians(t), error=error,
         tensorly_error=errors[min(n, len(errors))-1], sweeps=n, equal=bool(reached))]
 
 # %% ../../nbs/lab/04_measures.ipynb #62bd003e
@@ -247,7 +254,8 @@ def run_row(
         loss['ours'] = min(r['valid_loss'] for r in run.history)
     t = in_turns(dict(plain=plain, ours=ours), repeats, device=device)
     what = f'a whole plain run over ours, {n} events, {players} players, {len(levels)} levels of {epochs} epochs'
-    return [figure('run', what, unit='times', **ratio(t['plain'], t['ours']), times=medians(t), best_loss=loss)]
+    return [figure('run', what, unit='times', **time_ratio(t['plain'], t['ours']), times=medians(t), best_loss=loss)]
+    return [figure('run', f'a whole plain run over ours, {n} events, {players} players, {len(levels)} levels of {epochs} epochs', unit='times', **time_ratio(t['plain'], t['ours']), times={k: float(np.median(v)) for k,v in t.items()}, best_loss=loss)]
 
 # %% ../../nbs/lab/04_measures.ipynb #1fc50e3b
 _SHAPES = (80,180),(113,255),(160,360),(226,509)
@@ -329,4 +337,8 @@ def machine_rows(
         return figure(f'{name}, {k} thread{"s"*(k>1)}', what[name]+' a second, float32', float(np.median(v))/1e9, unit,
             spread=spread, repeats=len(v), threads=k)
     several = (1,2) if device=='cpu' and machine_facts()['cores']>1 else (1,)
-    return [row(k, name, v) for k in several for name,v in rates(k, mb, n, repeats, device).items()]
+    return [row(k, name, v) for k in several for name,v in machine_rates(k, mb, n, repeats, device).items()]
+    what = dict(copy='bytes read and written by a copy', add='bytes read and written by a += b', gemm='operations of a matrix product'); rows = []
+    for k in (1,2) if device=='cpu' and machine_facts()['cores']>1 else (1,):
+        for name,v in machine_rates(k, mb, n, repeats, device).items(): rows.append(figure(f'{name}, {k} thread{"s"*(k>1)}', what[name]+' a second, float32', float(np.median(v))/1e9, 'GFLOP/s' if name=='gemm' else 'GB/s', spread=[v.min()/1e9, v.max()/1e9], repeats=len(v), threads=k))
+    return rows

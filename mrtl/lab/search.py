@@ -21,7 +21,7 @@ from ..core import ConfigError, DataError, FormatError, progress, read_json, set
 from .setups import SEARCHED, TRIAL_PROBLEMS, check_data
 from .trials import SETTING_COLUMNS, Trial, run_trial, settings_row
 from .families import pick_names
-from ..parallel import threads
+from ..parallel import hold_threads
 
 # %% ../../nbs/lab/09_search.ipynb #c24ffa1b
 SEARCH_RANGES = dict(
@@ -159,7 +159,7 @@ def _search(out, method, job):
     "One worker: draw and try until there are enough."
     study = open_study(out, f'{job.problem} {method}', job.prune)
     make = cache(lambda s: TRIAL_PROBLEMS[job.problem](s, job.quick, **(dict(players=job.players) if job.players else {})))
-    with threads(settings()['threads'] or 1):
+    with hold_threads(settings()['threads'] or 1):
         while len(_counting(study))<job.n:
             trial = study.ask()
             trial.set_user_attr('worker', f'{socket.gethostname()}:{os.getpid()}')

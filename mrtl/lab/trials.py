@@ -22,7 +22,7 @@ from .setups import TrialProblem, method_levels, method_options, variants
 from .contest import alike
 from ..basketball.model import best_threshold, morans_i, shot_scores
 from ..decompose import column_norms, factor_match
-from .timing import load
+from .timing import machine_load
 from .families import pick_names
 from ..rivals import skill
 from ..samples import Samples
@@ -240,7 +240,7 @@ def run_trial(
     levels,options,own = trial_settings(p, t, found); keep = Keep(seconds)
     run = Run(_rows_of(p, 'train'), _rows_of(p, 'valid'), levels=levels, loss=p.loss, criterion=t.criterion, seed=t.seed, device=device,
         callbacks=[keep, *own, *callbacks], **options)
-    about = vars(t)|dict(device=str(device), load=load())|settings_row(options)
+    about = vars(t)|dict(device=str(device), load=machine_load())|settings_row(options)
     try: low = run.fit()
     except DataError as e:
         if 'diverged' not in str(e): raise

@@ -40,23 +40,23 @@ def measure(repeats=7):
     "In two processes: epochs by one of them, by both together, and by each on its own at the same time, in turn; sums by size."
     import torch
     from mrtl import parallel
-    torch.set_num_threads(1); parallel.start(); rows,sums,load = [],[],os.getloadavg()[0]
+    torch.set_num_threads(1); parallel.join_processes(); rows,sums,load = [],[],os.getloadavg()[0]
     def timed(f): start = time.perf_counter(); f(); return time.perf_counter()-start
     median = lambda v: sorted(v)[len(v)//2]
     for name,kind,n,batch in CASES:
         design,y = fields(n) if kind=='fields' else events(n, kind=='full')
-        with parallel.alone(): one = trainer(kind, design, y, batch, None)
+        with parallel.work_alone(): one = trainer(kind, design, y, batch, None)
         both = trainer(kind, design, y, batch, parallel.own_part(n)); t1,t2,t3 = [],[],[]
         for i in range(repeats+1):
             if parallel.is_main():
-                with parallel.alone(): t1.append(timed(one._epoch))
-            parallel.everyone([0]); t2.append(timed(both._epoch)); parallel.everyone([0])
-            with parallel.alone(): t3.append(timed(one._epoch)) # each all rows, at the same time, sharing nothing
-            parallel.everyone([0])
+                with parallel.work_alone(): t1.append(timed(one._epoch))
+            parallel.from_all([0]); t2.append(timed(both._epoch)); parallel.from_all([0])
+            with parallel.work_alone(): t3.append(timed(one._epoch)) # each all rows, at the same time, sharing nothing
+            parallel.from_all([0])
         if parallel.is_main(): rows.append(dict(level=name, rows=n, batch=batch, parameters=sum(p.numel() for p in one.model.parameters()), steps=-(-n//batch), one=median(t1[1:]), two=median(t2[1:]), beside=median(t3[1:]), ratio=median([a/b for a,b in zip(t1[1:], t2[1:])]), range=[min(a/b for a,b in zip(t1[1:], t2[1:])), max(a/b for a,b in zip(t1[1:], t2[1:]))]))
     for n in (100, 1000, 10**4, 47_000, 10**5, 10**6, 10**7):
         t = torch.zeros(n); sums.append(dict(numbers=n, seconds=median([timed(lambda: parallel.sum_(t)) for _ in range(40 if n<10**6 else 9)])))
-    agree = median([timed(lambda: parallel.everyone([1])) for _ in range(40)])
+    agree = median([timed(lambda: parallel.from_all([1])) for _ in range(40)])
     if parallel.is_main(): print(json.dumps(dict(rows=rows, sums=sums, agree=agree, load=[load, os.getloadavg()[0]])))
 
 def wall(*command):
@@ -76,5 +76,5 @@ if __name__=='__main__':
     elif sys.argv[1:]==['start']:
         import mrtl.multiresolution
         from mrtl import parallel
-        parallel.start()
+        parallel.join_processes()
     else: main()
