@@ -1,11 +1,11 @@
-"""What one page cannot show of mrtl.report: odd text, other kinds of run, and that a page needs nothing but itself."""
+"""What one page cannot show of mrtl.tables and mrtl.report: odd text, other kinds of run, and that a page needs nothing but itself."""
 import re
 from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from mrtl import report
+from mrtl import report, tables
 from mrtl.core import DataError
 
 VOID = {'meta','img','br','hr'}
@@ -73,12 +73,12 @@ def test_scores_of_models_and_baselines_stand_in_one_table(blank, tmp_path):
 
 @pytest.mark.parametrize('higher,metric', [(True,'auc'), (True,'average_precision'), (False,'log_loss'), (False,'brier'), (True,'f1'), (True,'r2'), (False,'mse')])
 def test_the_best_is_the_best(higher, metric):
-    rows = report.score_rows(dict(test={metric:.3}, baselines={'a':{metric:.4}, 'b':dict(test={metric:.2}), 'c':{metric:float('nan')}}))
-    assert report.best_cells(rows)==[(1 if higher else 2,f'test {metric}')]
+    rows = tables.score_table(dict(test={metric:.3}, baselines={'a':{metric:.4}, 'b':dict(test={metric:.2}), 'c':{metric:float('nan')}}))
+    assert tables.best_cells(rows)==[(1 if higher else 2,f'test {metric}')]
 
 def test_no_contest_no_winner():
-    assert report.best_cells(report.score_rows(dict(test=dict(r2=.3))))==[]
-    assert report.best_cells(report.score_rows(dict(test=dict(r2=float('nan')), baselines={'a':dict(r2=.1), 'b':dict(r2=.2)})))==[(2,'test r2')]
+    assert tables.best_cells(tables.score_table(dict(test=dict(r2=.3))))==[]
+    assert tables.best_cells(tables.score_table(dict(test=dict(r2=float('nan')), baselines={'a':dict(r2=.1), 'b':dict(r2=.2)})))==[(2,'test r2')]
 
 def test_levels_say_how_they_ended(blank, tmp_path):
     for levels in (make_run()['levels'], pd.DataFrame(make_run()['levels'])):
@@ -96,7 +96,7 @@ def test_recovery_and_comparison(blank, tmp_path):
 
 def test_the_planted_truth_is_a_ceiling_not_a_rival(tmp_path):
     metrics = dict(test=dict(r2=.5), baselines={'planted truth':dict(r2=.7), 'ridge':dict(r2=.4)})
-    assert report.best_cells(report.score_rows(metrics))==[(0,'test r2')] and report.highlights(metrics, [1])[1]==('best baseline (ridge)',.4)
+    assert tables.best_cells(tables.score_table(metrics))==[(0,'test r2')] and tables.highlights(metrics, [1])[1]==('best baseline (ridge)',.4)
 
 def test_correlation_by_level_joins_the_levels(blank, tmp_path):
     run = make_run(); page = Page(write(tmp_path, **run | dict(metrics=dict(test=dict(r2=.5), recovery=dict(factor_match=.9, map_correlation_by_level={'full 2x3':.5, 'low 4x6':.875})))))
@@ -104,7 +104,7 @@ def test_correlation_by_level_joins_the_levels(blank, tmp_path):
     assert [r[-2] for r in page.rows if r[:2] in (['full','2x3'],['low','4x6'])]==['0.500','0.875'] and 'map_correlation' not in run['levels'][0]
 
 @pytest.mark.parametrize('jump,text', [(1e-8,'0'), (-1e-8,'0'), (1e-3,'0.001'), (-.02,'-0.02'), (None,'–'), (0.,'0')])
-def test_jumps_are_told_from_rounding(jump, text): assert report.as_text(report.level_rows([dict(stage='low', level='a', start_loss=.5, jump=jump, stopped_by='cap')])[0].get('jump on arrival'))==text
+def test_jumps_are_told_from_rounding(jump, text): assert tables.as_text(tables.level_rows([dict(stage='low', level='a', start_loss=.5, jump=jump, stopped_by='cap')])[0].get('jump on arrival'))==text
 
 def test_labels_are_not_drawn_as_a_scatter(blank, tmp_path):
     y = np.tile([0,1.],20)
@@ -145,4 +145,4 @@ def test_names_of_files_that_are_no_text(blank, tmp_path): assert r'\udcff.nc' i
 def test_the_same_run_gives_the_same_page(tmp_path): assert write(tmp_path)==write(tmp_path)
 
 @pytest.mark.parametrize('v,text', [(0.,'0'), (0,'0'), (-.5,'-0.500'), (.0625,'0.0625'), (12.34,'12.3'), (999.9,'1,000'), (9.9999,'10.0'), (-123.4,'-123'), (1234.5,'1,234'), (np.int64(7),'7'), (np.float64('inf'),'–'), (np.bool_(False),'no'), ('x','x'), ({'a':1.5},'a 1.500'), ((4,9),'[4, 9]')])
-def test_numbers_as_text(v, text): assert report.as_text(v)==text
+def test_numbers_as_text(v, text): assert tables.as_text(v)==text
