@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from mrtl import curves, panels, plots
 from mrtl.core import DataError
+from small_fits import CASES, small_fit
 
 HERE = Path(__file__).parent
 PACIFIC = dict(lat=np.arange(-15,61,10.), lon=np.arange(185,360,10.))
@@ -266,3 +267,86 @@ def test_unsure_cells_are_hatched(monkeypatch):
     assert_tidy(plots.coef_maps(coef, std=std)); want = (np.abs(coef)<1.645*std).transpose('output', ...).values.reshape(6, 4, 5)
     np.testing.assert_array_equal(np.stack(seen), want); assert want[0,1,2] and 0<want.mean()<1
     seen.clear(); plots.coef_maps(coef); assert seen==[None]*6
+
+# ---- any fitted model: both ways, one output and several, labels, counts, and nothing to be found
+
+@pytest.fixture(scope='module', params=CASES, ids=lambda c: '-'.join(c))
+def fit(request): return small_fit(*request.param)
+
+def test_factors_of_any_fit(fit):
+    fig = plots.factor_maps(fit.factors); assert_tidy(fig)
+    k = fit.factors.sizes['component']; parts = panels.factor_parts(fit.factors)
+    assert len(fig.axes)==k*len(parts)+1 and ('output_loading' in parts)==(fit.coef.dims[-1]=='output')
+    for i in range(k): np.testing.assert_allclose(mesh(fig.axes[i]), parts['space'][i])
+
+def test_coefficients_of_any_fit(fit):
+    fig = plots.coef_maps(fit.coef, std=fit.std); assert_tidy(fig)
+    want = fit.coef.transpose('output', ...) if fit.coef.dims[-1]=='output' else fit.coef
+    want = want.values.reshape(-1, *fit.coef.sel().transpose(..., 'lat', 'lon').shape[-2:])
+    for ax,w in zip(fig.axes, want, strict=False): np.testing.assert_allclose(mesh(ax), w)
+    assert len(fig.axes)==len(want)+1
+
+def test_any_fit_against_itself(fit):
+    assert_tidy(plots.truth_maps(fit.factors, fit.factors))
+    found = plots.match_components(fit.factors, fit.factors)
+    np.testing.assert_array_equal(found.learnt, found.planted)
+    if np.abs(fit.factors.space).max()>0: np.testing.assert_allclose(found.cosines, 1)
+
+def test_history_of_any_fit(fit):
+    fig = curves.loss_curve(fit.history); assert_tidy(fig); [ax] = fig.axes
+    if 'valid_loss' in fit.history:
+        assert ax.get_xlabel()=='seconds' and [t.get_text() for t in ax.texts]==[l['level'] for l in fit.levels]
+        return
+    assert ax.get_xscale()=='log' and ax.xaxis_inverted() and 'length' in ax.get_xlabel()
+    lines = [l for l in ax.lines if l.get_linestyle()=='-']; outputs = list(fit.history.groupby('output', sort=False))
+    assert len(lines)==len(outputs)
+    for l,(_,h) in zip(lines, outputs):
+        np.testing.assert_allclose(l.get_xdata(), h.length)
+        np.testing.assert_allclose(l.get_ydata(), h.evidence-(h.evidence.max() if len(outputs)>1 else 0))
+    assert len(curves.loss_curve({'a':fit.history, 'b':fit.history}).axes[0].get_legend().get_texts())==2
+
+def test_levels_of_any_fit(fit):
+    for levels in (pd.DataFrame(fit.levels), json.loads(json.dumps(fit.levels))): curves.level_bars(levels)
+    fig = curves.level_bars(fit.levels); assert_tidy(fig)
+    if 'best_loss' in fit.levels[0]:
+        best = next(l for l in fig.axes[0].lines if l.get_label()=='best'); np.testing.assert_allclose(best.get_ydata(), [l['best_loss'] for l in fit.levels])
+        return
+    for bars,(name,rows) in zip(fig.axes[0].containers, pd.DataFrame(fit.levels).groupby('output', sort=False), strict=True):
+        heights = [b.get_height() for b in bars]
+        np.testing.assert_allclose(heights[:len(rows)], rows.weight); assert abs(sum(heights)-1)<1e-9 and bars.get_label()==str(name)
+
+def test_a_fit_in_one_picture(fit):
+    fig = plots.fit_plot(fit.factors, fit.history, title='a fit'); assert_tidy(fig)
+    alone = curves.loss_curve(fit.history).axes[0]
+    for a,b in zip(fig.axes[-1].lines, alone.lines, strict=True): np.testing.assert_allclose(a.get_xydata(), b.get_xydata())
+    assert len(fig.axes)==len(plots.factor_maps(fit.factors).axes)+1
+
+def test_predictions_of_any_fit(fit):
+    fig = plots.prediction_plot(fit.y, fit.yhat); assert_tidy(fig)
+    assert f'{np.size(fit.y)} points' in fig.axes[0].texts[0].get_text()
+
+def many_outputs(n=30, rounds=4):
+    "Tables of a fit by evidence with many outputs."
+    r = np.random.default_rng(0); w = r.dirichlet(np.ones(rounds+1), n)
+    history = pd.DataFrame([dict(output=f'{o:04d}', length=l, evidence=-100-r.random()) for o in range(n) for l in (4,3,2.2,1.7,1.3)])
+    levels = [dict(output=f'{o:04d}', round=i, length=[1.,2.] if i==rounds-1 else 1.5, noise=.5, evidence=-90., weight=w[o,i], jitter=0.) for o in range(n) for i in range(rounds)]
+    return history,levels,w
+
+def test_many_outputs_are_drawn_without_names():
+    history,levels,w = many_outputs()
+    ax = curves.loss_curve(history).axes[0]; assert len([l for l in ax.lines if l.get_linestyle()=='-'])==30 and ax.get_legend() is None
+    fig = curves.level_bars(levels); assert_tidy(fig); [bars] = fig.axes[0].containers
+    np.testing.assert_allclose([b.get_height() for b in bars], w.mean(0)); assert len(fig.axes[0].lines[0].get_ydata())==w.size
+    few = curves.loss_curve(history[history.output<'0005']).axes[0]; assert [t.get_text() for t in few.get_legend().get_texts()]==[f'{o:04d}' for o in range(5)]
+
+@pytest.mark.parametrize('lengths', [[1.], [2.,1.9], [30.,1.], [1.2,1.]])
+def test_lengths_near_and_far_have_round_labels(lengths):
+    fig = curves.loss_curve(pd.DataFrame(dict(output=0, length=lengths, evidence=np.arange(len(lengths))))); assert_tidy(fig)
+    high,low = fig.axes[0].get_xlim(); assert low<min(lengths)<=max(lengths)<high
+    assert len([t for t in fig.axes[0].get_xticklabels() if t.get_text()])>=1
+
+@pytest.mark.parametrize('call,said', [(lambda: curves.loss_curve({'a':make_history([('low','4x4')]), 'b':many_outputs()[0]}), 'no axis in common'), (lambda: curves.loss_curve({}), 'no history'),
+    (lambda: curves.loss_curve(many_outputs()[0].assign(evidence=np.nan)), 'no log evidence'), (lambda: curves.loss_curve(many_outputs()[0][:0]), 'empty'), (lambda: curves.loss_curve(many_outputs()[0].drop(columns='length')), 'length'),
+    (lambda: curves.level_bars([dict(weight=1.)]), 'output'), (lambda: curves.level_bars([dict(output=0)]), 'best_loss or weight'), (lambda: curves.loss_curve(pd.DataFrame(dict(a=[1]))), 'valid_loss or evidence')])
+def test_tables_that_cannot_be_drawn_are_named(call, said):
+    with pytest.raises(DataError, match=said): call()

@@ -1,5 +1,5 @@
 """What one page cannot show of mrtl.tables and mrtl.report: odd text, other kinds of run, and that a page needs nothing but itself."""
-import re
+import json, re
 from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from mrtl import report, tables
 from mrtl.core import DataError
+from small_fits import CASES, small_fit
 
 VOID = {'meta','img','br','hr'}
 
@@ -146,3 +147,58 @@ def test_the_same_run_gives_the_same_page(tmp_path): assert write(tmp_path)==wri
 
 @pytest.mark.parametrize('v,text', [(0.,'0'), (0,'0'), (-.5,'-0.500'), (.0625,'0.0625'), (12.34,'12.3'), (999.9,'1,000'), (9.9999,'10.0'), (-123.4,'-123'), (1234.5,'1,234'), (np.int64(7),'7'), (np.float64('inf'),'–'), (np.bool_(False),'no'), ('x','x'), ({'a':1.5},'a 1.500'), ((4,9),'[4, 9]')])
 def test_numbers_as_text(v, text): assert tables.as_text(v)==text
+
+# ---- any fitted model: both ways, one output and several, labels, counts, and nothing to be found
+
+@pytest.fixture(scope='module', params=CASES, ids=lambda c: '-'.join(c))
+def fit(request): return small_fit(*request.param)
+
+def page_of(folder, fit, **kw):
+    "The page of a fitted model alone: no metrics, no configuration."
+    path = report.write_report(folder/'fit.html', 'a fit', **dict(factors=fit.factors, history=fit.history, levels=fit.levels, coef=fit.coef, coef_std=fit.std, y=fit.y, yhat=fit.yhat) | kw)
+    return Page(path.read_text(encoding='utf-8'))
+
+def test_a_page_of_any_fit(blank, tmp_path, fit):
+    page = page_of(tmp_path, fit); text = ' '.join(page.text); labels = len(np.unique(fit.y))==2
+    assert page.tags.count('img')==4+(not labels) and page.tags.count('h2')==5 and 'nan' not in text.lower().split()
+    by_evidence = 'evidence' in fit.history
+    assert ('fitted by evidence' in text)==by_evidence and ('finegraining' in text)==(not by_evidence) and ('hatched' in text)==by_evidence
+    header = next(r for r in page.rows if 'weight' in r or 'ended by' in r)
+    assert ('log evidence' in header)==by_evidence and ('output' in header)==(by_evidence and fit.coef.dims[-1]=='output')
+    assert ['this model'] == [r[0] for r in page.rows if r[0]=='this model'] and ('given auc' if labels else 'given r2') in next(r for r in page.rows if r[0]=='model')
+
+def test_a_page_of_saved_tables_is_the_same(blank, tmp_path, fit):
+    "History from a CSV file and levels from JSON, as a run's folder holds them."
+    fit.history.to_csv(tmp_path/'h.csv', index=False); (tmp_path/'l.json').write_text(json.dumps(fit.levels))
+    back = dict(history=pd.read_csv(tmp_path/'h.csv', keep_default_na=False, na_values=['']), levels=json.loads((tmp_path/'l.json').read_text()))
+    alone = dict(y=None, yhat=None, coef=None); page = page_of(tmp_path, fit, **alone)
+    assert page_of(tmp_path, fit, **alone, **back).text == page.text and 'No rows were scored for this page.' in page.text and page.tags.count('img')==3
+
+def test_pictures_of_any_fit_are_painted(tmp_path):
+    "A page by evidence with its pictures; pages by gradients are painted further up."
+    page = page_of(tmp_path, small_fit('evidence', 'one')); assert all(len(v)>3000 for k,v in page.attrs if k=='src')
+
+def test_nothing_found_is_said(blank, tmp_path):
+    fit = small_fit('evidence', 'nothing'); assert sum(l['weight'] for l in fit.levels)==0
+    assert any('The maps are zero: no maps predicted better than the mean.' in t for t in page_of(tmp_path, fit).text)
+
+def test_scores_of_given_rows():
+    r = np.random.default_rng(0); y = r.normal(size=(40, 2)); p = .5*y; y[3,0] = np.nan
+    got = tables.given_scores(xr.DataArray(y, dims=('time','output'), coords=dict(output=['IA','OH'])), p)['given']
+    each = [1-np.sum((a-b)**2)/np.sum((a-a.mean())**2) for a,b in ((np.delete(y[:,0], 3), np.delete(p[:,0], 3)), (y[:,1], p[:,1]))]
+    np.testing.assert_allclose([got['r2_by_output'][k] for k in ('IA','OH')], each); np.testing.assert_allclose(got['r2'], np.mean(each))
+    assert tables.given_scores(None, None)=={} and set(tables.given_scores([0,1,1], [.2,.7,.9])['given'])=={'auc','log_loss','brier'}
+    assert set(tables.given_scores([1,1], [.7,.9])['given'])=={'log_loss','brier'} and 'r2' in tables.given_scores([0,1,1], [-.2,.7,1.9])['given']
+    with pytest.raises(DataError, match='same rows'): tables.given_scores([1,2], [1])
+    with pytest.raises(DataError, match='nothing to score'): tables.given_scores([np.nan], [1])
+
+def test_an_output_without_maps_may_share_some(blank, tmp_path):
+    fit = small_fit('evidence', 'two'); text = ' '.join(page_of(tmp_path, fit).text)
+    directions = {l['output'] for l in fit.levels}-{'IA','OH'}
+    assert directions and f'2 outputs and {len(directions)} directions' in text and 'may have some from there' in text and 'The maps are zero' not in text
+
+def test_many_outputs_have_one_row_a_round():
+    levels = [dict(output=o, round=i, length=[1.,3.] if i==3 else 2., noise=.5, evidence=-float(o), weight=o/100, jitter=0.) for o in range(21) for i in range(4)]
+    rows = tables.round_rows(levels); assert len(rows)==4 and len(tables.round_rows(levels[:40]))==40
+    assert rows[3]=={'round':3, 'what':'by component', 'median length (cells)':2., 'median share of noise':.5, 'median log evidence':-10., 'mean weight':pytest.approx(.1)}
+    assert 'share of noise' not in tables.round_rows([l|dict(noise=1.) for l in levels[:4]])[0]
