@@ -1,4 +1,4 @@
-"""Make mrtl/coastlines.npz, the lines that `mrtl.plots.coastlines` draws. Run once, with npm at hand:
+"""Make mrtl/coastlines.npz, the lines that `mrtl.panels.coastlines` draws. Run once, with npm at hand:
 
     npm pack world-atlas@2 us-atlas@3
     tar xf world-atlas-2.*.tgz --one-top-level=world; tar xf us-atlas-3.*.tgz --one-top-level=us

@@ -4,7 +4,7 @@ import numpy as np, pandas as pd, pytest, xarray as xr
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.path import Path
-from mrtl import plots; from mrtl.climate import maps as cm
+from mrtl import panels; from mrtl.climate import maps as cm
 from mrtl.core import ConfigError, DataError
 
 BOX = lambda x,y,w,h: np.array([[x, y], [x+w, y], [x+w, y+h], [x, y+h], [x, y]], float)
@@ -29,7 +29,7 @@ def no_network(monkeypatch):
     from cartopy import io
     monkeypatch.setattr(io, 'urlopen', refuse, raising=False); monkeypatch.setattr(io.Downloader, 'path', refuse)
 
-def drawn(fig): return plots.png(fig)
+def drawn(fig): return panels.png(fig)
 
 # ---- projections
 
@@ -107,7 +107,7 @@ def test_rows_titles_and_whiskers(k, name, outputs):
         low,high = ax.get_ylim(); assert low <= ends[:, 0, 1].min() and high >= ends[:, 1, 1].max()
 
 def test_whiskers_stand_at_their_own_bars():
-    boot = make_boot(1, outputs=tuple(f'{i:02d}01' for i in range(1, 31))); ax = plots.new_figure(2, 2).add_axes((.2, .2, .7, .7))
+    boot = make_boot(1, outputs=tuple(f'{i:02d}01' for i in range(1, 31))); ax = panels.new_figure(2, 2).add_axes((.2, .2, .7, .7))
     part,lower,upper = (boot[f'output_loading{s}'][:, 0] for s in ('', '_lower', '_upper')); cm._bars(ax, part, lower, upper, 3.)
     np.testing.assert_allclose(sorted(abs(p.get_width()) for p in ax.patches), np.sort(np.abs(part.values))[-10:])
     for p,(a,b) in zip(sorted(ax.patches, key=lambda p: -p.get_y()), ax.collections[-1].get_segments()):

@@ -5,7 +5,7 @@ import numpy as np, pandas as pd, pytest, xarray as xr
 from PIL import Image
 from mrtl.core import DataError
 from mrtl.basketball.court import (court_factors, court_lines, court_map, defender_map, draw_court, movable_defender, reliability_plot, shot_map, shot_probability, top_players)
-from mrtl.plots import new_figure
+from mrtl.panels import new_figure
 from sklearn.metrics import brier_score_loss
 
 def axes():

@@ -1,4 +1,4 @@
-"""What one page cannot show of mrtl.plots: grids of cases, layouts measured, lines on the globe."""
+"""What one page cannot show of mrtl.panels, mrtl.curves and mrtl.plots: grids of cases, layouts measured, lines on the globe."""
 import io, json, subprocess, sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -8,8 +8,9 @@ import pytest
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
-from mrtl import plots
+from mrtl import curves, panels, plots
 from mrtl.core import DataError
+from small_fits import CASES, small_fit
 
 HERE = Path(__file__).parent
 PACIFIC = dict(lat=np.arange(-15,61,10.), lon=np.arange(185,360,10.))
@@ -57,7 +58,7 @@ def test_factor_maps_are_tidy(k, leads, variables):
     (np.arange(40,44,.5),np.arange(-90,-88,.5)), (np.arange(-80,81,10.),np.arange(100,130,10.))])
 def test_every_proportion_is_tidy(lat, lon):
     f = make_factors(2, lat, lon, leads=2)
-    assert_tidy(plots.factor_maps(f)); assert_tidy(plots.truth_maps(f, f)); assert_tidy(plots.field_map(f.space[...,0], title='a'))
+    assert_tidy(plots.factor_maps(f)); assert_tidy(plots.truth_maps(f, f)); assert_tidy(panels.field_map(f.space[...,0], title='a'))
     assert_tidy(plots.coef_maps(xr.dot(f.space, f.lead_loading, f.variable_loading, dim='component').transpose('lead','variable','lat','lon')))
 
 def test_a_court_two_maps_and_thirty_players_are_tidy():
@@ -75,13 +76,13 @@ def test_a_court_two_maps_and_thirty_players_are_tidy():
 @pytest.mark.parametrize('n', [1,2,5,7,14])
 def test_curves_are_tidy(n):
     ladder = [('full',f'{2**i}x{2**i}') for i in range(min(2,n-1))]+[('low',f'{i+2}0x{i+3}0') for i in range(max(1,n-2))]
-    h = make_history(ladder); fig = plots.loss_curve(h); assert_tidy(fig)
+    h = make_history(ladder); fig = curves.loss_curve(h); assert_tidy(fig)
     names = [t for t in fig.axes[0].texts]; boxes = [t.get_window_extent(fig.canvas.get_renderer()) for t in names]
     assert [t.get_text() for t in names]==[l for _,l in ladder]
     for a,b in zip(boxes, boxes[1:]): assert a.x1<=b.x0+.5
     assert sum(l.get_linestyle()==':' for l in fig.axes[0].lines)==len(ladder)-1
-    levels = [dict(stage=l.stage.iloc[0], level=l.level.iloc[0], epochs=4, start_loss=l.valid_loss.iloc[0], first_loss=l.valid_loss.iloc[1], best_loss=l.valid_loss.min(), stopped_by='cap', map_correlation=.5) for l in plots.level_runs(h)]
-    assert_tidy(plots.level_bars(levels)); assert_tidy(plots.level_bars(pd.DataFrame(levels).drop(columns=['map_correlation','epochs'])))
+    levels = [dict(stage=l.stage.iloc[0], level=l.level.iloc[0], epochs=4, start_loss=l.valid_loss.iloc[0], first_loss=l.valid_loss.iloc[1], best_loss=l.valid_loss.min(), stopped_by='cap', map_correlation=.5) for l in curves.level_runs(h)]
+    assert_tidy(curves.level_bars(levels)); assert_tidy(curves.level_bars(pd.DataFrame(levels).drop(columns=['map_correlation','epochs'])))
 
 # Coastlines
 def test_the_file_is_small_and_sane():
@@ -89,38 +90,38 @@ def test_the_file_is_small_and_sane():
     assert path.stat().st_size < 150e3
     with np.load(path) as f: assert 'public domain' in str(f['source']) and 'permission notice' in str(f['source'])
     for name in ('land','states'):
-        lines = plots.outlines(name); every = np.concatenate(lines)
+        lines = panels.outlines(name); every = np.concatenate(lines)
         assert np.abs(every[:,1]).max()<=90 and np.abs(every[:,0]).max()<=181
         assert min(map(len, lines))>=2 and max(np.abs(np.diff(l, axis=0)).max() for l in lines)<15
 
 @pytest.mark.parametrize('place,lon,lat', [('Oahu',-157.8,21.4), ('Cape Horn',-67.3,-55.9), ('Gibraltar',-5.6,36), ('Wellington',174.8,-41.3), ('Singapore',103.8,1.3), ('Chukotka',-170,66.1), ('Tasmania',147,-43.3)])
 @pytest.mark.parametrize('lo', [-180,0,-360,180])
 def test_capes_are_where_they_are(place, lon, lat, lo):
-    lines = np.concatenate(plots.lines_within(plots.outlines(), lo, lo+360))
+    lines = np.concatenate(panels.lines_within(panels.outlines(), lo, lo+360))
     at = (lon-lo)%360+lo
     assert np.hypot(*(lines-[at,lat]).T).min()<1, place
 
 def test_no_line_runs_along_the_seam():
-    for line in plots.outlines(): assert not (np.isclose(np.abs(line[:-1,0]), 180) & np.isclose(np.abs(line[1:,0]), 180)).any()
+    for line in panels.outlines(): assert not (np.isclose(np.abs(line[:-1,0]), 180) & np.isclose(np.abs(line[1:,0]), 180)).any()
 
 def test_maps_named_differently_look_the_same():
     "The same ocean in 0..360, in -180..180 and across the seam with a jump, and from north to south."
     v = np.random.default_rng(0).normal(size=(8,18)); lon = PACIFIC['lon']
     pictures = []
     for x,y,w in ((lon,1,v), (lon-360,1,v), ((lon+180)%360-180,1,v), (lon,-1,v[::-1])):
-        fig = plots.field_map(xr.DataArray(w, dims=('lat','lon'), coords=dict(lat=PACIFIC['lat'][::y], lon=x)), title='x')
-        pictures.append(np.asarray(Image.open(io.BytesIO(plots.png(fig))).convert('RGB')).astype(int))
+        fig = panels.field_map(xr.DataArray(w, dims=('lat','lon'), coords=dict(lat=PACIFIC['lat'][::y], lon=x)), title='x')
+        pictures.append(np.asarray(Image.open(io.BytesIO(panels.png(fig))).convert('RGB')).astype(int))
     for p in pictures[1:]: assert (np.abs(p-pictures[0])>40).mean()<1e-3
     across = xr.DataArray(v[:,:6], dims=('lat','lon'), coords=dict(lat=PACIFIC['lat'], lon=[165,175,-175,-165,-155,-145.]))
-    assert plots.field_map(across).axes[0].get_xlim()==(160,220)
+    assert panels.field_map(across).axes[0].get_xlim()==(160,220)
 
 def test_states_only_on_close_maps():
     for lon,n in (((-125,-65),2), ((180,360),1)):
-        ax = plots.new_figure(2,1).add_axes((0,0,1,1), xlim=lon, ylim=(20,50))
-        plots.coastlines(ax); assert len(ax.collections)==n and ax.get_xlim()==lon
-    plots.coastlines(ax, lon_range=(-180,0), states=True); assert len(ax.collections)==3
-    free = plots.new_figure(2,1).add_subplot(); free.plot([190,200], [0,10]); before = free.get_xlim(),free.get_ylim()
-    plots.coastlines(free); assert (free.get_xlim(),free.get_ylim())==before
+        ax = panels.new_figure(2,1).add_axes((0,0,1,1), xlim=lon, ylim=(20,50))
+        panels.coastlines(ax); assert len(ax.collections)==n and ax.get_xlim()==lon
+    panels.coastlines(ax, lon_range=(-180,0), states=True); assert len(ax.collections)==3
+    free = panels.new_figure(2,1).add_subplot(); free.plot([190,200], [0,10]); before = free.get_xlim(),free.get_ylim()
+    panels.coastlines(free); assert (free.get_xlim(),free.get_ylim())==before
 
 def script():
     spec = spec_from_file_location('make_coastlines', HERE/'make_coastlines.py'); m = module_from_spec(spec); spec.loader.exec_module(m)
@@ -141,12 +142,12 @@ def test_the_script_mends_thins_and_packs():
 @pytest.mark.parametrize('make', [lambda v: v, lambda v: v.astype('float32'), lambda v: v.astype(int), lambda v: v.tolist(), lambda v: pd.DataFrame(v), lambda v: __import__('torch').tensor(v), lambda v: xr.DataArray(v)])
 def test_any_array_is_drawn_cell_for_cell(make):
     v = np.round(np.random.default_rng(0).normal(size=(3,5))*9); drawn = make(v)
-    ax = plots.field_map(drawn).axes[0]
+    ax = panels.field_map(drawn).axes[0]
     np.testing.assert_allclose(mesh(ax), v); assert ax.collections[0].get_clim()==(-np.abs(v).max(),np.abs(v).max())
 
 def test_land_is_left_out_and_hatching_covers_its_cells():
     v = np.ones((4,6)); v[0,0] = np.nan; hatch = np.zeros((4,6)); hatch[3,4:] = 1
-    ax = plots.field_map(xr.DataArray(v, dims=('lat','lon'), coords=dict(lat=range(4), lon=range(6))), signed=True, hatch=hatch).axes[0]
+    ax = panels.field_map(xr.DataArray(v, dims=('lat','lon'), coords=dict(lat=range(4), lon=range(6))), signed=True, hatch=hatch).axes[0]
     assert np.isnan(mesh(ax)[0,0]) and np.isfinite(mesh(ax)).sum()==23
     path = next(c for c in ax.collections if c.get_hatch() or (hasattr(c,'hatches') and c.hatches)).get_paths()[0]
     box = path.get_extents(); np.testing.assert_allclose([box.x0,box.x1,box.y0,box.y1], [3.5,5.5,2.5,3.5], atol=1e-6)
@@ -159,7 +160,7 @@ def test_hatch_per_component_goes_to_its_row():
 
 @pytest.mark.parametrize('shape', [(1,1),(1,7),(7,1),(2,2)])
 def test_small_grids(shape):
-    fig = plots.field_map(np.arange(np.prod(shape)).reshape(shape)-.5); assert_tidy(fig)
+    fig = panels.field_map(np.arange(np.prod(shape)).reshape(shape)-.5); assert_tidy(fig)
     f = xr.Dataset(dict(space=(('y','x','component'), np.random.default_rng(0).normal(size=(*shape,2))), strength=('component',[2,1.])))
     assert_tidy(plots.factor_maps(f))
 
@@ -174,10 +175,10 @@ def test_coefficients_of_any_number_of_modes(shape, dims):
     assert len(axes)==len(want)
     for ax,w in zip(axes, want): np.testing.assert_allclose(mesh(ax), w)
 
-@pytest.mark.parametrize('call', [lambda: plots.field_map(np.full((2,2), np.nan)), lambda: plots.field_map(np.zeros(3)), lambda: plots.field_map(1.), lambda: plots.coef_maps(np.zeros(3)), lambda: plots.coef_maps(np.ones((61,2,2))), lambda: plots.factor_maps(xr.Dataset(dict(strength=('component',[1.])))),
+@pytest.mark.parametrize('call', [lambda: panels.field_map(np.full((2,2), np.nan)), lambda: panels.field_map(np.zeros(3)), lambda: panels.field_map(1.), lambda: plots.coef_maps(np.zeros(3)), lambda: plots.coef_maps(np.ones((61,2,2))), lambda: plots.factor_maps(xr.Dataset(dict(strength=('component',[1.])))),
     lambda: plots.factor_maps(xr.Dataset(dict(a=('x',[1.])))), lambda: plots.truth_maps(make_factors(), make_factors(leads=4)), lambda: plots.match_components(make_factors(), xr.Dataset(dict(other_loading=(('o','component'), np.ones((2,2)))))),
-    lambda: plots.loss_curve(pd.DataFrame()), lambda: plots.loss_curve(make_history([('low','a')])[:0]), lambda: plots.loss_curve(make_history([('low','a')]).assign(valid_loss=np.nan, train_loss=np.inf)), lambda: plots.level_bars([]),
-    lambda: plots.level_bars([dict(stage='low', level='a', start_loss=np.nan, first_loss=np.nan, best_loss=np.nan)]), lambda: plots.prediction_plot([1,2], [1]), lambda: plots.prediction_plot([np.nan], [1.])])
+    lambda: curves.loss_curve(pd.DataFrame()), lambda: curves.loss_curve(make_history([('low','a')])[:0]), lambda: curves.loss_curve(make_history([('low','a')]).assign(valid_loss=np.nan, train_loss=np.inf)), lambda: curves.level_bars([]),
+    lambda: curves.level_bars([dict(stage='low', level='a', start_loss=np.nan, first_loss=np.nan, best_loss=np.nan)]), lambda: plots.prediction_plot([1,2], [1]), lambda: plots.prediction_plot([np.nan], [1.])])
 def test_bad_input_is_named(call):
     with pytest.raises(DataError) as e: call()
     assert len(str(e.value))>30 and not str(e.value)[0].isupper()
@@ -203,22 +204,22 @@ def test_matching_weighs_by_area_and_takes_fewer():
 # Curves
 def test_levels_are_cut_where_stage_or_level_changes():
     h = make_history([('full','2x2'),('full','4x4'),('low','4x4'),('low','8x8')])
-    assert [(l.stage.iloc[0],l.level.iloc[0],len(l)) for l in plots.level_runs(h)]==[('full','2x2',5),('full','4x4',5),('low','4x4',5),('low','8x8',5)]
+    assert [(l.stage.iloc[0],l.level.iloc[0],len(l)) for l in curves.level_runs(h)]==[('full','2x2',5),('full','4x4',5),('low','4x4',5),('low','8x8',5)]
 
 def test_a_spike_or_gap_does_not_flatten_the_curve():
     h = make_history([('low','4x4'),('low','8x8')], epochs=40); h.loc[41,'valid_loss'] = 1e6; h.loc[50,'valid_loss'] = np.nan; h.loc[0,'train_loss'] = np.nan
-    assert plots.loss_curve(h).axes[0].get_ylim()[1]<1.2
+    assert curves.loss_curve(h).axes[0].get_ylim()[1]<1.2
 
 @pytest.mark.parametrize('drop', ['valid','train'])
 def test_runs_without_validation_or_training_loss(drop):
-    h = make_history([('low','4x4'),('low','8x8')]).assign(**{f'{drop}_loss':np.nan}); assert_tidy(plots.loss_curve(h))
+    h = make_history([('low','4x4'),('low','8x8')]).assign(**{f'{drop}_loss':np.nan}); assert_tidy(curves.loss_curve(h))
     kept = 'train_loss' if drop=='valid' else 'valid_loss'
-    for fig in (plots.loss_curve(h), plots.loss_curve({'a':h})):
+    for fig in (curves.loss_curve(h), curves.loss_curve({'a':h})):
         line = next(l for l in fig.axes[0].lines if len(l.get_ydata())==10); np.testing.assert_allclose(line.get_ydata(), h[kept])
 
 @pytest.mark.parametrize('seed', range(10))
 def test_spreading_keeps_order_and_distance(seed):
-    r = np.random.default_rng(seed); n = r.integers(1,9); at = np.sort(r.random(n)); out = plots.spread(at, .1)
+    r = np.random.default_rng(seed); n = r.integers(1,9); at = np.sort(r.random(n)); out = curves.spread(at, .1)
     assert (np.diff(out)>.1-1e-9).all() and out[0]>=-1e-9 and out[-1]<=1+1e-9
     if n==1 or np.diff(at).min()>=.1: np.testing.assert_allclose(out, at)
 
@@ -235,13 +236,13 @@ def test_predictions_in_any_order_with_gaps_missing_and_outputs():
 
 # Pictures and state
 def test_pictures_keep_their_colours():
-    fig = plots.factor_maps(make_factors(3)); small = Image.open(io.BytesIO(plots.png(fig))); assert small.mode=='P'
+    fig = plots.factor_maps(make_factors(3)); small = Image.open(io.BytesIO(panels.png(fig))); assert small.mode=='P'
     full = io.BytesIO(); fig.savefig(full, dpi=100); a,b = (np.asarray(i.convert('RGB')).astype(int) for i in (Image.open(full), small))
     assert (a[0,0]==b[0,0]).all() and (b[0,0]==255).all()
     off = np.abs(a-b).max(-1); assert off.max()<40 and (off>12).mean()<1e-3
 
 def test_nothing_of_pyplot_and_nothing_at_import():
-    code = "import sys, numpy as np, mrtl.plots as p; assert not any(m.startswith('matplotlib') for m in sys.modules), 'at import'; p.png(p.field_map(np.eye(3))); assert 'matplotlib.pyplot' not in sys.modules, 'pyplot'; print('clean')"
+    code = "import sys, numpy as np, mrtl.plots, mrtl.panels as p; assert not any(m.startswith('matplotlib') for m in sys.modules), 'at import'; p.png(p.field_map(np.eye(3))); assert 'matplotlib.pyplot' not in sys.modules, 'pyplot'; print('clean')"
     assert subprocess.run([sys.executable,'-c',code], capture_output=True, text=True).stdout.strip()=='clean'
 
 def test_a_notebook_is_given_one_picture():
@@ -250,12 +251,12 @@ def test_a_notebook_is_given_one_picture():
     from IPython.utils.capture import capture_output
     shell = InteractiveShell.instance()
     try:
-        with capture_output() as out: plots.new_figure(1,1)._ipython_display_()
+        with capture_output() as out: panels.new_figure(1,1)._ipython_display_()
         [shown] = out.outputs; assert list(shown.data)==['image/png']
     finally: InteractiveShell.clear_instance()
 
 def test_stored_pictures_are_small():
-    for name in ('50_plots','51_report'):
+    for name in ('47_panels','48_curves','50_plots','51_report'):
         for c in json.loads((HERE.parent/'nbs'/f'{name}.ipynb').read_text())['cells']:
             for o in c.get('outputs', []): assert len(o.get('data', {}).get('image/png', ''))*.75 < 60e3
 
@@ -266,3 +267,86 @@ def test_unsure_cells_are_hatched(monkeypatch):
     assert_tidy(plots.coef_maps(coef, std=std)); want = (np.abs(coef)<1.645*std).transpose('output', ...).values.reshape(6, 4, 5)
     np.testing.assert_array_equal(np.stack(seen), want); assert want[0,1,2] and 0<want.mean()<1
     seen.clear(); plots.coef_maps(coef); assert seen==[None]*6
+
+# ---- any fitted model: both ways, one output and several, labels, counts, and nothing to be found
+
+@pytest.fixture(scope='module', params=CASES, ids=lambda c: '-'.join(c))
+def fit(request): return small_fit(*request.param)
+
+def test_factors_of_any_fit(fit):
+    fig = plots.factor_maps(fit.factors); assert_tidy(fig)
+    k = fit.factors.sizes['component']; parts = panels.factor_parts(fit.factors)
+    assert len(fig.axes)==k*len(parts)+1 and ('output_loading' in parts)==(fit.coef.dims[-1]=='output')
+    for i in range(k): np.testing.assert_allclose(mesh(fig.axes[i]), parts['space'][i])
+
+def test_coefficients_of_any_fit(fit):
+    fig = plots.coef_maps(fit.coef, std=fit.std); assert_tidy(fig)
+    want = fit.coef.transpose('output', ...) if fit.coef.dims[-1]=='output' else fit.coef
+    want = want.values.reshape(-1, *fit.coef.sel().transpose(..., 'lat', 'lon').shape[-2:])
+    for ax,w in zip(fig.axes, want, strict=False): np.testing.assert_allclose(mesh(ax), w)
+    assert len(fig.axes)==len(want)+1
+
+def test_any_fit_against_itself(fit):
+    assert_tidy(plots.truth_maps(fit.factors, fit.factors))
+    found = plots.match_components(fit.factors, fit.factors)
+    np.testing.assert_array_equal(found.learnt, found.planted)
+    if np.abs(fit.factors.space).max()>0: np.testing.assert_allclose(found.cosines, 1)
+
+def test_history_of_any_fit(fit):
+    fig = curves.loss_curve(fit.history); assert_tidy(fig); [ax] = fig.axes
+    if 'valid_loss' in fit.history:
+        assert ax.get_xlabel()=='seconds' and [t.get_text() for t in ax.texts]==[l['level'] for l in fit.levels]
+        return
+    assert ax.get_xscale()=='log' and ax.xaxis_inverted() and 'length' in ax.get_xlabel()
+    lines = [l for l in ax.lines if l.get_linestyle()=='-']; outputs = list(fit.history.groupby('output', sort=False))
+    assert len(lines)==len(outputs)
+    for l,(_,h) in zip(lines, outputs):
+        np.testing.assert_allclose(l.get_xdata(), h.length)
+        np.testing.assert_allclose(l.get_ydata(), h.evidence-(h.evidence.max() if len(outputs)>1 else 0))
+    assert len(curves.loss_curve({'a':fit.history, 'b':fit.history}).axes[0].get_legend().get_texts())==2
+
+def test_levels_of_any_fit(fit):
+    for levels in (pd.DataFrame(fit.levels), json.loads(json.dumps(fit.levels))): curves.level_bars(levels)
+    fig = curves.level_bars(fit.levels); assert_tidy(fig)
+    if 'best_loss' in fit.levels[0]:
+        best = next(l for l in fig.axes[0].lines if l.get_label()=='best'); np.testing.assert_allclose(best.get_ydata(), [l['best_loss'] for l in fit.levels])
+        return
+    for bars,(name,rows) in zip(fig.axes[0].containers, pd.DataFrame(fit.levels).groupby('output', sort=False), strict=True):
+        heights = [b.get_height() for b in bars]
+        np.testing.assert_allclose(heights[:len(rows)], rows.weight); assert abs(sum(heights)-1)<1e-9 and bars.get_label()==str(name)
+
+def test_a_fit_in_one_picture(fit):
+    fig = plots.fit_plot(fit.factors, fit.history, title='a fit'); assert_tidy(fig)
+    alone = curves.loss_curve(fit.history).axes[0]
+    for a,b in zip(fig.axes[-1].lines, alone.lines, strict=True): np.testing.assert_allclose(a.get_xydata(), b.get_xydata())
+    assert len(fig.axes)==len(plots.factor_maps(fit.factors).axes)+1
+
+def test_predictions_of_any_fit(fit):
+    fig = plots.prediction_plot(fit.y, fit.yhat); assert_tidy(fig)
+    assert f'{np.size(fit.y)} points' in fig.axes[0].texts[0].get_text()
+
+def many_outputs(n=30, rounds=4):
+    "Tables of a fit by evidence with many outputs."
+    r = np.random.default_rng(0); w = r.dirichlet(np.ones(rounds+1), n)
+    history = pd.DataFrame([dict(output=f'{o:04d}', length=l, evidence=-100-r.random()) for o in range(n) for l in (4,3,2.2,1.7,1.3)])
+    levels = [dict(output=f'{o:04d}', round=i, length=[1.,2.] if i==rounds-1 else 1.5, noise=.5, evidence=-90., weight=w[o,i], jitter=0.) for o in range(n) for i in range(rounds)]
+    return history,levels,w
+
+def test_many_outputs_are_drawn_without_names():
+    history,levels,w = many_outputs()
+    ax = curves.loss_curve(history).axes[0]; assert len([l for l in ax.lines if l.get_linestyle()=='-'])==30 and ax.get_legend() is None
+    fig = curves.level_bars(levels); assert_tidy(fig); [bars] = fig.axes[0].containers
+    np.testing.assert_allclose([b.get_height() for b in bars], w.mean(0)); assert len(fig.axes[0].lines[0].get_ydata())==w.size
+    few = curves.loss_curve(history[history.output<'0005']).axes[0]; assert [t.get_text() for t in few.get_legend().get_texts()]==[f'{o:04d}' for o in range(5)]
+
+@pytest.mark.parametrize('lengths', [[1.], [2.,1.9], [30.,1.], [1.2,1.]])
+def test_lengths_near_and_far_have_round_labels(lengths):
+    fig = curves.loss_curve(pd.DataFrame(dict(output=0, length=lengths, evidence=np.arange(len(lengths))))); assert_tidy(fig)
+    high,low = fig.axes[0].get_xlim(); assert low<min(lengths)<=max(lengths)<high
+    assert len([t for t in fig.axes[0].get_xticklabels() if t.get_text()])>=1
+
+@pytest.mark.parametrize('call,said', [(lambda: curves.loss_curve({'a':make_history([('low','4x4')]), 'b':many_outputs()[0]}), 'no axis in common'), (lambda: curves.loss_curve({}), 'no history'),
+    (lambda: curves.loss_curve(many_outputs()[0].assign(evidence=np.nan)), 'no log evidence'), (lambda: curves.loss_curve(many_outputs()[0][:0]), 'empty'), (lambda: curves.loss_curve(many_outputs()[0].drop(columns='length')), 'length'),
+    (lambda: curves.level_bars([dict(weight=1.)]), 'output'), (lambda: curves.level_bars([dict(output=0)]), 'best_loss or weight'), (lambda: curves.loss_curve(pd.DataFrame(dict(a=[1]))), 'valid_loss or evidence')])
+def test_tables_that_cannot_be_drawn_are_named(call, said):
+    with pytest.raises(DataError, match=said): call()

@@ -1,12 +1,13 @@
-"""What one page cannot show of mrtl.report: odd text, other kinds of run, and that a page needs nothing but itself."""
-import re
+"""What one page cannot show of mrtl.tables and mrtl.report: odd text, other kinds of run, and that a page needs nothing but itself."""
+import json, re
 from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from mrtl import report
+from mrtl import report, tables
 from mrtl.core import DataError
+from small_fits import CASES, small_fit
 
 VOID = {'meta','img','br','hr'}
 
@@ -73,12 +74,12 @@ def test_scores_of_models_and_baselines_stand_in_one_table(blank, tmp_path):
 
 @pytest.mark.parametrize('higher,metric', [(True,'auc'), (True,'average_precision'), (False,'log_loss'), (False,'brier'), (True,'f1'), (True,'r2'), (False,'mse')])
 def test_the_best_is_the_best(higher, metric):
-    rows = report.score_rows(dict(test={metric:.3}, baselines={'a':{metric:.4}, 'b':dict(test={metric:.2}), 'c':{metric:float('nan')}}))
-    assert report.best_cells(rows)==[(1 if higher else 2,f'test {metric}')]
+    rows = tables.score_table(dict(test={metric:.3}, baselines={'a':{metric:.4}, 'b':dict(test={metric:.2}), 'c':{metric:float('nan')}}))
+    assert tables.best_cells(rows)==[(1 if higher else 2,f'test {metric}')]
 
 def test_no_contest_no_winner():
-    assert report.best_cells(report.score_rows(dict(test=dict(r2=.3))))==[]
-    assert report.best_cells(report.score_rows(dict(test=dict(r2=float('nan')), baselines={'a':dict(r2=.1), 'b':dict(r2=.2)})))==[(2,'test r2')]
+    assert tables.best_cells(tables.score_table(dict(test=dict(r2=.3))))==[]
+    assert tables.best_cells(tables.score_table(dict(test=dict(r2=float('nan')), baselines={'a':dict(r2=.1), 'b':dict(r2=.2)})))==[(2,'test r2')]
 
 def test_levels_say_how_they_ended(blank, tmp_path):
     for levels in (make_run()['levels'], pd.DataFrame(make_run()['levels'])):
@@ -96,7 +97,7 @@ def test_recovery_and_comparison(blank, tmp_path):
 
 def test_the_planted_truth_is_a_ceiling_not_a_rival(tmp_path):
     metrics = dict(test=dict(r2=.5), baselines={'planted truth':dict(r2=.7), 'ridge':dict(r2=.4)})
-    assert report.best_cells(report.score_rows(metrics))==[(0,'test r2')] and report.highlights(metrics, [1])[1]==('best baseline (ridge)',.4)
+    assert tables.best_cells(tables.score_table(metrics))==[(0,'test r2')] and tables.highlights(metrics, [1])[1]==('best baseline (ridge)',.4)
 
 def test_correlation_by_level_joins_the_levels(blank, tmp_path):
     run = make_run(); page = Page(write(tmp_path, **run | dict(metrics=dict(test=dict(r2=.5), recovery=dict(factor_match=.9, map_correlation_by_level={'full 2x3':.5, 'low 4x6':.875})))))
@@ -104,7 +105,7 @@ def test_correlation_by_level_joins_the_levels(blank, tmp_path):
     assert [r[-2] for r in page.rows if r[:2] in (['full','2x3'],['low','4x6'])]==['0.500','0.875'] and 'map_correlation' not in run['levels'][0]
 
 @pytest.mark.parametrize('jump,text', [(1e-8,'0'), (-1e-8,'0'), (1e-3,'0.001'), (-.02,'-0.02'), (None,'–'), (0.,'0')])
-def test_jumps_are_told_from_rounding(jump, text): assert report.as_text(report.level_rows([dict(stage='low', level='a', start_loss=.5, jump=jump, stopped_by='cap')])[0].get('jump on arrival'))==text
+def test_jumps_are_told_from_rounding(jump, text): assert tables.as_text(tables.level_rows([dict(stage='low', level='a', start_loss=.5, jump=jump, stopped_by='cap')])[0].get('jump on arrival'))==text
 
 def test_labels_are_not_drawn_as_a_scatter(blank, tmp_path):
     y = np.tile([0,1.],20)
@@ -145,4 +146,59 @@ def test_names_of_files_that_are_no_text(blank, tmp_path): assert r'\udcff.nc' i
 def test_the_same_run_gives_the_same_page(tmp_path): assert write(tmp_path)==write(tmp_path)
 
 @pytest.mark.parametrize('v,text', [(0.,'0'), (0,'0'), (-.5,'-0.500'), (.0625,'0.0625'), (12.34,'12.3'), (999.9,'1,000'), (9.9999,'10.0'), (-123.4,'-123'), (1234.5,'1,234'), (np.int64(7),'7'), (np.float64('inf'),'–'), (np.bool_(False),'no'), ('x','x'), ({'a':1.5},'a 1.500'), ((4,9),'[4, 9]')])
-def test_numbers_as_text(v, text): assert report.as_text(v)==text
+def test_numbers_as_text(v, text): assert tables.as_text(v)==text
+
+# ---- any fitted model: both ways, one output and several, labels, counts, and nothing to be found
+
+@pytest.fixture(scope='module', params=CASES, ids=lambda c: '-'.join(c))
+def fit(request): return small_fit(*request.param)
+
+def page_of(folder, fit, **kw):
+    "The page of a fitted model alone: no metrics, no configuration."
+    path = report.write_report(folder/'fit.html', 'a fit', **dict(factors=fit.factors, history=fit.history, levels=fit.levels, coef=fit.coef, coef_std=fit.std, y=fit.y, yhat=fit.yhat) | kw)
+    return Page(path.read_text(encoding='utf-8'))
+
+def test_a_page_of_any_fit(blank, tmp_path, fit):
+    page = page_of(tmp_path, fit); text = ' '.join(page.text); labels = len(np.unique(fit.y))==2
+    assert page.tags.count('img')==4+(not labels) and page.tags.count('h2')==5 and 'nan' not in text.lower().split()
+    by_evidence = 'evidence' in fit.history
+    assert ('fitted by evidence' in text)==by_evidence and ('finegraining' in text)==(not by_evidence) and ('hatched' in text)==by_evidence
+    header = next(r for r in page.rows if 'weight' in r or 'ended by' in r)
+    assert ('log evidence' in header)==by_evidence and ('output' in header)==(by_evidence and fit.coef.dims[-1]=='output')
+    assert ['this model'] == [r[0] for r in page.rows if r[0]=='this model'] and ('given auc' if labels else 'given r2') in next(r for r in page.rows if r[0]=='model')
+
+def test_a_page_of_saved_tables_is_the_same(blank, tmp_path, fit):
+    "History from a CSV file and levels from JSON, as a run's folder holds them."
+    fit.history.to_csv(tmp_path/'h.csv', index=False); (tmp_path/'l.json').write_text(json.dumps(fit.levels))
+    back = dict(history=pd.read_csv(tmp_path/'h.csv', keep_default_na=False, na_values=['']), levels=json.loads((tmp_path/'l.json').read_text()))
+    alone = dict(y=None, yhat=None, coef=None); page = page_of(tmp_path, fit, **alone)
+    assert page_of(tmp_path, fit, **alone, **back).text == page.text and 'No rows were scored for this page.' in page.text and page.tags.count('img')==3
+
+def test_pictures_of_any_fit_are_painted(tmp_path):
+    "A page by evidence with its pictures; pages by gradients are painted further up."
+    page = page_of(tmp_path, small_fit('evidence', 'one')); assert all(len(v)>3000 for k,v in page.attrs if k=='src')
+
+def test_nothing_found_is_said(blank, tmp_path):
+    fit = small_fit('evidence', 'nothing'); assert sum(l['weight'] for l in fit.levels)==0
+    assert any('The maps are zero: no maps predicted better than the mean.' in t for t in page_of(tmp_path, fit).text)
+
+def test_scores_of_given_rows():
+    r = np.random.default_rng(0); y = r.normal(size=(40, 2)); p = .5*y; y[3,0] = np.nan
+    got = tables.given_scores(xr.DataArray(y, dims=('time','output'), coords=dict(output=['IA','OH'])), p)['given']
+    each = [1-np.sum((a-b)**2)/np.sum((a-a.mean())**2) for a,b in ((np.delete(y[:,0], 3), np.delete(p[:,0], 3)), (y[:,1], p[:,1]))]
+    np.testing.assert_allclose([got['r2_by_output'][k] for k in ('IA','OH')], each); np.testing.assert_allclose(got['r2'], np.mean(each))
+    assert tables.given_scores(None, None)=={} and set(tables.given_scores([0,1,1], [.2,.7,.9])['given'])=={'auc','log_loss','brier'}
+    assert set(tables.given_scores([1,1], [.7,.9])['given'])=={'log_loss','brier'} and 'r2' in tables.given_scores([0,1,1], [-.2,.7,1.9])['given']
+    with pytest.raises(DataError, match='same rows'): tables.given_scores([1,2], [1])
+    with pytest.raises(DataError, match='nothing to score'): tables.given_scores([np.nan], [1])
+
+def test_an_output_without_maps_may_share_some(blank, tmp_path):
+    fit = small_fit('evidence', 'two'); text = ' '.join(page_of(tmp_path, fit).text)
+    directions = {l['output'] for l in fit.levels}-{'IA','OH'}
+    assert directions and f'2 outputs and {len(directions)} directions' in text and 'may have some from there' in text and 'The maps are zero' not in text
+
+def test_many_outputs_have_one_row_a_round():
+    levels = [dict(output=o, round=i, length=[1.,3.] if i==3 else 2., noise=.5, evidence=-float(o), weight=o/100, jitter=0.) for o in range(21) for i in range(4)]
+    rows = tables.round_rows(levels); assert len(rows)==4 and len(tables.round_rows(levels[:40]))==40
+    assert rows[3]=={'round':3, 'what':'by component', 'median length (cells)':2., 'median share of noise':.5, 'median log evidence':-10., 'mean weight':pytest.approx(.1)}
+    assert 'share of noise' not in tables.round_rows([l|dict(noise=1.) for l in levels[:4]])[0]
