@@ -9,7 +9,7 @@ __all__ = ['MRTLRegressor', 'MRTLClassifier', 'Grid', 'FieldDesign', 'EventDesig
            'factor_maps', 'coef_maps', 'truth_maps', 'loss_curve', 'block_bootstrap', 'write_report', 'MRTLError']
 
 _MODULES = dict(MRTLRegressor='estimators', MRTLClassifier='estimators', Grid='grids', FieldDesign='designs', EventDesign='designs', bin_points='grids', Smoothness='penalties', Callback='training',
-    BlockSplit='splits', simulate_field='simulate', simulate_events='simulate', factor_maps='plots', coef_maps='plots', truth_maps='plots', loss_curve='plots', block_bootstrap='bootstrap',
+    BlockSplit='splits', simulate_field='simulate', simulate_events='simulate', factor_maps='plots', coef_maps='plots', truth_maps='plots', loss_curve='curves', block_bootstrap='bootstrap',
     write_report='report', MRTLError='core') # where each name stands
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from .estimators import MRTLClassifier, MRTLRegressor
     from .grids import Grid, bin_points
     from .penalties import Smoothness
-    from .plots import coef_maps, factor_maps, loss_curve, truth_maps
+    from .curves import loss_curve
+    from .plots import coef_maps, factor_maps, truth_maps
     from .report import write_report
     from .simulate import simulate_events, simulate_field
     from .splits import BlockSplit
