@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from mrtl.cli import bench; from mrtl.lab import contest; from mrtl.lab import timing
+from dataclasses import replace
+from mrtl.lab import bench, contest, timing
 from mrtl.lab.bench import GOALS, MEASURES, Measure, StepClock, chosen_measures, cp_row, fixed_step, grown, growth_row, judged, machine_rows, measured, our_epoch, penalty_row, plain_parts, plain_steps, random_events, run_bench, run_row, step_row, told
 from mrtl.lab.contest import figure
 from mrtl.designs import EventDesign
@@ -280,7 +281,7 @@ def test_shot_contest():
 
 def test_the_choice_does_not_see_the_test_games():
     problem = shot_problem(shot_rows(), seed=0, least=10); y = problem.y.copy(); te = problem.rows['test']; y[te] = np.roll(y[te], 7)
-    a,b = (shot_contest(p, ((4,5),(8,10)), (1e-4, .01, 1.), dict(rank=1, max_epochs=1)) for p in (problem, problem._replace(y=y)))
+    a,b = (shot_contest(p, ((4,5),(8,10)), (1e-4, .01, 1.), dict(rank=1, max_epochs=1)) for p in (problem, replace(problem, y=y)))
     assert a['logistic regression']['precision'] != b['logistic regression']['precision']
     rows = contest.basketball_rows([a, b]); assert rows[0]['repeats'] == 2 and rows[0]['name'] == 'basketball precision'
 
