@@ -83,10 +83,6 @@ def alike(folder):
     except parallel.ParallelError as e: said = str(e)
     with parallel.work_alone(): other = MRTLRegressor(rank=2, schedule=[(2,3),(8,12)], max_epochs=2, random_state=parallel._Group.rank).fit(design, y)
     keep(folder, 'apart', dict(said=said), dict(other.fitted_.scorer.state_dict()))
-    keep(folder, 'own', dict(files=sorted(p.name for p in Path(folder).glob('own.mrtl'))), dict(m.model_.state_dict()))
-    try: MRTLRegressor(rank=2, max_epochs=2).fit(design, y+parallel.process_rank())
-    with parallel.work_alone(): other = MRTLRegressor(rank=2, schedule=[(2,3),(8,12)], max_epochs=2, random_state=parallel._Group.rank).fit(design, y)
-    keep(folder, 'apart', dict(said=said), dict(other.model_.state_dict()))
 
 def main(folder, *what):
     "Do what is asked in this process; the exit code."

@@ -261,7 +261,7 @@ B = field('slp', 'Pa', seed=5)
 def run(tmp_path_factory):
     d = tmp_path_factory.mktemp('run'); to_nc(S, d/'sst.nc'); to_nc(B, d/'slp.nc'); to_nc(R, d/'rain.nc')
     with pytest.MonkeyPatch.context() as m:
-        m.setattr('mrtl.cli.report', lambda run: None) # no pictures
+        m.setattr('mrtl.climate.model.report_run', lambda run, figures: None) # no pictures
         assert main(['climate', '--ocean', str(d/'sst.nc'), str(d/'slp.nc'), '--rain', str(d/'rain.nc'), '--region', 'AZ', '--leads', '2', '--rank', '1', '--schedule', '3x6,6x11', '--out', str(d/'run')]) == 0
     return d/'run'
 
@@ -311,7 +311,7 @@ KILLED = '''
 import os, signal, sys, threading
 from tqdm import tqdm
 import dask.array, netCDF4, torch._dynamo           # once, before forks
-import mrtl.bootstrap as bootstrap, mrtl.cli as cli
+import mrtl.bootstrap as bootstrap, mrtl.climate.model as model
 from mrtl.cli import main
 from mrtl.multiresolution import Run
 after_epoch,draw = Run.after_epoch,bootstrap.draw_factors
@@ -323,8 +323,8 @@ def eager(self, trainer):
     if left==0: os.kill(os.getpid(), signal.SIGKILL)
     return r
 Run.after_epoch = eager                           # a checkpoint every epoch
-cli.report,options = lambda run: None,cli.climate_options # no pictures
-cli.climate_options = lambda n=1: dict(options(n), max_epochs=5)
+model.report_run,options = lambda run, figures: None,model.climate_options # no pictures
+model.climate_options = lambda n=1: dict(options(n), max_epochs=5)
 def fatal(part, n, *a):
     global left
     if n==2: left = 2
@@ -363,7 +363,7 @@ def test_other_units_than_the_run_are_refused(run, put, tmp_path, capsys):
 
 def test_intervals_belong_to_the_model_beside_them(climate, tmp_path, monkeypatch):
     "Other data under the same names draw no intervals around a finished model, and doing a run again takes its old intervals away."
-    monkeypatch.setattr('mrtl.cli.report', lambda run: None); out = tmp_path/'out'; other = field(seed=7)
+    monkeypatch.setattr('mrtl.climate.model.report_run', lambda run, figures: None); out = tmp_path/'out'; other = field(seed=7)
     assert climate('--schedule', '6x11', '--bootstrap', '1', ocean=changed(S, 0, 20.))[0]==0 and (out/'bootstrap.nc').exists()
     told(climate('--schedule', '6x11', '--bootstrap', '1', '--resume', ocean=other), 'was made from other data|--overwrite')
     assert climate('--schedule', '6x11', '--overwrite', ocean=other)[0]==0 and not (out/'bootstrap.nc').exists() and not (out/'bootstrap').exists()
@@ -388,7 +388,7 @@ def test_years_that_the_calendar_cannot_hold(tmp_path):
     with pytest.raises(DataError, match='1678 to 2261'): open_fields(tmp_path/'old.nc')
 
 def test_few_or_constant_months_leave_no_eof(climate, monkeypatch):
-    monkeypatch.setattr('mrtl.cli.report', lambda run: None)
+    monkeypatch.setattr('mrtl.climate.model.report_run', lambda run, figures: None)
     assert climate('--schedule', '6x11', '--start-months', '1', '--leads', '1', '--overwrite')[0]==0
 
 def test_a_path_that_cannot_be_written(climate, tmp_path):

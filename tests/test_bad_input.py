@@ -7,7 +7,9 @@ import torch
 import xarray as xr
 from sklearn.exceptions import NotFittedError
 from mrtl.designs import EventDesign, FieldDesign, Mode
-from mrtl.cli import KeepMaps, main, open_run
+from mrtl.demo import KeepMaps
+from mrtl.cli import main
+from mrtl.runs import open_run
 from mrtl.core import ConfigError, DataError, FormatError, MRTLError, ScheduleError, generator
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
 from mrtl.grids import Grid

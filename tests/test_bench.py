@@ -1,33 +1,25 @@
 "The bench: its goals, its file, what it measures at sizes too small to mean anything, and its faults. No test asserts a time."
 import json, os, sys, time
+from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from mrtl.cli import bench
-from mrtl.lab import contest, timing
-from mrtl.lab.bench import GOALS, MEASURES, Measure, chosen_measures, judged, measured, run_bench, told
-from mrtl.lab.measures import StepClock, cp_row, fixed_step, grown, growth_row, machine_rows, our_epoch, penalty_row, plain_parts, plain_steps, random_events, run_row, step_row
-from mrtl.lab.contest import figure
-from mrtl.designs import EventDesign
+from mrtl.basketball.model import shot_problem
 from mrtl.cli import main
 from mrtl.core import ConfigError, FormatError
-from mrtl.samples import Data
-from mrtl.models import LowRank
-from mrtl.basketball.model import shot_problem
-from mrtl.cli import bench
-from mrtl.lab import timing
+from mrtl.designs import EventDesign
+from mrtl.lab import contest, timing
 from mrtl.lab.bench import GOALS, MEASURES, WHY, Measure, chosen_measures, judged, run_bench, told
 from mrtl.lab.contest import (alike, basketball_contest, basketball_rows, chosen, climate_contest, equal_loss_row, figure, fit_memory, laplacian_ridge_by_validation,
     linear_ways, map_contest, map_problem, resolution_contest, shot_contest, space_net, time_to)
 from mrtl.lab.measures import StepClock, cp_row, fixed_step, growth_row, machine_rows, our_epoch, penalty_row, random_events, run_row, step_row
-from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio, read_sheet
-from mrtl.parallel import hold_threads
-from mrtl.training import Callback
-from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio, read_sheet
+from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, machine_rates, peaks, read_sheet, time_ratio
+from mrtl.models import LowRank
 from mrtl.parallel import hold_threads
 from mrtl.samples import Data
+from mrtl.training import Callback
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
@@ -287,7 +279,7 @@ def test_shot_contest():
 
 def test_the_choice_does_not_see_the_test_games():
     problem = shot_problem(shot_rows(), seed=0, least=10); y = problem.y.copy(); te = problem.rows['test']; y[te] = np.roll(y[te], 7)
-    a,b = (shot_contest(p, ((4,5),(8,10)), (1e-4, .01, 1.), dict(rank=1, max_epochs=1)) for p in (problem, problem._replace(y=y)))
+    a,b = (shot_contest(p, ((4,5),(8,10)), (1e-4, .01, 1.), dict(rank=1, max_epochs=1)) for p in (problem, replace(problem, y=y)))
     assert a['logistic regression']['precision'] != b['logistic regression']['precision']
     rows = basketball_rows([a, b]); assert rows[0]['repeats'] == 2 and rows[0]['name'] == 'basketball precision'
 

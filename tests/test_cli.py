@@ -19,7 +19,7 @@ def command(files, out, *more): return ['climate', '--ocean', str(files/'sst.nc'
 @pytest.fixture
 def no_pictures(monkeypatch):
     "No report: for what is not about it."
-    monkeypatch.setattr('mrtl.cli.report', lambda run: None)
+    monkeypatch.setattr('mrtl.climate.model.report_run', lambda run, figures: None)
 
 @pytest.fixture(scope='module')
 def run(files):
@@ -73,7 +73,7 @@ def test_bootstrap_on_a_finished_run_and_again(files, run, monkeypatch):
     boot = xr.load_dataset(run/'bootstrap.nc'); page = (run/'report.html').read_text()
     assert boot.attrs['draws'] == 2 and {'space_lower', 'space_upper', 'stability', 'coef_lower'} <= set(boot) and 'drawn anew 2 times' in page
     kept = {f.name: f.stat().st_mtime_ns for f in (run/'bootstrap').iterdir()}; assert len(kept) == 2
-    monkeypatch.setattr('mrtl.cli.report', lambda run: None); assert main(command(files, run, '--region', 'AZ', '--resume', '--bootstrap', '3')) == 0 and xr.load_dataset(run/'bootstrap.nc').attrs['draws'] == 3
+    monkeypatch.setattr('mrtl.climate.model.report_run', lambda run, figures: None); assert main(command(files, run, '--region', 'AZ', '--resume', '--bootstrap', '3')) == 0 and xr.load_dataset(run/'bootstrap.nc').attrs['draws'] == 3
     assert {k: (run/'bootstrap'/k).stat().st_mtime_ns for k in kept} == kept, 'draws are made once'
 
 def test_same_seed_same_model(files, run, no_pictures):

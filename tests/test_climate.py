@@ -9,7 +9,7 @@ from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.estimators import MRTLRegressor
 from mrtl.climate.fields import common_grid
 from mrtl.climate.rain import rain_target
-from mrtl.rivals import baselines
+from mrtl.climate.model import baselines
 
 SETS = 'train', 'valid', 'test'
 

@@ -2,7 +2,7 @@
 import numpy as np, pytest, xarray as xr
 from mrtl.climate.prepare import climate_problem
 from mrtl.climate.rain import rain_target
-from mrtl.rivals import baselines
+from mrtl.climate.model import baselines
 from mrtl.climate.fields import box_mean, common_grid, open_fields
 
 pytestmark = pytest.mark.data

@@ -107,9 +107,15 @@ def parameters(obj):
     try: return inspect.signature(obj).parameters.values()
     except ValueError: return []
 
+def inherited(obj):
+    "Fields that a record takes over from public records, on whose pages they are documented."
+    public = {n for _,n in names()}
+    return {f.name for b in getattr(obj, '__mro__', ())[1:] if dataclasses.is_dataclass(b) and b.__name__ in public for f in dataclasses.fields(b)}
+
 def undocumented(obj, shown):
     "What is missing, parameter by parameter, in a shown signature (or in the shown source of a record): the line, a true type, a comment."
-    for p in parameters(obj):
+    elsewhere = inherited(obj)
+    for p in (p for p in parameters(obj) if p.name not in elsewhere):
         stars = {p.VAR_POSITIONAL: '*', p.VAR_KEYWORD: '**'}.get(p.kind, '')
         line = next((l for l in shown.splitlines() if re.match(rf'\s+(\*, )?{re.escape(stars+p.name)}\b', l)), '')
         if not line: yield f'{p.name} is not shown'

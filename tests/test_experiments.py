@@ -14,7 +14,6 @@ from mrtl.cli import main
 from mrtl.core import ConfigError, DataError, FormatError, write_csv
 from mrtl.criteria import CRITERIA
 from mrtl.lab import experiments
-from mrtl.cli import search
 from mrtl.lab.experiments import (CURVE_COLUMNS, STABILITY_COLUMNS, claim_lines, equal_loss, gather_trials, plan_trials, read_trial_table, run_trials, seed_interval,
     summarise_trials, trials_alike)
 from mrtl.lab.search import DRAW_COLUMNS, SEARCH_RANGES, draw_settings, open_study, read_options, read_search, search_options

@@ -12,9 +12,12 @@ from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLRegressor
 from mrtl.climate.fields import box_mean
 from mrtl.grids import Grid
-from mrtl.rivals import METHODS, RULES, baselines, climate_options, compare, known_rows, laplacian, month_gram, nino34, ridge_path, score_rows, skill, skill_by_season, smooth_gram, tensor_inputs, trained_ways, window_gram
+from mrtl.rivals import known_rows, laplacian, time_gram, ridge_path, skill, smooth_gram, tensor_inputs, trained_ways, window_gram
+from mrtl.climate.model import CLIMATE_RIVALS, baselines, climate_options, compare_rivals, nino34
+from mrtl.climate.prepare import skill_by_season
 from test_climate import SETS, make_ocean, make_rain, months
 
+RULES = CLIMATE_RIVALS[:4]
 QUICK = dict(ranks=(1, 2), penalties=(.06,), starts=1)
 
 def cells(p):
@@ -66,17 +69,17 @@ def test_window_gram():
 @pytest.mark.parametrize('block', [1, 5, 4096])
 @pytest.mark.parametrize('land', [(), [(0, 0), (2, 3)]])
 @pytest.mark.parametrize('features', [0, 1, 2])
-def test_month_gram(block, land, features):
+def test_time_gram(block, land, features):
     rng = np.random.default_rng(0); mask = np.ones((4, 6), bool)
     for i,j in land: mask[i, j] = False
     g = Grid((4, 6), y=(-20, 20), x=(180, 240), sphere=True, mask=mask); x = rng.normal(size=(30, *(2, 3)[:features], 4, 6)); d = FieldDesign(torch.from_numpy(x), g)
-    np.testing.assert_allclose(month_gram(d, block), np.einsum('tfi,sfi,i->ts', *[x.reshape(30, -1, 24)]*2, g.share.numpy().ravel()), atol=1e-12)
+    np.testing.assert_allclose(time_gram(d, block), np.einsum('tfi,sfi,i->ts', *[x.reshape(30, -1, 24)]*2, g.share.numpy().ravel()), atol=1e-12)
 
 def test_the_fields_are_never_copied_in_double(monkeypatch):
     "No conversion to float64 reaches a quarter of the stored fields."
     d = FieldDesign(torch.randn(200, 2, 20, 30), Grid((20, 30), y=(-20, 20), x=(180, 240), sphere=True)); big,plain = [],torch.Tensor.double
     monkeypatch.setattr(torch.Tensor, 'double', lambda t: (big.append(t.numel()), plain(t))[1])
-    month_gram(d, block=64); smooth_gram(d, 10., block=16)
+    time_gram(d, block=64); smooth_gram(d, 10., block=16)
     assert 0 < max(big) < d.u.numel()/4
 
 # ---- the smooth prior
@@ -129,7 +132,7 @@ def ridges(p, F):
 
 @pytest.mark.parametrize('kw', [dict(region='AZ', leads=3, detrend=None), dict(region='IA', by='division', leads=2, window=3, start_months=[1, 7])])
 def test_baselines_equal_the_long_way(kw):
-    ocean,rain = make_ocean(land=[(0, 0)], seed=4),make_rain(seed=5); rain[:, 1:] += ocean.sel(variable='sst')[:-1, 2, 1:4].mean('lon').values*.3; p = climate_problem(ocean, rain, dtype=torch.float64, **kw); b = baselines(p, METHODS[:-1], eofs=(1, 3), lengths=(8.,))
+    ocean,rain = make_ocean(land=[(0, 0)], seed=4),make_rain(seed=5); rain[:, 1:] += ocean.sel(variable='sst')[:-1, 2, 1:4].mean('lon').values*.3; p = climate_problem(ocean, rain, dtype=torch.float64, **kw); b = baselines(p, CLIMATE_RIVALS[:-1], eofs=(1, 3), lengths=(8.,))
     L,tr,te = kw['leads'],p.rows['train'],p.rows['test']; y = p.y.values.reshape(len(p.times), -1); x,v = cells(p); F = (x*np.sqrt(v)).reshape(len(x), -1); seen = np.unique(p.starts[tr, None]-np.arange(1, L+1))
     U = PCA(3, svd_solver='full').fit(np.r_[F[seen], -F[seen]]).components_   # mirrored, so that nothing is centred away
     M = np.diag(v)+8.**2*laplacian(p.design.grid).toarray(); half = np.linalg.cholesky(np.linalg.inv(M@np.diag(1/v)@M))
@@ -200,8 +203,8 @@ def test_each_output_is_fitted_by_the_months_it_has(method):
             assert got[j] == pytest.approx(want, abs=1e-8), j
 
 def test_gaps_everywhere_leave_finite_scores():
-    p = gappy(HOLES); table,found = compare(p, METHODS, random=False, options=dict(rank=1, max_epochs=3), **QUICK)
-    assert table.method.tolist() == ['MRTL', *METHODS] and np.isfinite(table[['valid', 'test']].values).all() and all(np.isfinite(s['test']['r2_by_output']).all() for s in found.values())
+    p = gappy(HOLES); table,found = compare_rivals(p, CLIMATE_RIVALS, random=False, options=dict(rank=1, max_epochs=3), **QUICK)
+    assert table.method.tolist() == ['MRTL', *CLIMATE_RIVALS] and np.isfinite(table[['valid', 'test']].values).all() and all(np.isfinite(s['test']['r2_by_output']).all() for s in found.values())
 
 @pytest.mark.parametrize('holes,text', [([(2, 'train', slice(None))], 'output 2 has none'), ([(j, 'train', slice(None)) for j in range(5)], 'output 0 has none')])
 def test_output_without_training_months_refused(holes, text):
@@ -220,7 +223,7 @@ def test_test_rows_change_nothing(outputs):
     p,q = (climate_problem(make_ocean(seed=4), make_rain(seed=5), region='AZ', by='division' if outputs else None, leads=2, split_seed=1) for _ in range(2)); q.y[q.rows['test']] = 1e3
     seen = {int(t)-l for k in ('train', 'valid') for t in q.starts[q.rows[k]] for l in (1, 2)}; only = [t for t in range(len(q.design.u)) if t not in seen]; assert len(only) > 20
     q.design.u[only] = 77.*q.design.grid.share.float()
-    a,b = (compare(r, METHODS, options=dict(rank=2, max_epochs=3), **QUICK)[1] for r in (p, q))
+    a,b = (compare_rivals(r, CLIMATE_RIVALS, options=dict(rank=2, max_epochs=3), **QUICK)[1] for r in (p, q))
     for k in a:
         assert a[k]['valid']['mse'] == pytest.approx(b[k]['valid']['mse'], rel=1e-7), k
         assert {n: v for n,v in a[k].items() if n in ('eofs', 'length', 'rank', 'start', 'epochs')} == {n: v for n,v in b[k].items() if n in ('eofs', 'length', 'rank', 'start', 'epochs')}
@@ -234,7 +237,7 @@ def test_validation_rows_choose_and_do_not_teach():
 
 def test_white_noise_has_no_skill():
     "Over many splits of pure noise no baseline scores above chance."
-    scores = [[v['test']['r2'] for v in baselines(climate_problem(make_ocean(seed=9), make_rain(seed=k), region='AZ', split_seed=k), METHODS[:-1]).values()] for k in range(8)]
+    scores = [[v['test']['r2'] for v in baselines(climate_problem(make_ocean(seed=9), make_rain(seed=k), region='AZ', split_seed=k), CLIMATE_RIVALS[:-1]).values()] for k in range(8)]
     assert np.mean(scores) < .02
 
 # ---- MRTL's own rivals
@@ -244,13 +247,13 @@ def test_trained_ways_are_the_estimator(outputs):
     p = climate_problem(make_ocean(seed=4), make_rain(seed=5), region='AZ', by='division' if outputs else None, leads=2); o = dict(rank=2, max_epochs=3); got = trained_ways(p, o); y,rows = p.y.values,p.rows
     for name,change in {'MRTL': {}, 'fixed resolution': dict(schedule=[(4, 6)], full_levels=1), 'random start': dict(init='random')}.items():
         m = MRTLRegressor(**o|change).fit(p.design.take(rows['train']), y[rows['train']], valid=(p.design.take(rows['valid']), y[rows['valid']])); f = m.predict(p.design)
-        assert {k: got[name][k] for k in ('valid', 'test', 'seasons')} == score_rows(p, f) and got[name]['epochs'] == m.n_iter_
+        assert {k: got[name][k] for k in ('valid', 'test', 'seasons')} == p.scores(f) and got[name]['epochs'] == m.n_iter_
         assert got[name]['test'] == skill(y[rows['test']], f[rows['test']]) and got[name]['valid'] == skill(y[rows['valid']], f[rows['valid']])
     stages = {k: [l['stage'] for l in v['model'].levels_] for k,v in got.items()}; assert stages['fixed resolution'] == ['full', 'low'] and 'full' not in stages['random start'] and len(stages['MRTL']) > 2
     assert list(trained_ways(p, o, random=False)) == ['MRTL']
 
 def test_table_of_all():
-    p = climate_problem(make_ocean(seed=4), make_rain(seed=5), region='AZ', leads=2, start_months=[11, 12, 1], window=3); table,found = compare(p, RULES, options=dict(rank=1, max_epochs=2))
+    p = climate_problem(make_ocean(seed=4), make_rain(seed=5), region='AZ', leads=2, start_months=[11, 12, 1], window=3); table,found = compare_rivals(p, RULES, options=dict(rank=1, max_epochs=2))
     assert table.method.tolist() == ['MRTL', 'fixed resolution', 'random start', *RULES] and table.columns.tolist() == ['method', 'valid', 'test', 'DJF', 'chosen']
     assert (table.test == table.DJF).all() and table.test.tolist() == [s['test']['r2'] for s in found.values()] and table.chosen[6].startswith('eofs ')
     json.dumps({k: {n: v for n,v in s.items() if n != 'model'} for k,s in found.items()})
@@ -289,6 +292,6 @@ def test_page_of_divisions_is_the_saved_table(root, runs):
 def test_one_split_again(data, runs):
     "The Southwest's first split, from the files."
     f = 'climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc','climate/hadslp2_slp_pacific_5deg_1871_1998.nc','climate/nclimdiv_precip_1895_2022.nc'
-    p = climate_problem([data(k) for k in f[:2]], data(f[2]), region='AZ,NM', start_months=[11, 12, 1], window=3, split_seed=0); table,_ = compare(p, METHODS[:-1], random=False)
+    p = climate_problem([data(k) for k in f[:2]], data(f[2]), region='AZ,NM', start_months=[11, 12, 1], window=3, split_seed=0); table,_ = compare_rivals(p, CLIMATE_RIVALS[:-1], random=False)
     saved = runs[(runs.case == 'southwest')&(runs.seed == 0)].set_index('method')
     for r in table.itertuples(): assert (r.valid, r.test) == pytest.approx(tuple(saved.loc[r.method, ['valid', 'test']]), rel=.02, abs=2e-3), r.method

@@ -1,9 +1,11 @@
 """The shot model: nothing learned from rows held back, baselines against plain formulas, options of one stage."""
+from dataclasses import replace
 import numpy as np, pandas as pd, pytest
 from sklearn.metrics import roc_auc_score
 from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLClassifier
-from mrtl.basketball.model import PAPER, SHOTS, best_threshold, coherence, fit_shots, logistic_baseline, morans_i, one_hot, score_sets, shot_map_baseline, shot_problem, shot_scores
+from mrtl.basketball.model import PAPER, SHOTS, coherence, fit_shots, logistic_baseline, morans_i, one_hot, shot_map_baseline, shot_problem
+from mrtl.rivals import best_threshold, class_scores
 
 @pytest.fixture(scope='module')
 def table():
@@ -24,9 +26,9 @@ def test_players_are_pooled_by_training_rows_alone(table):
 @pytest.mark.parametrize('what', ['valid', 'test'])
 def test_a_model_does_not_know_the_test_rows(table, what):
     p = shot_problem(table, seed=0, least=10); y = p.y.copy(); y[p.rows['test']] = 1-y[p.rows['test']]
-    for f in (shot_map_baseline, logistic_baseline): np.testing.assert_array_equal(f(p), f(p._replace(y=y)))
+    for f in (shot_map_baseline, logistic_baseline): np.testing.assert_array_equal(f(p), f(replace(p, y=y)))
     fit = lambda q: fit_shots(q, MRTLClassifier(**SHOTS|dict(rank=1, max_epochs=2))).predict_proba(p.design)
-    np.testing.assert_array_equal(fit(p), fit(p._replace(y=y)))
+    np.testing.assert_array_equal(fit(p), fit(replace(p, y=y)))
 
 def test_the_split_gives_every_row_one_part(table):
     p = shot_problem(table, 'possession', seed=3); rows = np.concatenate(list(p.rows.values()))
@@ -50,8 +52,8 @@ def test_morans_i_limits():
     i,j = np.indices((6, 7)); assert morans_i((-1.)**(i+j)) == pytest.approx(-1) and morans_i(i*1.) > .8 and np.isnan(morans_i(np.ones((4, 4))))
 
 def test_threshold_is_the_best_of_all():
-    rng = np.random.default_rng(1); p = rng.random(200); y = (rng.random(200) < p).astype(int); best = max(shot_scores(y, p, t)['f1'] for t in p)
-    assert shot_scores(y, p, best_threshold(y, p))['f1'] == pytest.approx(best) and shot_scores(y, p, .5)['auc'] == roc_auc_score(y, p)
+    rng = np.random.default_rng(1); p = rng.random(200); y = (rng.random(200) < p).astype(int); best = max(class_scores(y, p, t)['f1'] for t in p)
+    assert class_scores(y, p, best_threshold(y, p))['f1'] == pytest.approx(best) and class_scores(y, p, .5)['auc'] == roc_auc_score(y, p)
 
 @pytest.mark.parametrize('full', [dict(lr=-1.), dict(l2='x'), dict(rank=3), dict(max_epochs=0), dict(batch_size=.5), 7, ['lr']])
 def test_options_of_the_full_rank_stage_are_checked(table, full):
@@ -69,4 +71,4 @@ def test_balanced_weights_leave_the_bias(table):
     a,b = (fit_shots(p, MRTLClassifier(**o|dict(class_weight=w))) for w in (None, 'balanced')); te = p.rows['test']
     q = [m.predict_proba(p.design.take(te))[:,1] for m in (a, b)]
     assert abs(q[0].mean()-p.y[te].mean()) < .05 and abs(q[1].mean()-q[0].mean()) < .03 and abs(float(a.factors_.bias[0]-b.factors_.bias[0])) < .5
-    assert set(score_sets(p, np.full(len(p.y), .2))) == {'valid', 'test'}
+    assert set(p.scores(np.full(len(p.y), .2))) == {'valid', 'test'}

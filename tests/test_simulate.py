@@ -7,7 +7,7 @@ import xarray as xr
 
 from mrtl.core import ConfigError
 from mrtl.grids import Grid
-from mrtl.cli import PLANTED
+from mrtl.demo import PLANTED
 from mrtl.simulate import overlapping, planted_factors, random_fields, simulate_events, simulate_field, spread_points
 
 CASES = [dict(n=40, shape=(4, 8)), dict(n=30, shape=(5, 7), leads=1, variables=1, rank=1), dict(n=30, shape=(6, 6), leads=4, variables=2, rank=2),

@@ -24,7 +24,8 @@ from ..estimators import MRTLClassifier, MRTLRegressor
 from ..grids import Grid
 from ..multiresolution import Run, make_levels
 from ..climate.ocean import simulate_ocean
-from ..rivals import climate_options, laplacian, ridge_path, skill, tensor_inputs
+from ..climate.model import climate_options
+from ..rivals import laplacian, ridge_path, skill, tensor_inputs
 from ..basketball.model import SHOTS, ShotProblem, fit_shots, one_hot, shot_problem
 from ..basketball.shots import known_players, learning_table, shot_design, PAPER_SCHEDULE
 from ..simulate import simulate_events, simulate_field

@@ -20,11 +20,11 @@ from ..models import LOSSES
 from ..multiresolution import Run, mode_shares
 from .setups import TrialProblem, method_levels, method_options, variants
 from .contest import alike
-from ..basketball.model import best_threshold, morans_i, shot_scores
+from ..rivals import best_threshold, skill, class_scores
+from ..basketball.model import morans_i
 from ..decompose import column_norms, factor_match
 from .timing import machine_load
 from .families import pick_names
-from ..rivals import skill
 from ..samples import Samples
 
 # %% ../../nbs/lab/07_trials.ipynb #3b891b90
@@ -110,7 +110,7 @@ def _event_scores(labels, scores):
     "Ranking scores and F1 of each part, from labels and scores."
     prob = {k: torch.sigmoid(s[:,0].double()).numpy() for k,s in scores.items()}
     cut = best_threshold(labels['valid'], prob['valid'])
-    return {k: {c: shot_scores(labels[k], prob[k], cut)[c] for c in ('auc','average_precision','f1')} for k in scores}
+    return {k: {c: class_scores(labels[k], prob[k], cut)[c] for c in ('auc','average_precision','f1')} for k in scores}
 
 def stage_scores(
     p:TrialProblem,     # With validation and test rows
