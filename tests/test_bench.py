@@ -1,24 +1,23 @@
 "The bench: its goals, its file, what it measures at sizes too small to mean anything, and its faults. No test asserts a time."
-import json, os, sys, time
 from dataclasses import replace
+import json, os, sys, time
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from mrtl.basketball.model import shot_problem
 from mrtl.cli import main
 from mrtl.core import ConfigError, FormatError
-from mrtl.designs import EventDesign
-from mrtl.lab import contest, timing
+from mrtl.samples import Data
+from mrtl.models import LowRank
+from mrtl.basketball.model import shot_problem
+from mrtl.lab import bench, timing
 from mrtl.lab.bench import GOALS, MEASURES, WHY, Measure, chosen_measures, judged, run_bench, told
 from mrtl.lab.contest import (alike, basketball_contest, basketball_rows, chosen, climate_contest, equal_loss_row, figure, fit_memory, laplacian_ridge_by_validation,
     linear_ways, map_contest, map_problem, resolution_contest, shot_contest, space_net, time_to)
 from mrtl.lab.measures import StepClock, cp_row, fixed_step, growth_row, machine_rows, our_epoch, penalty_row, random_events, run_row, step_row
-from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, machine_rates, peaks, read_sheet, time_ratio
-from mrtl.models import LowRank
+from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio, read_sheet
 from mrtl.parallel import hold_threads
-from mrtl.samples import Data
 from mrtl.training import Callback
 
 @pytest.fixture(autouse=True)
@@ -123,8 +122,6 @@ TINY = [Measure('steps', ('low-rank step 8x10',), step_row, dict(court=(2,3), de
 def run_tiny(out, measures=TINY, **kw):
     "A bench of three measures."
     return run_bench(out, measures=measures, size=dict(mb=1, n=32), **dict(dict(show=lambda r: None), **kw))
-    monkeypatch.setattr(bench, 'MEASURES', list(TINY))
-    monkeypatch.setattr(bench, 'machine_rates', lambda *a, **k: machine_rates(1, mb=1, n=32, repeats=2))
 
 def test_layout(tmp_path):
     said = []; path = run_tiny(tmp_path/'new', show=said.append); found = read_sheet(path)
