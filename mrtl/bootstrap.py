@@ -19,7 +19,7 @@ from .designs import EventDesign, FieldDesign
 from .core import ConfigError, DataError, generator, progress, check_between, check_whole
 from .decompose import column_norms, cp_tensor, column_cosines, checked_factors
 from .estimators import TensorEstimator, seed_of, options_of
-from .samples import as_design, as_targets
+from .samples import as_targets
 from .multiresolution import mode_shares
 from .store import load_tensors, save_tensors
 from .options import FEW_ROWS, GradientOptions, settled
@@ -47,9 +47,6 @@ def align(
     (F,shares,_),(G,*_) = checked_factors(factors, weights),checked_factors(reference)
     if [len(f) for f in F]!=[len(g) for g in G]: raise DataError(f"factors must have the reference's shapes {[tuple(g.shape) for g in G]}, but for the number of components; got {[tuple(f.shape) for f in F]}")
     F = [torch.cat([f, f.new_zeros(len(f), max(0, G[0].shape[1]-f.shape[1]))], 1) for f in F]
-    score = torch.stack([column_cosines(g, f, v) for f,g,v in zip(F, G, shares)]).prod(0)
-    (F,shares,_),(G,*_) = checked_factors(factors, weights),checked_factors(reference)
-    if [f.shape for f in F]!=[g.shape for g in G]: raise DataError(f"factors must have the reference's shapes {[tuple(g.shape) for g in G]}; got {[tuple(f.shape) for f in F]}")
     score = torch.stack([column_cosines(g, f, v) for f,g,v in zip(F, G, shares)]).prod(0)
     rows,cols = linear_sum_assignment(-score.numpy())
     rms = torch.stack([column_norms(f, v, True) for f,v in zip(F, shares)])[:,cols]
@@ -160,7 +157,7 @@ def training_part(
     valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight)
 )->dict:                                               # estimator, unfitted, and design, y, blocks, sample_weight of the rows that train, and valid
     "The rows that draws are made of, and the validation data that never change."
-    est = _settings(estimator); design,_ = as_design(est, X, None, reset=True)
+    est = _settings(estimator); design,_ = est._design(X, fitting=True)
     if est._numeric_target: as_targets(y, len(design), X)
     y = y if isinstance(y, xr.DataArray) else np.asarray(y)
     rows = dict(y=y, blocks=np.asarray(blocks), sample_weight=np.ones(len(design)) if sample_weight is None else np.asarray(sample_weight, float))
@@ -168,7 +165,7 @@ def training_part(
         if not v.ndim or len(v)!=len(design): raise DataError(f"{k} must have one entry for each of the {len(design)} rows; got shape {v.shape}")
     way = chosen_way(estimator if hasattr(estimator, 'fitted_') else est, design, y, valid is not None); est.set_params(method=way.way)
     train,held = way.rows(design, est.valid, None, est.random_state, valid is not None)
-    if valid is not None: valid = as_design(est, valid[0])[0],*valid[1:]
+    if valid is not None: valid = est._design(valid[0])[0],*valid[1:]
     elif held.any(): valid = tuple(v[held] if isinstance(v, (np.ndarray, xr.DataArray)) else v.take(held) for v in (design, rows['y'], rows['sample_weight']))
     if train.sum()<FEW_ROWS<=len(design): # draws are fitted as all rows would be
         o = settled(options_of(est, GradientOptions), len(design)); est.set_params(optimizer=o.optimizer, dtype=o.dtype)
@@ -229,7 +226,7 @@ def block_bootstrap(
     "Refit on blocks of rows drawn with replacement, and see how far the maps move."
     check_whole(n=n); check_between(0, 1, level=level)
     part = training_part(estimator, X, y, blocks, sample_weight, valid); block_weights(part['blocks'], 1, seed)
-    if hasattr(estimator, 'fitted_'): as_design(estimator, part['design'])
+    if hasattr(estimator, 'fitted_'): estimator._design(part['design'])
     reference = estimator if hasattr(estimator, 'fitted_') else clone(part['estimator']).fit(part['design'], part['y'], part['sample_weight'], valid=part['valid'])
     stamp = _stamp(part, seed) if folder is not None else ''
     files = [None if folder is None else Path(folder)/f'draw_{b:04d}.mrtl' for b in range(1, n+1)]

@@ -7,7 +7,7 @@ __all__ = ['DEFAULTS', 'MRTLError', 'DataError', 'ScheduleError', 'ConfigError',
            'get_device', 'generator', 'atomic_write', 'progress', 'write_json', 'read_json', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #cd374a46
-import os, operator, json, hashlib, secrets, math, re, sys, inspect
+import datetime, os, operator, json, hashlib, secrets, math, re, sys, inspect
 from collections.abc import Iterable, Iterator
 from configparser import Error as ParseError
 from contextlib import contextmanager
@@ -162,13 +162,15 @@ def check_between(
 
 # %% ../nbs/00_core.ipynb #31a0444b
 def as_json(
-    value:object,  # Dicts, lists, arrays, numpy and pandas scalars, dates, paths; anything that JSON holds
-)->object:         # The same as JSON holds it; NaN and infinity become None
+    value:object,    # Dicts, lists, arrays, numpy and pandas scalars, dates, paths; anything that JSON holds
+    null:bool=True,  # Do NaN and infinity become None? Else they stay, as Python's own JSON has them
+)->object:           # The same as JSON holds it
     "A value that JSON can hold."
     import numpy as np
-    if isinstance(value, dict): return {str(k): as_json(v) for k,v in value.items()}
-    if isinstance(value, (list,tuple,np.ndarray)): return [as_json(v) for v in value]
-    if isinstance(value, (float,np.floating)) and not math.isfinite(value): return None
+    if isinstance(value, dict): return {str(k): as_json(v, null) for k,v in value.items()}
+    if isinstance(value, (list,tuple,np.ndarray)): return [as_json(v, null) for v in value]
+    if isinstance(value, (float,np.floating)) and not math.isfinite(value): return None if null else float(value)
+    if isinstance(value, (np.datetime64,datetime.date,os.PathLike,np.random.RandomState)): return str(value)
     return value.item() if isinstance(value, np.generic) else value
 
 # %% ../nbs/00_core.ipynb #16f3a6bf

@@ -7,27 +7,25 @@ __all__ = ['MRTLRegressor', 'MRTLClassifier']
 
 # %% ../nbs/60_estimators.ipynb #96becb29
 from dataclasses import fields, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 import numpy as np
-import pandas as pd
 import xarray as xr
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.metrics import r2_score
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from . import parallel
-from .core import AbsentError, ConfigError, DataError, FormatError, get_device
+from .core import ConfigError, DataError, get_device
 from .evidence.laplace import count_std, worth
-from .designs import EventDesign, FieldDesign, Mode
-from .options import EvidenceOptions, GradientOptions, settled
-from .grids import Grid
+from .designs import EventDesign, FieldDesign
+from .options import EvidenceOptions, GradientOptions
 from .models import INVERSE_LINKS
-from .fits import WAYS, Request, choose_way
+from .fits import Request, choose_way
 from .samples import Samples, as_design, as_targets
-from .store import load_tensors, save_tensors
+from .results import LabelledResults, ModelFiles
+from .multiresolution import n_weights
 
 # %% ../nbs/60_estimators.ipynb #c222e1b3
 def options_of(
@@ -50,9 +48,29 @@ def seed_of(
     return int(rng.randint(2**31) if isinstance(rng, np.random.RandomState) else rng.integers(2**31))
 
 # %% ../nbs/60_estimators.ipynb #9a1aa2ce
-class FittingPart:
+class Fitting:
     "Data in, a fit out, and scores."
     _numeric_target = True
+
+    def _design(self, X, y=None, fitting=False):
+        "The design of whatever came in, and y, which scikit-learn checks together with an array; a fit remembers the modes."
+        own = isinstance(X, (xr.DataArray, FieldDesign, EventDesign))
+        if not own: X,y = self._checked_array(X, y, fitting)
+        design = as_design(X, None if fitting else self._modes)
+        if fitting:
+            self._modes = design.modes
+            if own: self.n_features_in_ = design.modes[0].size
+        return design,y
+
+    def _checked_array(self, X, y, fitting):
+        "An array as scikit-learn checks it; it must have the features of the fit."
+        kw = dict(allow_nd=True, dtype=np.float64, reset=fitting)
+        if y is None: X = validate_data(self, X, **kw)
+        elif np.ndim(y)<2: X,y = validate_data(self, X, y, multi_output=True, y_numeric=self._numeric_target, ensure_min_samples=2, force_writeable=False, **kw)
+        else: X = validate_data(self, X, ensure_min_samples=2, **kw)
+        if fitting: self.feature_shape_ = X.shape[1:]
+        elif X.shape[1:]!=self.feature_shape_: raise DataError(f"X has samples of shape {X.shape[1:]}, but the model was fitted on {self.feature_shape_}: give it the same features and grid")
+        return X,y
 
     def _request(self, design, outputs, callbacks=(), groups=None):
         "What to learn, from the settings."
@@ -60,9 +78,8 @@ class FittingPart:
         gradients,names = options_of(self, GradientOptions),[m.name for m in design.modes]
         if not set(gradients.nonnegative)<=set(names):
             raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {self.nonnegative!r}")
-        self._seed = parallel.from_main(seed_of(self.random_state))
         return Request(loss=self._loss_name, rank=self.rank, gradients=gradients, evidence=options_of(self, EvidenceOptions), outputs=outputs,
-            standardise=self.standardise, groups=groups, seed=self._seed, device=parallel.own_device(get_device(self.device)), callbacks=tuple(callbacks))
+            standardise=self.standardise, groups=groups, seed=parallel.from_main(seed_of(self.random_state)), rows=len(design), device=parallel.own_device(get_device(self.device)), callbacks=tuple(callbacks))
 
     @property
     def _loss_name(self): return self.loss if self._numeric_target else 'logistic'
@@ -71,25 +88,25 @@ class FittingPart:
         "Everything between the raw data and the fit."
         parallel.join_processes()
         if y is not None and not isinstance(y, xr.DataArray): y = np.asarray(y)
-        design,y = as_design(self, X, y, reset=True); n = len(design)
+        design,y = self._design(X, y, fitting=True); n = len(design)
         if n<2: raise DataError(f"at least 2 samples are needed to fit; got n_samples = {n}")
         Y = encode(y, n) if encode else as_targets(y, n, X)
         w = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
         self._outputs,self._one_dim = _output_names(y, Y.shape[1]),np.ndim(y)==1
-        ask = self._request(design, self._outputs, callbacks, groups)
+        ask = self._request(design, self._outputs, callbacks, groups); self._seed = ask.seed
         way = choose_way(self.method, design, ask, valid is not None)
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None)
         samples = Samples(design, Y, w); training = samples if train.all() else samples.take(train)
         if valid is not None: validation = self._valid_set(valid, encode)
         else: validation = samples.take(held) if held.any() else None
-        return self._learn(way, training, validation, replace(ask, gradients=settled(ask.gradients, n)))
+        return self._learn(way, training, validation, ask)
 
     def _learn(self, way, train, valid, ask):
         "Weigh the classes, learn, and keep the fit."
         train,valid,shift = self._reweight(train, valid)
-        self.fitted_ = way.learn(train, valid, replace(ask, shift=shift))
+        self.fitted_ = way.learn(train, valid, ask, shift)
         self.method_,self.rank_,self.n_iter_ = way.way,self.fitted_.rank,self.fitted_.steps
         self.history_,self.levels_ = self.fitted_.history,self.fitted_.levels
         return self
@@ -99,7 +116,7 @@ class FittingPart:
     def _valid_set(self, valid, encode):
         "The caller's validation data: X, y and perhaps weights."
         if not isinstance(valid, (tuple, list)) or len(valid) not in (2,3): raise DataError("valid must be a pair (X, y), or (X, y, sample_weight), of validation data")
-        Xv,yv = valid[:2]; design,_ = as_design(self, Xv)
+        Xv,yv = valid[:2]; design,_ = self._design(Xv)
         Yv = encode(yv, len(design), known=True) if encode else as_targets(yv, len(design), Xv)
         if Yv.shape[1]!=len(self._outputs): raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
         return Samples(design, Yv, valid[2] if len(valid)==3 else None)
@@ -107,7 +124,7 @@ class FittingPart:
     def _scores(self, X):
         "Scores in the units of the data, (n, outputs), and the design."
         check_is_fitted(self, 'fitted_')
-        design,_ = as_design(self, X)
+        design,_ = self._design(X)
         return self.fitted_.scores(design),design
 
     def _labelled(self, v, X, dim=None):
@@ -123,152 +140,8 @@ def _output_names(y, outputs):
     named = isinstance(y, xr.DataArray) and y.ndim==2 and y.dims[1] in y.coords
     return list(y.coords[y.dims[1]].values) if named else list(range(outputs))
 
-# %% ../nbs/60_estimators.ipynb #0dfbffeb
-def _space(m, prefix):
-    "Dimension names of a spatial mode, made unique where two modes use the same."
-    return tuple(f'{m.name}_{n}' if prefix else n for n in m.grid.names)
-
-def _names(modes):
-    "Dimensions and coordinates of every mode: name to (dims, coords)."
-    spatial = [m for m in modes if m.grid is not None]; out = {}
-    for m in modes:
-        if m.grid is None: out[m.name] = (m.name,),{m.name: m.labels or list(range(m.size))}
-        else: dims = _space(m, len(spatial)>1); out[m.name] = dims,dict(zip(dims, (m.grid.y_centres, m.grid.x_centres)))
-    return out
-
-# %% ../nbs/60_estimators.ipynb #27d7bb80
-class CPTensor(NamedTuple):
-    "A tensor in components, as tensorly takes it."
-    weights:np.ndarray  # (component,)
-    factors:list        # (size, component) a mode
-
-# %% ../nbs/60_estimators.ipynb #89ee70e3
-class MapsPart:
-    "What was learnt, labelled."
-    def _all_modes(self):
-        low = self.fitted_.low
-        return low.modes+([Mode('output', low.outputs, labels=self._outputs)] if low.outputs>1 else [])
-
-    def _on_maps(self, T):
-        "A tensor of the size of the weights, labelled; NaN on land."
-        modes = self._all_modes(); names = _names(modes)
-        shape = [s for m in modes for s in (m.grid.shape if m.grid is not None else (m.size,))]
-        dims,coords = [d for m in modes for d in names[m.name][0]],{k: v for m in modes for k,v in names[m.name][1].items()}
-        out = xr.DataArray(T.detach().numpy().copy().reshape(shape), dims=dims, coords=coords)
-        for m in modes:
-            if m.grid is not None: out = out.where(xr.DataArray(m.grid.mask.numpy(), dims=names[m.name][0]))
-        return out
-
-    @property
-    def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`
-        "The components, labelled: maps, loadings and strengths."
-        check_is_fitted(self, 'fitted_')
-        low,modes = self.fitted_.low,self._all_modes(); strength,factors = self.fitted_.canonical()
-        data,names = {},_names(modes)
-        for m,f in zip(modes, factors):
-            dims,coords = names[m.name]; shape = m.grid.shape if m.grid is not None else (m.size,)
-            v = xr.DataArray(f.reshape(*shape, -1).numpy().copy(), dims=(*dims,'component'), coords=coords)
-            data[m.name if m.grid is not None else f'{m.name}_loading'] = v if m.grid is None else v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
-        data |= dict(strength=('component', strength.numpy().copy()), bias=('output', low.bias.detach().numpy().copy()))
-        for k,t in low.main.items():
-            m = next(m for m in modes if m.name==k); dims,coords = names[k]; shape = m.grid.shape if m.grid is not None else (m.size,)
-            data[f'main_{k}'] = xr.DataArray(t.detach().numpy().copy().reshape(*shape, -1), dims=(*dims,'output'), coords=coords)
-        return xr.Dataset(data, coords=dict(component=np.arange(1, low.rank+1), output=self._outputs))
-
-    @property
-    def coef_(self)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land
-        "The full coefficient tensor, per unit of area share for fields, per event for events."
-        check_is_fitted(self, 'fitted_')
-        return self._on_maps(self.fitted_.full)
-
-    @property
-    def coef_std_(self)->xr.DataArray: # As `coef_`
-        "Posterior standard deviation of every coefficient; `AbsentError` where the way of fitting has none."
-        check_is_fitted(self, 'fitted_')
-        if (std := self.fitted_.coef_std()) is None: raise AbsentError(f"coef_std_ needs method='evidence'; this model was fitted with method={self.method_!r}")
-        return self._on_maps(std)
-
-    @property
-    def cp_tensor_(self)->CPTensor: # Weights (component,), list of factors (size, component), numpy
-        "The components as tensorly takes them, spatial modes flattened by rows."
-        check_is_fitted(self, 'fitted_')
-        return CPTensor(np.ones(self.fitted_.rank), [f.detach().numpy().copy() for f in self.fitted_.low.factors])
-
-# %% ../nbs/60_estimators.ipynb #9dfb4139
-def _pack_mode(m):
-    grid = None if m.grid is None else dict(shape=m.grid.shape, y=m.grid.y, x=m.grid.x, names=m.grid.names, sphere=m.grid.sphere)
-    return dict(name=m.name, size=m.size, indexed=m.indexed, labels=None if m.labels is None else _jsonable(m.labels), grid=grid)
-
-def _unpack_mode(d, area):
-    g = d['grid']
-    grid = None if g is None else Grid(g['shape'], g['y'], g['x'], g['names'], g['sphere'], area=area)
-    return Mode(d['name'], d['size'], grid, d['indexed'], d['labels'])
-
-# %% ../nbs/60_estimators.ipynb #38a5f8a1
-def _jsonable(v):
-    "Something that JSON can hold."
-    if isinstance(v, (np.datetime64,pd.Timestamp)): return str(v)
-    if isinstance(v, np.generic): return v.item()
-    if isinstance(v, dict): return {k: _jsonable(w) for k,w in v.items()}
-    return [_jsonable(w) for w in v] if isinstance(v, (list,tuple,np.ndarray)) else str(v) if hasattr(v, '__fspath__') or isinstance(v, np.random.RandomState) else v
-
-# %% ../nbs/60_estimators.ipynb #fbc3f3c9
-def _file_params(est):
-    "Constructor arguments as a file can hold them."
-    p = est.get_params()
-    if isinstance(p.get('class_weight'), dict): p['class_weight'] = [[k, v] for k,v in p['class_weight'].items()]
-    if not isinstance(p['random_state'], (int,np.integer,type(None))): p['random_state'] = est._seed
-    return p
-
-def _params(p):
-    "Constructor arguments out of JSON, which knows no tuples."
-    shape = lambda l: {k: tuple(v) for k,v in l.items()} if isinstance(l, dict) else tuple(l)
-    if isinstance(p.get('class_weight'), list): p = p|dict(class_weight={k: v for k,v in p['class_weight']})
-    return p | dict(nonnegative=tuple(p['nonnegative']), schedule=p['schedule'] and [shape(l) for l in p['schedule']])
-
-# %% ../nbs/60_estimators.ipynb #4e5abbdb
-FORMAT = 2 # Files of another number are refused
-
-# %% ../nbs/60_estimators.ipynb #6ff118db
-class FilesPart:
-    "Model files."
-    def save(self,
-        path:str|Path, # File to write, such as midwest.mrtl
-    )->None:
-        "Write the fitted model to a file; of several processes the first does."
-        check_is_fitted(self, 'fitted_')
-        if not parallel.is_main(): return
-        known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim')
-        fitted = {k: _jsonable(getattr(self, k)) for k in known if hasattr(self, k)}
-        both = dict(data=self._modes, model=self.fitted_.modes)
-        areas = {f'area.{where}.{m.name}': m.grid.area for where,modes in both.items() for m in modes if m.grid is not None}
-        tensors,meta = self.fitted_.pack()
-        save_tensors(path, tensors|areas, dict(format=FORMAT, kind=type(self).__name__, mrtl=version('mrtl'), params=_jsonable(_file_params(self)),
-            way=self.method_, fit=meta, loss=self.fitted_.loss, fitted=fitted, history=self.history_.to_dict('list'), levels=_jsonable(self.levels_),
-            modes={where: [_pack_mode(m) for m in modes] for where,modes in both.items()}))
-
-    @classmethod
-    def load(cls,
-        path:str|Path,  # File written by `save`
-    )->Self:            # A fitted estimator
-        "Read a model file; `FormatError` if it is damaged, of another kind or of another version."
-        tensors,meta = load_tensors(path)
-        if meta.get('kind')!=cls.__name__: raise FormatError(f"{path} holds {meta.get('kind', 'no model')}, not {cls.__name__}: load it with its own class")
-        if meta['format']>FORMAT: raise FormatError(f"{path} was written by a newer mrtl ({meta['mrtl']}, format {meta['format']}): update mrtl to read it")
-        if meta['format']<FORMAT: raise FormatError(f"{path} was written by an older mrtl ({meta['mrtl']}, format {meta['format']}): fit the model again")
-        self = cls(**_params(meta['params']))
-        for k,v in meta['fitted'].items(): setattr(self, k, v)
-        if 'classes_' in meta['fitted']: self.classes_ = np.array(self.classes_)
-        if 'feature_shape_' in meta['fitted']: self.feature_shape_ = tuple(self.feature_shape_)
-        modes = {where: [_unpack_mode(d, tensors.get(f"area.{where}.{d['name']}")) for d in found] for where,found in meta['modes'].items()}
-        self._modes,way = modes['data'],WAYS[meta['way']]
-        self.fitted_ = way.unpack(tensors, meta['fit'], modes['model'], meta['loss'], pd.DataFrame(meta['history']), meta['levels'])
-        self.method_,self.rank_,self.n_iter_ = way.way,self.fitted_.rank,self.fitted_.steps
-        self.history_,self.levels_ = self.fitted_.history,self.fitted_.levels
-        return self
-
 # %% ../nbs/60_estimators.ipynb #5d131b0a
-class TensorEstimator(FittingPart, MapsPart, FilesPart, TransformerMixin, BaseEstimator):
+class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, BaseEstimator):
     "What the regressor and the classifier share."
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -280,7 +153,29 @@ class TensorEstimator(FittingPart, MapsPart, FilesPart, TransformerMixin, BaseEs
     )->np.ndarray|xr.DataArray:                            # (n, component); a DataArray if X is one
         "Component scores: what each component adds to the score (before outputs are mixed, if there are several)."
         check_is_fitted(self, 'fitted_')
-        return self._labelled(self.fitted_.components(as_design(self, X)[0]), X, 'component')
+        return self._labelled(self.fitted_.components(self._design(X)[0]), X, 'component')
+
+    def plot(self,
+        title:str='',  # Above the figure
+    )->'matplotlib.figure.Figure':
+        "The components, and how they were found."
+        from mrtl.plots import fit_plot
+        check_is_fitted(self, 'fitted_')
+        return fit_plot(self.factors_, self.history_, title=title)
+
+    def report(self,
+        path:str|Path,              # HTML file to write
+        X:object=None,              # Samples that the model has not seen, as in `fit`; no scores when not given
+        y:object=None,              # Their targets
+        title:str='A fitted model', # Of the page
+    )->None:
+        "Write one self-contained page: components, coefficients, how they were found, and scores on the given samples."
+        from mrtl.report import write_report
+        check_is_fitted(self, 'fitted_'); std = self.fitted_.coef_std()
+        seen = {} if X is None else dict(zip(('y','yhat'), self._judged(X, y)))
+        small = n_weights(self.fitted_.modes, {m.name: m.grid.shape for m in self.fitted_.modes if m.grid is not None}, self.fitted_.outputs)<1e6
+        write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
+            coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(), **seen)
 
 # %% ../nbs/60_estimators.ipynb #f230f42e
 class MRTLRegressor(RegressorMixin, TensorEstimator):

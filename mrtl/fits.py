@@ -16,7 +16,7 @@ from .decompose import canonical
 from .evidence.model import EvidenceModel, fit_evidence_model
 from .core import ConfigError, DataError
 from .designs import EventDesign, FieldDesign
-from .options import EvidenceOptions, FEW_ROWS, GradientOptions, all_default
+from .options import EvidenceOptions, FEW_ROWS, GradientOptions, all_default, settled
 from .models import FullRank, LowRank
 from .multiresolution import Run, make_levels, mode_shares, n_weights
 from .samples import Samples, target_scale
@@ -30,11 +30,11 @@ class Request:
     "What to learn, apart from the samples."
     loss:str                      # 'squared', 'logistic' or 'poisson'
     rank:int                      # Components, at most
-    gradients:GradientOptions     # For that way, `auto` replaced by what it means
+    gradients:GradientOptions     # For that way
     evidence:EvidenceOptions      # For the other way
     outputs:list                  # Names of the outputs
+    rows:int                      # Samples in all, those set aside included
     standardise:bool=True         # Centre and scale fields by the training rows?
-    shift:float=0.                # To be taken off the scores in the end
     groups:np.ndarray|None=None   # Group of each training sample, (n,)
     seed:int=0                    # Of everything random
     device:str|torch.device='cpu' # Where the work is done
@@ -201,9 +201,10 @@ def learn(cls:GradientFit,
     train:Samples,          # To learn from
     valid:Samples|None,     # To validate on
     ask:Request,            # What to learn
+    shift:float=0.,         # To be taken off the scores in the end
 )->'GradientFit':           # In the units of the data
     "Standardise, run Algorithm 1, and keep the model in raw units."
-    squared,o,design = ask.loss=='squared',ask.gradients,train.design
+    squared,o,design = ask.loss=='squared',settled(ask.gradients, ask.rows),train.design
     mean,sd = target_scale(train.y, train.w) if squared else (np.zeros(train.outputs),np.ones(train.outputs))
     moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
     sets = [s for s in (train, valid) if s is not None]
@@ -214,7 +215,7 @@ def learn(cls:GradientFit,
         bias=None if squared else base_rate(train.y, train.w, ask.loss), callbacks=ask.callbacks)
     with work_threads(step_entries(design, levels, o, train.outputs)): low = run.fit().cpu().double()
     held = held_modes(low.modes, o.nonnegative)
-    low = raw_units(low, moments, design, mean-ask.shift, sd, held)
+    low = raw_units(low, moments, design, mean-shift, sd, held)
     return cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
 
 # %% ../nbs/40_fits.ipynb #0152f3f1
@@ -279,6 +280,7 @@ def learn(cls:EvidenceFit,
     train:Samples,          # To learn from
     valid:Samples|None,     # Not read: nothing is tuned on them
     ask:Request,            # What to learn
+    shift:float=0.,         # To be taken off the scores in the end
 )->'EvidenceFit':           # In the units of the data
     "Fit by marginal likelihood."
     design,Y,w = train.design,train.y,train.w
@@ -287,7 +289,7 @@ def learn(cls:EvidenceFit,
     if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
     mean,sd = target_scale(Y, w) if ask.loss=='squared' else (base_rate(Y, w, ask.loss),None)
     with work_threads(len(train)**2):
-        model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, ask.shift, ask.evidence.window, ask.rank, ask.standardise, ask.groups, ask.device)
+        model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift, ask.evidence.window, ask.rank, ask.standardise, ask.groups, ask.device)
     names = np.asarray(ask.outputs).tolist()
     return cls(model, pd.DataFrame(model.history(names)), model.levels(names))
 

@@ -10,26 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor
 from fastcore.basics import patch
-from sklearn.utils.validation import validate_data
 from . import parallel
 from .core import DataError
 from .designs import EventDesign, FieldDesign, time_slices
 from .grids import Grid
-
-# %% ../nbs/13_samples.ipynb #935324ce
-def _plain_array(est, X, y, reset):
-    "Let scikit-learn check an array; one row per sample, two-dimensional arrays become a transect."
-    kw = dict(allow_nd=True, dtype=np.float64, reset=reset)
-    if y is None: X = validate_data(est, X, **kw)
-    else: X,y = validate_data(est, X, y, multi_output=True, y_numeric=est._numeric_target, ensure_min_samples=2, force_writeable=False, **kw) if np.ndim(y)<2 else (validate_data(est, X, ensure_min_samples=2, **kw),y)
-    if reset: est.feature_shape_ = X.shape[1:]
-    elif X.shape[1:]!=est.feature_shape_: raise DataError(f"X has samples of shape {X.shape[1:]}, but the model was fitted on {est.feature_shape_}: give it the same features and grid")
-    fields = torch.from_numpy(np.require(X, requirements=['C','W']))
-    if X.ndim==2: fields = fields[:,None]
-    return FieldDesign(fields, Grid(fields.shape[-2:])),y
 
 # %% ../nbs/13_samples.ipynb #c7d2ef05
 def same_grid(
@@ -39,26 +25,42 @@ def same_grid(
     "Whether two grids are the same place, cell by cell."
     return a.shape==b.shape and np.allclose(a.y, b.y) and np.allclose(a.x, b.x) and torch.allclose(a.share, b.share, atol=1e-12)
 
+# %% ../nbs/13_samples.ipynb #c18ecb2f
+def array_design(
+    X:np.ndarray,     # (n, ..., h, w) or (n, p), float64
+)->FieldDesign:       # On unit cells; two-dimensional arrays become a transect, a grid of one row
+    "An array as a design."
+    fields = torch.from_numpy(np.require(X, requirements=['C','W']))
+    if X.ndim==2: fields = fields[:,None]
+    return FieldDesign(fields, Grid(fields.shape[-2:]))
+
+# %% ../nbs/13_samples.ipynb #db0bee77
+def check_modes(
+    modes:list,  # Of new data
+    known:list,  # Of the fit
+)->None:
+    "Raise `DataError` if data have other modes than the fit had, or lie on another grid."
+    got,want = ([(m.name, m.size) for m in v] for v in (modes, known))
+    if got!=want: raise DataError(f"X has the modes {got}, but the model was fitted on {want}: give it the same features, grid and labels")
+    for m,k in zip(modes, known):
+        if m.grid is not None and not same_grid(m.grid, k.grid):
+            raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: use the same rectangle, cells and land")
+
 # %% ../nbs/13_samples.ipynb #2f28cafa
 def as_design(
-    est:BaseEstimator,                                 # The estimator, which remembers the grid it was fitted on
     X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # DataArray, array, FieldDesign or EventDesign
-    y:np.ndarray|None=None,                            # Targets, checked together with an array
-    reset:bool=False,                                  # Is this the fit?
-)->tuple:                                              # Design with samples in float64, y
+    modes:list|None=None,                              # Modes of the fit, which X must have; none: this is the fit
+)->FieldDesign|EventDesign:                            # With samples in float64
     "Turn whatever came in into a design; `DataError` if it does not fit the model."
     if isinstance(X, xr.DataArray) and not X.size: raise DataError("X has no sample: give at least one row")
-    if isinstance(X, xr.DataArray): d = FieldDesign.from_xarray(X, dtype=torch.float64, grid=None if reset else est._modes[-1].grid)
+    if isinstance(X, xr.DataArray): d = FieldDesign.from_xarray(X, dtype=torch.float64, grid=modes and modes[-1].grid)
     elif isinstance(X, (FieldDesign, EventDesign)): d = X
-    else: d,y = _plain_array(est, X, y, reset)
+    else: d = array_design(X)
     if not len(d): raise DataError("X has no sample: give at least one row")
-    if reset: est._modes,est.n_features_in_ = d.modes,getattr(est, 'n_features_in_', None) if not isinstance(X, (xr.DataArray, FieldDesign, EventDesign)) else d.modes[0].size
-    got,want = ([(m.name, m.size) for m in modes] for modes in (d.modes, est._modes))
-    if got!=want: raise DataError(f"X has the modes {got}, but the model was fitted on {want}: give it the same features, grid and labels")
-    for m,k in zip(d.modes, est._modes):
-        if m.grid is not None and not same_grid(m.grid, k.grid): raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: use the same rectangle, cells and land")
-    if isinstance(d, FieldDesign) and not all(d.u[b].isfinite().all() for b in time_slices(d.u.shape)): raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
-    return d,y
+    if modes is not None: check_modes(d.modes, modes)
+    if isinstance(d, FieldDesign) and not all(d.u[b].isfinite().all() for b in time_slices(d.u.shape)):
+        raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
+    return d
 
 # %% ../nbs/13_samples.ipynb #1026b691
 def as_targets(

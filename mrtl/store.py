@@ -46,21 +46,6 @@ def load_tensors(
     except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
     return unpack_tensors(raw, path)
 
-# %% ../nbs/02_store.ipynb #ba33cebe
-def unpack_tensors(
-    raw:bytes,     # What such a file holds
-    path:str|Path, # Its name, for errors
-)->tuple:          # Dict of tensors, metadata
-    "Read the contents of such a file."
-    try:
-        n = int.from_bytes(raw[:8], 'little')
-        head = json.loads(raw[8:8+n])['__metadata__']; tensors = load(raw)
-        text,sha = head['mrtl'],head['sha256']
-    except (SafetensorError, ValueError, KeyError, TypeError, MemoryError) as e:
-        raise FormatError(f"{path} is not a file of mrtl or is damaged ({type(e).__name__}): write it again") from None
-    if _digest(tensors, text)!=sha: raise FormatError(f"{path} was altered after it was written (its SHA-256 does not match): write it again")
-    return tensors,json.loads(text)
-
 # %% ../nbs/02_store.ipynb #00a8fb58
 def unpack_tensors(
     raw:bytes,     # What such a file holds

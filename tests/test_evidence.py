@@ -6,7 +6,10 @@ import torch
 import xarray as xr
 from mrtl.designs import EventDesign, FieldDesign, Mode
 from mrtl.evidence import ladder as evidence_fit
-from mrtl.core import ConfigError, DataError, ScheduleError
+import mrtl.fits
+from dataclasses import replace
+from mrtl.core import AbsentError, ConfigError, DataError, ScheduleError
+from mrtl.fits import EvidenceFit
 from mrtl.estimators import MRTLRegressor
 from mrtl.evidence.prior import FeaturePrior, Gaussian, MapData, MapLevel, Part, axis_modes, coast_modes, feature_rows, kernel_modes, pair_grams, project, sample_kernel
 from mrtl.evidence.ladder import amplitude, climb, component_level, fit_maps, held_out, ladder_lengths, map_variance, remake, split_maps
@@ -88,7 +91,7 @@ def test_refused(months, case):
     if case=='window words': refused(ConfigError, 'whole number', lambda: evidence(window='3').fit(d, y))
     if case=='groups': refused(DataError, 'groups', lambda: evidence().fit(d, y, groups=[1,2]))
     if case=='std of sgd':
-        m = MRTLRegressor(rank=1, max_epochs=2).fit(d, y); refused(ConfigError, "method='evidence'", lambda: m.predict(d, return_std=True)); refused(ConfigError, "method='evidence'", lambda: m.coef_std_)
+        m = MRTLRegressor(rank=1, max_epochs=2).fit(d, y); refused(ConfigError, "method='evidence'", lambda: m.predict(d, return_std=True)); refused(AbsentError, "method='evidence'", lambda: m.coef_std_)
 
 def test_sums_need_their_window(months):
     d,*_ = months; noise = np.random.default_rng(3).normal(size=len(d)+2); y = noise[2:]+noise[1:-1]+noise[:-2]
@@ -121,7 +124,7 @@ def test_files(fitted, months, tmp_path):
 
 def test_a_refit_by_gradients_forgets_the_evidence(fitted, months):
     m = deepcopy(fitted).set_params(method='sgd', rank=1, max_epochs=2).fit(*months[:2])
-    with pytest.raises(ConfigError): m.coef_std_
+    with pytest.raises(AbsentError): m.coef_std_
     assert m.factors_.sizes['component']==m.rank_==1
 
 @pytest.mark.parametrize('shape', [(1,1), (1,40), (2,3), (30,1), (5,60), (20,40), (80,180)])
@@ -153,8 +156,8 @@ def test_outputs_are_fitted_each_by_itself():
 @pytest.mark.parametrize('name,used', [('maps', True), ('a default given', True), ('l2', False), ('schedule', False), ('valid share', False), ('poisson', False), ('two outputs', False), ('many samples', False), ('validation data', False), ('callbacks', False), ('one row of cells', False), ('sgd', False)])
 def test_auto_is_evidence_where_nobody_asked_for_gradients(months, name, used, monkeypatch):
     d,y,_ = months; d,y = d.take(torch.arange(60)),y[:60]; kw,fit = dict(max_epochs=2, optimizer='adamw'),{}
-    monkeypatch.setattr('mrtl.estimators.MOST_SAMPLES', 59 if name=='many samples' else 60)
-    monkeypatch.setattr('mrtl.estimators._BY_GRADIENTS', tuple(k for k in __import__('mrtl.estimators', fromlist=['x'])._BY_GRADIENTS if k not in ('max_epochs','optimizer'))) # two epochs are enough here
+    monkeypatch.setattr('mrtl.fits.MOST_SAMPLES', 59 if name=='many samples' else 60)
+    real = mrtl.fits.all_default; monkeypatch.setattr('mrtl.fits.all_default', lambda o: real(replace(o, max_epochs=200, optimizer='auto'))) # two epochs are enough here
     if name=='a default given': kw |= dict(l2=1e-3, nonnegative=(), schedule=None)
     if name=='l2': kw['l2'] = 2e-3
     if name=='schedule': kw['schedule'] = [(4,6),(8,12)]
@@ -166,7 +169,7 @@ def test_auto_is_evidence_where_nobody_asked_for_gradients(months, name, used, m
     if name=='one row of cells': d = np.random.default_rng(0).normal(size=(60, 7))
     if name=='sgd': kw['method'] = 'sgd'
     m = MRTLRegressor(**kw).fit(d, y, **fit)
-    assert (m._optimizer=='evidence')==used and (m._evidence is not None)==used
+    assert (m.method_=='evidence')==used==isinstance(m.fitted_, EvidenceFit)
 
 def test_auto_leaves_wrong_settings_to_their_own_errors(months):
     with pytest.raises(ScheduleError, match='list of shapes'): MRTLRegressor(schedule=np.array([[4,6],[8,12]])).fit(*months[:2])
@@ -289,5 +292,5 @@ def test_a_model_without_any_map_survives_its_file(tmp_path):
 @pytest.mark.parametrize('outputs', [1, 3])
 def test_variances_of_scores_and_of_noise_make_those_of_observations(outputs):
     rng = np.random.default_rng(0); X = rng.normal(size=(120,1,6,8)); s = X[:,0,1:4,2:5].sum((1,2)); Y = s[:,None]*np.arange(1, outputs+1)+rng.normal(size=(120, outputs))*2
-    m = evidence().fit(X, Y)._evidence; d = FieldDesign(torch.from_numpy(X), Grid((6,8))); assert m.loss=='squared'; v = m.score_variances(d); np.testing.assert_allclose(v+m.noise(), m.predict_std(d)**2); assert (v>0).all() and (2<m.noise()).all() and (m.noise()<Y.var(0)).all() and (outputs>1 or m.noise()[0]==pytest.approx(4, rel=.3))
+    m = evidence().fit(X, Y).fitted_.model; d = FieldDesign(torch.from_numpy(X), Grid((6,8))); assert m.loss=='squared'; v = m.score_variances(d); np.testing.assert_allclose(v+m.noise(), m.predict_std(d)**2); assert (v>0).all() and (2<m.noise()).all() and (m.noise()<Y.var(0)).all() and (outputs>1 or m.noise()[0]==pytest.approx(4, rel=.3))
     again = EvidenceModel.unpack(*m.pack(), m.full.modes); np.testing.assert_allclose(again.score_variances(d), v, rtol=1e-8, atol=1e-10); assert again.history(range(outputs))==m.history(range(outputs))

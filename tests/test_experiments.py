@@ -62,7 +62,7 @@ def test_weights_reach_the_training():
     seen = []
     class Look(Callback):
         def before_fit(self, trainer): seen.append((trainer.train, trainer.valid))
-    p = make('events'); run_trial(p, Trial('events'), {'mrtl': dict(max_epochs=0)}, callbacks=[Look()]); assert len(seen) == 4
+    p = make('events'); run_trial(p, Trial('events'), {'mrtl': dict(max_epochs=1)}, callbacks=[Look()]); assert len(seen) == 4
     for part in (0, 1):
         w = p.weight[p.rows[('train','valid')[part]]]
         for s in seen: np.testing.assert_allclose(s[part].e[:,0], w/w.mean(), rtol=1e-5)
@@ -91,7 +91,7 @@ def effective(p, variant, found=None):
     out = dict(levels=[(l.stage, l.name) for l in levels], callbacks=own); both = ('lr','lr_decay','batch_size','smooth','l2','patience','max_epochs')
     return out|{f'{s} {k}': (full if s == 'full' else {}).get(k, said.get(k)) for s in ('full','low') for k in both}|{k: v for k,v in said.items() if k not in both}
 
-THING = {'copy': {'method'}, 'state': {'callbacks'}, 'rate': {'callbacks'}, 'random': {'callbacks'}, 'starts': {'levels'}, 'hands': {'levels'}, 'rank': {'rank'}, 'patience': {'full patience','low patience'}, 'full': {'full batch_size','low batch_size'},
+THING = {'copy': {'finegrain'}, 'state': {'callbacks'}, 'rate': {'callbacks'}, 'random': {'callbacks'}, 'starts': {'levels'}, 'hands': {'levels'}, 'rank': {'rank'}, 'patience': {'full patience','low patience'}, 'full': {'full batch_size','low batch_size'},
          'no penalty in full rank': {'full smooth'}, 'no penalty in factors': {'low smooth'}, 'no penalty': {'full smooth','low smooth'}}
 
 def changes_one_thing(p, found=None):
@@ -169,11 +169,11 @@ def test_a_level_that_is_cut_in_two_goes_on_where_adam_was():
 def test_the_rate_of_each_level(factor):
     s = watched(make('events'), LevelRate(factor), full_options=dict(lr=.004), lr_decay=.5); want = [.004, .004*factor, .01, .01*factor]
     assert [l['lr'] for l in s] == pytest.approx(want) and [l['rate'] for l in s] == pytest.approx([w*.25 for w in want])
-    three = watched(make('ocean'), LevelRate(factor), max_epochs=0); assert [l['lr'] for l in three] == pytest.approx([.01*factor**k for k in (0, 1, 0, 1, 2)])
+    three = watched(make('ocean'), LevelRate(factor), max_epochs=1); assert [l['lr'] for l in three] == pytest.approx([.01*factor**k for k in (0, 1, 0, 1, 2)])
 
 def test_random_weights_are_drawn_once_and_for_full_rank():
     p = make('events'); a,b,c = (watched(p, RandomW(.1), seed=s, max_epochs=1) for s in (0, 0, 1)); W = [l['model']['W'] for l in a if l['stage'] == 'full']
-    assert float(W[0].std()) == pytest.approx(.1, rel=.05) and abs(float(W[0].mean())) < .01 and not watched(p, max_epochs=0)[0]['model']['W'].any()
+    assert float(W[0].std()) == pytest.approx(.1, rel=.05) and abs(float(W[0].mean())) < .01 and not watched(p, max_epochs=1)[0]['model']['W'].any()
     assert torch.equal(W[0], b[0]['model']['W']) and not torch.equal(W[0], c[0]['model']['W'])
     shapes = [l['shapes'] for l in a[:2]]; want = a[0]['end']['W'].numpy()
     for m in (1, 2): want = copied(want, m, shapes[0][m], shapes[1][m])
@@ -611,7 +611,7 @@ def test_bad_options_of_search(tmp_path, capsys, more, text): assert main(wanted
 
 def test_search_and_compare(tmp_path, capsys, monkeypatch):
     "What was found is what is compared."
-    out = tmp_path/'found'; f = Fake(); monkeypatch.setattr(search, 'run_trial', f); assert main([*wanted(out), '--methods', 'mrtl,random', '--draws', '3', '--seed', '5']) == 0; said = capsys.readouterr().out; assert 'mrtl: valid loss ' in said and 'the best of 3 draws' in said and 'options.json' in said and {c[0].seed for c in f.calls} == {5}
+    out = tmp_path/'found'; f = Fake(); monkeypatch.setattr('mrtl.lab.search.run_trial', f); assert main([*wanted(out), '--methods', 'mrtl,random', '--draws', '3', '--seed', '5']) == 0; said = capsys.readouterr().out; assert 'mrtl: valid loss ' in said and 'the best of 3 draws' in said and 'options.json' in said and {c[0].seed for c in f.calls} == {5}
     assert main([*wanted(out), '--methods', 'mrtl', '--draws', '3', '--seed', '5']) == 2 and '--resume' in capsys.readouterr().err and main([*wanted(out), '--seed', '6', '--resume']) == 2 and 'another seed' in capsys.readouterr().err
     assert main([*wanted(out), '--draws', '4', '--seed', '5', '--resume']) == 0 and len(f.calls) == 7; best = read_options(out/'options.json')['ocean']; assert best['mrtl']['lr'] == min(c[1].get('lr', 9.) for c in f.calls if c[0].method == 'mrtl')
     assert main([*command(tmp_path/'run', '--options', str(out/'options.json'), '--minutes', '.0001'), '--methods', 'mrtl,random,random_smooth']) == 0; t = read_trial_table(tmp_path/'run'/'compare.csv', TRIAL_COLUMNS); q = make('ocean')

@@ -269,6 +269,13 @@ def _prepared(x, prep, leads, at, window):
     if n := int((holes==len(z)).any(0).sum()): raise DataError(f"{n} cells have training data but no value in {len(z)} months: the files do not cover the model's region")
     return FieldDesign(torch.from_numpy(z.values), grid, ('variable',), dict(variable=list(z['variable'].values)), leads, at, shared=True, window=window if window>1 else None),int(holes.sum())
 
+# %% ../../nbs/climate/05_prepare.ipynb #30af9172
+def _notes(times, window):
+    "What a reader of the scores should know: sentences; none where there is nothing to warn of."
+    t = np.sort(times).astype('datetime64[M]').astype(int)
+    if not (shared := int((np.diff(t)<window).sum())): return []
+    return [f"Targets are sums of {window} months, and {shared} of {len(t)} rows share months with the row before: neighbouring rows are not independent, so there are fewer facts here than rows. No month is shared between training, validation and test."]
+
 # %% ../../nbs/climate/05_prepare.ipynb #a867981b
 def climate_problem(
     ocean:str|Path|list|xr.DataArray,      # Files or folders, fields from `open_fields`, or one DataArray (time, variable, lat, lon)
@@ -315,13 +322,6 @@ def _unknown(month, prep):
     "A target of which nothing is known, shaped as the one that was prepared."
     one = prep.state_.climatology.isel(month=0, drop=True)
     return (one*np.nan).expand_dims(time=month).copy()
-
-# %% ../../nbs/climate/05_prepare.ipynb #30af9172
-def _notes(times, window):
-    "What a reader of the scores should know: sentences; none where there is nothing to warn of."
-    t = np.sort(times).astype('datetime64[M]').astype(int)
-    if not (shared := int((np.diff(t)<window).sum())): return []
-    return [f"Targets are sums of {window} months, and {shared} of {len(t)} rows share months with the row before: neighbouring rows are not independent, so there are fewer facts here than rows. No month is shared between training, validation and test."]
 
 # %% ../../nbs/climate/05_prepare.ipynb #adf46e08
 SEASONS = dict(DJF=(12,1,2), MAM=(3,4,5), JJA=(6,7,8), SON=(9,10,11))

@@ -51,10 +51,9 @@ class StepClock(Callback):
     def after_batch(self, trainer:Trainer):
         self.n += 1
         if self.n in (1,self.steps): wait_for_device(self.device); self.at.append(self.clock())
-        if self.n in (1,self.steps): wait_for_device(self.device); self.at.append(time.perf_counter())
 
     @property
-    def time_once(self)->float: return (self.at[1]-self.at[0])/(self.steps-1)
+    def seconds(self)->float: return (self.at[1]-self.at[0])/(self.steps-1)
 
 # %% ../../nbs/lab/04_measures.ipynb #e41b24c5
 def random_events(
@@ -116,8 +115,6 @@ def plain_parts(
         penalty=lambda: t.penalty().backward(), adam=t.opt.step)
     t.opt.zero_grad()
     return {k: time_once(f, device=t.device) for k,f in parts.items()}
-    parts = dict(loading=lambda: next(batches), model=lambda: logistic(t.model(*x), y).backward(), penalty=lambda: t.penalty().backward(), adam=t.opt.step)
-    t.opt.zero_grad(); return {k: time_once(f, device=t.device) for k,f in parts.items()}
 
 # %% ../../nbs/lab/04_measures.ipynb #fd83b585
 def step_row(
@@ -140,7 +137,6 @@ def step_row(
     name = ('low-rank step {0}x{1}' if rank else 'full-rank step {0}x{1}, {2}x{3}').format(*court, *defender)
     what = f'plain step over ours, {players} players, batch {batch}'+(f', rank {rank}' if rank else '')
     return [figure(name, what, unit='times', **time_ratio(t['plain'], t['ours']), times=medians(t), parts=plain_parts(trainer))]
-    return [figure(name, f'plain step over ours, {players} players, batch {batch}'+(f', rank {rank}' if rank else ''), unit='times', **time_ratio(t['plain'], t['ours']), times={k: float(np.median(v)) for k,v in t.items()}, parts=plain_parts(trainer))]
 
 # %% ../../nbs/lab/04_measures.ipynb #3838b289
 def fixed_step(
@@ -161,7 +157,6 @@ def fixed_step(
     what = f'share of the copy bandwidth that a full-rank step of {model.W.numel()/1e6:.1f} million weights reaches'
     times = dict(floor=float(3*np.median(t['copy'])), ours=float(np.median(t['ours'])))
     return [figure('fixed full-rank step', what, unit='of the floor', **time_ratio(3*t['copy'], t['ours']), threads=n, times=times)]
-    return [figure('fixed full-rank step', what, unit='of the floor', **time_ratio(3*t['copy'], t['ours']), threads=n, times=dict(floor=float(3*np.median(t['copy'])), ours=float(np.median(t['ours']))))]
 
 # %% ../../nbs/lab/04_measures.ipynb #7ae1a7b2
 def free_memory()->float: # Bytes; infinite where the system does not tell
@@ -190,8 +185,6 @@ def penalty_row(
     long = g.D>=10000; t = in_turns(ways, min(repeats, 2) if long else repeats, device=device, cold=('plain',) if long else ())
     a,b = plain_roughness(w.detach(), K).item(),smooth(B).item()
     return [figure(name, what, unit='times', **time_ratio(t['plain'], t['ours']), times=medians(t), differ=abs(a-b)/abs(a))]
-    long = g.D>=10000; t = in_turns(ways, min(repeats, 2) if long else repeats, device=device, cold=('plain',) if long else ()); a,b = plain_roughness(w.detach(), K).item(),smooth(B).item()
-    return [figure(name, what, unit='times', **time_ratio(t['plain'], t['ours']), times={k: float(np.median(v)) for k,v in t.items()}, differ=abs(a-b)/abs(a))]
 
 # %% ../../nbs/lab/04_measures.ipynb #104cbfa3
 def _near_square(n): return next((h, n//h) for h in range(int(n**.5), 0, -1) if n%h==0)
@@ -255,7 +248,6 @@ def run_row(
     t = in_turns(dict(plain=plain, ours=ours), repeats, device=device)
     what = f'a whole plain run over ours, {n} events, {players} players, {len(levels)} levels of {epochs} epochs'
     return [figure('run', what, unit='times', **time_ratio(t['plain'], t['ours']), times=medians(t), best_loss=loss)]
-    return [figure('run', f'a whole plain run over ours, {n} events, {players} players, {len(levels)} levels of {epochs} epochs', unit='times', **time_ratio(t['plain'], t['ours']), times={k: float(np.median(v)) for k,v in t.items()}, best_loss=loss)]
 
 # %% ../../nbs/lab/04_measures.ipynb #1fc50e3b
 _SHAPES = (80,180),(113,255),(160,360),(226,509)
@@ -338,7 +330,3 @@ def machine_rows(
             spread=spread, repeats=len(v), threads=k)
     several = (1,2) if device=='cpu' and machine_facts()['cores']>1 else (1,)
     return [row(k, name, v) for k in several for name,v in machine_rates(k, mb, n, repeats, device).items()]
-    what = dict(copy='bytes read and written by a copy', add='bytes read and written by a += b', gemm='operations of a matrix product'); rows = []
-    for k in (1,2) if device=='cpu' and machine_facts()['cores']>1 else (1,):
-        for name,v in machine_rates(k, mb, n, repeats, device).items(): rows.append(figure(f'{name}, {k} thread{"s"*(k>1)}', what[name]+' a second, float32', float(np.median(v))/1e9, 'GFLOP/s' if name=='gemm' else 'GB/s', spread=[v.min()/1e9, v.max()/1e9], repeats=len(v), threads=k))
-    return rows
