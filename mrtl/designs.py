@@ -155,6 +155,17 @@ class FieldDesign:
     def u(self)->Tensor: # Fields times cell shares, (T, *features, h, w)
         return self.fields.u
 
+    @classmethod
+    def from_xarray(cls,
+        da:xr.DataArray,                       # Fields, (time, *features, y, x), in memory or lazy; the last two dimensions are space
+        leads:int=None,                        # Times to look back at; no windows when not given
+        rows:list|np.ndarray|Tensor|None=None, # Index along time of each sample, (n,); all when not given
+        dtype:torch.dtype=torch.float32,       # Of the stored fields
+        grid:Grid=None,                        # A known grid, whose coordinates must agree and whose mask is taken
+    )->'FieldDesign':                            # The design on the finest grid
+        "A design from labelled fields; NaN at all times is land."
+        return _from_xarray(cls, da, leads, rows, dtype, grid)
+
 # %% ../nbs/11_designs.ipynb #1f9e6487
 @patch
 def _check_rows(self:FieldDesign):
@@ -265,15 +276,8 @@ def _filled(da, dtype, mask=None):
     return out,~land
 
 # %% ../nbs/11_designs.ipynb #0d7c37a7
-@patch(cls_method=True)
-def from_xarray(cls:FieldDesign,
-    da:xr.DataArray,                       # Fields, (time, *features, y, x), in memory or lazy; the last two dimensions are space
-    leads:int=None,                        # Times to look back at; no windows when not given
-    rows:list|np.ndarray|Tensor|None=None, # Index along time of each sample, (n,); all when not given
-    dtype:torch.dtype=torch.float32,       # Of the stored fields
-    grid:Grid=None,                        # A known grid, whose coordinates must agree and whose mask is taken
-)->FieldDesign:                            # The design on the finest grid
-    "A design from labelled fields; NaN at all times is land."
+def _from_xarray(cls, da, leads, rows, dtype, grid):
+    "What `FieldDesign.from_xarray` does."
     if da.ndim<3: raise DataError(f"X must have a sample dimension and two spatial ones; got {da.dims}")
     y,x = da.dims[-2:]
     da = ascending(ascending(da, y), x)
@@ -345,6 +349,26 @@ class EventDesign:
         for m in modes:
             if (v := self.idx[m.name]).numel() and (v.max()>=m.size or v.min()<-1): raise DataError(f"indices of {m.name} must lie in 0..{m.size-1}, or be -1; got {int(v.min())}..{int(v.max())}")
 
+    @classmethod
+    def from_table(cls,
+        df:pd.DataFrame,  # One row per event
+        modes:dict,       # Mode name to a column, a pair (y, x... as named by the grid) of columns, or a list of such pairs
+        grids:dict=None,  # Mode name to Grid, for the modes that are pairs; pairs are (x, y)
+        labels:dict=None, # Known labels of label modes (from the training table); those of this table when not given
+    )->'EventDesign':       # The design on the finest grids
+        "Bin a table of events."
+        return _from_table(cls, df, modes, grids, labels)
+
+    @classmethod
+    def from_chunks(cls,
+        chunks:Iterable,  # DataFrames, one after the other
+        modes:dict,       # As in `from_table`
+        grids:dict=None,  # As in `from_table`
+        labels:dict=None, # Labels of every mode that has labels
+    )->'EventDesign':       # The same design as of the whole table
+        "Bin a table that comes in parts."
+        return _from_chunks(cls, chunks, modes, grids, labels)
+
 # %% ../nbs/11_designs.ipynb #d34d55b2
 @patch
 def __len__(self:EventDesign): return len(next(iter(self.idx.values())))
@@ -399,14 +423,8 @@ def to(self:EventDesign,
     return EventDesign({k: v.to(device) for k,v in self.idx.items()}, self.modes)
 
 # %% ../nbs/11_designs.ipynb #8e68b1c8
-@patch(cls_method=True)
-def from_table(cls:EventDesign,
-    df:pd.DataFrame,  # One row per event
-    modes:dict,       # Mode name to a column, a pair (y, x... as named by the grid) of columns, or a list of such pairs
-    grids:dict=None,  # Mode name to Grid, for the modes that are pairs; pairs are (x, y)
-    labels:dict=None, # Known labels of label modes (from the training table); those of this table when not given
-)->EventDesign:       # The design on the finest grids
-    "Bin a table of events."
+def _from_table(cls, df, modes, grids, labels):
+    "What `EventDesign.from_table` does."
     missing = [c for spec in modes.values() for c in np.ravel(spec) if c not in df]
     if missing: raise DataError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, df.columns))}")
     idx,out = {},[]
@@ -431,14 +449,8 @@ def _cells(df, name, spec, grid):
     return np.stack(cols, 1),Mode(name, grid.D, grid, True)
 
 # %% ../nbs/11_designs.ipynb #dc4220ac
-@patch(cls_method=True)
-def from_chunks(cls:EventDesign,
-    chunks:Iterable,  # DataFrames, one after the other
-    modes:dict,       # As in `from_table`
-    grids:dict=None,  # As in `from_table`
-    labels:dict=None, # Labels of every mode that has labels
-)->EventDesign:       # The same design as of the whole table
-    "Bin a table that comes in parts."
+def _from_chunks(cls, chunks, modes, grids, labels):
+    "What `EventDesign.from_chunks` does."
     if missing := [k for k,spec in modes.items() if isinstance(spec, str) and k not in (labels or {})]: raise DataError(f"a table in parts needs the labels of {', '.join(missing)} beforehand: pass labels={{{missing[0]!r}: [...]}}")
     parts = [cls.from_table(df, modes, grids, labels) for df in chunks]
     if not parts: raise DataError("the table has no part: give at least one DataFrame")

@@ -157,7 +157,7 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
 
     def plot(self,
         title:str='',  # Above the figure
-    )->'matplotlib.figure.Figure':
+    )->object:         # A matplotlib figure
         "The components, and how they were found."
         from mrtl.plots import fit_plot
         check_is_fitted(self, 'fitted_')

@@ -53,6 +53,15 @@ class Grid:
         self.area,self.mask = area,area>0
         self.share = area/area.sum()
 
+    @classmethod
+    def from_coords(cls,
+        y:list|np.ndarray, # Centres along y, ascending and equally spaced, (h,)
+        x:list|np.ndarray, # Centres along x, likewise, (w,)
+        **kwargs:object,    # `names`, `sphere`, `mask` of `Grid`
+    )->'Grid':               # The grid that has these centres
+        "A grid from the centres of its cells; `DataError` if they are not ascending and equally spaced."
+        return _from_coords(cls, y, x, **kwargs)
+
 # %% ../nbs/10_grids.ipynb #3ec7e17c
 def check_shape(
     shape:tuple|list, # Cells along y and x
@@ -140,13 +149,8 @@ def _centres_to_extent(c, name):
     return c[0]-step.mean()/2,c[-1]+step.mean()/2
 
 # %% ../nbs/10_grids.ipynb #af197d7a
-@patch(cls_method=True)
-def from_coords(cls:Grid,
-    y:list|np.ndarray, # Centres along y, ascending and equally spaced, (h,)
-    x:list|np.ndarray, # Centres along x, likewise, (w,)
-    **kwargs:object,    # `names`, `sphere`, `mask` of `Grid`
-)->Grid:               # The grid that has these centres
-    "A grid from the centres of its cells; `DataError` if they are not ascending and equally spaced."
+def _from_coords(cls, y, x, **kwargs):
+    "What `Grid.from_coords` does."
     names = kwargs.get('names', ('y','x'))
     return cls((len(y),len(x)), _centres_to_extent(y, names[0]), _centres_to_extent(x, names[1]), **kwargs)
 

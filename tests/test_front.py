@@ -125,12 +125,7 @@ def test_package_is_typed():
 
 def test_the_face_under_a_type_checker():
     done = subprocess.run([sys.executable, '-m', 'mypy', '--no-error-summary', '--hide-error-context'], cwd=ROOT, capture_output=True, text=True)
-    lines = (ROOT/'tests'/'typed_face.py').read_text().splitlines()
-    waits = {i for i,l in enumerate(lines, 1) if l.endswith('# waits')}
-    found = {int(m[1]) for m in re.finditer(r'^tests/typed_face\.py:(\d+): error', done.stdout, re.M)}
-    assert found-waits == set(), f'{done.stdout}{done.stderr}'
-    assert waits-found == set(), f'these lines of tests/typed_face.py are right now, so take `# waits` away: {sorted(waits-found)}'
-    assert done.returncode == bool(waits) and not done.stderr, done.stderr
+    assert done.returncode == 0 and not done.stderr, f'{done.stdout}{done.stderr}'
 
 # ---- words
 

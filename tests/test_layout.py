@@ -62,6 +62,8 @@ def test_imports_point_down(module):
 # A package, what it must never import, and why
 NEVER = [('climate', 'basketball', 'the two applications do not know each other'), ('basketball', 'climate', 'the two applications do not know each other'),
          ('', 'lab', 'only the commands know the laboratory'), ('plots', 'estimators', 'pictures take any fitted object'), ('report', 'estimators', 'a page takes any fitted object'),
+         ('panels', 'estimators', 'pictures take any fitted object'), ('curves', 'estimators', 'pictures take any fitted object'), ('tables', 'estimators', 'a page takes any fitted object'),
+         ('bootstrap', 'evidence', 'who resamples does not ask how a model was fitted'), ('estimators', 'evidence.model', 'only the table of ways knows both ways'),
          ('', 'cli', 'nothing stands above the commands')]
 
 def inside(module, package): return not package or module == package or module.startswith(package+'.')

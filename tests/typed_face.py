@@ -1,5 +1,5 @@
 """What a user writes, for the type checker alone: test_front.py runs mypy on this file, and nothing else runs it.
-`assert_type` says what a call gives. An ignored error must be one. A line that ends with `waits` must still be an error: its method is added by `@patch`, which a type checker does not see."""
+`assert_type` says what a call gives. An ignored error must be one."""
 from pathlib import Path
 from typing import Any, assert_type
 import numpy as np
@@ -20,13 +20,14 @@ def fields(path: Path, X: xr.DataArray, y: xr.DataArray) -> None:
     assert_type(m.coef_, xr.DataArray)
     assert_type(m.coef_std_, xr.DataArray)
     print(m.history_, m.levels_, m.rank_)
+    m.plot(); m.report(path/'page.html', X, y)
     m.save(path/'rain.mrtl')
     assert_type(MRTLRegressor.load(path/'rain.mrtl'), MRTLRegressor)
 
 def designs(X: xr.DataArray, table: pd.DataFrame) -> None:
     grid = Grid((20, 25), y=(0, 50), x=(0, 47))
-    fields = FieldDesign.from_xarray(X, leads=3)                       # waits
-    events = EventDesign.from_table(table, dict(player='player', court=('x', 'y')), dict(court=grid)) # waits
+    fields = FieldDesign.from_xarray(X, leads=3)
+    events = EventDesign.from_table(table, dict(player='player', court=('x', 'y')), dict(court=grid))
     print(grid.shape, fields, events, mrtl.bin_points(grid, table.y.values, table.x.values))
     for train, held in mrtl.BlockSplit(n_splits=5, gap='auto').split(X): print(train, held)
 

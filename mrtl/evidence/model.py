@@ -214,7 +214,7 @@ def _at_means(full, design, moments):
 def raw_model(
     design:FieldDesign,  # Fields as they came
     rank:int,            # Most components
-    **model,             # What `EvidenceModel` holds besides weights and components
+    **model:object,      # What `EvidenceModel` holds besides weights and components
 )->EvidenceModel:        # In raw units
     "Carry maps of standardised fields and targets back to the units of the data."
     m = EvidenceModel(None, None, **model)

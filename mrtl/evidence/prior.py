@@ -332,7 +332,9 @@ class MapData:
     def leads(self)->int: # Lead times among the features
         return self.rows.shape[1]//self.u.shape[1]
 
-    def take(self, fold): # Sample numbers, or booleans
+    def take(self,
+        fold:Tensor,  # Sample numbers, or booleans
+    )->'MapData':     # Of those samples
         "The same fields, and some of the samples."
         return replace(self, rows=self.rows[fold], y=self.y[fold], likelihood=self.likelihood.take(fold))
 
