@@ -625,7 +625,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mrtl.designs._codes': ('designs.html#_codes', 'mrtl/designs.py'),
                               'mrtl.designs._columns': ('designs.html#_columns', 'mrtl/designs.py'),
                               'mrtl.designs._filled': ('designs.html#_filled', 'mrtl/designs.py'),
-                              'mrtl.designs._from_chunks': ('designs.html#_from_chunks', 'mrtl/designs.py'),
                               'mrtl.designs._from_table': ('designs.html#_from_table', 'mrtl/designs.py'),
                               'mrtl.designs._from_xarray': ('designs.html#_from_xarray', 'mrtl/designs.py'),
                               'mrtl.designs._index': ('designs.html#_index', 'mrtl/designs.py'),

@@ -277,7 +277,6 @@ def _filled(da, dtype, mask=None):
 
 # %% ../nbs/11_designs.ipynb #0d7c37a7
 def _from_xarray(cls, da, leads, rows, dtype, grid):
-    "What `FieldDesign.from_xarray` does."
     if da.ndim<3: raise DataError(f"X must have a sample dimension and two spatial ones; got {da.dims}")
     y,x = da.dims[-2:]
     da = ascending(ascending(da, y), x)
@@ -367,7 +366,10 @@ class EventDesign:
         labels:dict=None, # Labels of every mode that has labels
     )->'EventDesign':       # The same design as of the whole table
         "Bin a table that comes in parts."
-        return _from_chunks(cls, chunks, modes, grids, labels)
+        if missing := [k for k,spec in modes.items() if isinstance(spec, str) and k not in (labels or {})]: raise DataError(f"a table in parts needs the labels of {', '.join(missing)} beforehand: pass labels={{{missing[0]!r}: [...]}}")
+        parts = [cls.from_table(df, modes, grids, labels) for df in chunks]
+        if not parts: raise DataError("the table has no part: give at least one DataFrame")
+        return cls({m.name: torch.cat([p.idx.pop(m.name) for p in parts]) for m in parts[0].modes}, parts[0].modes)
 
 # %% ../nbs/11_designs.ipynb #d34d55b2
 @patch
@@ -424,7 +426,6 @@ def to(self:EventDesign,
 
 # %% ../nbs/11_designs.ipynb #8e68b1c8
 def _from_table(cls, df, modes, grids, labels):
-    "What `EventDesign.from_table` does."
     missing = [c for spec in modes.values() for c in np.ravel(spec) if c not in df]
     if missing: raise DataError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, df.columns))}")
     idx,out = {},[]
@@ -447,11 +448,3 @@ def _cells(df, name, spec, grid):
     bag = not isinstance(spec[0], str)
     cols = [grid.locate(df[y], df[x], 'drop' if bag else 'raise') for x,y in (spec if bag else [spec])]
     return np.stack(cols, 1),Mode(name, grid.D, grid, True)
-
-# %% ../nbs/11_designs.ipynb #dc4220ac
-def _from_chunks(cls, chunks, modes, grids, labels):
-    "What `EventDesign.from_chunks` does."
-    if missing := [k for k,spec in modes.items() if isinstance(spec, str) and k not in (labels or {})]: raise DataError(f"a table in parts needs the labels of {', '.join(missing)} beforehand: pass labels={{{missing[0]!r}: [...]}}")
-    parts = [cls.from_table(df, modes, grids, labels) for df in chunks]
-    if not parts: raise DataError("the table has no part: give at least one DataFrame")
-    return cls({m.name: torch.cat([p.idx.pop(m.name) for p in parts]) for m in parts[0].modes}, parts[0].modes)
