@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from configparser import Error as ParseError
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from types import FunctionType, ModuleType
-import mrtl
 from fastcore.xtras import Config
 
 # %% ../nbs/00_core.ipynb #b735852f
@@ -61,7 +61,7 @@ def settings_file()->Path|None: # The file in force; None where there is none
     if named := os.environ.get('MRTL_SETTINGS'):
         if Path(named).is_file(): return Path(named)
         raise ConfigError(f"the settings file {named!r} does not exist: correct or unset MRTL_SETTINGS")
-    return next((f for d in (Path.cwd(), Path(mrtl.__file__).parent.parent) if (f := d/'settings.ini').is_file()), None)
+    return next((f for d in (Path.cwd(), Path(str(files('mrtl'))).parent) if (f := d/'settings.ini').is_file()), None)
 
 # %% ../nbs/00_core.ipynb #19c1fee5
 def read_settings(
