@@ -18,21 +18,21 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from . import parallel
 from .core import ConfigError, DataError, get_device
-from .evidence.laplace import count_std, worth
 from .designs import EventDesign, FieldDesign
-from .options import EvidenceOptions, GradientOptions
-from .models import INVERSE_LINKS
+from .evidence.laplace import count_std, worth
 from .fits import Request, choose_way
-from .samples import Samples, as_design, as_targets
-from .results import LabelledResults, ModelFiles
+from .models import INVERSE_LINKS
 from .multiresolution import n_weights
+from .options import EvidenceOptions, GradientOptions
+from .results import LabelledResults, ModelFiles
+from .samples import Samples, as_design, as_targets
 
 # %% ../nbs/60_estimators.ipynb #c222e1b3
 def options_of(
     estimator:BaseEstimator, # With the settings as attributes
     kind:type,               # GradientOptions or EvidenceOptions
-)->object:                   # A record of that kind; `ConfigError` for a setting that means nothing
-    "The options that an estimator's settings say."
+)->object:                   # A record of that kind; `ConfigError` for a value that is not allowed
+    "Make a record of options from an estimator's settings."
     given = {f.name: getattr(estimator, f.name) for f in fields(kind) if hasattr(estimator, f.name)}
     options = kind(**given)
     return replace(options, nonnegative=tuple(options.nonnegative)) if 'nonnegative' in given else options
@@ -43,7 +43,8 @@ def seed_of(
 )->int:                                                              # A seed
     "A seed from whatever scikit-learn allows as `random_state`."
     if isinstance(random_state, (int, np.integer)) and random_state>=0: return int(random_state)
-    if random_state is not None and not isinstance(random_state, (np.random.RandomState, np.random.Generator)): raise ConfigError(f"random_state must be a whole number of at least 0, a numpy generator or None; got {random_state!r}")
+    if random_state is not None and not isinstance(random_state, (np.random.RandomState, np.random.Generator)):
+        raise ConfigError(f"random_state must be a whole number of at least 0, a numpy generator or None; got {random_state!r}")
     rng = np.random.default_rng() if random_state is None else random_state
     return int(rng.randint(2**31) if isinstance(rng, np.random.RandomState) else rng.integers(2**31))
 
@@ -66,20 +67,25 @@ class Fitting:
         "An array as scikit-learn checks it; it must have the features of the fit."
         kw = dict(allow_nd=True, dtype=np.float64, reset=fitting)
         if y is None: X = validate_data(self, X, **kw)
-        elif np.ndim(y)<2: X,y = validate_data(self, X, y, multi_output=True, y_numeric=self._numeric_target, ensure_min_samples=2, force_writeable=False, **kw)
+        elif np.ndim(y)<2:
+            X,y = validate_data(self, X, y, multi_output=True, y_numeric=self._numeric_target, ensure_min_samples=2, force_writeable=False, **kw)
         else: X = validate_data(self, X, ensure_min_samples=2, **kw)
         if fitting: self.feature_shape_ = X.shape[1:]
-        elif X.shape[1:]!=self.feature_shape_: raise DataError(f"X has samples of shape {X.shape[1:]}, but the model was fitted on {self.feature_shape_}: give it the same features and grid")
+        elif X.shape[1:]!=self.feature_shape_:
+            raise DataError(f"X has samples of shape {X.shape[1:]}, but the model was fitted on {self.feature_shape_}: give it the same features and grid")
         return X,y
 
     def _request(self, design, outputs, callbacks=(), groups=None):
         "What to learn, from the settings."
-        if not isinstance(self.standardise, (bool,np.bool_)): raise ConfigError(f"standardise must be True or False; got {self.standardise!r}")
+        if not isinstance(self.standardise, (bool,np.bool_)):
+            raise ConfigError(f"standardise must be True or False; got {self.standardise!r}")
         gradients,names = options_of(self, GradientOptions),[m.name for m in design.modes]
         if not set(gradients.nonnegative)<=set(names):
             raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {self.nonnegative!r}")
-        return Request(loss=self._loss_name, rank=self.rank, gradients=gradients, evidence=options_of(self, EvidenceOptions), outputs=outputs,
-            standardise=self.standardise, groups=groups, seed=parallel.from_main(seed_of(self.random_state)), rows=len(design), device=parallel.own_device(get_device(self.device)), callbacks=tuple(callbacks))
+        return Request(loss=self._loss_name, rank=self.rank, gradients=gradients, evidence=options_of(self, EvidenceOptions),
+            outputs=outputs, rows=len(design), standardise=self.standardise, groups=groups,
+            seed=parallel.from_main(seed_of(self.random_state)), device=parallel.own_device(get_device(self.device)),
+            callbacks=tuple(callbacks))
 
     @property
     def _loss_name(self): return self.loss if self._numeric_target else 'logistic'
@@ -115,10 +121,12 @@ class Fitting:
 
     def _valid_set(self, valid, encode):
         "The caller's validation data: X, y and perhaps weights."
-        if not isinstance(valid, (tuple, list)) or len(valid) not in (2,3): raise DataError("valid must be a pair (X, y), or (X, y, sample_weight), of validation data")
+        if not isinstance(valid, (tuple, list)) or len(valid) not in (2,3):
+            raise DataError("valid must be a pair (X, y), or (X, y, sample_weight), of validation data")
         Xv,yv = valid[:2]; design,_ = self._design(Xv)
         Yv = encode(yv, len(design), known=True) if encode else as_targets(yv, len(design), Xv)
-        if Yv.shape[1]!=len(self._outputs): raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
+        if Yv.shape[1]!=len(self._outputs):
+            raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
         return Samples(design, Yv, valid[2] if len(valid)==3 else None)
 
     def _scores(self, X):
@@ -166,14 +174,15 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
     def report(self,
         path:str|Path,              # HTML file to write
         X:object=None,              # Samples that the model has not seen, as in `fit`; no scores when not given
-        y:object=None,              # Their targets
+        y:object=None,              # Their targets, as in `fit`
         title:str='A fitted model', # Of the page
     )->None:
         "Write one self-contained page: components, coefficients, how they were found, and scores on the given samples."
         from mrtl.report import write_report
         check_is_fitted(self, 'fitted_'); std = self.fitted_.coef_std()
         seen = {} if X is None else dict(zip(('y','yhat'), self._judged(X, y)))
-        small = n_weights(self.fitted_.modes, {m.name: m.grid.shape for m in self.fitted_.modes if m.grid is not None}, self.fitted_.outputs)<1e6
+        shapes = {m.name: m.grid.shape for m in self.fitted_.modes if m.grid is not None}
+        small = n_weights(self.fitted_.modes, shapes, self.fitted_.outputs)<1e6
         write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
             coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(), **seen)
 
@@ -181,34 +190,34 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
     def __init__(self,
-        rank:int=8,                                    # Components
-        schedule:list|None=None,                       # Shapes from coarse to fine (dicts by mode, where there are several); halvings when not given
+        rank:int=8,                                    # Number of components; by evidence, at most so many
+        schedule:list|None=None,                       # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
         full_levels:int|None=None,                     # How many levels train full-rank; at most two when not given
         full_options:dict|None=None,                   # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
         init:str='full',                               # 'full', or 'random' for a random low-rank start
         criterion:str='valid_loss',                    # When a level is done: 'valid_loss', 'grad_norm', 'grad_variance' or 'grad_entropy'
         patience:int=4,                                # Epochs without progress that end a level
-        consecutive:bool=False,                        # Must they come in a row?
+        consecutive:bool=False,                        # Must these epochs come in a row?
         tol:float=1e-4,                                # Relative drop of the validation loss that counts as progress
         max_epochs:int=200,                            # Cap of epochs per level
         loss:str='squared',                            # 'squared' or 'poisson'
         optimizer:str='auto',                          # 'auto' (L-BFGS below 200 rows, else Adam), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
         lr:float=1e-2,                                 # Learning rate of a level's first epoch
-        lr_decay:float=1.,                             # Factor on it after each epoch
-        batch_size:int|str='auto',                     # Samples per step
+        lr_decay:float=1.,                             # Factor on the learning rate after each epoch
+        batch_size:int|str='auto',                     # Samples per step; 'auto' makes about 16 steps an epoch
         smooth:float=1e-2,                             # Weight of the smoothness penalty
-        sigma:float=.05,                               # Its bandwidth, as a share of the grid's diagonal
-        kernel:str='gaussian',                         # Its kernel: 'gaussian' or 'exponential'
-        l2:float=1e-3,                                 # Weight of the squared norm
-        l1:float=0.,                                   # Weight of the absolute norm
+        sigma:float=.05,                               # Bandwidth of that penalty's kernel, as a share of the grid's diagonal
+        kernel:str='gaussian',                         # Kernel of that penalty: 'gaussian' or 'exponential'
+        l2:float=1e-3,                                 # Weight of the penalty on squared weights
+        l1:float=0.,                                   # Weight of the penalty on absolute weights
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
-        finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest', 'bilinear', or nearest where grids nest, else overlap
-        standardise:bool=True,                         # Centre and scale fields by the training rows? False for anomalies that are so already, which saves a copy
-        method:str='auto',                             # How to learn: 'sgd' (by gradients), 'evidence' (fields), or 'auto': evidence for maps of up to 1,000 samples where no option of the gradient way is set, else gradients
-        window:int|None=None,                          # Times added up in a target; what the design says, or else looked for, when not given
-        valid:float=.2,                                # Share of the rows set aside, from 200 rows up
-        dtype:str='auto',                              # 'float32', 'float64', or float64 where 'auto' takes L-BFGS
+        finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
+        standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
+        method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, up to 1,000 samples, no gradient option set
+        window:int|None=None,                          # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
+        valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
+        dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 where `optimizer='auto'` takes L-BFGS, else float32
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one
         checkpoint:str|Path|None=None,                 # File for the state of an unfinished fit, which is resumed if the file exists
         random_state:int|np.random.RandomState|None=0, # Seed of splits, order and random starts
@@ -222,27 +231,30 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         return tags
 
     def fit(self,
-        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs, see above
-        y:list|np.ndarray|xr.DataArray,                    # Targets, (n,) or (n, outputs); NaN in the latter is missing
+        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), an array (n, ..., h, w) or (n, p), or a design
+        y:list|np.ndarray|xr.DataArray,                    # Targets, (n,) or (n, outputs); in the latter NaN means missing
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight)
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
         "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`."
-        if self.loss not in ('squared','poisson'): raise ConfigError(f"loss must be 'squared' or 'poisson' for a regressor; got {self.loss!r}")
-        if self.loss=='poisson' and y is not None and (np.asarray(y, float)<0).any(): raise DataError("counts cannot be negative: loss='poisson' needs y >= 0; use loss='squared'")
+        if self.loss not in ('squared','poisson'):
+            raise ConfigError(f"loss must be 'squared' or 'poisson' for a regressor; got {self.loss!r}")
+        if self.loss=='poisson' and y is not None and (np.asarray(y, float)<0).any():
+            raise DataError("counts cannot be negative: loss='poisson' needs y >= 0; use loss='squared'")
         return self._fit(X, y, sample_weight, valid, groups, callbacks)
 
     def predict(self,
         X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
-        return_std:bool=False,                             # Also the standard deviation of a new observation? Where the fit has one
-    )->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs), and with `return_std` as many standard deviations; DataArrays if X is one
+        return_std:bool=False,                             # Also the standard deviation of a new observation? Only where the fit has one
+    )->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs); with `return_std` also their standard deviations; DataArrays if X is one
         "Predict the response."
         s,d = self._scores(X); back = lambda v: self._labelled(v[:,0] if self._one_dim else v, X, 'output')
         mean = back(INVERSE_LINKS[self.fitted_.loss](torch.from_numpy(s)).numpy())
         if not return_std: return mean
-        if (std := self.fitted_.spread(d)) is None: raise ConfigError(f"return_std needs method='evidence'; this model was fitted with method={self.method_!r}")
+        if (std := self.fitted_.spread(d)) is None:
+            raise ConfigError(f"return_std needs method='evidence'; this model was fitted with method={self.method_!r}")
         return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
 
     def score(self,
@@ -262,33 +274,33 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
     "Multiresolution tensor classification of two classes."
     _numeric_target = False
     def __init__(self,
-        rank:int=8,                                    # Components
-        schedule:list|None=None,                       # Shapes from coarse to fine (dicts by mode, where there are several); halvings when not given
+        rank:int=8,                                    # Number of components; by evidence, at most so many
+        schedule:list|None=None,                       # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
         full_levels:int|None=None,                     # How many levels train full-rank; at most two when not given
         full_options:dict|None=None,                   # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
         init:str='full',                               # 'full', or 'random' for a random low-rank start
         criterion:str='valid_loss',                    # When a level is done: 'valid_loss', 'grad_norm', 'grad_variance' or 'grad_entropy'
         patience:int=4,                                # Epochs without progress that end a level
-        consecutive:bool=False,                        # Must they come in a row?
+        consecutive:bool=False,                        # Must these epochs come in a row?
         tol:float=1e-4,                                # Relative drop of the validation loss that counts as progress
         max_epochs:int=200,                            # Cap of epochs per level
         class_weight:str|dict|None=None,               # 'balanced', a dict of costs by class, or None
         optimizer:str='auto',                          # 'auto' (L-BFGS below 200 rows, else Adam), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
         lr:float=1e-2,                                 # Learning rate of a level's first epoch
-        lr_decay:float=1.,                             # Factor on it after each epoch
-        batch_size:int|str='auto',                     # Samples per step
+        lr_decay:float=1.,                             # Factor on the learning rate after each epoch
+        batch_size:int|str='auto',                     # Samples per step; 'auto' makes about 16 steps an epoch
         smooth:float=1e-2,                             # Weight of the smoothness penalty
-        sigma:float=.05,                               # Its bandwidth, as a share of the grid's diagonal
-        kernel:str='gaussian',                         # Its kernel: 'gaussian' or 'exponential'
-        l2:float=1e-3,                                 # Weight of the squared norm
-        l1:float=0.,                                   # Weight of the absolute norm
+        sigma:float=.05,                               # Bandwidth of that penalty's kernel, as a share of the grid's diagonal
+        kernel:str='gaussian',                         # Kernel of that penalty: 'gaussian' or 'exponential'
+        l2:float=1e-3,                                 # Weight of the penalty on squared weights
+        l1:float=0.,                                   # Weight of the penalty on absolute weights
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
-        finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest', 'bilinear', or nearest where grids nest, else overlap
-        standardise:bool=True,                         # Centre and scale fields by the training rows? False for anomalies that are so already, which saves a copy
-        method:str='auto',                             # How to learn: 'sgd' (by gradients), which 'auto' means today, or 'evidence' (fields)
-        valid:float=.2,                                # Share of the rows set aside, from 200 rows up
-        dtype:str='auto',                              # 'float32', 'float64', or float64 where 'auto' takes L-BFGS
+        finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
+        standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
+        method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': gradients
+        valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
+        dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 where `optimizer='auto'` takes L-BFGS, else float32
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one
         checkpoint:str|Path|None=None,                 # File for the state of an unfinished fit, which is resumed if the file exists
         random_state:int|np.random.RandomState|None=0, # Seed of splits, order and random starts
@@ -302,7 +314,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         return tags
 
     def fit(self,
-        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs, see above
+        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), an array (n, ..., h, w) or (n, p), or a design
         y:list|np.ndarray|xr.DataArray,                    # Labels of two classes, (n,)
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight)
@@ -315,7 +327,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
     def decision_function(self,
         X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
     )->np.ndarray|xr.DataArray:                            # Log odds of the second class, (n,); a DataArray if X is one
-        "Log odds, corrected for balanced class weights; where the fit knows the error of a score, of the probability that is to be expected."
+        "Log odds, corrected for balanced class weights; by evidence, those of the expected probability."
         s,d = self._scores(X)
         if (std := self.fitted_.spread(d)) is not None: s = worth(s, std**2, self.fitted_.loss)
         return self._labelled(s[:,0], X)
@@ -336,20 +348,24 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
 
     def _encode(self, y, n, known=False):
         "Labels as zeros and ones, (n, 1)."
-        if y is None: raise DataError("y is needed to fit: give one label per sample (requires y to be passed, but the target y is None)")
+        if y is None:
+            raise DataError("y is needed to fit: give one label per sample (requires y to be passed, but the target y is None)")
         y = np.asarray(y)
-        if y.dtype.kind=='f' and not np.isfinite(y).all(): raise DataError(f"Input y contains {'NaN' if np.isnan(y).any() else 'infinity'}: drop those samples")
+        if y.dtype.kind=='f' and not np.isfinite(y).all():
+            raise DataError(f"Input y contains {'NaN' if np.isnan(y).any() else 'infinity'}: drop those samples")
         check_classification_targets(y)
         y = column_or_1d(y, warn=True).reshape(-1, 1)
         if y.shape!=(n,1): raise DataError(f"y must be ({n},), one label per sample; got {y.shape}")
         if not known: self.classes_ = np.unique(y)
-        if len(self.classes_)>2: raise ValueError(f"Only binary classification is supported. The type of the target is {type_of_target(y)}.")
-        if len(self.classes_)<2: raise DataError(f"y holds one class only, {self.classes_[0]!r}: a classifier needs samples of both classes")
+        if len(self.classes_)>2:
+            raise ValueError(f"Only binary classification is supported. The type of the target is {type_of_target(y)}.")
+        if len(self.classes_)<2:
+            raise DataError(f"y holds one class only, {self.classes_[0]!r}: a classifier needs samples of both classes")
         if not np.isin(y, self.classes_).all(): raise DataError(f"validation labels must be {self.classes_[0]!r} or {self.classes_[1]!r}")
         return (y==self.classes_[1]).astype(float)
 
     def _reweight(self, train, valid):
-        "Multiply sample weights by class weights, which come from the training rows; and the shift of the scores to correct."
+        "Samples with class weights from the training rows, and the shift of the scores that is to be corrected."
         n = np.array([train.w[train.y[:,0]==c].sum() for c in (0,1)])
         if not (n>0).all(): raise DataError("the training rows hold one class only: give validation data yourself, or set valid=0")
         if self.class_weight is None: c = np.ones(2)

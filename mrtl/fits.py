@@ -12,17 +12,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
-from .decompose import canonical
-from .evidence.model import EvidenceModel, fit_evidence_model
 from .core import ConfigError, DataError
+from .decompose import canonical
 from .designs import EventDesign, FieldDesign
-from .options import EvidenceOptions, FEW_ROWS, GradientOptions, all_default, settled
+from .evidence.model import EvidenceModel, fit_evidence_model
 from .models import FullRank, LowRank
 from .multiresolution import Run, make_levels, mode_shares, n_weights
-from .samples import Samples, target_scale
-from .training import auto_batch
+from .options import EvidenceOptions, FEW_ROWS, GradientOptions, all_default, settled
 from .parallel import work_threads
+from .samples import Samples, target_scale
 from .splits import validation_rows
+from .training import auto_batch
 
 # %% ../nbs/40_fits.ipynb #7146ea92
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +30,13 @@ class Request:
     "What to learn, apart from the samples."
     loss:str                      # 'squared', 'logistic' or 'poisson'
     rank:int                      # Components, at most
-    gradients:GradientOptions     # For that way
-    evidence:EvidenceOptions      # For the other way
+    gradients:GradientOptions     # Options of learning by gradients
+    evidence:EvidenceOptions      # Options of learning by evidence
     outputs:list                  # Names of the outputs
     rows:int                      # Samples in all, those set aside included
     standardise:bool=True         # Centre and scale fields by the training rows?
     groups:np.ndarray|None=None   # Group of each training sample, (n,)
-    seed:int=0                    # Of everything random
+    seed:int=0                    # Seed of everything random
     device:str|torch.device='cpu' # Where the work is done
     callbacks:tuple=()            # `Callback` objects that watch or stop the training
 
@@ -110,9 +110,9 @@ class GradientFit(Fit):
 @patch(cls_method=True)
 def rows(cls:GradientFit,
     design:FieldDesign|EventDesign, # All samples
-    share:float,                    # To set aside
+    share:float,                    # Part of the rows to set aside
     groups:np.ndarray|None,         # Group of each sample, (n,)
-    seed:int,                       # Of the draw
+    seed:int,                       # Seed of the draw
     given:bool=False,               # Did the caller give validation data?
 )->tuple:                           # Training and validation rows, (n,) booleans
     "Which samples train and which validate."
@@ -125,7 +125,7 @@ def rows(cls:GradientFit,
 def standardised(
     designs:list,   # FieldDesigns, which may share fields
     moments:tuple,  # From `FieldDesign.moments` of the training design
-)->list:            # Those designs, centred and divided
+)->list:            # The same designs, with mean 0 and standard deviation 1 by these moments
     "Standardise each field once, however many designs look at it."
     done = {d.fields: None for d in designs}
     for d in designs: done[d.fields] = done[d.fields] or d.standardise(*moments)
@@ -154,16 +154,17 @@ def raw_units(
     low:LowRank,                    # Trained on standardised data, float64
     moments:tuple|None,             # Mean and standard deviation of a field's features, or None
     design:FieldDesign|EventDesign, # The training design at the finest level
-    mean:np.ndarray,               # Of the targets, (outputs,)
-    sd:np.ndarray,                 # Standard deviation of the targets, (outputs,)
-    held:tuple=(),         # Modes that must not be flipped, by number
+    mean:np.ndarray,                # Mean of the targets, (outputs,)
+    sd:np.ndarray,                  # Standard deviation of the targets, (outputs,)
+    held:tuple=(),                  # Modes whose factors must keep their sign, by number
 )->LowRank:                         # The same model for data as they came, components in canonical order
     "Carry a model back to the units of its data."
     m,s = (torch.as_tensor(v) for v in (mean, sd))
     if moments:
         at,scale = _scaled_mode(low.modes, moments[1])
         low.factors[at].data = low.factors[at].data/scale
-        centre = design._like(u=(moments[0]*design.grid.share)[None].expand(1+(design.leads or 0), *moments[0].shape), rows=[design.leads or 0]).at({design.space: low.modes[-1].grid.shape})
+        leads = design.leads or 0; mean_field = (moments[0]*design.grid.share)[None].expand(1+leads, *moments[0].shape)
+        centre = design._like(u=mean_field, rows=[leads]).at({design.space: low.modes[-1].grid.shape})
         with torch.no_grad(): low.bias.data = 2*low.bias.data-low(centre.batch())[0]
     low.bias.data = m+s*low.bias.data
     low.factors[-1].data = low.factors[-1].data*(s[:,None] if low.outputs>1 else s)
@@ -185,7 +186,7 @@ def _scaled_mode(modes, sd):
 def step_entries(
     design:FieldDesign|EventDesign, # Training samples
     levels:list,                    # From `make_levels`
-    options:GradientOptions,        # Of which `batch_size` and `optimizer` are read
+    options:GradientOptions,        # Only `batch_size` and `optimizer` are read
     outputs:int=1,                  # Scores per sample
 )->int:                             # Numbers
     "About how many numbers one training step touches."
@@ -201,7 +202,7 @@ def learn(cls:GradientFit,
     train:Samples,          # To learn from
     valid:Samples|None,     # To validate on
     ask:Request,            # What to learn
-    shift:float=0.,         # To be taken off the scores in the end
+    shift:float=0.,         # To be subtracted from the scores at the end
 )->'GradientFit':           # In the units of the data
     "Standardise, run Algorithm 1, and keep the model in raw units."
     squared,o,design = ask.loss=='squared',settled(ask.gradients, ask.rows),train.design
@@ -267,7 +268,7 @@ def spread(self:EvidenceFit,
 def rows(cls:EvidenceFit,
     design:FieldDesign,      # All samples
     share:float,             # Not read: all samples train
-    groups:np.ndarray|None,  # Not read here: they are folds
+    groups:np.ndarray|None,  # Not read here; they make the folds of `learn`
     seed:int,                # Not read
     given:bool=False,        # Not read
 )->tuple:                    # All, and none, (n,) booleans
@@ -280,16 +281,18 @@ def learn(cls:EvidenceFit,
     train:Samples,          # To learn from
     valid:Samples|None,     # Not read: nothing is tuned on them
     ask:Request,            # What to learn
-    shift:float=0.,         # To be taken off the scores in the end
+    shift:float=0.,         # To be subtracted from the scores at the end
 )->'EvidenceFit':           # In the units of the data
     "Fit by marginal likelihood."
     design,Y,w = train.design,train.y,train.w
     if not isinstance(design, FieldDesign): raise ConfigError("method='evidence' is for fields; got events: use method='sgd'")
-    if held := ask.gradients.nonnegative: raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={held!r}: use method='sgd'")
+    if held := ask.gradients.nonnegative:
+        raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={held!r}: use method='sgd'")
     if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
     mean,sd = target_scale(Y, w) if ask.loss=='squared' else (base_rate(Y, w, ask.loss),None)
     with work_threads(len(train)**2):
-        model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift, ask.evidence.window, ask.rank, ask.standardise, ask.groups, ask.device)
+        model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift,
+            ask.evidence.window, ask.rank, ask.standardise, ask.groups, ask.device)
     names = np.asarray(ask.outputs).tolist()
     return cls(model, pd.DataFrame(model.history(names)), model.levels(names))
 

@@ -15,9 +15,9 @@ import xarray as xr
 from sklearn.utils.validation import check_is_fitted
 from . import parallel
 from .core import AbsentError, FormatError, as_json
-from .grids import Grid
 from .designs import Mode
 from .fits import WAYS
+from .grids import Grid
 from .store import load_tensors, save_tensors
 
 # %% ../nbs/52_results.ipynb #0dfbffeb
@@ -41,7 +41,7 @@ class CPTensor(NamedTuple):
 
 # %% ../nbs/52_results.ipynb #89ee70e3
 class LabelledResults:
-    "What was learnt, labelled."
+    "Labelled results of a fit: factors, coefficients and their standard deviations."
     def _all_modes(self):
         low = self.fitted_.low
         return low.modes+([Mode('output', low.outputs, labels=self._outputs)] if low.outputs>1 else [])
@@ -65,7 +65,8 @@ class LabelledResults:
         for m,f in zip(modes, factors):
             dims,coords = names[m.name]; shape = m.grid.shape if m.grid is not None else (m.size,)
             v = xr.DataArray(f.reshape(*shape, -1).numpy().copy(), dims=(*dims,'component'), coords=coords)
-            data[m.name if m.grid is not None else f'{m.name}_loading'] = v if m.grid is None else v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
+            if m.grid is None: data[f'{m.name}_loading'] = v
+            else: data[m.name] = v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
         data |= dict(strength=('component', strength.numpy().copy()), bias=('output', low.bias.detach().numpy().copy()))
         for k,t in low.main.items():
             m = next(m for m in modes if m.name==k); dims,coords = names[k]; shape = m.grid.shape if m.grid is not None else (m.size,)
@@ -82,7 +83,8 @@ class LabelledResults:
     def coef_std_(self)->xr.DataArray: # As `coef_`
         "Posterior standard deviation of every coefficient; `AbsentError` where the way of fitting has none."
         check_is_fitted(self, 'fitted_')
-        if (std := self.fitted_.coef_std()) is None: raise AbsentError(f"coef_std_ needs method='evidence'; this model was fitted with method={self.method_!r}")
+        if (std := self.fitted_.coef_std()) is None:
+            raise AbsentError(f"coef_std_ needs method='evidence'; this model was fitted with method={self.method_!r}")
         return self._on_maps(std)
 
     @property
@@ -103,11 +105,12 @@ def _unpack_mode(d, area):
 
 # %% ../nbs/52_results.ipynb #38a5f8a1
 def _jsonable(v):
-    "Something that JSON can hold."
+    "The same value in types that JSON can hold."
     if isinstance(v, (np.datetime64,pd.Timestamp)): return str(v)
     if isinstance(v, np.generic): return v.item()
     if isinstance(v, dict): return {k: _jsonable(w) for k,w in v.items()}
-    return [_jsonable(w) for w in v] if isinstance(v, (list,tuple,np.ndarray)) else str(v) if hasattr(v, '__fspath__') or isinstance(v, np.random.RandomState) else v
+    if isinstance(v, (list,tuple,np.ndarray)): return [_jsonable(w) for w in v]
+    return str(v) if hasattr(v, '__fspath__') or isinstance(v, np.random.RandomState) else v
 
 # %% ../nbs/52_results.ipynb #fbc3f3c9
 def _file_params(est):
@@ -128,11 +131,11 @@ FORMAT = 2 # Files of another number are refused
 
 # %% ../nbs/52_results.ipynb #6ff118db
 class ModelFiles:
-    "Model files."
+    "Save a fitted estimator to a file, and load it."
     def save(self,
         path:str|Path, # File to write, such as midwest.mrtl
     )->None:
-        "Write the fitted model to a file; of several processes the first does."
+        "Write the fitted model to a file; with several processes, only the first one writes."
         check_is_fitted(self, 'fitted_')
         if not parallel.is_main(): return
         known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim')
@@ -140,8 +143,9 @@ class ModelFiles:
         both = dict(data=self._modes, model=self.fitted_.modes)
         areas = {f'area.{where}.{m.name}': m.grid.area for where,modes in both.items() for m in modes if m.grid is not None}
         tensors,meta = self.fitted_.pack()
-        save_tensors(path, tensors|areas, dict(format=FORMAT, kind=type(self).__name__, mrtl=version('mrtl'), params=as_json(_file_params(self), null=False),
-            way=self.method_, fit=meta, loss=self.fitted_.loss, fitted=fitted, history=self.history_.to_dict('list'), levels=as_json(self.levels_, null=False),
+        save_tensors(path, tensors|areas, dict(format=FORMAT, kind=type(self).__name__, mrtl=version('mrtl'),
+            params=as_json(_file_params(self), null=False), way=self.method_, fit=meta, loss=self.fitted_.loss, fitted=fitted,
+            history=self.history_.to_dict('list'), levels=as_json(self.levels_, null=False),
             modes={where: [_pack_mode(m) for m in modes] for where,modes in both.items()}))
 
     @classmethod
@@ -150,9 +154,12 @@ class ModelFiles:
     )->Self:            # A fitted estimator
         "Read a model file; `FormatError` if it is damaged, of another kind or of another version."
         tensors,meta = load_tensors(path)
-        if meta.get('kind')!=cls.__name__: raise FormatError(f"{path} holds {meta.get('kind', 'no model')}, not {cls.__name__}: load it with its own class")
-        if meta['format']>FORMAT: raise FormatError(f"{path} was written by a newer mrtl ({meta['mrtl']}, format {meta['format']}): update mrtl to read it")
-        if meta['format']<FORMAT: raise FormatError(f"{path} was written by an older mrtl ({meta['mrtl']}, format {meta['format']}): fit the model again")
+        if meta.get('kind')!=cls.__name__:
+            raise FormatError(f"{path} holds {meta.get('kind', 'no model')}, not {cls.__name__}: load it with its own class")
+        if meta['format']>FORMAT:
+            raise FormatError(f"{path} was written by a newer mrtl ({meta['mrtl']}, format {meta['format']}): update mrtl to read it")
+        if meta['format']<FORMAT:
+            raise FormatError(f"{path} was written by an older mrtl ({meta['mrtl']}, format {meta['format']}): fit the model again")
         self = cls(**_params(meta['params']))
         for k,v in meta['fitted'].items(): setattr(self, k, v)
         if 'classes_' in meta['fitted']: self.classes_ = np.array(self.classes_)

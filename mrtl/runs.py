@@ -35,24 +35,27 @@ def open_run(
     if out.exists() and any(out.iterdir()):
         old = read_json(file) if file.exists() else None
         if old!=config:
-            differ = 'it holds no run of mrtl' if old is None else 'it holds a run with another ' + ', '.join(k for k in {**old, **config} if old.get(k)!=config.get(k))
+            if old is None: differ = 'it holds no run of mrtl'
+            else: differ = 'it holds a run with another ' + ', '.join(k for k in {**old, **config} if old.get(k)!=config.get(k))
             raise ConfigError(f"--out {out} cannot be used: {differ}; name another folder, or delete this one")
         if resume and (out/'metrics.json').exists(): return False
-        if not (resume or overwrite): raise ConfigError(f"--out {out} holds this very run already: add --resume to go on with it or --overwrite to do it again")
+        if not (resume or overwrite):
+            raise ConfigError(f"--out {out} holds this very run already: add --resume to go on with it or --overwrite to do it again")
         if overwrite:
-            for f in ('metrics.json','checkpoint.mrtl','bootstrap.nc','compare.csv','report.html','maps.csv','maps_summary.csv','curves.csv','stability.csv','summary.csv','search.log','search.csv','options.json'): (out/f).unlink(missing_ok=True)
+            for f in ('metrics.json','checkpoint.mrtl','bootstrap.nc','compare.csv','report.html','maps.csv','maps_summary.csv','curves.csv',
+                      'stability.csv','summary.csv','search.log','search.csv','options.json'): (out/f).unlink(missing_ok=True)
             for f in ('bootstrap','trials'): shutil.rmtree(out/f, ignore_errors=True)
     write_json(file, config)
     return True
 
 # %% ../nbs/71_runs.ipynb #8db8e15a
 def table_of(
-    times:list,        # Label of each sample, (n,)
-    yhat:np.ndarray,   # Scores, (n,) or (n, outputs)
+    times:list,             # Label of each sample, (n,)
+    yhat:np.ndarray,        # Predictions, (n,) or (n, outputs)
     y:np.ndarray|None=None, # Truth where known, same shape
     outputs:list|None=None, # Names of the outputs
-    **columns:list,    # More columns, (n,)
-)->pd.DataFrame:  # One row per sample and output
+    **columns:list,         # More columns, (n,)
+)->pd.DataFrame:            # One row per sample and output
     "Predictions as a tidy table."
     yhat = np.asarray(yhat, float); many = yhat.ndim==2
     yhat = yhat.reshape(len(yhat), -1); k = yhat.shape[1]
@@ -75,7 +78,7 @@ def write_run(
     predictions:pd.DataFrame,       # From `table_of`
     truth:xr.Dataset|None=None,     # Planted factors
 ):
-    "Write a finished run but for its report, metrics last."
+    "Write the files of a finished run, except its report; metrics.json comes last."
     out = Path(out)
     m.save(out/'model.mrtl')
     for name,ds in dict(factors=m.factors_, truth=truth).items():
@@ -87,15 +90,15 @@ def write_run(
 # %% ../nbs/71_runs.ipynb #4defd403
 @dataclass
 class RunFiles:
-    "What a finished run's folder holds, but for the model."
+    "What a finished run's folder holds, except the model."
     folder:Path                # The run's folder
     metrics:dict               # metrics.json
     config:dict                # config.json
     predictions:pd.DataFrame   # predictions.csv: every row, and the set that it belongs to
     factors:xr.Dataset         # factors.nc
     truth:xr.Dataset|None      # Planted factors, where there are any
-    history:pd.DataFrame       # A row an epoch
-    others:dict                # History of each other way to train, by name
+    history:pd.DataFrame       # One row per epoch
+    others:dict                # Histories of other ways to train, by name
 
 # %% ../nbs/71_runs.ipynb #6a7446e7
 def read_run(
@@ -107,27 +110,30 @@ def read_run(
     both = {n: read_netcdf(run/f'{n}.nc') for n in ('factors','truth') if (run/f'{n}.nc').exists()}
     history = pd.read_csv(run/'history.csv', keep_default_na=False, na_values=['']).fillna({'stopped_by': ''})
     others = {}
-    if (run/'compare.csv').exists(): others = {k: g.fillna({'stopped_by': ''}) for k,g in pd.read_csv(run/'compare.csv').groupby('method', sort=False)}
+    if (run/'compare.csv').exists():
+        others = {k: g.fillna({'stopped_by': ''}) for k,g in pd.read_csv(run/'compare.csv').groupby('method', sort=False)}
     return RunFiles(run, metrics, config, p, both['factors'], both.get('truth'), history, others)
 
 # %% ../nbs/71_runs.ipynb #8c930212
 def read_netcdf(path):
     "A small file, read at once; `FormatError` if it is damaged."
     try: return xr.load_dataset(path)
-    except (OSError, ValueError) as e: raise FormatError(f"{path} cannot be read as netCDF ({type(e).__name__}): run the command again") from None
+    except (OSError, ValueError) as e:
+        raise FormatError(f"{path} cannot be read as netCDF ({type(e).__name__}): run the command again") from None
 
 # %% ../nbs/71_runs.ipynb #f2cf9029
 def report_run(
     run:str|Path|RunFiles,         # Folder of a finished run, or what `read_run` gave
-    figures:Callable|None=None,    # From `RunFiles` to the subject's own pictures, as `write_report` takes them
-)->Path:                           # The page
+    figures:Callable|None=None,    # Takes the `RunFiles`; returns the subject's own figures, as `write_report` takes them
+)->Path:                           # The page's file
     "Write RUN/report.html again from the files in RUN."
     f = run if isinstance(run, RunFiles) else read_run(run); path = f.folder/'report.html'
     test = f.predictions[f.predictions.set=='test']; labels = 'auc' in f.metrics['test']
     y,yhat = (None,None) if labels else (as_series(test, c) for c in ('truth','score'))
     coef = None if labels or map_count(f.factors)>60 else MRTLRegressor.load(f.folder/'model.mrtl').coef_
-    write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=f.factors, history=f.history, levels=f.metrics['levels'], metrics=f.metrics, config=f.config,
-        coef=coef, y=y, yhat=yhat, truth=f.truth, histories={'multiresolution': f.history}|f.others if f.others else None, notes=f.metrics.get('notes', ()), figures=figures and figures(f))
+    write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=f.factors, history=f.history, levels=f.metrics['levels'],
+        metrics=f.metrics, config=f.config, coef=coef, y=y, yhat=yhat, truth=f.truth,
+        histories={'multiresolution': f.history}|f.others if f.others else None, notes=f.metrics.get('notes', ()), figures=figures and figures(f))
     print(f"report: {path}")
     return path
 
@@ -150,18 +156,19 @@ def run_problem(
     out:str|Path,                 # The run's folder, from `open_run`
     problem:Problem,              # What is to be learnt
     options:dict,                 # Of the estimator
-    callbacks:tuple|list=(),      # To watch the training
-    more:Callable|None=None,      # From the fitted model and its predictions of all rows to further entries of metrics.json; called in every process
+    callbacks:tuple|list=(),      # `Callback` objects that watch or stop the training
+    more:Callable|None=None,      # Takes the model and its predictions of all rows; returns more for metrics.json; called in every process
     report:bool=True,             # Write the page, too?
 )->dict|None:                     # What metrics.json says; None in a process that is not the main one
-    "Fit, score beside the rivals, and write the folder."
+    "Fit a problem, score the model and its rivals, and write the folder."
     out,start = Path(out),time.perf_counter()
     m = problem.fit(problem.estimator(checkpoint=str(out/'checkpoint.mrtl'), **options), callbacks)
     seconds,yhat = time.perf_counter()-start,problem.predicted(m)
     found = more(m, yhat) if more else {}
     if not parallel.is_main(): return None
     metrics = run_metrics(problem, yhat, seconds, found)
-    write_run(out, m, metrics, table_of(sample_names(problem), yhat, np.asarray(problem.y), problem.outputs, set=set_names(problem)), problem.truth)
+    predictions = table_of(sample_names(problem), yhat, np.asarray(problem.y), problem.outputs, set=set_names(problem))
+    write_run(out, m, metrics, predictions, problem.truth)
     if report: report_run(out, problem.figures)
     return metrics
 
@@ -191,14 +198,15 @@ def predict_run(
     run:str|Path,      # Folder of a finished run
     out:str|Path,      # CSV file to write; metrics.json goes beside it
     problem:Problem,   # New samples, all of them in `rows['test']`
-    **facts:object,    # Further entries of metrics.json; those in `rows` join its own
+    **facts:object,    # Further entries of metrics.json; `rows` is added to the counts that are there
 )->np.ndarray:         # Predictions, (n,) or (n, outputs)
-    "Predict new samples by a finished run's model, and score them where the truth is known."
+    "Predict new samples with a finished run's model, and score them where the truth is known."
     run,out,y = Path(run),Path(out),np.asarray(problem.y)
     yhat = problem.predicted(ESTIMATORS[problem.kind].load(run/'model.mrtl')); known = np.isfinite(problem.targets).any()
     write_csv(out, table_of(sample_names(problem), yhat, y if known else None, problem.outputs))
     rows = dict(total=len(yhat))|facts.pop('rows', {})
-    write_json(out.parent/'metrics.json', dict(test=new_scores(run, problem, yhat) if known else {}, rows=rows, **facts, versions=package_versions()))
+    test = new_scores(run, problem, yhat) if known else {}
+    write_json(out.parent/'metrics.json', dict(test=test, rows=rows, **facts, versions=package_versions()))
     return yhat
 
 # %% ../nbs/71_runs.ipynb #a12fd41d

@@ -36,22 +36,23 @@ def array_design(
 
 # %% ../nbs/13_samples.ipynb #db0bee77
 def check_modes(
-    modes:list,  # Of new data
-    known:list,  # Of the fit
+    modes:list,  # Modes of the new data
+    known:list,  # Modes of the fit
 )->None:
     "Raise `DataError` if data have other modes than the fit had, or lie on another grid."
     got,want = ([(m.name, m.size) for m in v] for v in (modes, known))
     if got!=want: raise DataError(f"X has the modes {got}, but the model was fitted on {want}: give it the same features, grid and labels")
     for m,k in zip(modes, known):
         if m.grid is not None and not same_grid(m.grid, k.grid):
-            raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: use the same rectangle, cells and land")
+            raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: "
+                            f"use the same rectangle, cells and land")
 
 # %% ../nbs/13_samples.ipynb #2f28cafa
 def as_design(
-    X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # DataArray, array, FieldDesign or EventDesign
-    modes:list|None=None,                              # Modes of the fit, which X must have; none: this is the fit
-)->FieldDesign|EventDesign:                            # With samples in float64
-    "Turn whatever came in into a design; `DataError` if it does not fit the model."
+    X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Fields (n, ..., h, w), an array (n, ..., h, w) or (n, p), or a design
+    modes:list|None=None,                              # Modes of the fit, which X must have; None when X is what is fitted
+)->FieldDesign|EventDesign:                            # n samples; in float64, unless X is a design already
+    "Make a design of X; `DataError` if it does not match the model."
     if isinstance(X, xr.DataArray) and not X.size: raise DataError("X has no sample: give at least one row")
     if isinstance(X, xr.DataArray): d = FieldDesign.from_xarray(X, dtype=torch.float64, grid=modes and modes[-1].grid)
     elif isinstance(X, (FieldDesign, EventDesign)): d = X
@@ -69,20 +70,23 @@ def as_targets(
     X:xr.DataArray|np.ndarray|None=None, # Where y is a DataArray: X, whose sample coordinate must agree
 )->np.ndarray:                           # (n, outputs), float64, NaN where missing
     "Targets as a matrix; `DataError` says what is wrong with them."
-    if y is None: raise DataError("y is needed to fit: give one target (or one row of targets) per sample (requires y to be passed, but the target y is None)")
+    if y is None:
+        raise DataError("y is needed to fit: give one target (or one row of targets) per sample (requires y to be passed, but the target y is None)")
     if isinstance(y, xr.DataArray) and isinstance(X, xr.DataArray):
         dim = X.dims[0]
-        if dim in X.coords and dim in y.coords and not np.array_equal(X[dim].values, y[dim].values): raise DataError(f"X and y must have the same {dim}, value by value: align them first (xr.align)")
+        if dim in X.coords and dim in y.coords and not np.array_equal(X[dim].values, y[dim].values):
+            raise DataError(f"X and y must have the same {dim}, value by value: align them first (xr.align)")
     Y = np.asarray(y, float)
     if Y.ndim not in (1,2) or len(Y)!=n: raise DataError(f"y must be ({n},) or ({n}, outputs) for {n} samples; got {Y.shape}")
-    if np.isinf(Y).any() or (Y.ndim==1 and np.isnan(Y).any()): raise DataError(f"Input y contains {'infinity' if np.isinf(Y).any() else 'NaN'} in {int((~np.isfinite(Y)).sum())} of {Y.size} entries: drop those samples")
+    if np.isinf(Y).any() or (Y.ndim==1 and np.isnan(Y).any()):
+        raise DataError(f"Input y contains {'infinity' if np.isinf(Y).any() else 'NaN'} in {int((~np.isfinite(Y)).sum())} of {Y.size} entries: drop those samples")
     return Y.reshape(n, -1)
 
 # %% ../nbs/13_samples.ipynb #e78cd8bb
 def target_scale(
     Y:np.ndarray,       # Targets, (n, outputs), NaN where missing
     w:np.ndarray,       # Sample weights, (n,)
-)->tuple:               # Mean and standard deviation per output, (outputs,); one where constant
+)->tuple:               # Mean and standard deviation of each output, (outputs,) each; the latter is 1 where an output is constant
     "Weighted moments of the observed targets."
     e = w[:,None]*np.isfinite(Y); n = np.maximum(e.sum(0), 1e-300)
     mean = (e*np.nan_to_num(Y)).sum(0)/n
@@ -92,10 +96,10 @@ def target_scale(
 # %% ../nbs/13_samples.ipynb #f8ddaba3
 @dataclass
 class Samples:
-    "Rows to learn from."
+    "Samples to learn from: their inputs, targets and weights."
     design:FieldDesign|EventDesign  # Their inputs, n samples
     y:np.ndarray                    # Their targets, (n, outputs), float64, NaN where missing
-    w:np.ndarray|None=None          # Their weights, (n,); one each when not given
+    w:np.ndarray|None=None          # Their weights, (n,); all 1 when not given
 
     def __post_init__(self):
         self.y = np.asarray(self.y, float)
@@ -126,19 +130,20 @@ def entry_weights(
     if not (w.shape==(len(y),) and w.isfinite().all() and (w>=0).all() and w.sum()>0):
         raise DataError(f"sample_weight must be {len(y)} finite numbers, none negative and not all zero; got shape {tuple(w.shape)}")
     e = w[:,None]*y.cpu().isfinite()
-    if not (e.sum(0)>0).all(): raise DataError(f"output {int((e.sum(0)<=0).nonzero()[0])} has no observed value with a positive weight: leave it out")
+    if not (e.sum(0)>0).all():
+        raise DataError(f"output {int((e.sum(0)<=0).nonzero()[0])} has no observed value with a positive weight: leave it out")
     return e/e.mean()
 
 # %% ../nbs/13_samples.ipynb #060018d5
 class Data:
     "A design with its targets and entry weights, resident on one device."
     def __init__(self,
-        design:FieldDesign|EventDesign,      # FieldDesign or EventDesign
+        design:FieldDesign|EventDesign,      # Inputs of all n samples, or of this process's part
         y:Tensor,                            # Targets, (n, outputs), NaN where missing
         sample_weight:list|Tensor|None=None, # Weight of each sample, (n,)
         dtype:torch.dtype=torch.float32,     # Of inputs, targets and weights
         device:str|torch.device='cpu',       # Where they live
-        part:slice|None=None,                # Which rows of all targets and weights the design holds, where other processes hold the others
+        part:slice|None=None,                # Rows that the design holds, where other processes hold the others; None: all
     ):
         whole = part is None; self.part,self.n = part,len(y); rows = slice(None) if whole else part
         if len(design)!=len(y[rows]): raise DataError(f"{len(design)} samples but {len(y[rows])} targets: give one target row per sample")
@@ -153,8 +158,8 @@ class Data:
 def deal(self:Data,
     order:Tensor, # All rows, in the order of this epoch, (n,)
     size:int,     # Rows of a mini-batch, over all processes
-)->tuple:         # This process's rows in that order, on the device; and for each mini-batch which of these it has, and how many rows there are in all
-    "Deal out an epoch."
+)->tuple:         # Rows of this process in that order, on the device; per mini-batch, its slice of them and its rows over all processes
+    "Deal the rows of an epoch out to mini-batches."
     starts = range(0, self.n, size); cuts = [*starts, self.n]
     if self.part is not None:
         mine = (order>=self.part.start)&(order<self.part.stop); order = order[mine]-self.part.start

@@ -19,8 +19,8 @@ from .designs import EventDesign, FieldDesign
 
 # %% ../nbs/12_splits.ipynb #d04ec3c9
 def gap_of(
-    X:FieldDesign|EventDesign|xr.DataArray|np.ndarray, # What is to be split
-)->int:                                                # Rows at most so many times apart share data
+    X:FieldDesign|EventDesign|xr.DataArray|np.ndarray, # What is to be split, n rows
+)->int:                                                # Rows that are at most this many times apart share data
     "The leads of a design, plus window-1 where its targets overlap; else 0."
     return (X.leads or 0)+(X.window or 1)-1 if isinstance(X, FieldDesign) else 0
 
@@ -28,7 +28,7 @@ def gap_of(
 def times_of(
     X:FieldDesign|EventDesign|xr.DataArray|np.ndarray, # What is to be split, n rows
 )->np.ndarray:                                         # Whole numbers, (n,)
-    "When each row is: a design's own times, else the order of the dates, else the order of the rows."
+    "The time of each row: a design's own times, else the order of the dates, else the order of the rows."
     if isinstance(X, FieldDesign): return X.rows.cpu().numpy()
     index = X.indexes.get(X.dims[0]) if isinstance(X, xr.DataArray) else X.index if isinstance(X, (pd.DataFrame, pd.Series)) else None
     if isinstance(index, (pd.DatetimeIndex, xr.CFTimeIndex)): return np.unique(index.values, return_inverse=True)[1]
@@ -36,10 +36,10 @@ def times_of(
 
 # %% ../nbs/12_splits.ipynb #f31d990b
 def close(
-    t:np.ndarray,    # When each row is, (n,)
+    t:np.ndarray,    # Time of each row, (n,)
     held:np.ndarray, # Rows that are held out, (n,) booleans
     gap:int,         # Times apart up to which two rows share data
-)->np.ndarray:       # Other rows that are so close to one of them, (n,) booleans
+)->np.ndarray:       # Rows not held out, but within the gap of one that is, (n,) booleans
     "Rows to leave out of training because they share data with held-out rows."
     return ~held&np.isin(t, (t[held][:,None]+np.arange(-gap, gap+1)).ravel()) if gap else np.zeros(len(t), bool)
 
@@ -95,8 +95,8 @@ def _held_out(t, folds, groups=None):
 def split_blocks(
     n:int,            # Rows
     share:float=.2,   # Part of them for validation
-    blocks:int=10,    # Contiguous blocks it comes in, about
-    seed:int=0,       # Of the draw
+    blocks:int=10,    # About how many contiguous blocks they form
+    seed:int=0,       # Seed of the draw
 )->np.ndarray:        # Validation rows, (n,) booleans
     "Contiguous blocks of rows for validation."
     pieces = np.array_split(np.arange(n), max(2, round(blocks/share)))
@@ -107,11 +107,12 @@ def split_blocks(
 def split_groups(
     groups:list|np.ndarray, # Group of each row, (n,)
     share:float=.2,         # Part of the rows for validation
-    seed:int=0,             # Of the draw
+    seed:int=0,             # Seed of the draw
 )->np.ndarray:              # Validation rows, (n,) booleans
     "Whole groups for validation, drawn until their rows reach the share."
     names,inverse,counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
-    if len(names)<2: raise DataError(f"groups must name at least two groups to set one aside; got {len(names)}: drop groups, or give valid rows yourself")
+    if len(names)<2:
+        raise DataError(f"groups must name at least two groups to set one aside; got {len(names)}: drop groups, or give valid rows yourself")
     order = np.random.default_rng(seed).permutation(len(names))
     taken = order[:max(1, 1+int(np.searchsorted(np.cumsum(counts[order]), share*len(inverse))))][:len(names)-1]
     return np.isin(inverse, taken)
@@ -135,7 +136,7 @@ def validation_rows(
     X:FieldDesign|EventDesign|xr.DataArray|np.ndarray, # What is to be split, n rows
     share:float=.2,                                    # Part of the rows for validation
     groups:list|np.ndarray|None=None,                  # Group of each row, (n,); whole groups are taken where given
-    seed:int=0,                                        # Of the draw
+    seed:int=0,                                        # Seed of the draw
 )->TrainValid:                                         # `train` and `valid`, (n,) booleans each
     "Set a share of the rows aside for validation, so that no training row shares data with them."
     t = times_of(X)
@@ -144,18 +145,20 @@ def validation_rows(
 
 # %% ../nbs/12_splits.ipynb #49af2a37
 def block_split(
-    n:int,                      # Times, from the first target to the last; or these times themselves
+    n:int,                      # How many times, from the first target to the last; or a list of these times
     block:int=37,               # Times in a block
     gap:int=6,                  # Times dropped behind a border: leads, plus window-1 for sums
     fractions:tuple=(.6,.2,.2), # Shares of the blocks for training, validation and test
-    seed:int=0,                 # Deals the blocks out
-)->dict:                        # train, valid, test: numbers of times; lost: how many were dropped; block: each time's set before dropping
+    seed:int=0,                 # Seed of the random order of blocks
+)->dict:                        # train, valid, test: positions of times, from 0; lost: how many were dropped; block: set of each time before dropping, (n,)
     "Deal blocks of consecutive times out to three sets, with gaps."
     if block<1 or gap<0 or len(fractions)!=3 or abs(sum(fractions)-1)>1e-6 or min(fractions)<=0:
         raise ConfigError(f"a split needs block>0, gap>=0 and three positive fractions that sum to 1; got {block}, {gap}, {fractions}")
-    if isinstance(seed, bool) or not isinstance(seed, (int,np.integer)) or seed<0: raise ConfigError(f"the seed of a split is a whole number of at least 0; got {seed!r}")
+    if isinstance(seed, bool) or not isinstance(seed, (int,np.integer)) or seed<0:
+        raise ConfigError(f"the seed of a split is a whole number of at least 0; got {seed!r}")
     n = n if np.isscalar(n) else len(n); n_blocks = -(-n//block); cut = np.round(np.cumsum(fractions)*n_blocks).astype(int)
-    sets = np.empty(n_blocks, int); sets[np.random.default_rng(seed).permutation(n_blocks)] = np.searchsorted(cut, np.arange(n_blocks), 'right')
+    sets = np.empty(n_blocks, int)
+    sets[np.random.default_rng(seed).permutation(n_blocks)] = np.searchsorted(cut, np.arange(n_blocks), 'right')
     of = np.repeat(sets, block)[:n]
     kept = np.array([(of[max(0, i-gap):i]==of[i]).all() for i in range(n)], bool)
     out = {name: np.flatnonzero(kept&(of==k)) for k,name in enumerate(('train','valid','test'))}
@@ -168,7 +171,7 @@ def block_folds(
     t:np.ndarray,  # When each sample is, as whole numbers, (n,)
     gap:int=0,     # Times around a fold that are left out of training
     folds:int=5,   # How many
-)->list:           # Pairs of training and held-out sample numbers
+)->list:           # Pairs of training and held-out sample numbers, whole-number tensors
     "Folds of consecutive samples, with gaps."
     t = np.asarray(t); held = _held_out(t, min(folds, len(t)))
     pairs = [(np.flatnonzero(~h&~close(t, h, gap)),np.flatnonzero(h)) for h in held]
@@ -176,11 +179,11 @@ def block_folds(
 
 # %% ../nbs/12_splits.ipynb #0f3dc6d1
 def cut_folds(
-    design:FieldDesign,       # With its rows
+    design:FieldDesign,       # All samples, n rows
     window:int,               # Times added up in a target
     groups:np.ndarray|None,   # Group of each sample, (n,)
     folds:int=5,              # How many
-)->list:                      # Pairs of training and held-out sample numbers
+)->list:                      # Pairs of training and held-out sample numbers, whole-number tensors
     "Folds in which nothing leaks."
     n,to = len(design),torch.from_numpy
     if groups is not None:
@@ -200,8 +203,10 @@ def time_blocks(
     check_whole(length=length, hole=hole)
     t = np.asarray(getattr(times, 'values', times))
     if t.dtype.kind=='M': t = t.astype(f'datetime64[{unit}]').astype(int)
-    if t.ndim!=1 or not len(t) or t.dtype.kind not in 'iu': raise DataError(f"times must be one time for each row, as dates or whole numbers; got shape {t.shape} of {t.dtype}: give the problem's `times[rows]`")
-    s,at = np.unique(t, return_inverse=True); a,b = _stretch(s, 1); run,_ = _stretch(s, hole)
+    if t.ndim!=1 or not len(t) or t.dtype.kind not in 'iu':
+        raise DataError(f"times must be one time for each row, as dates or whole numbers; got shape {t.shape} of {t.dtype}: give the problem's `times[rows]`")
+    s,at = np.unique(t, return_inverse=True)
+    a,b = _stretch(s, 1); run,_ = _stretch(s, hole)
     n = np.maximum(1, np.round((b-a+1)/length).astype(int))
     start = np.where(b-a+1>=length, a+(s-a)*n//(b-a+1), run+(a-run)//length*length)
     return np.unique(start, return_inverse=True)[1][at]
