@@ -10,7 +10,6 @@ import contextlib, os, sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
 from fastcore.script import anno_parser
 from . import parallel
 from .basketball.model import predict_games, shot_figures, shots_command
@@ -18,11 +17,9 @@ from .climate.model import climate_command, climate_figures, predict_months
 from .core import ConfigError, MRTLError, read_json
 from .demo import demo_command, predict_demo
 from .lab.commands import bench_command, compare_command, search_command
-from .runs import read_run, report_run
+from .runs import read_run, report_run, FILES
 
 # %% ../nbs/90_cli.ipynb #94402790
-FILES = Annotated[list, dict(nargs='+', type=str)]
-
 def predict_command(
     run:str,                # Folder of a finished run
     out:str=None,           # CSV file to write; metrics.json goes beside it

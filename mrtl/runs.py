@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -21,6 +22,9 @@ from .estimators import MRTLClassifier, MRTLRegressor
 from .problems import ESTIMATORS, Problem, set_names
 from .report import write_report
 from .rivals import best_threshold
+
+# %% ../nbs/71_runs.ipynb #035a5790
+FILES = Annotated[list, dict(nargs='+', type=str)] # Of a command: one or several file names
 
 # %% ../nbs/71_runs.ipynb #f83f5d66
 def open_run(

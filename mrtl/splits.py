@@ -117,14 +117,6 @@ def split_groups(
     taken = order[:max(1, 1+int(np.searchsorted(np.cumsum(counts[order]), share*len(inverse))))][:len(names)-1]
     return np.isin(inverse, taken)
 
-# %% ../nbs/12_splits.ipynb #bbb479aa
-def near(
-    design:FieldDesign|EventDesign, # A design, perhaps with leads
-    valid:np.ndarray,               # Validation rows, (n,) booleans
-)->np.ndarray:                      # Training rows that share data with a validation row, (n,) booleans
-    "Rows to leave out between training and validation."
-    return close(times_of(design), valid, gap_of(design))
-
 # %% ../nbs/12_splits.ipynb #97c9b2be
 class TrainValid(NamedTuple):
     "Rows that train and rows that validate; rows in neither share data with both."

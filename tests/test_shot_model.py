@@ -4,7 +4,7 @@ import numpy as np, pandas as pd, pytest
 from sklearn.metrics import roc_auc_score
 from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLClassifier
-from mrtl.basketball.model import PAPER, SHOTS, coherence, fit_shots, logistic_baseline, morans_i, one_hot, shot_map_baseline, shot_problem
+from mrtl.basketball.model import PAPER, SHOTS, coherence, logistic_baseline, morans_i, one_hot, shot_map_baseline, shot_problem
 from mrtl.rivals import best_threshold, class_scores
 
 @pytest.fixture(scope='module')
@@ -27,7 +27,7 @@ def test_players_are_pooled_by_training_rows_alone(table):
 def test_a_model_does_not_know_the_test_rows(table, what):
     p = shot_problem(table, seed=0, least=10); y = p.y.copy(); y[p.rows['test']] = 1-y[p.rows['test']]
     for f in (shot_map_baseline, logistic_baseline): np.testing.assert_array_equal(f(p), f(replace(p, y=y)))
-    fit = lambda q: fit_shots(q, MRTLClassifier(**SHOTS|dict(rank=1, max_epochs=2))).predict_proba(p.design)
+    fit = lambda q: q.fit(MRTLClassifier(**SHOTS|dict(rank=1, max_epochs=2))).predict_proba(p.design)
     np.testing.assert_array_equal(fit(p), fit(replace(p, y=y)))
 
 def test_the_split_gives_every_row_one_part(table):
@@ -58,17 +58,17 @@ def test_threshold_is_the_best_of_all():
 @pytest.mark.parametrize('full', [dict(lr=-1.), dict(l2='x'), dict(rank=3), dict(max_epochs=0), dict(batch_size=.5), 7, ['lr']])
 def test_options_of_the_full_rank_stage_are_checked(table, full):
     p = shot_problem(table, seed=0)
-    with pytest.raises(ConfigError): fit_shots(p, MRTLClassifier(**PAPER|dict(full_options=full, max_epochs=1)))
+    with pytest.raises(ConfigError): p.fit(MRTLClassifier(**PAPER|dict(full_options=full, max_epochs=1)))
 
 def test_options_of_the_full_rank_stage_reach_it_and_survive_a_file(table, tmp_path):
-    p = shot_problem(table, seed=0); m = fit_shots(p, MRTLClassifier(**PAPER|dict(rank=2, full_options=dict(max_epochs=1, lr=1e-3), max_epochs=3, patience=99)))
+    p = shot_problem(table, seed=0); m = p.fit(MRTLClassifier(**PAPER|dict(rank=2, full_options=dict(max_epochs=1, lr=1e-3), max_epochs=3, patience=99)))
     assert [l['epochs'] for l in m.levels_] == [1, 1, 1, 3, 3, 3]
     m.save(tmp_path/'m.mrtl'); again = MRTLClassifier.load(tmp_path/'m.mrtl')
     assert again.get_params() == m.get_params() and np.array_equal(again.predict_proba(p.design), m.predict_proba(p.design)) and set(coherence(again.factors_)) == {'court', 'defender'}
 
 def test_balanced_weights_leave_the_bias(table):
     p = shot_problem(table, seed=0); o = SHOTS|dict(rank=1, max_epochs=30)
-    a,b = (fit_shots(p, MRTLClassifier(**o|dict(class_weight=w))) for w in (None, 'balanced')); te = p.rows['test']
+    a,b = (p.fit(MRTLClassifier(**o|dict(class_weight=w))) for w in (None, 'balanced')); te = p.rows['test']
     q = [m.predict_proba(p.design.take(te))[:,1] for m in (a, b)]
     assert abs(q[0].mean()-p.y[te].mean()) < .05 and abs(q[1].mean()-q[0].mean()) < .03 and abs(float(a.factors_.bias[0]-b.factors_.bias[0])) < .5
     assert set(p.scores(np.full(len(p.y), .2))) == {'valid', 'test'}

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -25,7 +25,7 @@ from .tracking import read_games, read_play_by_play
 from ..core import ConfigError, settings
 from ..estimators import MRTLClassifier
 from ..problems import Problem
-from ..runs import open_run, predict_run, run_problem
+from ..runs import open_run, predict_run, run_problem, FILES
 
 # %% ../../nbs/basketball/05_model.ipynb #3e115f28
 @dataclass(kw_only=True, repr=False)
@@ -100,11 +100,6 @@ MODELS = dict(
 SHOTS,PAPER = MODELS['default'],MODELS['paper']
 LEAST = dict(default=20, paper=50)
 
-# %% ../../nbs/basketball/05_model.ipynb #bb577004
-def fit_shots(problem, model):
-    "Fit on training rows; validation rows say when a level is done."
-    return problem.fit(model)
-
 # %% ../../nbs/basketball/05_model.ipynb #f64f5b42
 def morans_i(maps):
     "Moran's I (Moran 1950) of maps (h, w) or (h, w, k), with neighbours that share an edge: a number or (k,); NaN where a map is constant."
@@ -178,8 +173,6 @@ def most_shots(test, names):
     return next((int(k) for k in shooters if int(k) in names), 0)
 
 # %% ../../nbs/basketball/05_model.ipynb #c8b881b5
-FILES = Annotated[list, dict(nargs='+', type=str)]
-
 def shots_command(
     tracking:FILES=None,       # Game logs (.json, .json.gz, .7z), or one netCDF table of frames
     events:str=None,           # Play-by-play CSV of the same games

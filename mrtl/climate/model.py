@@ -10,7 +10,7 @@ import gc, math, re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
@@ -25,7 +25,7 @@ from ..grids import Grid
 from ..plots import factor_maps
 from ..readers import unit_name
 from ..rivals import RIVALS, field_rivals, known_rows, ridge_path, trained_ways
-from ..runs import bootstrap_run, open_run, predict_run, read_netcdf, report_run, run_problem
+from ..runs import bootstrap_run, open_run, predict_run, read_netcdf, report_run, run_problem, FILES
 from ..splits import time_blocks
 from ..store import load_tensors, save_tensors
 
@@ -176,8 +176,6 @@ def bootstrap_climate(out, problem, n, seed=0):
     bootstrap_run(out, problem, time_blocks(problem.times[problem.rows['train']], problem.config['block']), n, seed)
 
 # %% ../../nbs/climate/08_model.ipynb #f1af96e8
-FILES = Annotated[list, dict(nargs='+', type=str)]
-
 def whole_numbers(text):
     "Month numbers joined by commas, as a list; None for nothing."
     try: return None if text in (None, '') else [int(t) for t in str(text).split(',')]

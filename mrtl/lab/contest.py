@@ -24,9 +24,9 @@ from ..estimators import MRTLClassifier, MRTLRegressor
 from ..grids import Grid
 from ..multiresolution import Run, make_levels
 from ..climate.ocean import simulate_ocean
-from ..climate.model import climate_options
+from ..climate.model import climate_options, LONG
 from ..rivals import laplacian, ridge_path, skill, tensor_inputs
-from ..basketball.model import SHOTS, ShotProblem, fit_shots, one_hot, shot_problem
+from ..basketball.model import SHOTS, ShotProblem, one_hot, shot_problem
 from ..basketball.shots import known_players, learning_table, shot_design, PAPER_SCHEDULE
 from ..simulate import simulate_events, simulate_field
 from .timing import peaks
@@ -139,7 +139,7 @@ def shot_contest(
     "Average precision and time of three ways on one split."
     tr,va,te = (problem.rows[k] for k in ('train','valid','test')); y = problem.y
     precision = lambda rows,p: float(average_precision_score(y[rows], p[rows])); found = {}
-    m,s = timed(lambda: fit_shots(problem, MRTLClassifier(**SHOTS|dict(options or {}), random_state=seed)))
+    m,s = timed(lambda: problem.fit(MRTLClassifier(**SHOTS|dict(options or {}), random_state=seed)))
     found['MRTL'] = dict(precision=precision(te, m.predict_proba(problem.design)[:,1]), seconds=s, tried=1)
     ways = {'logistic regression': [lambda X,C=C: LogisticRegression(C=C, max_iter=500).fit(X, y[tr]) for C in penalties],
             'SGDClassifier': [lambda X,C=C: SGDClassifier('log_loss', alpha=1/(C*len(tr)), random_state=seed).fit(X, y[tr]) for C in penalties]}
@@ -209,7 +209,7 @@ def fit_files(
 )->tuple:              # The problem and the fitted model
     "From files to a model."
     problem = files_problem(folder); rows,y = problem.rows,problem.y.values; full = problem.design.grid.shape==LADDER[-1]
-    own = dict(smooth=1., l2=.01, lr_decay=.95, standardise=False, finegrain='bilinear')|(dict(schedule=LADDER, full_levels=2) if full else {})
+    own = LONG|dict(standardise=False, finegrain='bilinear')|(dict(schedule=LADDER, full_levels=2) if full else {})
     settings_ = climate_options()|own|options
     part = lambda k: (problem.design.take(rows[k]), y[rows[k]])
     return problem,MRTLRegressor(**settings_).fit(*part('train'), valid=part('valid'))

@@ -24,6 +24,7 @@ from ..multiresolution import default_schedule, finegrain_model, make_levels
 from .contest import event_design, shot_table
 from ..simulate import simulate_events
 from ..climate.ocean import simulate_ocean
+from ..climate.model import LONG, climate_options
 
 # %% ../../nbs/lab/06_setups.ipynb #e90a741b
 @dataclass
@@ -49,7 +50,7 @@ class TrialProblem:
 
 # %% ../../nbs/lab/06_setups.ipynb #e3e4a1e6
 EVENT_OPTIONS = {k: v for k,v in PAPER.items() if k not in ('schedule','full_levels','class_weight')}
-FIELD_OPTIONS = dict(rank=4, smooth=1., l2=.01, lr=.01, lr_decay=.95, patience=4, max_epochs=100, batch_size=32)
+FIELD_OPTIONS = climate_options()|LONG|dict(max_epochs=100, batch_size=32)
 
 # %% ../../nbs/lab/06_setups.ipynb #9d317636
 def _events(name, seed, design, y, rows, schedule, full_levels, options, truth=None):
