@@ -34,7 +34,7 @@ else:
         if name=='_linked': return _linked_names()
         raise AttributeError(_unknown(name))
 
-def __dir__(): return sorted({*globals(), *__all__})
+def __dir__(): return sorted({*__all__, *(n for n,v in globals().items() if n.startswith('__') or isinstance(v, ModuleType) and n!='sys')})
 
 def _unknown(name):
     "What to say of a name that is not there."

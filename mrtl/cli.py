@@ -6,7 +6,7 @@
 __all__ = ['parse', 'main']
 
 # %% ../nbs/90_cli.ipynb #717a75c8
-import contextlib, os, sys
+import contextlib, os, sys, inspect
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -54,7 +54,10 @@ POSITIONAL = dict(predict=['run'], report=['run'])
 
 # %% ../nbs/90_cli.ipynb #b8fe2d7e
 @cache
-def _parser(f, name): return anno_parser(f, prog=f'mrtl {name}', pos=POSITIONAL.get(name))
+def _parser(f, name):
+    parser = anno_parser(f, prog=f'mrtl {name}', pos=POSITIONAL.get(name))
+    parser.description = inspect.getdoc(f).partition('\n\nParameters\n')[0] # the arguments are told by the parser itself
+    return parser
 
 def parse(
     argv:list,   # Words after `mrtl`

@@ -257,6 +257,11 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
             raise ConfigError(f"return_std needs method='evidence'; this model was fitted with method={self.method_!r}")
         return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
 
+    def _judged(self, X, y):
+        "Targets and predictions of some samples."
+        yhat = np.asarray(self.predict(X))
+        return as_targets(y, len(yhat), X).reshape(yhat.shape),yhat
+
     def score(self,
         X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
         y:list|np.ndarray|xr.DataArray,                    # Targets as in `fit`
@@ -345,6 +350,11 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         "The more probable class."
         first = self.predict_proba(X).argmax(1)
         return self._labelled(self.classes_[first], X)
+
+    def _judged(self, X, y):
+        "Labels as 0 and 1 and probabilities of some samples."
+        p = self.predict_proba(X)[:,1]
+        return self._encode(y, len(p), known=True)[:,0],p
 
     def _encode(self, y, n, known=False):
         "Labels as zeros and ones, (n, 1)."

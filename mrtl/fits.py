@@ -20,7 +20,7 @@ from .models import FullRank, LowRank
 from .multiresolution import Run, make_levels, mode_shares, n_weights
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, all_default, settled
 from .parallel import work_threads
-from .samples import Samples, target_scale
+from .samples import Samples, target_scale, entry_weights
 from .splits import validation_rows
 from .training import auto_batch
 
@@ -289,6 +289,7 @@ def learn(cls:EvidenceFit,
     if held := ask.gradients.nonnegative:
         raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={held!r}: use method='sgd'")
     if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
+    entry_weights(torch.from_numpy(Y), w) # refuses an output without any value
     mean,sd = target_scale(Y, w) if ask.loss=='squared' else (base_rate(Y, w, ask.loss),None)
     with work_threads(len(train)**2):
         model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift,

@@ -101,7 +101,8 @@ def for_full_rank(
     if changes is None: return options
     if not isinstance(changes, dict) or not set(changes)<=set(known):
         raise ConfigError(f"full_options is a dict with keys from {', '.join(known)}; got {changes!r}")
-    return replace(options, full_options=None, **changes)
+    try: return replace(options, full_options=None, **changes)
+    except ConfigError as e: raise ConfigError(f"full_options: {e}") from None
 
 # %% ../nbs/24_options.ipynb #ae28b48c
 FEW_ROWS = 200 # Below this, full batches by L-BFGS and no validation rows
@@ -115,7 +116,9 @@ def settled(
     few = rows<FEW_ROWS and options.optimizer=='auto'
     optimizer = options.optimizer if options.optimizer!='auto' else 'lbfgs' if few else 'adam'
     dtype = options.dtype if options.dtype!='auto' else 'float64' if few else 'float32'
-    return replace(options, optimizer=optimizer, dtype=dtype)
+    full = options.full_options
+    if full and full.get('optimizer')=='auto': full = full|dict(optimizer=optimizer)
+    return replace(options, optimizer=optimizer, dtype=dtype, full_options=full)
 
 # %% ../nbs/24_options.ipynb #390061c8
 PLAIN = GradientOptions(smooth=0., l2=0., optimizer='adam', dtype='float32')

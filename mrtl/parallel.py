@@ -218,22 +218,34 @@ def own_device(
     return torch.device('cuda', local)
 
 # %% ../nbs/01_parallel.ipynb #b9949b69
+class _Pools: lock,held,first = threading.Lock(),0,None # of the whole process: contexts that hold the BLAS and OpenMP pools now, and what restores them
+
 @contextmanager
 def hold_threads(
     n:int,  # How many
 )->Iterator[None]:
     "Hold torch and the BLAS and OpenMP pools to so many threads; afterwards they have what they had."
     before = torch.get_num_threads()
-    with threadpool_limits(n):
-        torch.set_num_threads(n)
-        try: yield
-        finally: torch.set_num_threads(before)
+    with _Pools.lock:
+        limits = threadpool_limits(n)
+        if not _Pools.held: _Pools.first = limits
+        _Pools.held += 1
+    torch.set_num_threads(n)
+    try: yield
+    finally:
+        torch.set_num_threads(before)
+        with _Pools.lock:
+            _Pools.held -= 1
+            if _Pools.held: threadpool_limits(before)
+            else: _Pools.first.restore_original_limits()
 
 # %% ../nbs/01_parallel.ipynb #07ce0ee2
 SMALL = 2**24 # Numbers that a step may touch before several threads pay
 
 # %% ../nbs/01_parallel.ipynb #b8334362
-class _Outer: threads = None # What torch had outside of all `work_threads`
+class _Outer(threading.local): threads = None # What torch had outside of all `work_threads` of this thread
+
+_before = _Outer()
 
 # %% ../nbs/01_parallel.ipynb #6a91a6a0
 @contextmanager
@@ -241,9 +253,9 @@ def work_threads(
     entries:int=0,  # Numbers that one step touches, about
 )->Iterator[None]:
     "Hold small work to one thread, unless the setting `threads` says otherwise."
-    before = _Outer.threads
-    _Outer.threads = before or torch.get_num_threads()
-    n = settings()['threads'] or (1 if entries<SMALL else _Outer.threads)
+    before = _before.threads
+    _before.threads = before or torch.get_num_threads()
+    n = settings()['threads'] or (1 if entries<SMALL else _before.threads)
     try:
         with hold_threads(n): yield
-    finally: _Outer.threads = before
+    finally: _before.threads = before

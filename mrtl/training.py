@@ -213,7 +213,7 @@ def make_optimizer(
 )->FusedAdam|torch.optim.Optimizer: # The optimiser, fused where torch can
     "An optimiser by name."
     classes = {k.lower(): c for k,c in inspect.getmembers(torch.optim, inspect.isclass) if issubclass(c, torch.optim.Optimizer) and k not in ('Optimizer','LBFGS','SparseAdam','Muon')}
-    if str(name).lower() not in classes: raise ConfigError(f"optimizer must be lbfgs or one of {', '.join(sorted(classes))}; got {name!r}")
+    if str(name).lower() not in classes: raise ConfigError(f"optimizer must be auto, lbfgs or one of {', '.join(sorted(classes))}; got {name!r}")
     cls = classes[name.lower()]
     if cls is torch.optim.Adam: return FusedAdam(model.parameters(), lr)
     fused = dict(fused=True) if name.lower() in ('adamw','sgd') else {}

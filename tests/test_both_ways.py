@@ -1,9 +1,9 @@
 """Whatever uses a fitted model works for both ways of fitting: one output, several, labels and counts."""
 import inspect
 from dataclasses import MISSING, fields
-import numpy as np, pytest, xarray as xr
+import matplotlib.pyplot as plt, numpy as np, pytest, xarray as xr
 from mrtl.bootstrap import block_bootstrap
-from mrtl.core import AbsentError, ConfigError, FormatError
+from mrtl.core import AbsentError, ConfigError, DataError, FormatError
 from mrtl.designs import FieldDesign
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
 from mrtl.fits import WAYS, Fit
@@ -91,6 +91,18 @@ def test_bootstrap_of_a_default_fit():
         assert np.isfinite(boot.coef_lower).all() and boot.attrs['draws']==3
     assert m.method_=='evidence'
 
+def test_the_page_and_the_picture(fitted, tmp_path):
+    "Of the fit alone, and with scores on samples of one's own."
+    way,kind,m,d,y = fitted; m.report(tmp_path/'alone.html'); m.report(tmp_path/'judged.html', d.take(range(30)), y[:30], title='Thirty months')
+    alone,judged = ((tmp_path/f'{k}.html').read_text() for k in ('alone','judged'))
+    assert 'Thirty months' in judged and len(judged)>len(alone) and ('given auc' in judged, 'given r2' in judged)==(kind=='labels', kind!='labels')
+    fig = m.plot('The fit'); assert len(fig.axes)>=4; plt.close(fig)
+
+def test_an_output_without_values_is_refused(months):
+    d,ys = months; Y = ys['outputs'].copy(); Y[:,1] = np.nan
+    for way in WAYS:
+        with pytest.raises(DataError, match='output 1 has no observed value'): estimator(way, 'outputs').fit(d, Y)
+
 # ---- options
 
 @pytest.mark.parametrize('cls', [MRTLRegressor, MRTLClassifier])
@@ -111,3 +123,8 @@ def test_named_optimisers_are_taken_whatever_the_rows():
     assert by['adam'].history_.drop(columns='seconds').equals(by['Adam'].history_.drop(columns='seconds'))
     assert by['auto'].history_.train_loss.iloc[-1]<.5*by['adam'].history_.train_loss.iloc[-1]
     assert settled(GradientOptions(), 60).optimizer=='lbfgs' and settled(GradientOptions(), 200).optimizer=='adam'
+
+def test_full_options_may_say_auto_and_are_named_in_errors():
+    rng = np.random.default_rng(0); X = rng.normal(size=(60, 4, 6)); y = X[:,1,2]+.1*rng.normal(size=60)
+    MRTLRegressor(rank=1, method='sgd', max_epochs=1, full_options=dict(optimizer='auto')).fit(X, y)
+    with pytest.raises(ConfigError, match='full_options: lr must be'): MRTLRegressor(full_options=dict(lr=-1)).fit(X, y)

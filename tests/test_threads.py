@@ -51,4 +51,30 @@ class Fails(Callback):
 
 def test_given_back_after_an_error():
     with pytest.raises(ZeroDivisionError): MRTLRegressor(rank=1, method='sgd').fit(*data(), callbacks=[Fails()])
-    assert torch.get_num_threads() == 3 and parallel._Outer.threads is None
+    assert torch.get_num_threads() == 3 and parallel._before.threads is None
+
+SIDE_BY_SIDE = """
+import threading, torch
+from threadpoolctl import threadpool_info
+from mrtl.parallel import SMALL, work_threads
+def pools(): return [p['num_threads'] for p in threadpool_info() if p['user_api']=='blas']
+torch.set_num_threads(2); before = pools(); a_in,b_in,a_out = (threading.Event() for _ in range(3))
+def first():
+    with work_threads(): a_in.set(); b_in.wait(10)
+    a_out.set()
+def second():
+    a_in.wait(10)
+    with work_threads(): b_in.set(); a_out.wait(10)
+both = [threading.Thread(target=f) for f in (first, second)]
+for t in both: t.start()
+for t in both: t.join()
+with work_threads(): held = pools()
+torch.set_num_threads(1)
+with work_threads(SMALL): at = torch.get_num_threads()
+print(before, held, pools(), at, sep='; ')
+"""
+
+def test_fits_side_by_side_give_back_what_was_there(python):
+    "The first to enter leaves first: the pools of the process are restored by the last."
+    before,held,after,torch_has = python(SIDE_BY_SIDE, OMP_NUM_THREADS='2').split('; ')
+    assert before==after!=held and torch_has=='1'
