@@ -56,7 +56,7 @@ POSITIONAL = dict(predict=['run'], report=['run'])
 @cache
 def _parser(f, name):
     parser = anno_parser(f, prog=f'mrtl {name}', pos=POSITIONAL.get(name))
-    parser.description = inspect.getdoc(f).partition('\n\nParameters\n')[0] # the arguments are told by the parser itself
+    parser.description = (inspect.getdoc(f) or '').partition('\n\nParameters\n')[0] # the arguments are told by the parser itself
     return parser
 
 def parse(
