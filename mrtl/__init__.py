@@ -5,12 +5,17 @@ import sys
 from types import ModuleType
 TYPE_CHECKING = False # type checkers take it for True
 
-__all__ = ['MRTLRegressor', 'MRTLClassifier', 'Grid', 'FieldDesign', 'EventDesign', 'bin_points', 'Smoothness', 'Callback', 'BlockSplit', 'simulate_field', 'simulate_events',
-           'factor_maps', 'coef_maps', 'truth_maps', 'loss_curve', 'block_bootstrap', 'write_report', 'MRTLError']
+__all__ = [
+    'MRTLRegressor', 'MRTLClassifier', 'Grid', 'FieldDesign', 'EventDesign', 'bin_points', 'Smoothness',
+    'Callback', 'BlockSplit', 'simulate_field', 'simulate_events', 'factor_maps', 'coef_maps', 'truth_maps',
+    'loss_curve', 'block_bootstrap', 'write_report', 'MRTLError']
 
-_MODULES = dict(MRTLRegressor='estimators', MRTLClassifier='estimators', Grid='grids', FieldDesign='designs', EventDesign='designs', bin_points='grids', Smoothness='penalties', Callback='training',
-    BlockSplit='splits', simulate_field='simulate', simulate_events='simulate', factor_maps='plots', coef_maps='plots', truth_maps='plots', loss_curve='curves', block_bootstrap='bootstrap',
-    write_report='report', MRTLError='core') # where each name stands
+_MODULES = dict( # where each name stands
+    MRTLRegressor='estimators', MRTLClassifier='estimators', Grid='grids', FieldDesign='designs',
+    EventDesign='designs', bin_points='grids', Smoothness='penalties', Callback='training',
+    BlockSplit='splits', simulate_field='simulate', simulate_events='simulate', factor_maps='plots',
+    coef_maps='plots', truth_maps='plots', loss_curve='curves', block_bootstrap='bootstrap',
+    write_report='report', MRTLError='core')
 
 if TYPE_CHECKING:
     from .bootstrap import block_bootstrap
@@ -44,7 +49,8 @@ def _unknown(name):
     if not name.startswith('_') and find_spec(f'mrtl.{name}'): return f"{said} before it is imported: write `import mrtl.{name}`"
     lower = {n.lower(): n for n in __all__}
     near = get_close_matches(name.lower(), lower, 1, .5)
-    return f"{said}: did you mean {lower[near[0]]}?" if near else f"{said}: it has {', '.join(__all__)}; everything else stands in its modules, such as mrtl.models"
+    if near: return f"{said}: did you mean {lower[near[0]]}?"
+    return f"{said}: it has {', '.join(__all__)}; everything else stands in its modules, such as mrtl.models"
 
 class _Package(ModuleType):
     "A package whose modules get their help texts once they are imported."
@@ -64,7 +70,8 @@ def _linked_names():
     from ._modidx import d
     def public(module):
         tree = ast.parse(Path(__file__).parent.joinpath(*module.split('.')[1:]).with_suffix('.py').read_text(encoding='utf-8'))
-        return {n for a in tree.body if isinstance(a, ast.Assign) and getattr(a.targets[0], 'id', '')=='__all__' for n in ast.literal_eval(a.value)}
+        lists = [a.value for a in tree.body if isinstance(a, ast.Assign) and getattr(a.targets[0], 'id', '')=='__all__']
+        return {n for v in lists for n in ast.literal_eval(v)}
     names = {m: public(m) for m in d['syms']}; classes = set().union(*names.values())
     def shown(module, symbol):
         first,_,method = symbol.removeprefix(module+'.').partition('.')
