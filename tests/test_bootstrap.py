@@ -116,6 +116,14 @@ def test_product_of_aligned_factors_is_the_draws_tensor():
 def test_other_shapes_are_refused():
     with pytest.raises(DataError, match="reference's shapes"): align([torch.ones(3, 2)], [torch.ones(4, 2)])
 
+def test_a_draw_with_fewer_or_more_components():
+    "Fewer: the missing one matches nothing. More: the best ones are kept."
+    g = torch.Generator().manual_seed(0); G = [torch.randn(n, 2, generator=g, dtype=torch.float64) for n in (3, 4)]
+    few,strength,match = align([f[:,1:] for f in G], G)
+    assert [f.shape for f in few]==[(3, 2), (4, 2)] and strength[0]==0 and match[0]==0 and match[1]==pytest.approx(1)
+    more,_,match = align([torch.cat([torch.randn(len(f), 1, generator=g, dtype=torch.float64), f.flip(1)], 1) for f in G], G)
+    assert [f.shape for f in more]==[(3, 2), (4, 2)] and match.tolist()==pytest.approx([1, 1])
+
 # ---- intervals
 
 @pytest.mark.parametrize('level', [.5, .9])
