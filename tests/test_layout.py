@@ -74,6 +74,28 @@ def test_never(a, b, why):
     broken = [f'{m} -> {o}' for m in MODULES if inside(m, a) and not any(inside(m, k) for k in allowed) for o in FOUND[m] if inside(o, b)]
     assert not broken, f'{why}: {broken}'
 
+@pytest.mark.parametrize('module', MODULES)
+def test_a_module_is_read_at_one_sitting(module):
+    n = len(MODULES[module].read_text(encoding='utf-8').splitlines())
+    assert n <= (250 if module == 'cli' else 450), f'mrtl.{module} has {n} lines: cut it where the thought is cut'
+
+def public(module):
+    "The names that a module offers."
+    lists = [n.value for n in ast.parse(MODULES[module].read_text(encoding='utf-8')).body if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '') == '__all__']
+    return [n for v in lists for n in ast.literal_eval(v)]
+
+def test_public_names_are_few_and_have_one_home():
+    count = Counter(n for m in MODULES for n in public(m))
+    assert count.total() <= 250, f'{count.total()} public names: helpers are `#| exporti`'
+    assert max(count.values()) == 1, f'public in two modules: {[n for n,k in count.items() if k > 1]}'
+
+@pytest.mark.parametrize('module', MODULES)
+def test_no_private_name_is_borrowed(module):
+    "What two modules share has a name without an underscore."
+    tree = ast.parse(MODULES[module].read_text(encoding='utf-8'))
+    taken = [a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level and n.module for a in n.names if a.name.startswith('_') and not a.name.startswith('__')]
+    assert not taken, f'mrtl.{module} imports {taken}'
+
 def test_numbers_order_the_pages_of_a_folder():
     for folder in {n.rpartition('/')[0] for n in MAKES}:
         names = [n for n in SIDEBAR if n in MAKES and n.rpartition('/')[0] == folder]
