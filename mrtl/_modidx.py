@@ -1482,6 +1482,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mrtl.results.LabelledResults.cp_tensor_': ('results.html#labelledresults.cp_tensor_', 'mrtl/results.py'),
                               'mrtl.results.LabelledResults.factors_': ('results.html#labelledresults.factors_', 'mrtl/results.py'),
                               'mrtl.results.ModelFiles': ('results.html#modelfiles', 'mrtl/results.py'),
+                              'mrtl.results.ModelFiles._keep': ('results.html#modelfiles._keep', 'mrtl/results.py'),
                               'mrtl.results.ModelFiles.load': ('results.html#modelfiles.load', 'mrtl/results.py'),
                               'mrtl.results.ModelFiles.save': ('results.html#modelfiles.save', 'mrtl/results.py'),
                               'mrtl.results._file_params': ('results.html#_file_params', 'mrtl/results.py'),

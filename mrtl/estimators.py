@@ -112,10 +112,7 @@ class Fitting:
     def _learn(self, way, train, valid, ask):
         "Weigh the classes, learn, and keep the fit."
         train,valid,shift = self._reweight(train, valid)
-        self.fitted_ = way.learn(train, valid, ask, shift)
-        self.method_,self.rank_,self.n_iter_ = way.way,self.fitted_.rank,self.fitted_.steps
-        self.history_,self.levels_ = self.fitted_.history,self.fitted_.levels
-        return self
+        return self._keep(way.learn(train, valid, ask, shift))
 
     def _reweight(self, train, valid): return train,valid,0.
 

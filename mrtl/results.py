@@ -166,7 +166,11 @@ class ModelFiles:
         if 'feature_shape_' in meta['fitted']: self.feature_shape_ = tuple(self.feature_shape_)
         modes = {where: [_unpack_mode(d, tensors.get(f"area.{where}.{d['name']}")) for d in found] for where,found in meta['modes'].items()}
         self._modes,way = modes['data'],WAYS[meta['way']]
-        self.fitted_ = way.unpack(tensors, meta['fit'], modes['model'], meta['loss'], pd.DataFrame(meta['history']), meta['levels'])
-        self.method_,self.rank_,self.n_iter_ = way.way,self.fitted_.rank,self.fitted_.steps
-        self.history_,self.levels_ = self.fitted_.history,self.fitted_.levels
+        history,levels = pd.DataFrame(meta['history']),meta['levels']
+        return self._keep(way.unpack(tensors, meta['fit'], modes['model'], meta['loss'], history, levels))
+
+    def _keep(self, fit):
+        "Take up a fit, learned or read, with what users ask it for."
+        self.fitted_,self.method_,self.rank_,self.n_iter_ = fit,fit.way,fit.rank,fit.steps
+        self.history_,self.levels_ = fit.history,fit.levels
         return self
