@@ -17,7 +17,8 @@ from sklearn.base import clone
 from torch import Tensor
 from .core import ConfigError, DataError, check_between, check_whole, generator, progress
 from .decompose import checked_factors, column_cosines, column_norms, cp_tensor
-from .designs import EventDesign, FieldDesign
+from .events import EventDesign
+from .designs import FieldDesign
 from .estimators import TensorEstimator, options_of, seed_of
 from .fits import choose_way
 from .multiresolution import mode_shares

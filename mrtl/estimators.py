@@ -18,7 +18,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from . import parallel
 from .core import ConfigError, DataError, get_device
-from .designs import EventDesign, FieldDesign
+from .events import EventDesign
+from .designs import FieldDesign
 from .evidence.laplace import count_std, worth
 from .fits import Request, choose_way
 from .models import INVERSE_LINKS

@@ -14,7 +14,8 @@ from torch import Tensor
 from fastcore.basics import patch, store_attr
 from .core import ConfigError, DataError
 from .decompose import canonical
-from .designs import EventDesign, FieldDesign
+from .events import EventDesign
+from .designs import FieldDesign
 from .evidence.model import EvidenceModel, fit_evidence_model
 from .models import FullRank, LowRank
 from .multiresolution import Run, make_levels, mode_shares, n_weights

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from fastcore.basics import patch
-from .designs import EventDesign, FieldDesign
+from .events import EventDesign
+from .designs import FieldDesign
 from .estimators import MRTLClassifier, MRTLRegressor
 from .rivals import best_threshold, class_scores, skill
 

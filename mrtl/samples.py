@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Samples', 'Data']
 
-# %% ../nbs/13_samples.ipynb #761f42a9
+# %% ../nbs/13_samples.ipynb #1cbff137
 from dataclasses import dataclass
 import numpy as np
 import xarray as xr
@@ -14,8 +14,10 @@ from torch import Tensor
 from fastcore.basics import patch
 from . import parallel
 from .core import DataError
-from .designs import EventDesign, FieldDesign, time_slices
+from .events import EventDesign
+from .designs import FieldDesign, time_slices
 from .grids import Grid
+from .nodes import Nodes
 
 # %% ../nbs/13_samples.ipynb #c7d2ef05
 def same_grid(
@@ -24,6 +26,14 @@ def same_grid(
 )->bool:      # Same shape, rectangle and valid areas?
     "Whether two grids are the same place, cell by cell."
     return a.shape==b.shape and np.allclose(a.y, b.y) and np.allclose(a.x, b.x) and torch.allclose(a.share, b.share, atol=1e-12)
+
+# %% ../nbs/13_samples.ipynb #e24065d3
+def same_nodes(
+    a:Nodes,   # A lattice
+    b:Nodes,   # Another
+)->bool:       # The same nodes and periods?
+    "Whether two lattices are the same, node by node."
+    return a.sizes==b.sizes and a.period==b.period and all(np.allclose(x, y) for x,y in zip(a.axes, b.axes))
 
 # %% ../nbs/13_samples.ipynb #c18ecb2f
 def array_design(
@@ -34,7 +44,7 @@ def array_design(
     if X.ndim==2: fields = fields[:,None]
     return FieldDesign(fields, Grid(fields.shape[-2:]))
 
-# %% ../nbs/13_samples.ipynb #db0bee77
+# %% ../nbs/13_samples.ipynb #341ea0db
 def check_modes(
     modes:list,  # Modes of the new data
     known:list,  # Modes of the fit
@@ -46,6 +56,8 @@ def check_modes(
         if m.grid is not None and not same_grid(m.grid, k.grid):
             raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: "
                             f"use the same rectangle, cells and land")
+        if (m.nodes is None)!=(k.nodes is None) or (k.nodes is not None and not same_nodes(m.nodes, k.nodes)):
+            raise DataError(f"{m.name} has the nodes {m.nodes!r}, but the model was fitted with {k.nodes!r}: make the new design like that of the training rows, EventDesign.from_table(..., like=design)")
 
 # %% ../nbs/13_samples.ipynb #2f28cafa
 def as_design(

@@ -15,7 +15,8 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold
 from .core import ConfigError, DataError, check_whole
-from .designs import EventDesign, FieldDesign
+from .events import EventDesign
+from .designs import FieldDesign
 
 # %% ../nbs/12_splits.ipynb #d04ec3c9
 def gap_of(

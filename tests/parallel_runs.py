@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from mrtl import parallel
-from mrtl.designs import EventDesign, FieldDesign, Mode
+from mrtl.events import EventDesign
+from mrtl.designs import FieldDesign, Mode
 from mrtl.core import DataError
 from mrtl.grids import Grid
 from mrtl.multiresolution import Run, make_levels

@@ -6,7 +6,8 @@ import pytest
 import torch
 import xarray as xr
 from sklearn.exceptions import NotFittedError
-from mrtl.designs import EventDesign, FieldDesign, Mode
+from mrtl.events import EventDesign
+from mrtl.designs import FieldDesign, Mode
 from mrtl.demo import KeepMaps
 from mrtl.cli import main
 from mrtl.runs import open_run

@@ -1,7 +1,8 @@
 """Grids of cases for `mrtl.bootstrap`: blocks of every calendar, weights against repeated rows, alignment, intervals by hand, files that belong to other runs."""
 import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from mrtl import bootstrap as bs
-from mrtl.designs import EventDesign, FieldDesign
+from mrtl.events import EventDesign
+from mrtl.designs import FieldDesign
 from mrtl.bootstrap import Draw, align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval, summarise, training_part
 from mrtl.splits import time_blocks
 from mrtl.bootstrap import align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval, summarise, training_part

@@ -3,7 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from mrtl.designs import EventDesign
+from mrtl.events import EventDesign
 from mrtl.core import DataError
 from mrtl.grids import Grid
 

@@ -3,7 +3,8 @@ import os
 import pandas as pd
 import pytest
 import torch
-from mrtl.designs import EventDesign, FieldDesign, Mode
+from mrtl.events import EventDesign
+from mrtl.designs import FieldDesign, Mode
 from mrtl.criteria import CRITERIA
 from mrtl.decompose import factor_match
 from mrtl.grids import Grid

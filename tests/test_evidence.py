@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from mrtl.designs import EventDesign, FieldDesign, Mode
+from mrtl.events import EventDesign
+from mrtl.designs import FieldDesign, Mode
 from mrtl.evidence import ladder as evidence_fit
 import mrtl.fits
 from dataclasses import replace

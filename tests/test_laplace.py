@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from mrtl.designs import EventDesign, FieldDesign, Mode
+from mrtl.events import EventDesign
+from mrtl.designs import FieldDesign, Mode
 from mrtl.core import AbsentError, ConfigError, DataError
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
 from mrtl.evidence.prior import FeaturePrior, MapData, MapLevel, Part, feature_rows, kernel_modes, pair_grams, project

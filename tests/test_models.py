@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
-from mrtl.designs import Batch, EventDesign, FieldDesign, Mode
+from mrtl.designs import Batch, FieldDesign, Mode
+from mrtl.events import EventDesign
 from mrtl.core import ConfigError, DataError, generator
 from mrtl.grids import Grid
 from mrtl.models import INVERSE_LINKS, LOSSES, FullRank, LowRank

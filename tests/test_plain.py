@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as logistic, softplus
 from torch.utils.data import DataLoader
-from mrtl.designs import EventDesign, Mode
+from mrtl.events import EventDesign
+from mrtl.designs import Mode
 from mrtl.core import ConfigError, DataError, generator
 from mrtl.criteria import Criterion
 from mrtl.finegrain import finegrain

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import torch
 import mrtl.estimators, mrtl.multiresolution
-from mrtl.designs import EventDesign, FieldDesign, Mode
+from mrtl.events import EventDesign
+from mrtl.designs import FieldDesign, Mode
 from mrtl.core import ConfigError, FormatError, generator
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
 from mrtl.fits import GradientFit

@@ -5,7 +5,8 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, check_cv, cross_val_score
 from mrtl.core import ConfigError, DataError
-from mrtl.designs import EventDesign, FieldDesign, Mode
+from mrtl.events import EventDesign
+from mrtl.designs import FieldDesign, Mode
 from mrtl.estimators import MRTLRegressor
 from mrtl.grids import Grid
 from mrtl.splits import BlockSplit, block_folds, block_split, cut_folds, split_blocks, split_groups, time_blocks, validation_rows

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from ..core import ConfigError, DataError
 from ..grids import Grid
-from ..designs import EventDesign
+from ..events import EventDesign
 
 # %% ../../nbs/basketball/01_shots.ipynb #248c37d5
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.metrics import average_precision_score
 from sklearn.pipeline import make_pipeline
 from ..basketball.tracking import read_games, read_play_by_play
-from ..designs import EventDesign, FieldDesign
+from ..events import EventDesign
+from ..designs import FieldDesign
 from ..climate.prepare import LADDER, ClimateProblem, climate_problem
 from ..core import ConfigError, progress, settings, as_json
 from ..estimators import MRTLClassifier, MRTLRegressor

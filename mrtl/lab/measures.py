@@ -18,7 +18,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as logistic
 from tensorly.decomposition import parafac
 from ..training import Callback, Objective, Trainer
 from ..samples import Data, Samples
-from ..designs import EventDesign, FieldDesign, Mode
+from ..events import EventDesign
+from ..designs import FieldDesign, Mode
 from ..models import FullRank, LowRank
 from ..grids import Grid
 from ..basketball.shots import PAPER_SCHEDULE

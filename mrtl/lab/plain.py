@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from fastcore.basics import patch, store_attr
 from tensorly import backend_context
 from tensorly.decomposition import parafac
-from ..designs import EventDesign
+from ..events import EventDesign
 from ..core import ConfigError, DataError, generator
 from ..criteria import Criterion
 from ..grids import Grid

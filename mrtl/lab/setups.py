@@ -16,7 +16,8 @@ from torch import Tensor
 from ..training import Callback
 from ..climate.prepare import ClimateProblem, LADDER, climate_problem
 from ..core import ConfigError, generator, settings
-from ..designs import EventDesign, FieldDesign
+from ..events import EventDesign
+from ..designs import FieldDesign
 from ..basketball.model import PAPER, shot_problem
 from ..basketball.shots import PAPER_SCHEDULE
 from ..climate.fields import common_grid, open_fields

@@ -8,7 +8,8 @@ OUT = Path(__file__).parent/'results'/'more_machines.json'
 def events(n, full):
     "200 players, 40 x 50 feet, defenders in 12 x 12; full-rank at 8 x 10 and 6 x 6."
     import numpy as np, torch
-    from mrtl.designs import EventDesign, Mode
+    from mrtl.events import EventDesign
+    from mrtl.designs import Mode
     from mrtl.grids import Grid
     rng = np.random.default_rng(0); court,near = (Grid((8,10)),Grid((6,6))) if full else (Grid((40,50)),Grid((12,12)))
     modes = [Mode('player', 200, indexed=True), Mode('court', court.D, court, True), Mode('defender', near.D, near, True)]
