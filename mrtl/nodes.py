@@ -42,7 +42,7 @@ def _ascending(a):
         raise DataError(f"nodes are at least two numbers in ascending order; got {np.array2string(a, threshold=6)}")
     return a
 
-# %% ../nbs/10_nodes.ipynb #a3651b89
+# %% ../nbs/10_nodes.ipynb #edff80c1
 @patch(as_prop=True)
 def sizes(self:Nodes)->tuple: return tuple(map(len, self.axes)) # Nodes along each axis
 
@@ -51,6 +51,11 @@ def shape(self:Nodes)->tuple: return tuple(len(a)-(p is None) for a,p in zip(sel
 
 @patch(as_prop=True)
 def D(self:Nodes)->int: return int(np.prod(self.sizes)) # Nodes in all
+
+@patch(as_prop=True)
+def share(self:Nodes)->np.ndarray: # Share of the whole curve or map that is nearest to each node, (D,)
+    parts = [_axis_parts(a, p)[0] for a,p in zip(self.axes, self.period)]; v = parts[0] if len(parts)==1 else np.outer(*parts).ravel()
+    return v/v.sum()
 
 @patch
 def __repr__(self:Nodes):
