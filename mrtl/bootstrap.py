@@ -20,7 +20,7 @@ from .decompose import checked_factors, column_cosines, column_norms, cp_tensor
 from .events import EventDesign
 from .designs import FieldDesign
 from .estimators import TensorEstimator, options_of, seed_of
-from .fits import choose_way
+from .ways import choose_way
 from .multiresolution import mode_shares
 from .options import FEW_ROWS, GradientOptions, settled
 from .samples import as_targets

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MRTLRegressor', 'MRTLClassifier']
 
-# %% ../nbs/60_estimators.ipynb #96becb29
+# %% ../nbs/60_estimators.ipynb #1cc26849
+import math
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Self
@@ -21,9 +22,9 @@ from .core import ConfigError, DataError, get_device
 from .events import EventDesign
 from .designs import FieldDesign
 from .evidence.laplace import count_std, worth
-from .fits import Request, choose_way
+from .fits import Request
+from .ways import choose_way
 from .models import INVERSE_LINKS
-from .multiresolution import n_weights
 from .options import EvidenceOptions, GradientOptions
 from .results import LabelledResults, ModelFiles
 from .samples import Samples, as_design, as_targets
@@ -49,7 +50,7 @@ def seed_of(
     rng = np.random.default_rng() if random_state is None else random_state
     return int(rng.randint(2**31) if isinstance(rng, np.random.RandomState) else rng.integers(2**31))
 
-# %% ../nbs/60_estimators.ipynb #9a1aa2ce
+# %% ../nbs/60_estimators.ipynb #d191ae3a
 class Fitting:
     "Data in, a fit out, and scores."
     _numeric_target = True
@@ -76,7 +77,7 @@ class Fitting:
             raise DataError(f"X has samples of shape {X.shape[1:]}, but the model was fitted on {self.feature_shape_}: give it the same features and grid")
         return X,y
 
-    def _request(self, design, outputs, callbacks=(), groups=None):
+    def _request(self, design, outputs, callbacks=()):
         "What to learn, from the settings."
         if not isinstance(self.standardise, (bool,np.bool_)):
             raise ConfigError(f"standardise must be True or False; got {self.standardise!r}")
@@ -84,7 +85,7 @@ class Fitting:
         if not set(gradients.nonnegative)<=set(names):
             raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {self.nonnegative!r}")
         return Request(loss=self._loss_name, rank=self.rank, gradients=gradients, evidence=options_of(self, EvidenceOptions),
-            outputs=outputs, rows=len(design), standardise=self.standardise, groups=groups,
+            outputs=outputs, rows=len(design), standardise=self.standardise, terms=self.terms, refit=bool(self.refit),
             seed=parallel.from_main(seed_of(self.random_state)), device=parallel.own_device(get_device(self.device)),
             callbacks=tuple(callbacks))
 
@@ -102,10 +103,10 @@ class Fitting:
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
         self._outputs,self._one_dim = _output_names(y, Y.shape[1]),np.ndim(y)==1
-        ask = self._request(design, self._outputs, callbacks, groups); self._seed = ask.seed
+        ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
         way = choose_way(self.method, design, ask, valid is not None)
-        train,held = way.rows(design, self.valid, groups, self._seed, valid is not None)
-        samples = Samples(design, Y, w); training = samples if train.all() else samples.take(train)
+        train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
+        samples = Samples(design, Y, w, groups); training = samples if train.all() else samples.take(train)
         if valid is not None: validation = self._valid_set(valid, encode)
         else: validation = samples.take(held) if held.any() else None
         return self._learn(way, training, validation, ask)
@@ -146,7 +147,7 @@ def _output_names(y, outputs):
     named = isinstance(y, xr.DataArray) and y.ndim==2 and y.dims[1] in y.coords
     return list(y.coords[y.dims[1]].values) if named else list(range(outputs))
 
-# %% ../nbs/60_estimators.ipynb #5d131b0a
+# %% ../nbs/60_estimators.ipynb #71028585
 class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, BaseEstimator):
     "What the regressor and the classifier share."
     def __sklearn_tags__(self):
@@ -179,16 +180,16 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
         from mrtl.report import write_report
         check_is_fitted(self, 'fitted_'); std = self.fitted_.coef_std()
         seen = {} if X is None else dict(zip(('y','yhat'), self._judged(X, y)))
-        shapes = {m.name: m.grid.shape for m in self.fitted_.modes if m.grid is not None}
-        small = n_weights(self.fitted_.modes, shapes, self.fitted_.outputs)<1e6
+        size = self.fitted_.outputs*math.prod(m.size for m in self.fitted_.modes); small = size<1e6 and not isinstance(self.factors_, dict)
         write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
             coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(), **seen)
 
-# %% ../nbs/60_estimators.ipynb #f230f42e
+# %% ../nbs/60_estimators.ipynb #cf5d8b6a
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
     def __init__(self,
-        rank:int=8,                                    # Number of components; by evidence, at most so many
+        rank:int=8,                                    # Number of components; by evidence, at most so many; of each term that does not say
+        terms:list|None=None,                          # `Term`s, tuples of mode names or names: the model is their sum; one term over all modes when not given
         schedule:list|None=None,                       # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
         full_levels:int|None=None,                     # How many levels train full-rank; at most two when not given
         full_options:dict|None=None,                   # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
@@ -212,6 +213,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
+        refit:bool=False,                              # Learn once more on training and validation rows together, for sums of terms?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, up to 1,000 samples, no gradient option set
         window:int|None=None,                          # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
@@ -272,12 +274,13 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         seen = [np.isfinite(c) for c in Y.T]
         return float(np.mean([r2_score(c[k], h[k], sample_weight=w[k]) for c,h,k in zip(Y.T, yhat.T, seen)]))
 
-# %% ../nbs/60_estimators.ipynb #3fb9daa8
+# %% ../nbs/60_estimators.ipynb #f3dd3523
 class MRTLClassifier(ClassifierMixin, TensorEstimator):
     "Multiresolution tensor classification of two classes."
     _numeric_target = False
     def __init__(self,
-        rank:int=8,                                    # Number of components; by evidence, at most so many
+        rank:int=8,                                    # Number of components; by evidence, at most so many; of each term that does not say
+        terms:list|None=None,                          # `Term`s, tuples of mode names or names: the model is their sum; one term over all modes when not given
         schedule:list|None=None,                       # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
         full_levels:int|None=None,                     # How many levels train full-rank; at most two when not given
         full_options:dict|None=None,                   # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
@@ -301,6 +304,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
+        refit:bool=False,                              # Learn once more on training and validation rows together, for sums of terms?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': gradients
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
         dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 where `optimizer='auto'` takes L-BFGS, else float32
@@ -381,5 +385,5 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         elif self.class_weight=='balanced': c = n.sum()/(2*n)
         else: raise ConfigError(f"class_weight must be None, 'balanced' or a dict of costs by class; got {self.class_weight!r}")
         shift = np.log(c[1]/c[0]) if self.class_weight=='balanced' else 0.
-        weighed = [s and Samples(s.design, s.y, s.w*c[s.y[:,0].astype(int)]) for s in (train, valid)]
+        weighed = [s and Samples(s.design, s.y, s.w*c[s.y[:,0].astype(int)], s.groups) for s in (train, valid)]
         return *weighed,shift

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['GradientFit', 'EvidenceFit']
 
-# %% ../nbs/40_fits.ipynb #8f39c81a
+# %% ../nbs/40_fits.ipynb #8b9397bf
 from dataclasses import dataclass
+from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
@@ -15,17 +16,17 @@ from fastcore.basics import patch, store_attr
 from .core import ConfigError, DataError
 from .decompose import canonical
 from .events import EventDesign
-from .designs import FieldDesign
+from .designs import FieldDesign, Mode
 from .evidence.model import EvidenceModel, fit_evidence_model
 from .models import FullRank, LowRank
 from .multiresolution import Run, make_levels, mode_shares, n_weights
-from .options import EvidenceOptions, FEW_ROWS, GradientOptions, all_default, settled
+from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
 from .parallel import work_threads
 from .samples import Samples, target_scale, entry_weights
 from .splits import validation_rows
 from .training import auto_batch
 
-# %% ../nbs/40_fits.ipynb #7146ea92
+# %% ../nbs/40_fits.ipynb #639580f2
 @dataclass(frozen=True, kw_only=True)
 class Request:
     "What to learn, apart from the samples."
@@ -36,7 +37,8 @@ class Request:
     outputs:list                  # Names of the outputs
     rows:int                      # Samples in all, those set aside included
     standardise:bool=True         # Centre and scale fields by the training rows?
-    groups:np.ndarray|None=None   # Group of each training sample, (n,)
+    terms:list|None=None          # `Term`s or tuples of mode names; one term over all modes when not given
+    refit:bool=False              # Learn once more on training and validation rows together?
     seed:int=0                    # Seed of everything random
     device:str|torch.device='cpu' # Where the work is done
     callbacks:tuple=()            # `Callback` objects that watch or stop the training
@@ -107,7 +109,7 @@ class GradientFit(Fit):
     @property
     def steps(self)->int: return int(sum(l['epochs'] for l in self.levels))
 
-# %% ../nbs/40_fits.ipynb #a81a0f12
+# %% ../nbs/40_fits.ipynb #f73d9187
 @patch(cls_method=True)
 def rows(cls:GradientFit,
     design:FieldDesign|EventDesign, # All samples
@@ -115,6 +117,7 @@ def rows(cls:GradientFit,
     groups:np.ndarray|None,         # Group of each sample, (n,)
     seed:int,                       # Seed of the draw
     given:bool=False,               # Did the caller give validation data?
+    ask:Request|None=None,          # Not read
 )->tuple:                           # Training and validation rows, (n,) booleans
     "Which samples train and which validate."
     n = len(design); everything,nothing = np.ones(n, bool),np.zeros(n, bool)
@@ -197,7 +200,7 @@ def step_entries(
     inputs = n_weights(design.modes, levels[-1].shapes) if isinstance(design, FieldDesign) else 0
     return max(full, batch*inputs)
 
-# %% ../nbs/40_fits.ipynb #a13d34a6
+# %% ../nbs/40_fits.ipynb #72b707c1
 @patch(cls_method=True)
 def learn(cls:GradientFit,
     train:Samples,          # To learn from
@@ -211,6 +214,7 @@ def learn(cls:GradientFit,
     moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
     sets = [s for s in (train, valid) if s is not None]
     designs = standardised([s.design for s in sets], moments) if moments else [s.design for s in sets]
+    if ask.refit: raise ConfigError("refit is for sums of terms and for evidence: gradients level by level need their validation rows to know when to stop")
     ready = [Samples(d, (s.y-mean)/sd, s.w) for d,s in zip(designs, sets)]
     levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, train.outputs)
     run = Run(*ready, levels=levels, loss=ask.loss, rank=ask.rank, options=o, seed=ask.seed, device=ask.device,
@@ -264,7 +268,7 @@ def spread(self:EvidenceFit,
     d = self.on_grid(design)
     with work_threads(): return self.model.predict_std(d) if self.loss=='squared' else np.sqrt(self.model.score_variances(d))
 
-# %% ../nbs/40_fits.ipynb #1f6bb821
+# %% ../nbs/40_fits.ipynb #757c7cd6
 @patch(cls_method=True)
 def rows(cls:EvidenceFit,
     design:FieldDesign,      # All samples
@@ -272,11 +276,12 @@ def rows(cls:EvidenceFit,
     groups:np.ndarray|None,  # Not read here; they make the folds of `learn`
     seed:int,                # Not read
     given:bool=False,        # Not read
+    ask:Request|None=None,   # Not read
 )->tuple:                    # All, and none, (n,) booleans
     "Which samples train: all of them."
     return np.ones(len(design), bool),np.zeros(len(design), bool)
 
-# %% ../nbs/40_fits.ipynb #e56050e4
+# %% ../nbs/40_fits.ipynb #03acb85d
 @patch(cls_method=True)
 def learn(cls:EvidenceFit,
     train:Samples,          # To learn from
@@ -294,7 +299,7 @@ def learn(cls:EvidenceFit,
     mean,sd = target_scale(Y, w) if ask.loss=='squared' else (base_rate(Y, w, ask.loss),None)
     with work_threads(len(train)**2):
         model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift,
-            ask.evidence.window, ask.rank, ask.standardise, ask.groups, ask.device)
+            ask.evidence.window, ask.rank, ask.standardise, train.groups, ask.device)
     names = np.asarray(ask.outputs).tolist()
     return cls(model, pd.DataFrame(model.history(names)), model.levels(names))
 
@@ -316,21 +321,33 @@ def unpack(cls:EvidenceFit,
     "A model out of a file."
     return cls(EvidenceModel.unpack(tensors, meta, modes), history, levels)
 
-# %% ../nbs/40_fits.ipynb #8eeda46f
-WAYS = dict(sgd=GradientFit, evidence=EvidenceFit)
-MOST_SAMPLES = 1000 # For evidence by `method='auto'`
+# %% ../nbs/40_fits.ipynb #44b2b61d
+class Piece(NamedTuple):
+    "The components of a term, ready for labels."
+    name:str             # Of the term
+    modes:list           # Modes of its factors; the outputs come last where there are several
+    strength:np.ndarray  # Of each component, (component,)
+    factors:list         # (entries, component) a mode
+    bias:np.ndarray      # (outputs,)
+    main:dict            # Mode name to main effects, (entries, outputs)
+    stds:list|None=None  # Standard deviations of the factors, as `factors`
 
-# %% ../nbs/40_fits.ipynb #195b2390
-def choose_way(
-    method:str,                      # 'auto', or a key of `WAYS`
-    design:FieldDesign|EventDesign,  # All samples
-    ask:Request,                     # Whose options may ask for gradients
-    given:bool=False,                # Did the caller give validation data?
-)->type:                             # `GradientFit` or `EvidenceFit`
-    "The way to learn."
-    if method not in ('auto', *WAYS): raise ConfigError(f"method must be 'auto', {' or '.join(map(repr, WAYS))}; got {method!r}")
-    if method!='auto': return WAYS[method]
-    maps = isinstance(design, FieldDesign) and min(design.grid.shape)>1
-    simple = ask.loss=='squared' and len(ask.outputs)==1 and len(design)<=MOST_SAMPLES
-    watched = given or ask.callbacks
-    return EvidenceFit if maps and simple and not watched and all_default(ask.gradients) else GradientFit
+# %% ../nbs/40_fits.ipynb #90a4fd03
+@patch
+def pieces(self:Fit)->list: # One `Piece`
+    "The components, in canonical sign, order and scale."
+    low = self.low; strength,factors = self.canonical(); plain = lambda t: t.detach().numpy().copy()
+    modes = low.modes+([Mode('output', low.outputs)] if low.outputs>1 else [])
+    return [Piece(':'.join(m.name for m in low.modes), modes, plain(strength), [plain(f) for f in factors],
+        plain(low.bias), {k: plain(t) for k,t in low.main.items()})]
+
+@patch
+def tensors(self:Fit)->dict: # Name of a term to its modes and its coefficients, (*sizes[, outputs])
+    "All coefficients."
+    return {':'.join(m.name for m in self.modes): (self.modes,self.full.numpy())}
+
+@patch
+def tensor_stds(self:Fit)->dict|None: # As `tensors`; None where there are none
+    "Standard deviations of all coefficients."
+    std = self.coef_std()
+    return None if std is None else {':'.join(m.name for m in self.modes): (self.modes,std.numpy())}

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/52_results.ipynb #d3d605c3
+# %% ../nbs/52_results.ipynb #f61263f9
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -16,21 +17,25 @@ from sklearn.utils.validation import check_is_fitted
 from . import parallel
 from .core import AbsentError, FormatError, as_json
 from .designs import Mode
-from .fits import WAYS
+from .ways import WAYS
+from .nodes import Nodes
+from .terms.spec import Term
 from .grids import Grid
 from .store import load_tensors, save_tensors
 
-# %% ../nbs/52_results.ipynb #0dfbffeb
+# %% ../nbs/52_results.ipynb #8ec1331f
 def _space(m, prefix):
     "Dimension names of a spatial mode, made unique where two modes use the same."
-    return tuple(f'{m.name}_{n}' if prefix else n for n in m.grid.names)
+    return tuple(f'{m.name}_{n}' if prefix else n for n in (m.grid or m.nodes).names)
 
 def _names(modes):
     "Dimensions and coordinates of every mode: name to (dims, coords)."
-    spatial = [m for m in modes if m.grid is not None]; out = {}
+    wide = [m for m in modes if len(m.shape)==2]; out = {}
     for m in modes:
-        if m.grid is None: out[m.name] = (m.name,),{m.name: m.labels or list(range(m.size))}
-        else: dims = _space(m, len(spatial)>1); out[m.name] = dims,dict(zip(dims, (m.grid.y_centres, m.grid.x_centres)))
+        if len(m.shape)==1: out[m.name] = (m.name,),{m.name: m.nodes.axes[0] if m.nodes is not None else m.labels or list(range(m.size))}
+        else:
+            dims = _space(m, len(wide)>1); at = (m.grid.y_centres, m.grid.x_centres) if m.grid is not None else m.nodes.axes
+            out[m.name] = dims,dict(zip(dims, at))
     return out
 
 # %% ../nbs/52_results.ipynb #27d7bb80
@@ -39,53 +44,62 @@ class CPTensor(NamedTuple):
     weights:np.ndarray  # (component,)
     factors:list        # (size, component) a mode
 
-# %% ../nbs/52_results.ipynb #89ee70e3
+# %% ../nbs/52_results.ipynb #98f22582
+def _one(found): return next(iter(found.values())) if len(found)==1 else found
+
+def _labelled_piece(p, outputs):
+    "A piece as a Dataset."
+    names = _names([replace(m, labels=outputs) if m.name=='output' else m for m in p.modes]); data = {}
+    for i,(m,f) in enumerate(zip(p.modes, p.factors)):
+        dims,coords = names[m.name]; name = m.name if len(m.shape)==2 else f'{m.name}_loading'
+        for suffix,v in (('', f), *([('_std', p.stds[i])] if p.stds is not None and i<len(p.stds) else [])):
+            v = xr.DataArray(np.array(v).reshape(*m.shape, -1), dims=(*dims,'component'), coords=coords)
+            data[name+suffix] = v if m.grid is None else v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
+    data |= dict(strength=('component', np.array(p.strength)), bias=('output', np.array(p.bias)))
+    for k,t in p.main.items():
+        m = next(m for m in p.modes if m.name==k); dims,coords = names[k]
+        data[f'main_{k}'] = xr.DataArray(np.array(t).reshape(*m.shape, -1), dims=(*dims,'output'), coords=coords)
+    return xr.Dataset(data, coords=dict(component=np.arange(1, len(p.strength)+1), output=outputs))
+
+# %% ../nbs/52_results.ipynb #a336a956
 class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
-    def _all_modes(self):
-        low = self.fitted_.low
-        return low.modes+([Mode('output', low.outputs, labels=self._outputs)] if low.outputs>1 else [])
-
-    def _on_maps(self, T):
+    def _on_maps(self, modes, T):
         "A tensor of the size of the weights, labelled; NaN on land."
-        modes = self._all_modes(); names = _names(modes)
-        shape = [s for m in modes for s in (m.grid.shape if m.grid is not None else (m.size,))]
+        if self.fitted_.outputs>1: modes = modes+[Mode('output', self.fitted_.outputs, labels=self._outputs)]
+        names = _names(modes); shape = [s for m in modes for s in m.shape]
         dims,coords = [d for m in modes for d in names[m.name][0]],{k: v for m in modes for k,v in names[m.name][1].items()}
-        out = xr.DataArray(T.detach().numpy().copy().reshape(shape), dims=dims, coords=coords)
+        out = xr.DataArray(np.array(T).reshape(shape), dims=dims, coords=coords)
         for m in modes:
             if m.grid is not None: out = out.where(xr.DataArray(m.grid.mask.numpy(), dims=names[m.name][0]))
         return out
 
     @property
-    def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`
+    def factors_(self)->xr.Dataset|dict: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`; of several terms a dict by term
         "The components, labelled: maps, loadings and strengths."
         check_is_fitted(self, 'fitted_')
-        low,modes = self.fitted_.low,self._all_modes(); strength,factors = self.fitted_.canonical()
-        data,names = {},_names(modes)
-        for m,f in zip(modes, factors):
-            dims,coords = names[m.name]; shape = m.grid.shape if m.grid is not None else (m.size,)
-            v = xr.DataArray(f.reshape(*shape, -1).numpy().copy(), dims=(*dims,'component'), coords=coords)
-            if m.grid is None: data[f'{m.name}_loading'] = v
-            else: data[m.name] = v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
-        data |= dict(strength=('component', strength.numpy().copy()), bias=('output', low.bias.detach().numpy().copy()))
-        for k,t in low.main.items():
-            m = next(m for m in modes if m.name==k); dims,coords = names[k]; shape = m.grid.shape if m.grid is not None else (m.size,)
-            data[f'main_{k}'] = xr.DataArray(t.detach().numpy().copy().reshape(*shape, -1), dims=(*dims,'output'), coords=coords)
-        return xr.Dataset(data, coords=dict(component=np.arange(1, low.rank+1), output=self._outputs))
+        return _one({p.name: _labelled_piece(p, self._outputs) for p in self.fitted_.pieces()})
 
     @property
-    def coef_(self)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land
-        "The full coefficient tensor, per unit of area share for fields, per event for events."
+    def coef_(self)->xr.DataArray|dict: # (mode, ..., y, x[, output]); NaN on land; of several terms a dict by term
+        "All coefficients, per unit of area share for fields, per event for events."
         check_is_fitted(self, 'fitted_')
-        return self._on_maps(self.fitted_.full)
+        return _one({k: self._on_maps(*v) for k,v in self.fitted_.tensors().items()})
 
     @property
-    def coef_std_(self)->xr.DataArray: # As `coef_`
+    def coef_std_(self)->xr.DataArray|dict: # As `coef_`
         "Posterior standard deviation of every coefficient; `AbsentError` where the way of fitting has none."
         check_is_fitted(self, 'fitted_')
-        if (std := self.fitted_.coef_std()) is None:
-            raise AbsentError(f"coef_std_ needs method='evidence'; this model was fitted with method={self.method_!r}")
-        return self._on_maps(std)
+        if (found := self.fitted_.tensor_stds()) is None:
+            raise AbsentError(f"coef_std_ needs method='evidence', or a sum of terms over events; this model was fitted with method={self.method_!r}")
+        return _one({k: self._on_maps(*v) for k,v in found.items()})
+
+    @property
+    def terms_(self)->list: # `Term`s with the weights that were given or found
+        "The terms of a sum; `AbsentError` for a model of one product."
+        check_is_fitted(self, 'fitted_')
+        if not hasattr(self.fitted_, 'terms'): raise AbsentError(f"terms_ needs a sum of terms; this model was fitted with method={self.method_!r}")
+        return self.fitted_.terms
 
     @property
     def cp_tensor_(self)->CPTensor: # Weights (component,), list of factors (size, component), numpy
@@ -93,15 +107,18 @@ class LabelledResults:
         check_is_fitted(self, 'fitted_')
         return CPTensor(np.ones(self.fitted_.rank), [f.detach().numpy().copy() for f in self.fitted_.low.factors])
 
-# %% ../nbs/52_results.ipynb #9dfb4139
+# %% ../nbs/52_results.ipynb #b4057640
 def _pack_mode(m):
     grid = None if m.grid is None else dict(shape=m.grid.shape, y=m.grid.y, x=m.grid.x, names=m.grid.names, sphere=m.grid.sphere)
-    return dict(name=m.name, size=m.size, indexed=m.indexed, labels=None if m.labels is None else as_json(m.labels, null=False), grid=grid)
+    nodes = None if m.nodes is None else dict(axes=[a.tolist() for a in m.nodes.axes], names=m.nodes.names, period=m.nodes.period)
+    labels = None if m.labels is None else as_json(m.labels, null=False)
+    return dict(name=m.name, size=m.size, indexed=m.indexed, labels=labels, grid=grid, nodes=nodes)
 
 def _unpack_mode(d, area):
     g = d['grid']
     grid = None if g is None else Grid(g['shape'], g['y'], g['x'], g['names'], g['sphere'], area=area)
-    return Mode(d['name'], d['size'], grid, d['indexed'], d['labels'])
+    n = d['nodes']; nodes = None if n is None else Nodes(*n['axes'], names=tuple(n['names']), period=tuple(n['period']))
+    return Mode(d['name'], d['size'], grid, d['indexed'], d['labels'], nodes)
 
 # %% ../nbs/52_results.ipynb #38a5f8a1
 def _jsonable(v):
@@ -112,22 +129,31 @@ def _jsonable(v):
     if isinstance(v, (list,tuple,np.ndarray)): return [_jsonable(w) for w in v]
     return str(v) if hasattr(v, '__fspath__') or isinstance(v, np.random.RandomState) else v
 
-# %% ../nbs/52_results.ipynb #fbc3f3c9
+# %% ../nbs/52_results.ipynb #4dda7df8
 def _file_params(est):
     "Constructor arguments as a file can hold them."
     p = est.get_params()
     if isinstance(p.get('class_weight'), dict): p['class_weight'] = [[k, v] for k,v in p['class_weight'].items()]
+    if p.get('terms') is not None: p['terms'] = [asdict(t) if isinstance(t, Term) else t for t in p['terms']]
     if not isinstance(p['random_state'], (int,np.integer,type(None))): p['random_state'] = est._seed
     return p
+
+def _term(t):
+    "A term out of JSON."
+    if isinstance(t, str): return t
+    if isinstance(t, list): return tuple(t)
+    levels = t['schedule'] and [{k: tuple(v) for k,v in l.items()} if isinstance(l, dict) else tuple(np.atleast_1d(l).tolist()) for l in t['schedule']]
+    return Term(**t|dict(modes=tuple(t['modes']), schedule=levels))
 
 def _params(p):
     "Constructor arguments out of JSON, which knows no tuples."
     shape = lambda l: {k: tuple(v) for k,v in l.items()} if isinstance(l, dict) else tuple(l)
+    if p.get('terms') is not None: p = p|dict(terms=[_term(t) for t in p['terms']])
     if isinstance(p.get('class_weight'), list): p = p|dict(class_weight={k: v for k,v in p['class_weight']})
     return p | dict(nonnegative=tuple(p['nonnegative']), schedule=p['schedule'] and [shape(l) for l in p['schedule']])
 
-# %% ../nbs/52_results.ipynb #4e5abbdb
-FORMAT = 2 # Files of another number are refused
+# %% ../nbs/52_results.ipynb #53c73d16
+FORMAT = 3 # Files of another number are refused
 
 # %% ../nbs/52_results.ipynb #6ff118db
 class ModelFiles:

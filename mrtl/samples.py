@@ -105,13 +105,14 @@ def target_scale(
     sd = np.sqrt((e*np.nan_to_num(Y-mean)**2).sum(0)/n)
     return mean,np.where(sd>1e-12*np.maximum(1., np.abs(mean)), sd, 1.)
 
-# %% ../nbs/13_samples.ipynb #f8ddaba3
+# %% ../nbs/13_samples.ipynb #7c38d14e
 @dataclass
 class Samples:
     "Samples to learn from: their inputs, targets and weights."
     design:FieldDesign|EventDesign  # Their inputs, n samples
     y:np.ndarray                    # Their targets, (n, outputs), float64, NaN where missing
     w:np.ndarray|None=None          # Their weights, (n,); all 1 when not given
+    groups:np.ndarray|None=None     # Group of each, (n,), where samples of a group are alike
 
     def __post_init__(self):
         self.y = np.asarray(self.y, float)
@@ -124,13 +125,14 @@ class Samples:
     @property
     def outputs(self)->int: return self.y.shape[1]
 
-# %% ../nbs/13_samples.ipynb #d727ace3
+# %% ../nbs/13_samples.ipynb #9e19d7b6
 @patch
 def take(self:Samples,
     rows:np.ndarray, # Row numbers or booleans
 )->Samples:          # These rows, in this order
     "Some of the samples."
-    return Samples(self.design.take(rows), self.y[rows], self.w[rows])
+    groups = None if self.groups is None else np.asarray(self.groups)[rows]
+    return Samples(self.design.take(rows), self.y[rows], self.w[rows], groups)
 
 # %% ../nbs/13_samples.ipynb #9237e7ac
 def entry_weights(

@@ -6,7 +6,8 @@ from mrtl.bootstrap import block_bootstrap
 from mrtl.core import AbsentError, ConfigError, DataError, FormatError
 from mrtl.designs import FieldDesign
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
-from mrtl.fits import WAYS, Fit
+from mrtl.ways import WAYS
+from mrtl.fits import Fit
 from mrtl.options import EvidenceOptions, GradientOptions, settled
 from mrtl.simulate import simulate_field
 

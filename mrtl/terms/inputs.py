@@ -6,14 +6,11 @@
 __all__ = []
 
 # %% ../../nbs/terms/01_inputs.ipynb #f43152f6
-from dataclasses import dataclass, field, replace
 import numpy as np
-import torch
 from scipy import sparse
 from fastcore.basics import patch
-from ..designs import FieldDesign, Mode
+from ..designs import Mode
 from ..events import EventDesign
-from ..grids import Grid
 
 # %% ../../nbs/terms/01_inputs.ipynb #b90fe96f
 class EventInputs:

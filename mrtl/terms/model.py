@@ -4,16 +4,14 @@
 __all__ = []
 
 # %% ../../nbs/terms/02_model.ipynb #3eab2acf
-from dataclasses import dataclass
 import math
+from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from fastcore.basics import patch
-from ..core import ConfigError
 from ..designs import Mode
 from ..grids import Grid
 from .inputs import EventInputs, row_products
-from .spec import Term
 
 # %% ../../nbs/terms/02_model.ipynb #409e7295
 def cell_roughness(
@@ -63,7 +61,7 @@ class Part:
         "The prior precision of a column."
         return sum(w*self.priors[k] for k,w in self.weights.items() if w)+sparse.csr_matrix((self.size, self.size))
 
-# %% ../../nbs/terms/02_model.ipynb #a4d2f260
+# %% ../../nbs/terms/02_model.ipynb #5f368606
 def make_parts(
     terms:list,         # From `as_terms`
     inputs:EventInputs, # Of the samples
@@ -77,15 +75,18 @@ def make_parts(
         modes = [inputs.mode(k, level.get(k)) for k in t.modes]; X = [inputs.matrix(k, level.get(k)) for k in t.modes]
         whole = full or t.full or len(modes)==1
         for group in ([range(len(modes))] if whole else [[j] for j in range(len(modes))]):
-            picked = [modes[j] for j in group]; priors = _joint_priors(picked); M = X[group[0]]
+            picked = [modes[j] for j in group]; priors = joint_priors(picked); M = X[group[0]]
             for j in list(group)[1:]: M = row_products(M, X[j])
-            weights = {k: _given(getattr(t, k[0]), k[1]) for k in priors}
-            out.append(Part(i, picked, outputs if whole else t.rank, M, priors, weights))
+            out.append(Part(i, picked, outputs if whole else t.rank, M, priors, weights_of(t, priors)))
     return out
 
-def _given(value, mode): return value.get(mode) if isinstance(value, dict) else value
+# %% ../../nbs/terms/02_model.ipynb #3d1b44c0
+def weights_of(term, priors):
+    "The weights that a term gives; None where it gives none."
+    given = lambda value,mode: value.get(mode) if isinstance(value, dict) else value
+    return {k: given(getattr(term, k[0]), k[1]) for k in priors}
 
-def _joint_priors(modes):
+def joint_priors(modes):
     "Priors of a block of coefficients: the roughness along each mode, averaged over the others, and the size."
     each = [mode_priors(m) for m in modes]; sizes = [p['ridge'] for p in each]; out = {}
     def product(ms):
@@ -97,7 +98,7 @@ def _joint_priors(modes):
     out['ridge',modes[0].name] = product(sizes)
     return out
 
-# %% ../../nbs/terms/02_model.ipynb #a6f3b2b9
+# %% ../../nbs/terms/02_model.ipynb #32ee66c6
 class Sum:
     "Parameters of a sum, its scores and its objective."
     def __init__(self,
@@ -112,9 +113,14 @@ class Sum:
         self.mixed = [outputs>1 and len(o)>1 for o in self.of]
         self.shapes = [(p.size, p.columns) for p in parts]+[(outputs, parts[o[0]].columns) for o,m in zip(self.of, self.mixed) if m]+[(1, outputs)]
         self.groups = {}
-        for i,p in enumerate(parts): self.groups.setdefault(id(p.X), []).append(i)
+        for i,p in enumerate(parts):
+            if p.X is not None: self.groups.setdefault(id(p.X), []).append(i)
         self.back = {k: parts[g[0]].X.T.tocsr() for k,g in self.groups.items()}
-        self.P = [p.precision().astype(dtype) for p in parts]
+        self.P = None
+
+    def set_precisions(self):
+        "Work out the priors' precisions from the weights that the parts have now."
+        self.P = [p.precision().astype(self.dtype) for p in self.parts]
 
 # %% ../../nbs/terms/02_model.ipynb #66a764a6
 @patch
@@ -163,6 +169,20 @@ def pull(self:Sum, F, H, made, g):
         for i in grp: c = self.parts[i].columns; out[i] = both[:,at:at+c].astype(float); at += c
     return out+[m.astype(float) for m in mixes]+[g.sum(0, keepdims=True, dtype=float)]
 
+# %% ../../nbs/terms/02_model.ipynb #76b4be30
+@patch
+def shares(self:Sum, F, w):
+    "About how much each entry's square counts in the loss's curvature, given that of each sample, (n,); a list of (entries,)."
+    H,out = self.forward(F)[1],[]
+    for i,p in enumerate(self.parts):
+        c = np.ones(len(w), self.dtype)
+        if others := [j for j in self.of[p.term] if j!=i]:
+            h = 1.
+            for j in others: h = h*H[j]
+            c = (h**2).mean(1); c = np.maximum(c, .05*float(c.mean())+1e-3)
+        out.append(np.asarray(p.X.T@(w*c*np.asarray(p.X.sum(1)).ravel()), float).ravel())
+    return out
+
 # %% ../../nbs/terms/02_model.ipynb #3b4f4370
 LOSS_PARTS = dict(
     squared=lambda z,y: (.5*(z-y)**2, z-y),
@@ -170,12 +190,13 @@ LOSS_PARTS = dict(
     poisson=lambda z,y: ((m := np.exp(z))-y*z, m-y))
 CURVATURES = dict(squared=lambda z: np.ones_like(z), logistic=lambda z: (p := 1/(1+np.exp(-z)))*(1-p), poisson=np.exp)
 
-# %% ../../nbs/terms/02_model.ipynb #9df41b29
+# %% ../../nbs/terms/02_model.ipynb #88617a34
 @patch
 def objective(self:Sum, F, y, e):
     "Summed loss, the prior's cost, and the gradient of both together."
+    if self.P is None: self.set_precisions()
     S,H,made = self.forward(F); l,g = LOSS_PARTS[self.loss](S, y)
-    G = self.pull(F, H, made, (g*e).astype(self.dtype)); loss = float((l*e).sum(dtype=float)); cost = 0.
+    G = self.pull(F, H, made, (g*e).astype(self.dtype)); loss = self.last = float((l*e).sum(dtype=float)); cost = 0.
     for i,P in enumerate(self.P):
         f = F[i].astype(self.dtype); Pf = P@f; cost += .5*float((f*Pf).sum(dtype=float)); G[i] += Pf
     for i in range(len(self.parts), len(F)-1): cost += .5*float((F[i]**2).sum()); G[i] = G[i]+F[i]

@@ -9,8 +9,7 @@ from scipy import sparse
 from scipy.linalg import cholesky_banded
 from scipy.linalg.lapack import dtbtrs
 from scipy.optimize import minimize
-from fastcore.basics import patch
-from .model import CURVATURES, Sum
+from .model import CURVATURES
 
 # %% ../../nbs/terms/03_solve.ipynb #a077d33c
 class Whitened:
@@ -36,21 +35,14 @@ class Whitened:
         for d in range(u+1): out[:n-d] += self.root[u-d,d:][:,None]*f[d:]
         return out
 
-# %% ../../nbs/terms/03_solve.ipynb #cfd0fa05
+# %% ../../nbs/terms/03_solve.ipynb #d0024c42
 def coordinates(model, F, y, e):
-    "Coordinates for each parameter in which the objective curves about alike in all directions."
-    S,H,made = model.forward(F); w = (CURVATURES[model.loss](S.astype(float))*e).mean(1).astype(np.float32); out = []
-    for i,p in enumerate(model.parts):
-        others = [j for j in model.of[p.term] if j!=i]; c = np.ones(len(w), np.float32)
-        if others:
-            h = 1.
-            for j in others: h = h*H[j]
-            c = np.maximum((h**2).mean(1), .05*float((h**2).mean())+1e-3)
-        lumped = p.X.T@(w*c*np.asarray(p.X.sum(1)).ravel())
-        out.append(Whitened(p.precision()+sparse.diags(np.asarray(lumped, float).ravel()+1e-6)))
+    "Coordinates for each parameter in which the objective curves about alike in all directions, and the bias's unit."
+    w = (CURVATURES[model.loss](model.forward(F)[0].astype(float))*e).mean(1).astype(np.float32)
+    out = [Whitened(p.precision()+sparse.diags(s+1e-6)) for p,s in zip(model.parts, model.shares(F, w))]
     return out,1/np.sqrt(max(float(w.sum(dtype=float)), 1e-9))
 
-# %% ../../nbs/terms/03_solve.ipynb #020f050a
+# %% ../../nbs/terms/03_solve.ipynb #44f43c66
 def descend(model, F, y, e, iters=300, ftol=1e-6, gtol=1e-3, after=None):
     "L-BFGS from the parameters F to a minimum of the objective; parameters, value, iterations, evaluations."
     ways,b = coordinates(model, F, y, e); n = len(ways); sizes = [f.size for f in F]; cuts = np.cumsum(sizes)[:-1]
@@ -58,7 +50,7 @@ def descend(model, F, y, e, iters=300, ftol=1e-6, gtol=1e-3, after=None):
         parts = [a.reshape(s) for a,s in zip(np.split(v, cuts), model.shapes)]
         return [w.out(a) for w,a in zip(ways, parts)]+parts[n:-1]+[parts[-1]*b]
     def f(v):
-        loss,cost,G = model.objective(unpack(v), y, e); f.last = loss
+        loss,cost,G = model.objective(unpack(v), y, e)
         return loss+cost,np.concatenate([w.back(g).ravel() for w,g in zip(ways, G)]+[g.ravel() for g in G[n:-1]]+[G[-1].ravel()*b])
     start = np.concatenate([w.into(a).ravel() for w,a in zip(ways, F)]+[a.ravel() for a in F[n:-1]]+[F[-1].ravel()/b])
     call = None if after is None else (lambda intermediate_result: after(intermediate_result, unpack))

@@ -9,7 +9,6 @@ __all__ = ['Term']
 from dataclasses import dataclass, replace
 import numpy as np
 from ..core import ConfigError, ScheduleError
-from ..designs import Mode
 
 # %% ../../nbs/terms/00_spec.ipynb #d1442859
 @dataclass(frozen=True)
