@@ -1,7 +1,7 @@
 """Tracking logs to the learning table: bad logs, geometry against an oracle, whole games in both directions and at both rates, and the real 400 games."""
 import dataclasses, gzip, json
 import numpy as np, pandas as pd, pytest, torch
-import mrtl.basketball.shots
+import mrtl.basketball.handler, mrtl.basketball.shots
 from mrtl.basketball.tracking import check_frames, read_games, read_play_by_play, read_sportvu, read_tracking, tiny_game, unpacked
 from mrtl.basketball.shots import ShotRules, align_goals, find_hands, known_players, learning_table, relative, rim_height, shot_design, split_table, tape_of, turn
 from mrtl.core import ConfigError, DataError, FormatError
@@ -317,6 +317,115 @@ def test_one_player_behind_is_no_half_court(table):
     got = table(m, p)
     assert len(got.table) == 23 and 699. not in got.table.clock.values
 
+# ---- more columns
+
+OLD = ['game', 'quarter', 'clock', 'possession', 'team', 'player', 'x', 'y', *(f'{v}{i}' for v in ('right', 'ahead') for i in range(1, 6)), 'shot', 'y_true']
+ALL = [f'{v}{i}' for v in ('dright', 'dahead') for i in range(1, 6)]
+PAST = ['speed_in', 'speed_right', 'closing', 'touch', 'possession_time']
+
+def restless(seed=0, rate=.5):
+    "The game by hand in two quarters, with players who move, a shot clock, missing frames, a change of ball handler, and a substitution."
+    rng = np.random.default_rng(seed); m,p = shots(rate=rate); other = shots(3, rate=rate); m,p = m+other[0],p+other[1]
+    for i,x in enumerate(m):
+        x[3] = None if i%12 == 11 else 24-.5*(i%12)
+        for j,r in enumerate(x[5]):
+            if j: r[2:4] = [r[2]+rng.normal(0, .3), r[3]+rng.normal(0, .3)]
+        x[5] = [x[5][k] for k in (0, *rng.permutation(10)+1)]
+    for i in (24, 36): m[i][5][0][2:4] = next([x+.1, y] for _,k,x,y,_ in m[i][5] if k == (2 if i == 24 else 7))   # somebody else has the ball first
+    for i in range(4): m[i][5] = [[t, 99 if k == 6 else k, *r] for t,k,*r in m[i][5]]                # 6 comes for 99
+    return [x for i,x in enumerate(m) if i%24 != 2],p
+
+def slowly(moments, row):
+    "The new columns of a row of the table by plain loops over the moments."
+    seen = sorted((x for x in moments if x[0] == row.quarter and x[2] >= row.clock-1e-6), key=lambda x: x[2]); now = seen[0]
+    def scene(x):
+        home = (x[5][0][2] < 47) == (x[0] <= 2); team = 10 if home else 11; ball = complex(*x[5][0][2:4])
+        place = {r[1]: complex(r[2], r[3]) for r in x[5][1:]}; side = {r[1]: r[0] for r in x[5][1:]}
+        who = min((k for k in place if side[k] == team), key=lambda k: abs(place[k]-ball))
+        return dict(home=home, who=who, place=place, foes=[k for k in place if side[k] != team], holds=abs(place[who]-ball) <= 4 and x[5][0][4] < 10)
+    s = scene(now); me = s['place'][s['who']]; rim = 5.25+25j if now[5][0][2] < 47 else 88.75+25j; u = (rim-me)/abs(rim-me)
+    seen_by_him = lambda d: (-(d/u).imag, (d/u).real)
+    foes = sorted(s['foes'], key=lambda k: abs(s['place'][k]-me)); out = {'shot_clock': np.nan if now[3] is None else now[3]}
+    for i,k in enumerate(foes): out[f'dright{i+1}'],out[f'dahead{i+1}'] = seen_by_him(s['place'][k]-me)
+    if len(seen) < 2 or seen[1][2]-now[2] >= .6: return out | dict.fromkeys(PAST, np.nan)
+    dt,b = seen[1][2]-now[2],scene(seen[1]); out['speed_right'],out['speed_in'] = (v/dt for v in seen_by_him(me-b['place'][s['who']]))
+    out['closing'] = (abs(s['place'][foes[0]]-me)-abs(b['place'][foes[0]]-b['place'][s['who']]))/dt if foes[0] in b['place'] else np.nan
+    touch = team = now[2]; touching = True
+    for x,later in zip(seen[1:], seen):
+        c = scene(x)
+        if x[2]-later[2] >= .6 or c['home'] != s['home']: break
+        team = x[2]; touching = touching and c['who'] == s['who'] and c['holds']
+        if touching: touch = x[2]
+    return out | dict(touch=touch-now[2], possession_time=team-now[2])
+
+def agrees(table, moments):
+    want = pd.DataFrame([slowly(moments, r) for r in table.itertuples()], index=table.index)
+    return all(np.allclose(table[c], want[c], atol=1e-9, equal_nan=True) for c in [*ALL, 'shot_clock', *PAST])
+
+@pytest.mark.parametrize('rate', [.5, .25])
+def test_new_columns_against_loops(table, rate):
+    m,p = restless(rate=rate); got = table(m, p, past=True).table
+    assert len(got) > 30 and got.y_true.nunique() == 2 and got.touch.nunique() > 3 and (got.touch < got.possession_time).any() and got.shot_clock.notna().any()
+    assert 0 < got.speed_in.isna().mean() < .5 and agrees(got, m)
+
+BROKEN = dict(later=('place_before', lambda tape, rows, ids: real_place(tape, np.minimum(rows+2, len(tape.time)-1), ids)), slots=('place_before', lambda tape, rows, ids: tape.player[rows-1][:, :ids.shape[1]]),
+    forwards=('since', lambda time, on: time[::-1][np.maximum.accumulate(np.where(on[::-1], 0, np.arange(len(time))))][::-1]-time), mirrored=('relative', lambda *a: (-relative(*a)[0], relative(*a)[1])),
+    first=('nearest_defender', lambda tape, hands, rows: (tape.id[rows, np.where(hands.home[rows], 5, 0)], np.linalg.norm(tape.player[rows, np.where(hands.home[rows], 5, 0)]-hands.xy[rows], axis=-1))))
+real_place = mrtl.basketball.handler.place_before
+
+@pytest.mark.parametrize('how', BROKEN)
+def test_broken_columns_are_caught(table, monkeypatch, how):
+    m,p = restless(); assert agrees(table(m, p, past=True).table, m)
+    monkeypatch.setattr(mrtl.basketball.handler, *BROKEN[how])
+    assert not agrees(table(m, p, past=True).table, m)
+
+def test_defenders_in_any_order_or_clipped_are_caught(table, monkeypatch):
+    m,p = restless(); real = mrtl.basketball.shots.all_defenders
+    for wrong in (lambda r, a: real(r.clip(-6, 6), a.clip(-2, 10)), lambda r, a: {f'{n}{i+1}': v[:, i] for n,v in (('dright', r), ('dahead', a)) for i in range(5)}):
+        monkeypatch.setattr(mrtl.basketball.shots, 'all_defenders', wrong); assert not agrees(table(m, p, past=True).table, m)
+
+def test_rows_and_old_columns_stay(table):
+    m,p = restless(); a,b = table(m, p),table(m, p, past=True)
+    assert [c for c in b.table if c not in PAST] == list(a.table) and [c for c in a.table if c in OLD] == OLD and set(a.table)-set(OLD) == {*ALL, 'shot_clock'}
+    pd.testing.assert_frame_equal(b.table[list(a.table)], a.table, check_exact=True); assert a.report.equals(b.report)
+    near = np.hypot(a.table.dright1, a.table.dahead1); assert not a.table[ALL].isna().any(axis=None)
+    for i in range(2, 6): far = np.hypot(a.table[f'dright{i}'], a.table[f'dahead{i}']); assert (far >= near).all(); near = far
+    for row in a.table.itertuples():   # inside the grid the old and the new columns hold the same defenders
+        old = {(getattr(row, f'right{i}'), getattr(row, f'ahead{i}')) for i in range(1, 6) if np.isfinite(getattr(row, f'right{i}'))}
+        assert old == {(r, a) for i in range(1, 6) if -6 <= (r := getattr(row, f'dright{i}')) < 6 and -2 <= (a := getattr(row, f'dahead{i}')) < 10}
+
+def test_without_a_shot_clock_it_is_nan(write):
+    m,p = restless(); frames = read_sportvu(write(log(m)))[0]; plays = read_play_by_play(pd.DataFrame(p))[0]
+    a,b = learning_table(frames, plays, past=True).table,learning_table(frames.drop_vars('shot_clock'), plays, past=True).table
+    assert a.shot_clock.notna().all() and b.shot_clock.isna().all(); pd.testing.assert_frame_equal(a.drop(columns='shot_clock'), b.drop(columns='shot_clock'))
+
+def looks_ahead(tape, hands):
+    "Does any column of any frame change when all later frames are others, in places, numbers and clocks?"
+    rng = np.random.default_rng(0); n = len(tape.time); all_ = np.arange(n); first = pd.DataFrame(mrtl.basketball.handler.moves(tape, hands, all_))
+    for k in range(n-1):
+        mixed = np.append(all_[:k+1], rng.permutation(all_[k+1:])); t = tape.take(mixed)._replace(time=np.append(tape.time[:k+1], np.sort(tape.time[k]+rng.uniform(.05, 9, n-k-1))))
+        t = t._replace(player=np.where((all_ > k)[:, None, None], t.player+rng.normal(0, 5, t.player.shape), t.player))
+        h = type(hands)(*(v[mixed] for v in hands)); h = h._replace(xy=t.player[all_, h.slot])
+        if not pd.DataFrame(mrtl.basketball.handler.moves(t, h, all_[:k+1])).equals(first[:k+1]): return True
+    return False
+
+@pytest.mark.parametrize('change,ahead', [(None, False), ('later', True), ('forwards', True), ('linked', True)])
+def test_no_column_looks_ahead(write, monkeypatch, change, ahead):
+    m,_ = restless(); tape = tape_of(read_sportvu(write(log(m)))[0]); hands = find_hands(tape, tape.quarter <= 2)
+    if change == 'linked': monkeypatch.setattr(mrtl.basketball.handler.Tape, 'linked', lambda self, link=.6: np.append(np.append(np.diff(self.time) < link, False)[1:], False))
+    elif change: monkeypatch.setattr(mrtl.basketball.handler, *BROKEN[change])
+    assert looks_ahead(tape, hands) == ahead
+
+def test_the_table_does_not_look_ahead(table):
+    "Everybody and the ball a little elsewhere from some frame on: rows before it that are still rows keep every column but the label."
+    m,p = restless(); first = table(m, p, past=True).table; key = ['quarter', 'clock']; inputs = [c for c in first if c not in ('shot', 'y_true')]
+    for quarter,clock in [(1, 698.), (1, 657.5), (3, 699.5)]:
+        other = json.loads(json.dumps(m)); rng = np.random.default_rng(1)
+        for x in other:
+            if (x[0], -x[2]) > (quarter, -clock): x[3] = 1.; x[5] = [[t, k, a+rng.normal(0, .5), b+rng.normal(0, .5), z] for t,k,a,b,z in x[5]]
+        got = table(other, p, past=True).table; both = first.merge(got[key], on=key); both = both[(both.quarter < quarter) | (both.quarter == quarter) & (both.clock >= clock)]
+        assert len(both) and not got[inputs].equals(first[inputs]); pd.testing.assert_frame_equal(both[inputs], both[key].merge(got, on=key)[inputs].set_axis(both.index), check_exact=True)
+
 # ---- splits
 
 @pytest.mark.parametrize('by', ['game', 'possession', 'frame'])
@@ -342,6 +451,18 @@ def test_a_class_missing_in_a_split():
     t = pd.DataFrame(dict(game=np.repeat(['a', 'b', 'c', 'd', 'e'], 4), possession=np.arange(20)//2, player=1, y_true=[1]+[0]*19))
     for by in ('game', 'possession', 'frame'):
         with pytest.raises(DataError, match='lack a class'): split_table(t, by)
+
+SUMS = dict(x=3590413.38, y=3969100.16, right1=-10680.38678985482, right2=-1642.2852162594852, right5=-6.186972035521021, ahead1=690456.659892698, ahead2=248222.9219745727, ahead5=92.59645167143042,
+    dright1=-10124.812411070077, dright5=-38097.274061706834, dahead1=654888.7239860161, dahead5=3690693.1353151267, shot_clock=2137858.5000888277,
+    speed_in=269011.65725928044, speed_right=-20047.675448704806, closing=-293865.28115999757, touch=297546.8966461867, possession_time=956272.4429715723)
+
+@pytest.mark.data
+def test_the_400_games_have_the_new_columns_on_the_same_rows(data):
+    frames,(plays,_) = read_tracking(data(TRACKING)),read_play_by_play(data(EVENTS)); a,b = (learning_table(frames, plays, past=v).table for v in (False, True))
+    pd.testing.assert_frame_equal(b[list(a)], a, check_exact=True); assert not b[ALL].isna().any(axis=None) and b[PAST].isna().mean().max() < .01 and .02 < b.shot_clock.isna().mean() < .03
+    exact = a[['game', 'quarter', 'clock', 'possession', 'team', 'player', 'shot', 'y_true']]
+    assert pd.util.hash_pandas_object(exact, index=False).sum() == 15483764554289278038   # the rows before these columns were added
+    for c,v in SUMS.items(): np.testing.assert_allclose(b[c].sum(), v, rtol=1e-9, err_msg=c)
 
 @pytest.mark.data
 def test_the_400_games_and_their_logs(data):

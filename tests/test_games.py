@@ -37,6 +37,13 @@ def test_every_goal_finds_its_release_and_every_label_is_fair(season, truth):
     q = 1/(1+np.exp(-shot_odds(truth, season.table.player.values-101, season.table[['x','y']].values, near)))
     assert abs(loss.mean()+np.mean(q*np.log(q)+(1-q)*np.log(1-q))) < .02 and loss.mean() < -p*np.log(p)-(1-p)*np.log(1-p)-.05
 
+def test_simulated_games_have_the_new_columns(logs, season):
+    frames,plays = logs; more = learning_table(frames, read_play_by_play(plays)[0], past=True).table
+    pd.testing.assert_frame_equal(more[list(season.table)], season.table, check_exact=True)
+    assert not more.filter(regex='^d(right|ahead)').isna().any(axis=None) and more.shot_clock.notna().all()
+    new = more[['speed_in', 'speed_right', 'closing', 'touch', 'possession_time']]
+    assert len(new.columns) == 5 and new.notna().mean().min() > .3 and (more.touch.dropna() <= more.possession_time.dropna()+1e-9).all()
+
 RIGHT = [f'right{i}' for i in range(1, 6)]
 WRONG = {'mirrored in y': lambda t: t.assign(y=50-t.y, **{c: -t[c] for c in RIGHT}), 'mirrored in x': lambda t: t.assign(x=40-t.x), 'turned': lambda t: t.assign(x=40-t.x, y=50-t.y),
     'transposed': lambda t: t.assign(x=t.y*.8, y=t.x*1.25), 'handler a cell too far to the right': lambda t: t.assign(**{c: t[c]+1 for c in RIGHT}), 'handler two cells too far ahead': lambda t: t.assign(**{c.replace('right', 'ahead'): t[c.replace('right', 'ahead')]+2 for c in RIGHT}),

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from ..core import ConfigError, atomic_write, check_between, check_whole
-from .shots import COURT, DEFENDER, RIM, relative, turn
+from .handler import RIM, relative, turn
+from .shots import COURT, DEFENDER
 from ..simulate import intercept_for, bump, overlapping, spread_points
 
 # %% ../../nbs/basketball/02_games.ipynb #67def796
