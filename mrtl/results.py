@@ -44,7 +44,7 @@ class CPTensor(NamedTuple):
     weights:np.ndarray  # (component,)
     factors:list        # (size, component) a mode
 
-# %% ../nbs/52_results.ipynb #98f22582
+# %% ../nbs/52_results.ipynb #cf8adcea
 def _one(found): return next(iter(found.values())) if len(found)==1 else found
 
 def _labelled_piece(p, outputs):
@@ -54,7 +54,7 @@ def _labelled_piece(p, outputs):
         dims,coords = names[m.name]; name = m.name if len(m.shape)==2 else f'{m.name}_loading'
         for suffix,v in (('', f), *([('_std', p.stds[i])] if p.stds is not None and i<len(p.stds) else [])):
             v = xr.DataArray(np.array(v).reshape(*m.shape, -1), dims=(*dims,'component'), coords=coords)
-            data[name+suffix] = v if m.grid is None else v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
+            data[name+suffix] = v.assign_attrs(lookup='bilinear') if m.nodes is not None else v if m.grid is None else v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
     data |= dict(strength=('component', np.array(p.strength)), bias=('output', np.array(p.bias)))
     for k,t in p.main.items():
         m = next(m for m in p.modes if m.name==k); dims,coords = names[k]

@@ -4,10 +4,12 @@
 __all__ = []
 
 # %% ../../nbs/terms/04_fields.ipynb #d0a2d884
+import math
 import numpy as np
 import torch
+from scipy import sparse
 from ..designs import FieldDesign
-from .model import Part, Sum, joint_priors, weights_of
+from .model import Part, Sum, joint_priors, mode_priors, weights_of
 
 # %% ../../nbs/terms/04_fields.ipynb #05c464fe
 class FieldInputs:
@@ -49,12 +51,14 @@ class FieldTerm:
         L = self.at.shape[1]; z = torch.einsum('tp,lpo->tlo', x, W.reshape(L, -1, W.shape[1]))
         return sum(z[self.at[:,l],l] for l in range(L))
 
-# %% ../../nbs/terms/04_fields.ipynb #8054a5d3
+# %% ../../nbs/terms/04_fields.ipynb #55285376
 class FieldSum(Sum):
     "A sum of terms over fields: its scores by torch, their gradients by autograd."
     def __init__(self, parts, terms, seen, outputs=1, loss='squared'):
         super().__init__(parts, len(terms), outputs, loss, np.float64)
         self.seen,self.whole = seen,[len(o)==1 for o in self.of]
+
+    def in_blocks(self): return [(slice(None), self)]
 
     def graph(self, tensors):
         "Scores as a differentiable function of the parameters."

@@ -29,14 +29,15 @@ class Posterior(NamedTuple):
     parameters:float      # Effective number
     effect:float          # Factor on variances, since samples of a group are alike
 
-# %% ../../nbs/terms/07_laplace.ipynb #a93a6ede
+# %% ../../nbs/terms/07_laplace.ipynb #53f9b24f
 def laplace(model, F, y, e, groups=None, draws=64, seed=0, most=8000, rows=40000):
     "Draws from the Laplace approximation; None where there are too many parameters, or several outputs."
     if model.outputs>1 or (p := sum(f.size for f in F))>most: return None
     S,H,made = model.forward(F); rng = np.random.default_rng([seed, 5]); n = len(S)
     some = np.arange(n) if n<=rows else np.sort(rng.choice(n, rows, replace=False))
     w = (CURVATURES[model.loss](S[some].astype(float))*e[some])[:,0]; J = jacobian(model, F, H, some)
-    A = sparse.diags(np.sqrt(w*n/len(some)).astype(np.float32))@J; G = (A.T@A).toarray().astype(float); data = G.copy(); at = 0
+    A = sparse.diags(np.sqrt(w*n/len(some)))@J.astype(float)
+    G = (A.T@A).toarray(); data = G.copy(); at = 0
     for part in model.parts:
         P = part.precision().toarray()
         for _ in range(part.columns): G[at:at+part.size,at:at+part.size] += P; at += part.size
@@ -44,9 +45,9 @@ def laplace(model, F, y, e, groups=None, draws=64, seed=0, most=8000, rows=40000
     L = np.linalg.cholesky(G); Z = solve_triangular(L.T, rng.normal(size=(p, draws)), lower=False)
     parameters,effect = float((Z*(data@Z)).sum())/draws,1.
     if groups is not None:
-        g = LOSS_PARTS[model.loss](S[some], y[some])[1]*e[some]; code = np.unique(np.asarray(groups)[some], return_inverse=True)[1]
-        sums = sparse.csr_matrix((g[:,0].astype(float), (code, np.arange(len(some)))), (code.max()+1, len(some)))@J
-        u = solve_triangular(L, sums.T.toarray(), lower=True)*np.sqrt(n/len(some)); effect = max(1., float((u**2).sum())/max(parameters, 1e-9))
+        g = (LOSS_PARTS[model.loss](S, y)[1]*e)[:,0].astype(float); code = np.unique(np.asarray(groups), return_inverse=True)[1]
+        per = sparse.csr_matrix((g, (code, np.arange(n))), (code.max()+1, n))@(J if n<=rows else jacobian(model, F, H, np.arange(n)))
+        u = solve_triangular(L, np.asarray(per.todense()).T, lower=True); u -= u.mean(1, keepdims=True); effect = max(1., float((u**2).sum())/max(parameters, 1e-9))
     return Posterior([_shaped(model, F, z) for z in np.sqrt(effect)*Z.T], parameters, effect)
 
 def _shaped(model, F, z):
