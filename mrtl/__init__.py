@@ -12,7 +12,7 @@ __all__ = [
 
 _MODULES = dict( # where each name stands
     MRTLRegressor='estimators', MRTLClassifier='estimators', Grid='grids', FieldDesign='designs',
-    EventDesign='designs', bin_points='grids', Smoothness='penalties', Callback='training',
+    EventDesign='events', bin_points='grids', Smoothness='penalties', Callback='training',
     BlockSplit='splits', simulate_field='simulate', simulate_events='simulate', factor_maps='plots',
     coef_maps='plots', truth_maps='plots', loss_curve='curves', block_bootstrap='bootstrap',
     write_report='report', MRTLError='core')
@@ -20,8 +20,9 @@ _MODULES = dict( # where each name stands
 if TYPE_CHECKING:
     from .bootstrap import block_bootstrap
     from .core import MRTLError
-    from .designs import EventDesign, FieldDesign
+    from .designs import FieldDesign
     from .estimators import MRTLClassifier, MRTLRegressor
+    from .events import EventDesign
     from .grids import Grid, bin_points
     from .penalties import Smoothness
     from .curves import loss_curve

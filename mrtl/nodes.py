@@ -16,81 +16,120 @@ from .grids import Grid
 class Nodes:
     "Nodes of a curve (one axis) or of a map (two axes), which runs straight between them."
     def __init__(self,
-        y:list|np.ndarray,                 # Nodes along the first axis, ascending, in data units
-        x:list|np.ndarray|None=None,       # Nodes along the second axis; a curve when not given
-        names:tuple|None=None,             # Names of the axes; `y` and `x`, or `value` for a curve, when not given
-        period:float|tuple|None=None,      # Where the axis comes round, in data units; of two axes a pair, None for one with ends
+        y:list|np.ndarray,            # Nodes along the first axis, ascending, in data units
+        x:list|np.ndarray|None=None,  # Nodes along the second axis; a curve when not given
+        names:tuple|None=None,        # Names of the axes; `y` and `x`, or `value` for a curve, when not given
+        period:float|tuple|None=None, # Where the axis comes round, in data units; of two axes a pair, None for one with ends
     ):
         self.axes = tuple(_ascending(a) for a in (y, x) if a is not None)
-        d = len(self.axes); self.names = tuple(names or (('y','x') if d==2 else ('value',)))
+        d = len(self.axes)
+        self.names = tuple(names or (('y','x') if d==2 else ('value',)))
         self.period = tuple(period) if isinstance(period, (tuple,list)) else (period,)+(None,)*(d-1)
-        if not len(self.names)==len(self.period)==d: raise DataError(f"{d} axes need {d} names and {d} periods; got {self.names} and {self.period}")
-        for a,p in zip(self.axes, self.period):
-            if p is not None and not a[-1]<a[0]+p: raise DataError(f"nodes from {a[0]:g} to {a[-1]:g} do not fit into one period of {p:g}: leave out the last one, which is the first again")
+        _check_axes(self)
 
     @classmethod
     def of(cls,
-        grid:Grid, # Cells
+        grid:Grid, # Cells, all of them valid
     )->'Nodes':    # The corners of the cells: a lattice of the same shape over the same rectangle
-        "The lattice that a grid's cell corners make."
+        "The lattice that the corners of a grid's cells make."
+        if grid.sphere or not grid.mask.all():
+            raise DataError(f"a lattice is flat and has no holes; got {grid!r}: look up cells, or leave out the mask and `sphere`")
         return cls(np.linspace(*grid.y, grid.h+1), np.linspace(*grid.x, grid.w+1), grid.names)
 
 # %% ../nbs/10_nodes.ipynb #c2c5d584
 def _ascending(a):
+    "An axis as an array, or a `DataError`."
     a = np.asarray(a, float)
     if a.ndim!=1 or len(a)<2 or not np.isfinite(a).all() or not (np.diff(a)>0).all():
         raise DataError(f"nodes are at least two numbers in ascending order; got {np.array2string(a, threshold=6)}")
     return a
 
+def _check_axes(nodes):
+    "Refuse names and periods that do not fit the axes."
+    d = len(nodes.axes)
+    if not len(nodes.names)==len(nodes.period)==d:
+        raise DataError(f"{d} axes need {d} names and {d} periods; got {nodes.names} and {nodes.period}")
+    for a,p in zip(nodes.axes, nodes.period):
+        if p is not None and not a[-1]<a[0]+p:
+            raise DataError(f"nodes from {a[0]:g} to {a[-1]:g} do not fit into one period of {p:g}: "
+                "leave out the last one, which is the first again")
+
 # %% ../nbs/10_nodes.ipynb #edff80c1
 @patch(as_prop=True)
-def sizes(self:Nodes)->tuple: return tuple(map(len, self.axes)) # Nodes along each axis
+def sizes(self:Nodes)->tuple: # Nodes along each axis
+    "How many nodes each axis has."
+    return tuple(map(len, self.axes))
 
 @patch(as_prop=True)
-def shape(self:Nodes)->tuple: return tuple(len(a)-(p is None) for a,p in zip(self.axes, self.period)) # Intervals along each axis
+def shape(self:Nodes)->tuple: # Intervals along each axis
+    "How many intervals each axis has."
+    return tuple(len(a)-(p is None) for a,p in zip(self.axes, self.period))
 
 @patch(as_prop=True)
-def D(self:Nodes)->int: return int(np.prod(self.sizes)) # Nodes in all
+def D(self:Nodes)->int: # Nodes in all
+    "How many values a curve or map has."
+    return int(np.prod(self.sizes))
 
+# %% ../nbs/10_nodes.ipynb #a59ed46e
 @patch(as_prop=True)
-def share(self:Nodes)->np.ndarray: # Share of the whole curve or map that is nearest to each node, (D,)
-    parts = [_axis_parts(a, p)[0] for a,p in zip(self.axes, self.period)]; v = parts[0] if len(parts)==1 else np.outer(*parts).ravel()
+def share(self:Nodes)->np.ndarray: # (D,), float64, adds up to one
+    "Share of the curve or map that is nearest to each node."
+    parts = [_axis_parts(a, p)[0] for a,p in zip(self.axes, self.period)]
+    v = parts[0] if len(parts)==1 else np.outer(*parts).ravel()
     return v/v.sum()
 
 @patch
 def __repr__(self:Nodes):
-    ends = ', '.join(f'{n} {a[0]:g}..{a[-1]:g}{"" if p is None else f" (period {p:g})"}' for n,a,p in zip(self.names, self.axes, self.period))
+    turns = ['' if p is None else f' (period {p:g})' for p in self.period]
+    ends = ', '.join(f'{n} {a[0]:g}..{a[-1]:g}{t}' for n,a,t in zip(self.names, self.axes, turns))
     return f"Nodes({'x'.join(map(str, self.sizes))}, {ends})"
 
 # %% ../nbs/10_nodes.ipynb #731460b0
 def _hats(v, axis, period):
     "The two nodes around each value, (..., 2), and their weights, which add up to one."
-    if period is not None: v,axis = axis[0]+np.mod(v-axis[0], period),np.append(axis, axis[0]+period)
-    i = np.clip(np.searchsorted(axis, v, 'right')-1, 0, len(axis)-2); t = (v-axis[i])/(axis[i+1]-axis[i])
+    if period is None: v = np.clip(v, axis[0], axis[-1])
+    else: v,axis = axis[0]+np.mod(v-axis[0], period),np.append(axis, axis[0]+period)
+    i = np.clip(np.searchsorted(axis, v, 'right')-1, 0, len(axis)-2)
+    t = (v-axis[i])/(axis[i+1]-axis[i])
     n = len(axis)-(period is not None)
     return np.stack([i, (i+1)%n], -1),np.stack([1-t, t], -1)
+
+def _reached(v, axis, period, clip=False):
+    "Which values are a place on the axis: all finite ones if it comes round; never NaN."
+    if period is not None: return np.isfinite(v)
+    return ~np.isnan(v) if clip else (v>=axis[0])&(v<=axis[-1])
+
+# %% ../nbs/10_nodes.ipynb #d2af2b48
+def _coordinates(nodes, at, outside):
+    "Coordinates along each axis, (n, m), or a `DataError`."
+    if outside not in ('drop','clip','raise'): raise DataError(f"outside must be 'drop', 'clip' or 'raise'; got {outside!r}")
+    if len(at)!=len(nodes.axes): raise DataError(f"{nodes!r} has {len(nodes.axes)} axes; got coordinates along {len(at)}")
+    at = [np.asarray(v, float) for v in at]
+    if at[0].ndim==0 or any(v.shape!=at[0].shape for v in at):
+        raise DataError(f"coordinates are one list an axis, all of one shape; got the shapes {', '.join(str(v.shape) for v in at)}")
+    return [v.reshape(len(v), int(np.prod(v.shape[1:]))) for v in at]
 
 # %% ../nbs/10_nodes.ipynb #400a237d
 @patch
 def lookup(self:Nodes,
-    *at:list|np.ndarray,     # Where to look: coordinates along each axis, (n,), or (n, m) for m points a sample; NaN is no point
-    outside:str='drop',      # A point beyond the nodes: 'drop' gives it no weight, 'clip' moves it to the edge, 'raise' refuses it
-)->sparse.csr_matrix:        # Weights of the nodes, summed over a sample's points, (n, D), float64
+    *at:list|np.ndarray, # Where to look: coordinates along each axis, (n,), or (n, m) for m points a sample; NaN is no point
+    outside:str='drop',  # A point beyond the nodes: 'drop' gives it no weight, 'clip' moves it to the edge, 'raise' refuses it
+)->sparse.csr_matrix:    # Weights of the nodes, summed over a sample's points, (n, D), float64
     "The weights with which points look at the nodes."
-    if outside not in ('drop','clip','raise'): raise DataError(f"outside must be 'drop', 'clip' or 'raise'; got {outside!r}")
-    if len(at)!=len(self.axes):
-        raise DataError(f"{self!r} has {len(self.axes)} axes; got coordinates along {len(at)}")
-    at = [np.asarray(v, float).reshape(len(v), -1) for v in at]; seen = np.isfinite(np.stack(at)).all(0); inside = seen.copy(); hats = []
-    for v,a,p in zip(at, self.axes, self.period):
-        v = np.where(seen, v, a[0])
-        if p is None: inside &= (v>=a[0])&(v<=a[-1]); v = np.clip(v, a[0], a[-1])
-        hats.append(_hats(v, a, p))
-    if outside=='raise' and not inside.all():
-        raise DataError(f"{int((~inside).sum())} of {inside.size} points lie outside {self!r} or are missing: clip or drop them (outside='clip' or 'drop')")
-    ok = seen if outside=='clip' else inside; n,m = ok.shape; node,weight = np.zeros((n, m, 1), np.int64),ok[...,None].astype(float)
-    for (i,w),size in zip(hats, self.sizes):
-        node,weight = (node[...,:,None]*size+i[...,None,:]).reshape(n, m, -1),(weight[...,:,None]*w[...,None,:]).reshape(n, m, -1)
-    X = sparse.csr_matrix((weight.ravel(), (np.repeat(np.arange(n), node[0].size), node.ravel())), (n, self.D)); X.eliminate_zeros()
+    at,axes = _coordinates(self, at, outside),list(zip(self.axes, self.period))
+    ok = np.all([_reached(v, *a, clip=outside=='clip') for v,a in zip(at, axes)], axis=0)
+    if outside=='raise' and not ok.all():
+        raise DataError(f"{int((~ok).sum())} of {ok.size} points lie outside {self!r} or are missing: "
+            "clip or drop them (outside='clip' or 'drop')")
+    n,m = ok.shape
+    node,weight = np.zeros((n, m, 1), np.int64),ok[...,None].astype(float)
+    for v,a,size in zip(at, axes, self.sizes):
+        i,w = _hats(np.where(ok, v, a[0][0]), *a)
+        node = (size*node[...,None]+i[...,None,:]).reshape(n, m, 2*node.shape[-1])
+        weight = (weight[...,None]*w[...,None,:]).reshape(node.shape)
+    rows = np.repeat(np.arange(n), m*node.shape[-1])
+    X = sparse.csr_matrix((weight.ravel(), (rows, node.ravel())), (n, self.D))
+    X.eliminate_zeros()
     return X
 
 # %% ../nbs/10_nodes.ipynb #a0365299
@@ -99,10 +138,12 @@ def coarsen(self:Nodes,
     shape:tuple, # Intervals along each axis, each a divisor of this lattice's
 )->Nodes:        # The nested lattice; `ScheduleError` if there is none of that shape
     "Every k-th node of each axis."
-    shape = tuple(int(s) for s in np.atleast_1d(shape))
-    if len(shape)!=len(self.shape) or any(s<1 or n%s for s,n in zip(shape, self.shape)):
-        raise ScheduleError(f"a coarser lattice keeps every k-th node, so its intervals divide {'x'.join(map(str, self.shape))}; got {'x'.join(map(str, shape))}")
-    axes = [a[::n//s] for a,n,s in zip(self.axes, self.shape, shape)]
+    given = np.atleast_1d(shape).tolist()
+    least = [1 if p is None else 2 for p in self.period] # a circle needs two nodes
+    if len(given)!=len(self.shape) or any(s<l or s%1 or n%s for s,n,l in zip(given, self.shape, least)):
+        raise ScheduleError(f"a coarser lattice keeps every k-th node, so its intervals divide "
+            f"{'x'.join(map(str, self.shape))}{' (at least 2 of a period)' if 2 in least else ''}; got {'x'.join(map(str, given))}")
+    axes = [a[::int(n//s)] for a,n,s in zip(self.axes, self.shape, given)]
     return Nodes(*axes, names=self.names, period=self.period)
 
 @patch
@@ -115,32 +156,41 @@ def prolongation(self:Nodes,
 # %% ../nbs/10_nodes.ipynb #3cd802e5
 @patch
 def ladder(self:Nodes,
-    least:int=3, # Intervals along the longer axis below which there is no further step
+    least:int=3, # Intervals along the longest axis below which there is no further step
 )->list:         # Shapes from coarse to fine, this lattice's own last
     "Halve all axes while their numbers of intervals are even."
     out = [self.shape]
-    while max(out[0])>=2*least and all(s%2==0 for s in out[0]): out.insert(0, tuple(s//2 for s in out[0]))
+    while max(out[0])>=2*least and all(s%2==0 and (p is None or s>=4) for s,p in zip(out[0], self.period)):
+        out.insert(0, tuple(s//2 for s in out[0]))
     return out
 
 # %% ../nbs/10_nodes.ipynb #66deadfd
 def _axis_parts(a, period):
     "Mass of each node (n,), and the sparse Gram matrices of first and second derivatives, (n, n), over one axis."
-    n = len(a); cyclic = period is not None; h = np.diff(np.append(a, a[0]+period) if cyclic else a); k = len(h)
-    step = sparse.csr_matrix((np.ones(k), (np.arange(k), (np.arange(k)+1)%n)), (k, n))-sparse.eye(k, n, format='csr')
+    n,cyclic = len(a),period is not None
+    h = np.diff(np.append(a, a[0]+period) if cyclic else a)
+    k = len(h); at = np.arange(k)
+    step = sparse.csr_matrix((np.ones(k), (at, (at+1)%n)), (k, n))-sparse.eye(k, n, format='csr')
     slope = sparse.diags(1/h)@step
-    if cyclic: mid = (h+np.roll(h, 1))/2; mass = mid; turn = sparse.diags(1/mid)@(slope-slope[(np.arange(k)-1)%k]); weight = mid
+    if cyclic:
+        mid = weight = mass = (h+np.roll(h, 1))/2
+        turn = sparse.diags(1/mid)@(slope-slope[(at-1)%k])
     else:
-        mid = (h[1:]+h[:-1])/2; mass = np.r_[h[0]/2, mid, h[-1]/2]; turn = sparse.diags(1/mid)@(slope[1:]-slope[:-1])
-        weight = mid.copy()
+        mid = (h[1:]+h[:-1])/2
+        mass,weight = np.r_[h[0]/2, mid, h[-1]/2],mid.copy()
         if len(mid): weight[0] += h[0]/2; weight[-1] += h[-1]/2
+        turn = sparse.diags(1/mid)@(slope[1:]-slope[:-1])
     return mass,slope.T@sparse.diags(h)@slope,turn.T@sparse.diags(weight)@turn
 
 # %% ../nbs/10_nodes.ipynb #dc293ddd
 @patch
 def roughness(self:Nodes)->sparse.csr_matrix: # P, (D, D), symmetric, float64
     "The thin-plate penalty as a matrix: the roughness of `f` is f'Pf."
-    span = [a[-1]-a[0] if p is None else p for a,p in zip(self.axes, self.period)]; unit = np.hypot(*span) if len(span)==2 else span[0]
-    parts = [_axis_parts(a/unit, None if p is None else p/unit) for a,p in zip(self.axes, self.period)]; area = np.prod(span)/unit**len(span)
+    span = [a[-1]-a[0] if p is None else p for a,p in zip(self.axes, self.period)]
+    unit = np.hypot(*span) if len(span)==2 else span[0]
+    parts = [_axis_parts(a/unit, None if p is None else p/unit) for a,p in zip(self.axes, self.period)]
+    area = np.prod(span)/unit**len(span)
     if len(parts)==1: return sparse.csr_matrix(parts[0][2]/area)
-    (my,gy,ky),(mx,gx,kx) = parts; My,Mx = sparse.diags(my),sparse.diags(mx)
+    (my,gy,ky),(mx,gx,kx) = parts
+    My,Mx = sparse.diags(my),sparse.diags(mx)
     return sparse.csr_matrix((sparse.kron(ky, Mx)+2*sparse.kron(gy, gx)+sparse.kron(My, kx))/area)

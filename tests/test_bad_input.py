@@ -24,7 +24,7 @@ DA = xr.DataArray(X4, dims=('time','variable','lat','lon'), coords=dict(time=pd.
 YA = xr.DataArray(Y, dims='time', coords=dict(time=DA.time))
 TABLE = pd.DataFrame(dict(player=RNG.integers(5, size=260), x=RNG.uniform(0, 10, 260), y=RNG.uniform(0, 8, 260), **{f'{c}{i}': np.where(RNG.random(260) < .4, RNG.uniform(0, 4, 260), np.nan) for i in range(1, 6) for c in 'xy'}))
 TABLE['label'] = (RNG.random(260) < 1/(1+np.exp(TABLE.player+.3*TABLE.y-4))).astype(int)
-EVENTS = EventDesign.from_table(TABLE, dict(player='player', court=('x','y'), defender=[(f'x{i}', f'y{i}') for i in range(1, 6)]), dict(court=Grid((8,10)), defender=Grid((4,4))))
+EVENTS = EventDesign.from_table(TABLE, dict(player='player', court=('x','y'), defender=[(f'x{i}', f'y{i}') for i in range(1, 6)]), dict(court=Grid((8,10)), defender=Grid((4,4))), dict(player=True))
 SHOTS = TABLE.label.values
 
 def changed(v, at, value): v = v.copy(); v[at] = value; return v
@@ -165,13 +165,13 @@ def test_wrong_shape_at_predict(cls, y):
 
 def test_other_events_at_predict():
     m = quick(MRTLClassifier).fit(EVENTS, SHOTS)
-    fewer = EventDesign.from_table(TABLE[TABLE.player < 3], dict(player='player', court=('x','y'), defender=[('x1','y1')]), dict(court=Grid((8,10)), defender=Grid((4,4))))
+    fewer = EventDesign.from_table(TABLE[TABLE.player < 3], dict(player='player', court=('x','y'), defender=[('x1','y1')]), dict(court=Grid((8,10)), defender=Grid((4,4))), dict(player=True))
     refused(DataError, r"'player', 3.*fitted on.*'player', 5.*labels", lambda: m.predict(fewer))
     t = TABLE.assign(x=lambda t: t.x.where(t.index != 2, 99.))
     refused(DataError, '1 of 260 points lie outside', lambda: EventDesign.from_table(t, dict(court=('x','y')), dict(court=Grid((8,10)))))
     refused(DataError, 'no column z; it has player', lambda: EventDesign.from_table(TABLE, dict(court=('x','z')), dict(court=Grid((8,10)))))
     refused(DataError, 'needs a Grid', lambda: EventDesign.from_table(TABLE, dict(court=('x','y'))))
-    refused(DataError, 'missing labels', lambda: EventDesign.from_table(TABLE.assign(player=TABLE.player.where(TABLE.player > 0)), dict(player='player')))
+    refused(DataError, 'missing labels', lambda: EventDesign.from_table(TABLE.assign(player=TABLE.player.where(TABLE.player > 0)), dict(player='player'), labels=dict(player=True)))
     refused(DataError, 'same number of samples', lambda: EventDesign(dict(a=[[0]], b=[[0], [1]]), [Mode('a', 1, indexed=True), Mode('b', 2, indexed=True)]))
     refused(DataError, 'indices of a must lie in 0..1', lambda: EventDesign(dict(a=[[2]]), [Mode('a', 2, indexed=True)]))
 

@@ -217,7 +217,7 @@ def test_an_output_that_a_draw_leaves_empty_is_told(sim):
 
 def test_classifier_on_events():
     table,_ = simulate_events(400, players=5, court=(4, 5), defender=(3, 3), rank=1, rate=.4, seed=0)
-    ev = EventDesign.from_table(table, dict(player='player', court=('x', 'y')), dict(court=Grid((4, 5))))
+    ev = EventDesign.from_table(table, dict(player='player', court=('x', 'y')), dict(court=Grid((4, 5))), dict(player=True))
     labels = np.where(table.label, 'shot', 'no')
     out = block_bootstrap(MRTLClassifier(rank=1, schedule=[(4, 5)], max_epochs=3), ev, labels, np.arange(400)//20, 3)
     assert out.player_loading_lower.shape == (5, 1) and out.court_lower.shape == (4, 5, 1) and out.rows < 400 and np.isfinite(out.coef_upper).all()

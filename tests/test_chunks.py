@@ -27,13 +27,15 @@ def test_files_one_after_the_other(tmp_path):
     for k,v in whole.idx.items(): assert torch.equal(v, parts.idx[k])
 
 def test_faults():
-    with pytest.raises(DataError, match='labels of player'): EventDesign.from_chunks([table(5)], SPEC['modes'], SPEC['grids'])
+    with pytest.raises(DataError, match='labels of player'): EventDesign.from_chunks([table(5)], SPEC['modes'], SPEC['grids'], dict(player=True))
+    with pytest.raises(DataError, match='labels of player'): EventDesign.from_chunks([table(5).astype(dict(who=str))], SPEC['modes'], SPEC['grids'])
+    with pytest.raises(DataError, match='nodes of player.*or its labels'): EventDesign.from_chunks([table(5)], SPEC['modes'], SPEC['grids'])
     with pytest.raises(DataError, match='no part'): EventDesign.from_chunks([], **SPEC)
     with pytest.raises(DataError, match='no column who'): EventDesign.from_chunks([table(5), table(5).drop(columns='who')], **SPEC)
 
 MEASURE = """
 import pandas as pd
-from mrtl.designs import EventDesign
+from mrtl.events import EventDesign
 from mrtl.lab.timing import peak_of
 from test_chunks import SPEC, table
 rows,size = 1_500_000,50_000; parts = (table(size, i) for i in range(rows//size)); kept = []

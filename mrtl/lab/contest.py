@@ -63,7 +63,7 @@ def event_design(
     table,_ = simulate_events(n, players, tuple(court), tuple(defender), seed=seed)
     modes = dict(player='player', court=('x','y'), defender=[(f'x{j}', f'y{j}') for j in range(1, 6)])
     grids = dict(court=Grid(tuple(court)), defender=Grid(tuple(defender)))
-    return EventDesign.from_table(table, modes, grids),torch.tensor(table.label.values)[:,None].double()
+    return EventDesign.from_table(table, modes, grids, dict(player=True)),torch.tensor(table.label.values)[:,None].double()
 
 def time_to(
     history:list,  # Of a `Run`: rows with seconds and valid_loss
