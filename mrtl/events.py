@@ -10,14 +10,13 @@ import warnings
 from collections.abc import Iterable
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
 import torch
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from scipy import sparse
 from torch import Tensor
 from fastcore.basics import patch
 from .core import DataError, ScheduleError
 from .designs import Batch, Mode, as_index, as_shapes
-from .grids import Grid
 from .nodes import Nodes
 
 # %% ../nbs/11_events.ipynb #fe3a5954

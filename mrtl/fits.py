@@ -43,7 +43,7 @@ class Request:
     device:str|torch.device='cpu' # Where the work is done
     callbacks:tuple=()            # `Callback` objects that watch or stop the training
 
-# %% ../nbs/40_fits.ipynb #d0bba955
+# %% ../nbs/40_fits.ipynb #f4dc940f
 class Fit:
     "What both ways share: scores in chunks, components in standard form, files."
     def __init__(self,
@@ -65,6 +65,9 @@ class Fit:
     def full(self)->Tensor: return self.scorer.full().detach() # (*sizes[, outputs])
     @property
     def steps(self)->int: return len(self.levels)
+
+    refits = False # Can it be fitted to all rows, with nothing held back?
+    settled = {}   # Settings that a further fit should take over, by name
 
 # %% ../nbs/40_fits.ipynb #00d68f0f
 @patch

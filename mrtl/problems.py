@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Problem']
 
-# %% ../nbs/70_problems.ipynb #fafc24da
+# %% ../nbs/70_problems.ipynb #b92d7acc
 from collections.abc import Callable
 from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 from fastcore.basics import patch
+from sklearn.base import clone
 from .events import EventDesign
 from .designs import FieldDesign
 from .estimators import MRTLClassifier, MRTLRegressor
@@ -19,7 +20,7 @@ from .rivals import best_threshold, class_scores, skill
 # %% ../nbs/70_problems.ipynb #cacf12fc
 ESTIMATORS = dict(regression=MRTLRegressor, classes=MRTLClassifier)
 
-# %% ../nbs/70_problems.ipynb #7e5b72f8
+# %% ../nbs/70_problems.ipynb #58b39449
 @dataclass
 class Problem:
     "Samples, the rows that train and test, and what a model of them is compared with."
@@ -34,21 +35,23 @@ class Problem:
     figures:Callable|None=None             # Takes a `RunFiles`; returns figures for the report, as `write_report` takes them
     notes:list|None=None                   # Sentences that a reader of the scores should know
     truth:xr.Dataset|None=None             # Planted factors, where they are known
+    groups:np.ndarray|None=None            # Group of each sample, (n,), where samples of a group are alike, such as the frames of a game
 
     def __repr__(self):
-        modes = ((m.name, m.size if m.grid is None else 'x'.join(map(str, m.grid.shape))) for m in self.design.modes)
+        modes = ((m.name, 'x'.join(map(str, m.shape))) for m in self.design.modes)
         return f"{type(self).__name__}({', '.join(f'{len(v)} {k}' for k,v in self.rows.items())}; {', '.join(f'{k} {n}' for k,n in modes)})"
 
     @property
     def targets(self)->np.ndarray: # (n, outputs), float64
         return np.asarray(self.y, float).reshape(len(self.design), -1)
 
-# %% ../nbs/70_problems.ipynb #2f1c045f
-def fit_rows(m, design, y, rows, callbacks=()):
+# %% ../nbs/70_problems.ipynb #4fb4e399
+def fit_rows(m, design, y, rows, callbacks=(), groups=None):
     "Fit an estimator on the training rows, with the validation rows to choose when to stop."
-    return m.fit(design.take(rows['train']), y[rows['train']], valid=(design.take(rows['valid']), y[rows['valid']]), callbacks=callbacks)
+    of = None if groups is None else np.asarray(groups)[rows['train']]
+    return m.fit(design.take(rows['train']), y[rows['train']], valid=(design.take(rows['valid']), y[rows['valid']]), groups=of, callbacks=callbacks)
 
-# %% ../nbs/70_problems.ipynb #14bb8e28
+# %% ../nbs/70_problems.ipynb #14cd85c1
 @patch
 def estimator(self:Problem,
     **options:object, # Of the estimator
@@ -62,7 +65,15 @@ def fit(self:Problem,
     callbacks:tuple|list=(),        # `Callback` objects that watch or stop the training
 )->MRTLRegressor|MRTLClassifier:    # The same, fitted
     "Fit on the training rows; the validation rows say when a level is done."
-    return fit_rows(m, self.design, self.y, self.rows, callbacks)
+    return fit_rows(m, self.design, self.y, self.rows, callbacks, self.groups)
+
+@patch
+def refit(self:Problem,
+    m:MRTLRegressor|MRTLClassifier, # Fitted on the training rows
+)->MRTLRegressor|MRTLClassifier|None: # Fitted in the same way on all rows; None where the way of fitting needs rows to stop by
+    "The model to use afterwards: nothing is chosen any more, so all rows can teach it."
+    if not m.fitted_.refits: return None
+    return clone(m).set_params(**m.fitted_.settled).fit(self.design, self.y, groups=self.groups)
 
 @patch
 def predicted(self:Problem,

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['open_run', 'table_of', 'write_run', 'RunFiles', 'read_run', 'report_run', 'run_problem', 'predict_run']
 
-# %% ../nbs/71_runs.ipynb #6c5e6df6
+# %% ../nbs/71_runs.ipynb #d5ce2936
 import json, math, shutil, sys, time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +26,7 @@ from .rivals import best_threshold
 # %% ../nbs/71_runs.ipynb #035a5790
 FILES = Annotated[list, dict(nargs='+', type=str)] # Of a command: one or several file names
 
-# %% ../nbs/71_runs.ipynb #f83f5d66
+# %% ../nbs/71_runs.ipynb #f41d56f6
 def open_run(
     out:str|Path,     # The run's folder
     config:dict,      # What the run is asked to do
@@ -46,7 +46,7 @@ def open_run(
         if not (resume or overwrite):
             raise ConfigError(f"--out {out} holds this very run already: add --resume to go on with it or --overwrite to do it again")
         if overwrite:
-            for f in ('metrics.json','checkpoint.mrtl','bootstrap.nc','compare.csv','report.html','maps.csv','maps_summary.csv','curves.csv',
+            for f in ('metrics.json','scored.mrtl','checkpoint.mrtl','bootstrap.nc','compare.csv','report.html','maps.csv','maps_summary.csv','curves.csv',
                       'stability.csv','summary.csv','search.log','search.csv','options.json'): (out/f).unlink(missing_ok=True)
             for f in ('bootstrap','trials'): shutil.rmtree(out/f, ignore_errors=True)
     write_json(file, config)
@@ -74,24 +74,26 @@ def package_versions():
     "What a run was made with: package to version."
     return {p: version(p) for p in ('mrtl','torch','tensorly','scikit-learn','xarray','numpy')} | dict(python=sys.version.split()[0])
 
-# %% ../nbs/71_runs.ipynb #231ec3b1
+# %% ../nbs/71_runs.ipynb #87f6d523
 def write_run(
     out:str|Path,                   # The run's folder
     m:MRTLRegressor|MRTLClassifier, # The fitted model
     metrics:dict,                   # For metrics.json
     predictions:pd.DataFrame,       # From `table_of`
     truth:xr.Dataset|None=None,     # Planted factors
+    final:MRTLRegressor|MRTLClassifier|None=None, # The same model fitted on all rows, where there is one
 ):
     "Write the files of a finished run, except its report; metrics.json comes last."
-    out = Path(out)
-    m.save(out/'model.mrtl')
-    for name,ds in dict(factors=m.factors_, truth=truth).items():
+    out = Path(out); final = m if final is None else final
+    if final is not m: m.save(out/'scored.mrtl')
+    final.save(out/'model.mrtl')
+    for name,ds in dict(factors=final.factors_, truth=truth).items():
         if ds is not None:
-            with atomic_write(out/f'{name}.nc') as tmp: ds.to_netcdf(tmp)
+            with atomic_write(out/f'{name}.nc') as tmp: write_netcdf(tmp, ds)
     write_csv(out/'history.csv', m.history_); write_csv(out/'predictions.csv', predictions)
     write_json(out/'metrics.json', metrics|dict(levels=m.levels_, rank=m.rank_, versions=package_versions()))
 
-# %% ../nbs/71_runs.ipynb #4defd403
+# %% ../nbs/71_runs.ipynb #2fa4ded5
 @dataclass
 class RunFiles:
     "What a finished run's folder holds, except the model."
@@ -99,7 +101,7 @@ class RunFiles:
     metrics:dict               # metrics.json
     config:dict                # config.json
     predictions:pd.DataFrame   # predictions.csv: every row, and the set that it belongs to
-    factors:xr.Dataset         # factors.nc
+    factors:xr.Dataset|dict    # factors.nc; a dict by term for a sum of terms
     truth:xr.Dataset|None      # Planted factors, where there are any
     history:pd.DataFrame       # One row per epoch
     others:dict                # Histories of other ways to train, by name
@@ -118,14 +120,21 @@ def read_run(
         others = {k: g.fillna({'stopped_by': ''}) for k,g in pd.read_csv(run/'compare.csv').groupby('method', sort=False)}
     return RunFiles(run, metrics, config, p, both['factors'], both.get('truth'), history, others)
 
-# %% ../nbs/71_runs.ipynb #8c930212
+# %% ../nbs/71_runs.ipynb #79e8e731
+def write_netcdf(path, ds):
+    "A Dataset, or a dict of them as one group each."
+    if isinstance(ds, xr.Dataset): return ds.to_netcdf(path)
+    xr.DataTree.from_dict({k.replace(':', '~'): v for k,v in ds.items()}).to_netcdf(path)
+
 def read_netcdf(path):
-    "A small file, read at once; `FormatError` if it is damaged."
-    try: return xr.load_dataset(path)
+    "A small file, read at once: a Dataset, or a dict of them; `FormatError` if it is damaged."
+    try:
+        with xr.open_datatree(path) as tree: groups = {k.replace('~', ':'): v.to_dataset().load() for k,v in tree.children.items()}
+        return groups or xr.load_dataset(path)
     except (OSError, ValueError) as e:
         raise FormatError(f"{path} cannot be read as netCDF ({type(e).__name__}): run the command again") from None
 
-# %% ../nbs/71_runs.ipynb #f2cf9029
+# %% ../nbs/71_runs.ipynb #d54e7776
 def report_run(
     run:str|Path|RunFiles,         # Folder of a finished run, or what `read_run` gave
     figures:Callable|None=None,    # Takes the `RunFiles`; returns the subject's own figures, as `write_report` takes them
@@ -134,7 +143,7 @@ def report_run(
     f = run if isinstance(run, RunFiles) else read_run(run); path = f.folder/'report.html'
     test = f.predictions[f.predictions.set=='test']; labels = 'auc' in f.metrics['test']
     y,yhat = (None,None) if labels else (as_series(test, c) for c in ('truth','score'))
-    coef = None if labels or map_count(f.factors)>60 else MRTLRegressor.load(f.folder/'model.mrtl').coef_
+    coef = None if labels or isinstance(f.factors, dict) or map_count(f.factors)>60 else MRTLRegressor.load(f.folder/'model.mrtl').coef_
     write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=f.factors, history=f.history, levels=f.metrics['levels'],
         metrics=f.metrics, config=f.config, coef=coef, y=y, yhat=yhat, truth=f.truth,
         histories={'multiresolution': f.history}|f.others if f.others else None, notes=f.metrics.get('notes', ()), figures=figures and figures(f))
@@ -155,7 +164,7 @@ def map_count(factors):
     loadings = {d for k,v in factors.data_vars.items() if k.endswith('_loading') for d in v.dims}|{'output'}
     return math.prod(factors.sizes.get(d, 1) for d in loadings-{'component'})
 
-# %% ../nbs/71_runs.ipynb #7046987f
+# %% ../nbs/71_runs.ipynb #77a70f64
 def run_problem(
     out:str|Path,                 # The run's folder, from `open_run`
     problem:Problem,              # What is to be learnt
@@ -167,12 +176,12 @@ def run_problem(
     "Fit a problem, score the model and its rivals, and write the folder."
     out,start = Path(out),time.perf_counter()
     m = problem.fit(problem.estimator(checkpoint=str(out/'checkpoint.mrtl'), **options), callbacks)
-    seconds,yhat = time.perf_counter()-start,problem.predicted(m)
+    seconds,yhat = time.perf_counter()-start,problem.predicted(m); final = problem.refit(m)
     found = more(m, yhat) if more else {}
     if not parallel.is_main(): return None
     metrics = run_metrics(problem, yhat, seconds, found)
     predictions = table_of(sample_names(problem), yhat, np.asarray(problem.y), problem.outputs, set=set_names(problem))
-    write_run(out, m, metrics, predictions, problem.truth)
+    write_run(out, m, metrics, predictions, problem.truth, final)
     if report: report_run(out, problem.figures)
     return metrics
 
@@ -197,7 +206,7 @@ def bootstrap_run(out, problem, blocks, n, seed=0):
         valid=(problem.design.take(rows['valid']), problem.y[rows['valid']]), seed=seed, folder=out/'bootstrap', coef=problem.y.ndim==1)
     with atomic_write(out/'bootstrap.nc') as tmp: found.to_netcdf(tmp)
 
-# %% ../nbs/71_runs.ipynb #c8c8e3f2
+# %% ../nbs/71_runs.ipynb #9b42747d
 def predict_run(
     run:str|Path,      # Folder of a finished run
     out:str|Path,      # CSV file to write; metrics.json goes beside it
@@ -209,14 +218,22 @@ def predict_run(
     yhat = problem.predicted(ESTIMATORS[problem.kind].load(run/'model.mrtl')); known = np.isfinite(problem.targets).any()
     write_csv(out, table_of(sample_names(problem), yhat, y if known else None, problem.outputs))
     rows = dict(total=len(yhat))|facts.pop('rows', {})
-    test = new_scores(run, problem, yhat) if known else {}
+    new = unseen_rows(run, problem); rows['seen'] = len(yhat)-len(new); problem = replace(problem, rows=dict(test=new))
+    test = new_scores(run, problem, yhat) if known and len(new) else {}
     write_json(out.parent/'metrics.json', dict(test=test, rows=rows, **facts, versions=package_versions()))
     return yhat
 
-# %% ../nbs/71_runs.ipynb #a12fd41d
+# %% ../nbs/71_runs.ipynb #85754373
+def unseen_rows(run, problem):
+    "Rows that the run's final model never saw: all, unless it was fitted to all rows of the run; then those of other names."
+    n = np.arange(len(problem.design))
+    if problem.names is None or not (Path(run)/'scored.mrtl').exists(): return n
+    seen = set(pd.read_csv(Path(run)/'predictions.csv', usecols=['sample'], dtype=str)['sample'])
+    return n[[str(k) not in seen for k in problem.names]]
+
 def new_scores(run, problem, yhat):
     "Scores of new samples; none where only one class occurs."
     if problem.kind!='classes': return problem.scores(yhat)['test']
-    if len(np.unique(problem.y))<2: return {}
+    if len(np.unique(np.asarray(problem.y)[problem.rows['test']]))<2: return {}
     old = pd.read_csv(Path(run)/'predictions.csv'); old = old[old.set=='valid']
     return problem.scores(yhat, best_threshold(old.truth.values, old.score.values))['test']

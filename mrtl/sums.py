@@ -229,7 +229,7 @@ def folds_of(train, valid, seed, groups):
     fold = rng.permutation(np.arange(units.max()+1)%FOLDS)[units]
     return [(train.take(np.flatnonzero(fold!=f)), train.take(np.flatnonzero(fold==f))) for f in range(FOLDS) if (fold==f).any() and (fold!=f).any()]
 
-# %% ../nbs/41_sums.ipynb #5fd91692
+# %% ../nbs/41_sums.ipynb #9544cf8a
 class SumFit(Fit):
     "A sum of terms, learnt by L-BFGS on all rows."
     way = 'terms'
@@ -245,8 +245,9 @@ class SumFit(Fit):
     def rank(self): return max(t.rank for t in self.terms)
     @property
     def steps(self): return int(sum(l['epochs'] for l in self.levels))
+    refits = True
     @property
-    def has_std(self): return self.draws is not None
+    def settled(self): return dict(terms=self.terms, rank=self.rank, schedule=None, main_effects=False)
 
 # %% ../nbs/41_sums.ipynb #d8bbc7f2
 def shaped_mode(m, shape):
@@ -396,6 +397,19 @@ def components(self:SumFit,
         out.append(np.concatenate(made, 1)*(self.scale[1] if self.outputs==1 else 1.))
     return np.concatenate(out)
 
+# %% ../nbs/41_sums.ipynb #c9d7f93d
+@patch
+def contributions(self:SumFit,
+    design:FieldDesign|EventDesign, # Samples
+)->dict:                            # Name of each term to what it adds to the scores, (n, outputs)
+    "What each term adds to the score of each sample."
+    out = {t.name: [] for t in self.terms}
+    for d in in_chunks(design, 2**16):
+        m = self.model(d); made = m.made(self.F) if isinstance(m, FieldSum) else m.forward(self.F)[2]
+        for (t,Fs,_,C),h in zip(self.blocks(self.F), made):
+            out[t.name].append((h if len(Fs)==1 else h.sum(1, keepdims=True) if C is None else h@C.T)*self.scale[1])
+    return {k: np.concatenate(v) for k,v in out.items()}
+
 # %% ../nbs/41_sums.ipynb #50dc41a3
 @patch
 def pieces(self:SumFit)->list: # One `Piece` for each term
@@ -453,7 +467,7 @@ def stability(self:SumFit)->dict: # Name of a term to a number from 0 to 1; empt
             A,w = own[t.name]; size = inner(A, A, w)*inner(Fs, Fs, w); found[t.name].append(inner(A, Fs, w)/np.sqrt(size) if size>0 else 0.)
     return {k: float(np.mean(v)) for k,v in found.items()}
 
-# %% ../nbs/41_sums.ipynb #866079f7
+# %% ../nbs/41_sums.ipynb #2a04a3fd
 @patch
 def spread(self:SumFit, design):
     "Standard deviation of a new observation for a squared loss, of the score for counts; nothing for labels, whose probabilities are those of the estimate."
@@ -462,7 +476,10 @@ def spread(self:SumFit, design):
     return np.sqrt(v+(self.facts['noise'] if self.loss=='squared' else 0.))*self.scale[1]
 
 @patch
-def coef_std(self:SumFit):
+def coef_std(self:SumFit): return self.tensor_stds()
+
+@patch
+def tensor_stds(self:SumFit):
     "Standard deviations of the coefficients of each term, as `tensors`; None without draws."
     if self.draws is None: return None
     each = [self.tensors(d) for d in self.draws]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 from .core import DataError
-from .panels import axes_at, colour_limit, colourbar, draw_map, factor_parts, heading, loading_bars, new_figure, panel_size
+from .panels import axes_at, colour_limit, colourbar, draw_map, heading, new_figure, panel_size
 
 # %% ../nbs/50_termmaps.ipynb #9b259d5f
 def draw_nodes(

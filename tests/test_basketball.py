@@ -3,7 +3,8 @@ import dataclasses, gzip, json
 import numpy as np, pandas as pd, pytest, torch
 import mrtl.basketball.handler, mrtl.basketball.shots
 from mrtl.basketball.tracking import check_frames, read_games, read_play_by_play, read_sportvu, read_tracking, tiny_game, unpacked
-from mrtl.basketball.shots import ShotRules, align_goals, find_hands, known_players, learning_table, relative, rim_height, shot_design, split_table, tape_of, turn
+from mrtl.basketball.handler import ShotRules, find_hands, relative, tape_of, turn
+from mrtl.basketball.shots import align_goals, known_players, learning_table, rim_height, shot_design, split_table
 from mrtl.core import ConfigError, DataError, FormatError
 
 # ---- a game by hand: five possessions of 20 frames, one shot each, on either rim by turns

@@ -97,7 +97,7 @@ def test_help_by_the_module_too(python):
     assert 'Weight of each sample, (n,)' in said and said.count('Weight of the smoothness penalty') == 1
 
 def test_records_have_help_beside_their_fields():
-    from mrtl.basketball.shots import Tape
+    from mrtl.basketball.handler import Tape
     assert all(getattr(Tape, f).__doc__ and 'Alias' not in getattr(Tape, f).__doc__ for f in Tape._fields)
 
 def test_explaining_twice_changes_nothing():

@@ -4,7 +4,8 @@ import numpy as np, pandas as pd, pytest
 from mrtl.basketball.tracking import read_games, read_play_by_play
 from mrtl.core import ConfigError, DataError
 from mrtl.basketball.games import elsewhere, game_frames, placed, planted_league, shot_odds, simulate_games, situations
-from mrtl.basketball.shots import COURT, DEFENDER, RIM, learning_table, relative
+from mrtl.basketball.shots import COURT, DEFENDER, learning_table
+from mrtl.basketball.handler import RIM, relative
 
 @pytest.fixture(scope='module')
 def truth(): return planted_league(seed=3)

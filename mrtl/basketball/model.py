@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MODELS', 'ShotProblem', 'shot_problem', 'shot_baselines', 'coherence', 'ShotFiles', 'read_shots']
 
-# %% ../../nbs/basketball/05_model.ipynb #9d1d059c
+# %% ../../nbs/basketball/05_model.ipynb #23047c2e
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,37 +22,44 @@ from .. import parallel
 from .court import court_factors, court_main, reliability_plot, shot_map
 from .shots import PAPER_SCHEDULE, Learned, known_players, learning_table, shot_design, split_table
 from .tracking import read_games, read_play_by_play
-from ..core import ConfigError, settings
+from .rivals import shot_rivals
+from .terms import shot_terms, term_design
+from .termcourt import DRAW, term_gains, term_shot_map
+from ..core import ConfigError, read_json, settings
+from ..termmaps import term_maps
 from ..estimators import MRTLClassifier
 from ..problems import Problem
 from ..runs import open_run, predict_run, run_problem, FILES
 
-# %% ../../nbs/basketball/05_model.ipynb #3e115f28
+# %% ../../nbs/basketball/05_model.ipynb #ba9e9bdd
 @dataclass(kw_only=True, repr=False)
 class ShotProblem(Problem):
     "A table made ready to learn from."
     table:pd.DataFrame    # The learning table
     players:list          # Players with a row of their own; the pooled 0 comes first
     leaky:bool            # Can frames of one shot be on both sides of the split?
+    inputs:str|None=None  # Inputs of a sum of terms, a key of `INPUTS`; none for the cells of the paper's model
 
 # %% ../../nbs/basketball/05_model.ipynb #e0ccebdb
 LEAKY = ('Leaky: this split deals out single frames, so frames of one shot are in training and in test alike, '
          'and the scores are too good. Split by game to judge.')
 
-# %% ../../nbs/basketball/05_model.ipynb #2f18ee4e
+# %% ../../nbs/basketball/05_model.ipynb #7b1414f1
 def shot_problem(
     table:pd.DataFrame,   # The learning table
     by:str='game',        # Split by 'game', 'possession' or 'frame'
     seed:int=0,           # Seed of the split
-    least:int=20,         # Positives in training that give a player a row of his own
+    least:int=20,         # Positives in training that give a player a row of his own; 0 gives one to everybody, where `inputs` are given
+    inputs:str|None=None, # Inputs of a sum of terms, a key of `INPUTS`; the cells of the paper's model when not given
 )->ShotProblem:           # Inputs, labels and rows
     "Split the table by rows, pool rare players, and bin places."
-    if isinstance(least, bool) or not isinstance(least, (int,np.integer)) or least<1:
+    if isinstance(least, bool) or not isinstance(least, (int,np.integer)) or least<(inputs is None):
         raise ConfigError(f"least must be a whole number of at least 1; got {least!r}")
     split = split_table(table, by, seed=seed); players = known_players(table[split=='train'], least)
     rows = {k: np.flatnonzero(split==k) for k in ('train','valid','test')}
     leaky = split.attrs['leaky']
-    return ShotProblem(shot_design(table, players), table.y_true.values, rows, kind='classes', notes=[LEAKY] if leaky else [],
+    design = shot_design(table, players) if inputs is None else term_design(table, players, inputs)
+    return ShotProblem(design, table.y_true.values, rows, groups=table.game.values, inputs=inputs, kind='classes', notes=[LEAKY] if leaky else [],
         table=table, players=players, leaky=leaky)
 
 # %% ../../nbs/basketball/05_model.ipynb #94233cda
@@ -63,10 +70,10 @@ def one_hot(design):
         return sparse.csr_matrix((np.ones(len(row)), (row, i[row,col])), (len(i), m.size))
     return sparse.hstack([counts(m) for m in design.modes]).tocsr()
 
-# %% ../../nbs/basketball/05_model.ipynb #28b51c7f
+# %% ../../nbs/basketball/05_model.ipynb #d64ca3de
 def shot_map_baseline(problem, widths=(1,2,3,4)):
     "Smoothed share of positives at each place, (n,); the width in feet that is best on validation rows."
-    at = problem.design.idx['court'].numpy()[:,0]; tr,v = problem.rows['train'],problem.rows['valid']
+    at = np.minimum(problem.table.x.values.astype(int), 39)*50+np.minimum(problem.table.y.values.astype(int), 49); tr,v = problem.rows['train'],problem.rows['valid']
     both = [np.bincount(at[tr], w, 2000).reshape(40,50) for w in (problem.y[tr],None)]; rate = problem.y[tr].mean()
     def one(s): hits,all_ = (gaussian_filter(c.astype(float), s) for c in both); return ((hits+rate*.1)/(all_+.1)).ravel()[at]
     return min((one(s) for s in widths), key=lambda p: log_loss(problem.y[v], p[v]))
@@ -80,25 +87,28 @@ def logistic_baseline(problem, penalties=(.3,1,3), least=1):
     fits = [LogisticRegression(C=C, max_iter=500).fit(X[tr], problem.y[tr]).predict_proba(X)[:,1] for C in penalties]
     return min(fits, key=lambda p: log_loss(problem.y[v], p[v]))
 
-# %% ../../nbs/basketball/05_model.ipynb #b6e65b3d
+# %% ../../nbs/basketball/05_model.ipynb #0aec6b7e
 def shot_baselines(
     problem:ShotProblem, # Labels and rows
 )->dict:                 # Name to the scores of valid and test
     "The scores to beat."
     constant = np.full(len(problem.y), problem.y[problem.rows['train']].mean())
-    p = {'constant': constant, 'shot map': shot_map_baseline(problem), 'logistic regression': logistic_baseline(problem)}
+    p = {'constant': constant, 'shot map': shot_map_baseline(problem)}
+    if problem.inputs is None: p |= {'logistic regression': logistic_baseline(problem)}
+    else: p |= shot_rivals(problem.table, problem.rows, problem.inputs)
     return {k: problem.scores(v) for k,v in p.items()}
 
-# %% ../../nbs/basketball/05_model.ipynb #3bac1aaa
+# %% ../../nbs/basketball/05_model.ipynb #ef6fd706
 MODELS = dict(
-    default=dict(rank=6, schedule=PAPER_SCHEDULE[2:], init='random', main_effects=True, lr=5e-3, smooth=.5, l2=2e-5,
+    terms={},
+    product=dict(rank=6, schedule=PAPER_SCHEDULE[2:], init='random', main_effects=True, lr=5e-3, smooth=.5, l2=2e-5,
         patience=3, max_epochs=60, batch_size=1024),
     paper=dict(rank=20, schedule=PAPER_SCHEDULE, full_levels=3, full_options=dict(lr=3e-3, smooth=30., l2=1., batch_size=4096),
         class_weight='balanced', lr=.01, smooth=1., l2=3e-4, patience=3, max_epochs=60, batch_size=1024))
 
-# %% ../../nbs/basketball/05_model.ipynb #3de4e477
-SHOTS,PAPER = MODELS['default'],MODELS['paper']
-LEAST = dict(default=20, paper=50)
+# %% ../../nbs/basketball/05_model.ipynb #ad3542b6
+SHOTS,PAPER = MODELS['product'],MODELS['paper']
+LEAST = dict(terms=0, product=20, paper=50)
 
 # %% ../../nbs/basketball/05_model.ipynb #f64f5b42
 def morans_i(maps):
@@ -127,16 +137,17 @@ class ShotFiles(NamedTuple):
     counts:dict         # What was left out, of tracking and of events
     names:dict          # Player to name
 
-# %% ../../nbs/basketball/05_model.ipynb #fbbad525
+# %% ../../nbs/basketball/05_model.ipynb #7e73dd48
 def read_shots(
     tracking:list,   # Files of frames
     events:str|Path, # Play-by-play
+    past:bool=False, # With the columns from earlier frames?
 )->ShotFiles:        # `learned`, `counts`, `names`
     "Read game files into the learning table."
     plays,left_plays = read_play_by_play(events); frames,left_frames = read_games(tracking)
     named = plays.dropna(subset='name').drop_duplicates('player', keep='last')
     counts = dict(tracking=left_frames.to_dict(), events=left_plays.to_dict())
-    return ShotFiles(learning_table(frames, plays), counts, dict(zip(named.player.astype(int).tolist(), named.name.tolist())))
+    return ShotFiles(learning_table(frames, plays, past=past), counts, dict(zip(named.player.astype(int).tolist(), named.name.tolist())))
 
 # %% ../../nbs/basketball/05_model.ipynb #57a166f6
 def frame_labels(table):
@@ -152,9 +163,41 @@ SAID = dict(
     star='{}, with one defender three feet in front of him: probability of a shot within a second.',
     honest='Test rows in ten bins of equal size. On the dashed line probabilities are what they say.')
 
-# %% ../../nbs/basketball/05_model.ipynb #0f59419c
+# %% ../../nbs/basketball/05_model.ipynb #ba11c17a
+SAID_TERMS = dict(
+    player='Who shoots more, and who less, than the average player in the same place with the same defenders, in log odds.',
+    court='Where shots are taken, in log odds. The rim is above; the average of all places is zero.',
+    nearest='What the nearest defender does, by where he stands. The green dot is the handler, the rim is ahead.',
+    second='What the second defender does, by where he stands.', others='What each of the other defenders adds.',
+    inside='What each defender within 12 x 12 feet adds.')
+
+def said_of(term, gains, stability):
+    "The caption of a term: what it shows, what it is worth, and a warning where it is not stable."
+    parts = term.split(':')
+    text = SAID_TERMS.get(term) or (f"The effect of {parts[0].replace('_', ' ')}, in log odds." if len(parts)==1 else
+        f"How {parts[0].replace('_', ' ')} and {parts[1].replace('_', ' ')} change each other's effect. Where both panels of a row have the same colour a shot is more likely, where they differ less likely.")
+    g,s = gains.get(term),stability.get(term)
+    if g: text += f" Left out of the sum, the log loss on test rows rises by {g['gain']:.4f} (standard error {g['error']:.4f} over games)."
+    if s is not None: text += f" Stability {s:.2f}." + (' Read this term with caution: it is not sure, and other games could give another picture.' if s<STABLE else '')
+    return text
+
+STABLE = .8 # Mean cosine of the posterior's draws with the estimate from which a term is called stable
+
+# %% ../../nbs/basketball/05_model.ipynb #3232ffdf
+def term_figures(files):
+    "Pictures of a sum of terms: every term with its caption, the shot map of the player with most shots, and whether probabilities are honest."
+    m = MRTLClassifier.load(files.folder/'model.mrtl'); names = {int(k): v for k,v in files.metrics['players'].items()}
+    test,inputs = files.predictions[files.predictions.set=='test'],files.metrics['inputs']; gains,stability = files.metrics['gains'],files.metrics['stability']
+    maps = [(term_maps({k: ds}, names, DRAW), said_of(k, gains, stability), f'Term {k}') for k,ds in files.factors.items()]
+    star = most_shots(test, names)
+    maps.append((term_shot_map(m, star, [(0.,3.)], inputs, names), SAID['star'].format(names.get(star, str(star))), 'Shot map of the player with most shots'))
+    honest = reliability_plot(test.truth.values.astype(int), test.score.values), SAID['honest'], 'Reliability curve'
+    return dict(prediction=[honest], factors=maps)
+
+# %% ../../nbs/basketball/05_model.ipynb #5c3389ed
 def shot_figures(files):
     "Pictures that only a basketball run has: maps of the court, and whether probabilities are honest."
+    if isinstance(files.factors, dict): return term_figures(files)
     names,factors = {int(k): v for k,v in files.metrics['players'].items()},files.factors
     test = files.predictions[files.predictions.set=='test']
     alive = factors.isel(component=(factors.strength>=.01*factors.strength.max()).values); maps = []
@@ -172,12 +215,29 @@ def most_shots(test, names):
     shooters = test[test.truth==1]['sample'].str.split().str[-1].value_counts().index
     return next((int(k) for k in shooters if int(k) in names), 0)
 
-# %% ../../nbs/basketball/05_model.ipynb #c8b881b5
+# %% ../../nbs/basketball/05_model.ipynb #ab6d3515
+def chosen_model(model, inputs, rank):
+    "Options of the estimator, and the inputs of a sum of terms (None for the cells of the other models)."
+    options = {} if rank is None else dict(rank=rank)
+    if model!='terms':
+        if inputs not in (None, 'paper'): raise ConfigError(f"--model {model} knows only what the paper's inputs know; got --inputs {inputs}: leave it out, or take --model terms")
+        return MODELS[model]|options,None
+    if rank is not None: raise ConfigError("--rank is of the models product and paper; the terms of --model terms have ranks of their own: leave it out")
+    inputs = 'defenders' if inputs is None else inputs
+    return dict(terms=shot_terms(inputs), init='random'),inputs
+
+def described(options):
+    "Options as a configuration file holds them."
+    if 'terms' not in options: return options
+    return options|dict(terms=[f'{t.name}, rank {t.rank or 1}, smooth {t.smooth}, ridge {t.ridge}' for t in options['terms']])
+
+# %% ../../nbs/basketball/05_model.ipynb #05c085d7
 def shots_command(
     tracking:FILES=None,       # Game logs (.json, .json.gz, .7z), or one netCDF table of frames
     events:str=None,           # Play-by-play CSV of the same games
     split:str='game',          # How rows are dealt: game, possession or frame (leaky)
-    model:str='default',       # default or paper
+    model:str='terms',         # terms (a sum of maps and curves), product (of cells, with main effects) or paper
+    inputs:str=None,           # Of terms: paper, defenders (all five; the default), clocks or past (earlier frames too)
     rank:int=None,             # Components; the model's own when not given
     least:int=None,            # Positives that give a player a row of his own; the model's own when not given
     out:str=None,              # Folder to write to; RUNS/basketball when not given
@@ -192,11 +252,11 @@ def shots_command(
     if model not in MODELS: raise ConfigError(f"--model must be one of {', '.join(MODELS)}; got {model!r}")
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'basketball')
     split_seed = s['seed'] if split_seed is None else split_seed
-    chosen = MODELS[model]|({} if rank is None else dict(rank=rank)); least = LEAST[model] if least is None else least
+    chosen,given = chosen_model(model, inputs, rank); least = LEAST[model] if least is None else least
     config = dict(command='basketball', title='Shots in the half court', tracking=[Path(f).name for f in tracking],
-        events=Path(events).name, split=split, model=model, least=least, **chosen, seed=s['seed'], split_seed=split_seed)
-    start = time.perf_counter(); files = read_shots(tracking, events)
-    problem = shot_problem(files.learned.table, split, split_seed, least)
+        events=Path(events).name, split=split, model=model, least=least, **({} if given is None else dict(inputs=given)), **described(chosen), seed=s['seed'], split_seed=split_seed)
+    start = time.perf_counter(); files = read_shots(tracking, events, given=='past')
+    problem = shot_problem(files.learned.table, split, split_seed, least, given)
     problem = replace(problem, names=frame_labels(problem.table), rivals=shot_baselines, figures=shot_figures)
     if not parallel.on_main(lambda: open_run(out, config, resume, overwrite)): return print(f"{out} is finished: nothing to do")
     facts = partial(shot_facts, problem, files, time.perf_counter()-start)
@@ -205,23 +265,26 @@ def shots_command(
     test,leaky = metrics['test'],' (leaky split)' if problem.leaky else ''
     print(f"test AUC {test['auc']:.4f}, average precision {test['average_precision']:.4f}, {metrics['seconds']:.1f} s{leaky}")
 
-# %% ../../nbs/basketball/05_model.ipynb #32b0fff5
+# %% ../../nbs/basketball/05_model.ipynb #9ac796da
 def shot_facts(problem, files, seconds_reading, m, p):
     "What only games know: what was read and left out, who has a row of his own, and how coherent the maps are."
     steps,goals = files.learned.report,files.learned.goals.outcome.value_counts().to_dict()
     counts = dict(steps=dict(zip(steps.step, steps.frames.tolist())), goals=goals, **files.counts)
     players = {str(k): files.names[k] for k in problem.players if k in files.names}|{'0': 'all others'}
-    return dict(seconds_reading=seconds_reading, rows=dict(positives=int(problem.y.sum())),
-        coherence=coherence(m.factors_), leaky=problem.leaky, counts=counts, players=players)
+    found = dict(seconds_reading=seconds_reading, rows=dict(positives=int(problem.y.sum())), leaky=problem.leaky, counts=counts, players=players)
+    if problem.inputs is None: return found|dict(coherence=coherence(m.factors_))
+    test = problem.rows['test']
+    return found|dict(inputs=problem.inputs, gains=term_gains(m, problem.design.take(test), problem.y[test], problem.groups[test]), stability=m.fitted_.stability())
 
-# %% ../../nbs/basketball/05_model.ipynb #af6b9ee7
+# %% ../../nbs/basketball/05_model.ipynb #c3c43fed
 def predict_games(run, out, tracking, events):
     "Predict the frames of other games with a finished run, and score them."
     if not tracking or not events:
         raise ConfigError("a basketball run predicts from games: give --tracking FILE [FILE ...] --events FILE as `mrtl basketball` takes them")
-    known = [int(p) for p in MRTLClassifier.load(Path(run)/'model.mrtl').factors_.player.values]
-    files = read_shots(tracking, events); table = files.learned.table; y = table.y_true.values
-    problem = Problem(shot_design(table, known), y, dict(test=np.arange(len(y))), kind='classes', names=frame_labels(table))
+    inputs = read_json(Path(run)/'config.json').get('inputs')
+    known = next(m.labels for m in MRTLClassifier.load(Path(run)/'model.mrtl').fitted_.modes if m.name=='player')
+    files = read_shots(tracking, events, inputs=='past'); table = files.learned.table; y = table.y_true.values
+    problem = Problem(shot_design(table, known) if inputs is None else term_design(table, known, inputs), y, dict(test=np.arange(len(y))), kind='classes', names=frame_labels(table))
     pooled = int((~table.player.isin(known)).sum())
     p = predict_run(run, out, problem, rows=dict(positives=int(y.sum()), pooled=pooled), counts=files.counts)
     print(f"{len(p)} rows, {pooled} of them by players without a row of their own: {out}")
