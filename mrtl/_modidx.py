@@ -1755,7 +1755,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mrtl.termmaps.draw_nodes': ('termmaps.html#draw_nodes', 'mrtl/termmaps.py'),
                                'mrtl.termmaps.term_maps': ('termmaps.html#term_maps', 'mrtl/termmaps.py')},
             'mrtl.terms.canonical': { 'mrtl.terms.canonical._carry': ('terms/canonical.html#_carry', 'mrtl/terms/canonical.py'),
-                                      'mrtl.terms.canonical._onto': ('terms/canonical.html#_onto', 'mrtl/terms/canonical.py'),
                                       'mrtl.terms.canonical.centre': ('terms/canonical.html#centre', 'mrtl/terms/canonical.py'),
                                       'mrtl.terms.canonical.components': ('terms/canonical.html#components', 'mrtl/terms/canonical.py'),
                                       'mrtl.terms.canonical.frequencies': ('terms/canonical.html#frequencies', 'mrtl/terms/canonical.py')},

@@ -5,11 +5,12 @@ __all__ = ['SumFit']
 
 # %% ../nbs/41_sums.ipynb #3c00a731
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch, store_attr
+from . import parallel
 from scipy import sparse
 from .core import ConfigError, DataError, as_json
 from .decompose import cp_decompose
@@ -103,7 +104,8 @@ def check_options(o):
     if told: raise ConfigError(f"a sum of terms does not read {', '.join(told)}: leave {'it' if len(told)==1 else 'them'} at the default; weights, shapes and ranks are given by Term(smooth=, ridge=, schedule=, rank=)")
     if o.optimizer not in ('auto','lbfgs'): raise ConfigError(f"a sum of terms is learnt by L-BFGS on all rows; got optimizer={o.optimizer!r}: leave it at 'auto'")
 
-# %% ../nbs/41_sums.ipynb #9746f8bc
+# %% ../nbs/41_sums.ipynb #ee8c7fa0
+SMALL = 2**14 # Samples up to which products are worked out in float64
 ITERATIONS,ROUNDS,FOLDS = 400,14,5 # Steps of a level, rounds of the search for weights, folds where no rows are set aside
 
 class Learning:
@@ -122,9 +124,9 @@ class Learning:
             valid_loss=np.nan if valid is None else valid, criterion=np.nan, stopped_by=by))
         for cb in self.ask.callbacks: cb.after_epoch(self)
 
-# %% ../nbs/41_sums.ipynb #1d55e359
+# %% ../nbs/41_sums.ipynb #0f79a6d8
 @patch
-def stage_of(self:Learning, rows, F, levels, valid=None, full=False, iters=ITERATIONS, ftol=1e-6):
+def stage_of(self:Learning, rows, F, levels, valid=None, full=False, iters=ITERATIONS):
     "Learn the parameters of one level; the model and its parameters."
     model = model_at(rows, self.terms, levels, self.outputs, self.ask.loss, full); held = model_at(valid, self.terms, levels, self.outputs, self.ask.loss, full) if valid else None
     self.stage,self.level = 'full' if full else 'low',level_name(self.terms, levels); self.epoch,n = 0,float(rows.e.sum(dtype=float))
@@ -134,7 +136,7 @@ def stage_of(self:Learning, rows, F, levels, valid=None, full=False, iters=ITERA
     def after(result, unpack):
         self.epoch += 1; self.note(model.last/n, check(unpack(result.x)) if held is not None and self.epoch%10==0 else None)
         if self.stop: raise StopIteration
-    F,r = descend(model, F, rows.y, rows.e, iters, ftol, after=after)
+    F,r = descend(model, F, rows.y, rows.e, iters, *((1e-6, 1e-3) if model.dtype==np.float32 else (1e-10, 1e-6)), after=after)
     best = model.objective(F, rows.y, rows.e)[0]/n; self.history[-1] |= dict(train_loss=best, stopped_by='cap' if r.nit>=iters else 'criterion', valid_loss=check(F) if held is not None else np.nan)
     before = self.levels[-1]['best_loss'] if self.levels else None
     rows_ = [h for h in self.history if h['stage']==self.stage and h['level']==self.level]
@@ -287,7 +289,7 @@ def given_weights(t, modes):
     maps = {m.name for m in modes if m.grid is not None or m.nodes is not None}; names = t.modes[:1] if t.full else t.modes
     return [of(t.ridge, k) for k in names]+[of(t.smooth, k) for k in t.modes if k in maps]
 
-# %% ../nbs/41_sums.ipynb #d9344132
+# %% ../nbs/41_sums.ipynb #986e78d4
 @patch(cls_method=True)
 def learn(cls:SumFit,
     train:Samples,          # To learn from
@@ -301,7 +303,7 @@ def learn(cls:SumFit,
     mean,sd = target_scale(train.y, train.w) if squared else (np.zeros(train.outputs),np.ones(train.outputs))
     moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
     scaled = lambda s: s and Samples(s.design, (s.y-mean)/sd, s.w, s.groups)
-    ready = lambda s: s and Rows.of(s, np.float32, moments)
+    ready = lambda s: s and Rows.of(s, np.float64 if len(train)<=SMALL else np.float32, moments)
     run = Learning(ask, terms, train.outputs); open_ = any(v is None for t in terms for v in given_weights(t, design.modes)); F = None
     with work_threads():
         sets = scaled(train),scaled(valid)
@@ -330,7 +332,7 @@ def pad_cat(a, b):
     m = max(a.shape[1], b.shape[1]); pad = lambda v: torch.nn.functional.pad(v, (0, m-v.shape[1]), value=-1)
     return torch.cat([pad(a), pad(b)])
 
-# %% ../nbs/41_sums.ipynb #e80aa588
+# %% ../nbs/41_sums.ipynb #ee341f47
 @patch(cls_method=True)
 def finish(cls:SumFit, run, model, F, rows, groups, modes, moments, scale):
     "Centre the terms, put their components in standard form, and draw from the posterior."
@@ -339,9 +341,8 @@ def finish(cls:SumFit, run, model, F, rows, groups, modes, moments, scale):
     else: w,whole = [part_shares(p) for p in model.parts],[False]*len(model.parts)
     F = standard(model, centre(model, F, w, whole), w)
     S = model.forward(F)[0]; noise = float((((S-rows.y)*rows.e)**2).sum(dtype=float))/n if ask.loss=='squared' else 1.
-    e = rows.e/noise if ask.loss=='squared' else rows.e
-    post = laplace(model, F, rows.y, e, groups, seed=ask.seed) if events else None
-    draws = post and [centre(model, d, w, whole) for d in post.draws]
+    post = laplace(model, F, rows.y, rows.e, groups, noise, seed=ask.seed) if events else None
+    draws = post and [[f.astype(np.float32).astype(float) for f in centre(model, d, w, whole)] for d in post.draws]
     facts = dict(noise=noise, parameters=post and post.parameters, effect=post and post.effect)
     fit = cls(modes, run.terms, F, w, draws, facts, ask.loss, run.outputs, pd.DataFrame(run.history), run.levels, moments, scale)
     for t,k in fit.stability().items(): fit.levels[-1].setdefault('stability', {})[t] = k

@@ -25,7 +25,7 @@ SHOT_NODES = dict(
     velocity=Nodes(_speed, _speed, names=('in','right')), closing=Nodes([-14,-9,-6,-4,-2,0,2,4,7,10], names=('closing',)),
     touch=Nodes([0,.5,1,1.5,2,3,4,6,9,14], names=('touch',)), possession_time=Nodes([0,1,2,3,4,6,8,11,14,18,24,40], names=('possession_time',)))
 
-# %% ../../nbs/basketball/03_terms.ipynb #d0b3b5c0
+# %% ../../nbs/basketball/03_terms.ipynb #6cde22ce
 def term_design(
     table:pd.DataFrame,  # The learning table
     players:list,        # Players with a row of their own; all others are 0, the average player
@@ -40,9 +40,11 @@ def term_design(
     else: modes |= dict(nearest=pair('d', 1), second=pair('d', 2), others=[pair('d', i) for i in range(2, 6)])
     if 'clock' in columns: modes |= dict(shot_clock='shot_clock', clock='clock', no_shot_clock='no_shot_clock')
     if 'touch' in columns: modes |= dict(velocity=('speed_right','speed_in'), closing='closing', touch='touch', possession_time='possession_time')
-    known = table.assign(player=table.player.where(table.player.isin(players), 0), no_shot_clock=np.where(table.shot_clock.isna(), 'off', 'on')) if 'shot_clock' in table else table.assign(player=table.player.where(table.player.isin(players), 0))
-    return EventDesign.from_table(known, modes, {k: v for k,v in SHOT_NODES.items() if k in modes}, dict(player=players, no_shot_clock=['off','on']),
-        outside=dict(nearest='clip', second='clip', velocity='clip'))
+    known = table.assign(player=table.player.where(table.player.isin(players), 0))
+    if 'clock' in columns: known['no_shot_clock'] = np.where(table.shot_clock.isna(), 'off', 'on')
+    pick = lambda d: {k: v for k,v in d.items() if k in modes}
+    return EventDesign.from_table(known, modes, pick(SHOT_NODES), pick(dict(player=players, no_shot_clock=['off','on'])),
+        outside=pick(dict(nearest='clip', second='clip', velocity='clip')))
 
 # %% ../../nbs/basketball/03_terms.ipynb #3129db13
 def shot_terms(

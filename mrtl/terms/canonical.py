@@ -5,6 +5,7 @@ __all__ = []
 
 # %% ../../nbs/terms/06_canonical.ipynb #9dd5ec0a
 import numpy as np
+from .model import Sum
 
 # %% ../../nbs/terms/06_canonical.ipynb #83dc7dc3
 def frequencies(part):
@@ -12,21 +13,21 @@ def frequencies(part):
     v = np.asarray(part.X.sum(0), float).ravel(); rows = np.asarray(part.X.sum(1)).ravel()
     return v/max(v.sum(), 1e-300),bool(np.abs(rows-1).max(initial=0)<1e-4)
 
-# %% ../../nbs/terms/06_canonical.ipynb #e5ec13e7
+# %% ../../nbs/terms/06_canonical.ipynb #0f434c70
 def centre(model, F, w, whole):
     "Take from each factor of a term its mean, and give what is taken to the main effects; scores of the training rows stay as they are."
     F = [f.copy() for f in F]; main = {model.parts[o[0]].modes[0].name: o[0] for o in model.of if len(o)==1 and len(model.parts[o[0]].modes)==1}
-    for o in model.of:
+    mixes = iter(range(len(model.parts), len(F)-1)); mix = [next(mixes) if mixed else None for mixed in model.mixed]
+    for o,c in zip(model.of, mix):
         if len(o)!=2: continue
         for i,j in (o, o[::-1]):
             to = main.get(model.parts[j].modes[0].name)
             if not whole[i] or to is None or (Q := _carry(model.parts[j].modes[0], model.parts[to].modes[0])) is None: continue
-            mean = w[i]@F[i]; F[to] = F[to]+_onto(Q, F[j]@mean, F[to]); F[i] = F[i]-mean
+            mean = w[i]@F[i]; taken = (F[j]*mean)@(np.ones((len(mean), 1)) if c is None else F[c].T)
+            F[to] = F[to]+(taken if Q is True else Q@taken); F[i] = F[i]-mean
     for o in model.of:
         if len(o)==1 and whole[o[0]]: mean = w[o[0]]@F[o[0]]; F[o[0]] = F[o[0]]-mean; F[-1] = F[-1]+mean
     return F
-
-def _onto(Q, v, like): return (v if Q is True else Q@v)[:,None]*np.ones((1, like.shape[1]))
 
 def _carry(a, b):
     "How a map of mode a becomes a map of mode b: True where they are the same, a matrix where a's nodes are nested in b's, else None."

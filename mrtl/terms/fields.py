@@ -4,10 +4,12 @@
 __all__ = []
 
 # %% ../../nbs/terms/04_fields.ipynb #d0a2d884
+import math
 import numpy as np
 import torch
+from scipy import sparse
 from ..designs import FieldDesign
-from .model import Part, Sum, joint_priors, weights_of
+from .model import Part, Sum, joint_priors, mode_priors, weights_of
 
 # %% ../../nbs/terms/04_fields.ipynb #05c464fe
 class FieldInputs:
@@ -24,11 +26,11 @@ class FieldInputs:
         if shape not in self.made: self.made[shape] = self.design.at(shape)
         return self.made[shape]
 
-# %% ../../nbs/terms/04_fields.ipynb #015246b7
+# %% ../../nbs/terms/04_fields.ipynb #2586cbee
 class FieldTerm:
     "What one term sees of the fields: those of the modes that it has, summed over the others."
     def __init__(self, design, names):
-        u = design.u; axes = [m.name for m in design.modes if m.name!='lead']; self.lead = 'lead' in names
+        u = design.u.flatten(-2); axes = [m.name for m in design.modes if m.name!='lead']; self.lead = 'lead' in names
         for i,k in reversed(list(enumerate(axes))):
             if k not in names: u = u.sum(1+i)
         self.u,self.kept = u,[k for k in axes if k in names]

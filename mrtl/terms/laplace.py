@@ -29,8 +29,8 @@ class Posterior(NamedTuple):
     parameters:float      # Effective number
     effect:float          # Factor on variances, since samples of a group are alike
 
-# %% ../../nbs/terms/07_laplace.ipynb #53f9b24f
-def laplace(model, F, y, e, groups=None, draws=64, seed=0, most=8000, rows=40000):
+# %% ../../nbs/terms/07_laplace.ipynb #c55c1dc0
+def laplace(model, F, y, e, groups=None, noise=1., draws=64, seed=0, most=8000, rows=40000):
     "Draws from the Laplace approximation; None where there are too many parameters, or several outputs."
     if model.outputs>1 or (p := sum(f.size for f in F))>most: return None
     S,H,made = model.forward(F); rng = np.random.default_rng([seed, 5]); n = len(S)
@@ -47,8 +47,8 @@ def laplace(model, F, y, e, groups=None, draws=64, seed=0, most=8000, rows=40000
     if groups is not None:
         g = (LOSS_PARTS[model.loss](S, y)[1]*e)[:,0].astype(float); code = np.unique(np.asarray(groups), return_inverse=True)[1]
         per = sparse.csr_matrix((g, (code, np.arange(n))), (code.max()+1, n))@(J if n<=rows else jacobian(model, F, H, np.arange(n)))
-        u = solve_triangular(L, np.asarray(per.todense()).T, lower=True); u -= u.mean(1, keepdims=True); effect = max(1., float((u**2).sum())/max(parameters, 1e-9))
-    return Posterior([_shaped(model, F, z) for z in np.sqrt(effect)*Z.T], parameters, effect)
+        u = solve_triangular(L, np.asarray(per.todense()).T, lower=True); u -= u.mean(1, keepdims=True); effect = max(1., float((u**2).sum())/max(noise*parameters, 1e-9))
+    return Posterior([_shaped(model, F, z) for z in np.sqrt(noise*effect)*Z.T], parameters, effect)
 
 def _shaped(model, F, z):
     "A draw in the shapes of the parameters; factors lie column by column."

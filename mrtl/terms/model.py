@@ -4,14 +4,16 @@
 __all__ = ['ROWS', 'row_view']
 
 # %% ../../nbs/terms/02_model.ipynb #f3c2684e
-import math
 from dataclasses import dataclass, replace
+import math
 import numpy as np
 from scipy import sparse
 from fastcore.basics import patch
+from ..core import ConfigError
 from ..designs import Mode
 from ..grids import Grid
 from .inputs import EventInputs, row_products
+from .spec import Term
 
 # %% ../../nbs/terms/02_model.ipynb #409e7295
 def cell_roughness(
@@ -189,7 +191,7 @@ LOSS_PARTS = dict(
     poisson=lambda z,y: ((m := np.exp(z))-y*z, m-y))
 CURVATURES = dict(squared=lambda z: np.ones_like(z), logistic=lambda z: (p := 1/(1+np.exp(-z)))*(1-p), poisson=np.exp)
 
-# %% ../../nbs/terms/02_model.ipynb #9a70fd95
+# %% ../../nbs/terms/02_model.ipynb #61377281
 ROWS = 2**15 # Samples that are worked on at a time
 
 @patch
@@ -207,7 +209,9 @@ def in_blocks(self:Sum):
 def row_view(X, rows):
     "Some consecutive rows of a sparse matrix, without a copy of their entries."
     at = X.indptr[rows.start:rows.stop+1]; cut = slice(at[0], at[-1])
-    return sparse.csr_matrix((X.data[cut], X.indices[cut], at-at[0]), (rows.stop-rows.start, X.shape[1]), copy=False)
+    out = sparse.csr_matrix((rows.stop-rows.start, X.shape[1]), dtype=X.dtype)
+    out.data,out.indices,out.indptr = X.data[cut],X.indices[cut],at-at[0] # the constructor would copy small views
+    return out
 
 # %% ../../nbs/terms/02_model.ipynb #aaeaa325
 @patch
