@@ -342,6 +342,8 @@ def test_a_design_by_hand_is_checked():
     n = Nodes([0,1,2]); m = [Mode('c', 3, indexed=True, nodes=n)]; X = n.lookup([0., .5])
     assert len(EventDesign({}, m, dict(c=X)))==2 and len(EventDesign({}, m, dict(c=X.tocoo())).take([1]))==1
     with pytest.raises(DataError, match='c has 3 nodes.*2 columns'): EventDesign({}, m, dict(c=X[:,:2]))
+    for i in (2, -2, 5):
+        with pytest.raises(DataError, match=r'indices of a must lie in 0\.\.1, or be -1'): EventDesign(dict(a=[0, i]), [Mode('a', 2, indexed=True)])
     with pytest.raises(DataError, match='same number of samples'): EventDesign(dict(a=[0]), [Mode('a', 1, indexed=True), *m], dict(c=X))
 
 # ---- parts, and a table like another
