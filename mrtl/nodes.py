@@ -70,7 +70,7 @@ def D(self:Nodes)->int: # Nodes in all
     "How many values a curve or map has."
     return int(np.prod(self.sizes))
 
-# %% ../nbs/10_nodes.ipynb #a59ed46e
+# %% ../nbs/10_nodes.ipynb #b27b4085
 @patch(as_prop=True)
 def share(self:Nodes)->np.ndarray: # (D,), float64, adds up to one
     "Share of the curve or map that is nearest to each node."
@@ -99,7 +99,7 @@ def _reached(v, axis, period, clip=False):
     if period is not None: return np.isfinite(v)
     return ~np.isnan(v) if clip else (v>=axis[0])&(v<=axis[-1])
 
-# %% ../nbs/10_nodes.ipynb #d2af2b48
+# %% ../nbs/10_nodes.ipynb #ff2575d8
 def _coordinates(nodes, at, outside):
     "Coordinates along each axis, (n, m), or a `DataError`."
     if outside not in ('drop','clip','raise'): raise DataError(f"outside must be 'drop', 'clip' or 'raise'; got {outside!r}")
@@ -189,8 +189,8 @@ def roughness(self:Nodes)->sparse.csr_matrix: # P, (D, D), symmetric, float64
     span = [a[-1]-a[0] if p is None else p for a,p in zip(self.axes, self.period)]
     unit = np.hypot(*span) if len(span)==2 else span[0]
     parts = [_axis_parts(a/unit, None if p is None else p/unit) for a,p in zip(self.axes, self.period)]
-    area = np.prod(span)/unit**len(span)
-    if len(parts)==1: return sparse.csr_matrix(parts[0][2]/area)
+    if len(parts)==1: return sparse.csr_matrix(parts[0][2])
+    area = np.prod(span)/unit**2
     (my,gy,ky),(mx,gx,kx) = parts
     My,Mx = sparse.diags(my),sparse.diags(mx)
     return sparse.csr_matrix((sparse.kron(ky, Mx)+2*sparse.kron(gy, gx)+sparse.kron(My, kx))/area)

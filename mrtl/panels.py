@@ -10,6 +10,7 @@ from base64 import b64encode
 from functools import lru_cache, partial
 from importlib.resources import files
 from io import BytesIO
+import re
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -302,9 +303,29 @@ def loading_bars(
     (ax.bar if numeric else ax.barh)(at, values, thick, color=colours)
     if dashes is not None: _dashes(ax, at, np.asarray(dashes)[shown], thick, numeric)
     _bar_axes(ax, at, names[shown], limit, numeric)
+    say_shown(ax, da, len(shown))
     return ax
 
 # %% ../nbs/47_panels.ipynb #b3fbe978
+def say_shown(
+    ax:'Axes',       # matplotlib axes
+    da:xr.DataArray, # All loadings, (entry,)
+    n:int,           # How many of them are drawn
+):
+    "Write below the bars how many entries are shown, if it is not all."
+    if n<len(da): ax.set_xlabel(f'{n} of {len(da)} {_plural(str(da.dims[0]))} shown', fontsize=7, color='.3', labelpad=2)
+
+def _plural(word):
+    "The usual plural of an English noun."
+    if re.search('[^aeiou]y$', word): return f'{word[:-1]}ies'
+    return f"{word}{'es' if re.search('(s|x|z|ch|sh)$', word) else 's'}"
+
+def only_last(ax, last):
+    "Tick labels and the note below in the last row of a column only."
+    ax.tick_params(labelbottom=last)
+    if not last: ax.set_xlabel('')
+
+# %% ../nbs/47_panels.ipynb #fc1269db
 def _dashes(ax, at, values, thick, upright):
     "A short black line across each bar's place."
     lines = ax.hlines if upright else ax.vlines
@@ -332,12 +353,28 @@ def factor_parts(
     if 'component' not in factors.dims:
         raise DataError(f"factors need a dim named 'component'; got dims {tuple(factors.dims)}: pass a fitted model's `factors_`")
     parts = {n:v.transpose('component', ...) for n,v in factors.items() if 'component' in v.dims and 1<v.ndim<4}
-    parts = {n:v[:,0] if v.ndim==3 and v.shape[1]==1 else v for n,v in parts.items()}
     if not parts: raise DataError(f"factors hold no map and no loadings to draw; got the variables {list(factors.data_vars)}")
-    for n,v in parts.items():
-        dim = v.dims[-1]
-        if v.ndim==2 and dim not in v.coords: parts[n] = v.assign_coords({dim:np.arange(v.shape[-1])})
-    return dict(sorted(parts.items(), key=lambda p: -p[1].ndim))
+    return maps_first({n: _drawable(v) for n,v in parts.items()})
+
+def main_parts(
+    factors:xr.Dataset, # Dataset of factors, with or without main effects `main_<mode>`
+)->dict:                # Name of the mode's part in `factor_parts` to DataArray (output, y, x) or (output, entry), maps first
+    "The main effects of a set of factors."
+    out = {}
+    for n,v in factors.items():
+        if not n.startswith('main_') or 'component' in v.dims: continue
+        v = _drawable((v if 'output' in v.dims else v.expand_dims('output')).transpose('output', ...))
+        mode = n.removeprefix('main_')
+        out[mode if v.ndim==3 or mode in factors.data_vars else f'{mode}_loading'] = v
+    return maps_first(out)
+
+def maps_first(parts): return dict(sorted(parts.items(), key=lambda p: -p[1].ndim))
+
+def _drawable(v):
+    "A part whose one-row grid is a list of entries, which have coordinates."
+    if v.ndim==3 and v.shape[1]==1: v = v[:,0]
+    dim = v.dims[-1]
+    return v.assign_coords({dim:np.arange(v.shape[-1])}) if v.ndim==2 and dim not in v.coords else v
 
 # %% ../nbs/47_panels.ipynb #87498224
 def part_columns(

@@ -6,6 +6,7 @@
 __all__ = ['factor_maps', 'fit_plot', 'coef_maps', 'Match', 'match_components', 'truth_maps', 'prediction_plot']
 
 # %% ../nbs/50_plots.ipynb #f9b59ab6
+from itertools import accumulate
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
@@ -14,54 +15,101 @@ from scipy.optimize import linear_sum_assignment
 from .core import DataError
 from .curves import draw_history, names_room, named_runs
 from .panels import (
-    axes_at, colour_limit, colourbar, column_title, draw_map, factor_parts, heading, is_globe, label_of, labelled, loading_bars, new_figure,
-    panel_size, part_columns)
+    axes_at, colour_limit, colourbar, column_title, draw_map, factor_parts, has_numbers, heading, is_globe, label_of, labelled, loading_bars,
+    main_parts, maps_first, new_figure, only_last, panel_size, part_columns)
 
 # %% ../nbs/50_plots.ipynb #c6b2153e
-def _factor_rows(factors, hatch, title, below=0., wide=0.):
-    "A figure with a row for each component and room below; its first column's left edge, and where the rows end, in inches from the top."
+def _factor_rows(factors, hatch, title, draw=None, below=0., wide=0.):
+    "A figure of all rows with room below; its first column's left edge, and where the rows end, in inches from the top."
+    blocks = _factor_blocks(factors, hatch)
+    parts = maps_first({n: v for b in reversed(blocks) for n,v in b.parts.items()})
+    _check_draw(draw, parts)
+    places,high,needed = part_columns(parts)
+    columns,top = dict(zip(parts, places)),.36+.26*bool(title)
+    ends = list(accumulate((b.height(high)+.22*(b is not blocks[-1]) for b in blocks), initial=top))
+    fig,named = new_figure(max(needed, wide), ends[-1]+below),set()
+    for block,y in zip(blocks, ends): _draw_block(fig, block, columns, y, high, named, draw or {})
+    heading(fig, places[0][0], title)
+    return fig,places[0][0],ends[-1]
+
+# %% ../nbs/50_plots.ipynb #038d8247
+class _Block(NamedTuple):
+    "Rows of a factor figure that share a scale in each column."
+    parts:dict       # Name to DataArray (row, y, x) or (row, entry)
+    titles:list      # Of the rows
+    label:str        # Below the colour bars of maps without units
+    hatch:object     # Cells to hatch, or None
+
+    def height(self, high): # Inches of all rows, `high` inches each
+        maps = any(v.ndim==3 for v in self.parts.values())
+        return (high+.36)*len(self.titles)+(.55 if maps else .2 if any(map(_cut, self.parts.values())) else 0)
+
+def _cut(part): return part.ndim==2 and not has_numbers(part) and part.shape[1]>10 # Has a note below its bars
+
+def _factor_blocks(factors, hatch):
+    "The block of main effects, if there are any, and that of the components."
     if 'component' in factors.dims and 'component' not in factors.coords:
         factors = factors.assign_coords(component=np.arange(1, factors.sizes['component']+1))
-    parts = factor_parts(factors); comps = factors.component.values
-    columns,high,needed = part_columns(parts)
-    top,pitch = .36+.26*bool(title),high+.36
-    end = top+pitch*len(comps)
-    bars = .55 if any(v.ndim==3 for v in parts.values()) else 0
-    fig = new_figure(max(needed, wide), end+bars+below)
-    for (name,part),(x,w) in zip(parts.items(), columns):
-        for i,c in enumerate(comps):
-            ax = axes_at(fig, x, top+i*pitch, w, high)
-            mesh = _draw_part(ax, part, i, hatch, last=i+1==len(comps))
-            if x==columns[0][0]: ax.set_title(_headline(factors, c), fontsize=9, loc='left', pad=4)
-            if i==0 and len(parts)>1: column_title(ax, part, name, first=x==columns[0][0])
-        if part.ndim==3: colourbar(fig, mesh, part.attrs.get('units') or 'map (unit RMS, no units)', x+.15*w, end+.02, .7*w)
-    heading(fig, columns[0][0], title)
-    return fig,columns[0][0],end+bars
+    mains = main_parts(factors); out = []
+    if mains:
+        names = next(iter(mains.values())).output.values if factors.sizes.get('output', 1)>1 else []
+        titles = [f'main effects, output {o}' for o in names] or ['main effects']
+        out.append(_Block(mains, titles, 'main effect', None))
+    if not mains or any('component' in v.dims and v.ndim>1 for v in factors.values()):
+        parts = factor_parts(factors)
+        out.append(_Block(parts, [_headline(factors, c) for c in factors.component.values], 'map (unit RMS, no units)', hatch))
+    return out
 
 # %% ../nbs/50_plots.ipynb #ace1d7b5
 def factor_maps(
-    factors:xr.Dataset,                      # `factors_` of a fitted model: maps (y, x, component), bars (entry, component), strength
+    factors:xr.Dataset,                      # `factors_` of a fitted model: maps (y, x, component), bars (entry, component), strength, `main_<mode>`
     hatch:np.ndarray|xr.DataArray|None=None, # Cells to hatch on the map, (y, x) or (y, x, component) booleans
     title:str='',                            # Title of the whole figure
+    draw:dict|None=None,                     # Name of a map to a function that gets its axes and draws lines on them, such as a pitch
 )->'Figure':                                 # matplotlib figure
-    "One row per component: its map or maps, and beside them the bars of its other modes."
-    return _factor_rows(factors, hatch, title)[0]
+    "One row per component: its map or maps, and beside them the bars of its other modes; main effects above."
+    return _factor_rows(factors, hatch, title, draw)[0]
 
 # %% ../nbs/50_plots.ipynb #c2875e8e
 def _headline(factors, c):
     text = f"component {c}"
     return text if 'strength' not in factors else f"{text}, strength {float(factors.strength.sel(component=c)):.3g}"
 
+def _check_draw(draw, parts):
+    maps = [n for n,v in parts.items() if v.ndim==3]
+    if extra := [k for k in draw or {} if k not in maps]:
+        raise DataError(f"draw names {', '.join(map(repr, extra))}; the maps are {', '.join(map(repr, maps)) or 'none'}")
+
+# %% ../nbs/50_plots.ipynb #ce0f30d6
+def _draw_block(fig, block, columns, top, high, named, draw):
+    "Draw the rows of a block from `top` inches on, and its colour bars; names the columns that have no name yet."
+    first = next(iter(columns)); pitch = high+.36; end = top+pitch*len(block.titles)
+    if first not in block.parts:
+        for i,text in enumerate(block.titles): _row_title(fig, columns[first][0], top+i*pitch, text)
+    for name,part in block.parts.items():
+        x,w = columns[name]
+        for i,text in enumerate(block.titles):
+            ax = axes_at(fig, x, top+i*pitch, w, high)
+            mesh = _draw_part(ax, part, i, block.hatch, last=i+1==len(block.titles))
+            if part.ndim==3 and name in draw: draw[name](ax)
+            if name==first: ax.set_title(text, fontsize=9, loc='left', pad=4)
+            if name not in named and len(columns)>1: column_title(ax, part, name, first=name==first)
+            named.add(name)
+        if part.ndim==3: colourbar(fig, mesh, part.attrs.get('units') or block.label, x+.15*w, end+.02, .7*w)
+
+def _row_title(fig, x, y, text):
+    "The title of a row whose first column is empty."
+    fig.text(x/fig.get_figwidth(), 1-(y-4/72)/fig.get_figheight(), text, fontsize=9, va='bottom')
+
 def _draw_part(ax, part, i, hatch, last):
-    "Component `i` of one part; its mesh where it is a map."
+    "Row `i` of one part; its mesh where it is a map."
     limit = colour_limit(part)
     if part.ndim==3:
         if hatch is not None and np.ndim(hatch)==3:
             hatch = hatch.transpose(..., 'component') if isinstance(hatch, xr.DataArray) else hatch
             hatch = np.asarray(hatch)[...,i]
         return draw_map(ax, part[i], -limit, limit, hatch=hatch, labels=(True,last))
-    loading_bars(ax, part[i], limit)
-    ax.tick_params(labelbottom=last)
+    only_last(loading_bars(ax, part[i], limit), last)
 
 # %% ../nbs/50_plots.ipynb #19640f05
 def fit_plot(
@@ -174,7 +222,7 @@ def truth_maps(
         for i,cosine in enumerate(cosines):
             ax = axes_at(fig, x, top+i*pitch, w, high); last = i+1==len(cosines)
             if part.ndim==3: mesh = draw_map(ax, part[i], -limit, limit, labels=(x==columns[0][0],last))
-            else: loading_bars(ax, part[i], limit, dashes=b[mode][i]).tick_params(labelbottom=last)
+            else: only_last(loading_bars(ax, part[i], limit, dashes=b[mode][i]), last)
             _pair_title(ax, part, name, i, cosine)
         if name.endswith(' learnt'): colourbar(fig, mesh, 'map (unit RMS, no units)', x-.35*w, top+pitch*len(cosines)+.02, .7*w)
     heading(fig, columns[0][0], title)

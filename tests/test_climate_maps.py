@@ -98,7 +98,8 @@ def test_rows_titles_and_whiskers(k, name, outputs):
     boot = make_boot(k, outputs=outputs); fig = cm.uncertain_maps(boot, name, title='a title'); drawn(fig)
     titles = [ax.get_title(loc='left') for ax in fig.axes if ax.get_title(loc='left')]
     assert titles == [f'component {i+1}, strength {boot.strength.values[i]:.3g} ({boot.strength_lower.values[i]:.3g} to {boot.strength_upper.values[i]:.3g}), stability {boot.stability.values[i]:.2f}' for i in range(k)]
-    bars = [ax for ax in fig.axes if ax.patches and ax.get_xlabel() == '' and len(ax.patches) in (3, min(10, len(outputs)))]
+    notes = [ax.get_xlabel() for ax in fig.axes if ax.get_xlabel().endswith(' shown')]; assert notes == (['10 of 30 outputs shown'] if len(outputs) == 30 else [])
+    bars = [ax for ax in fig.axes if ax.patches and ax.get_xlabel() in ('', *notes) and len(ax.patches) in (3, min(10, len(outputs)))]
     assert len(bars) == 2*k
     lead = bars[:k] if len(bars[0].patches) == 3 and boot.lead_loading.shape[0] == 3 else bars[k:]
     for i,ax in enumerate(lead):

@@ -196,6 +196,9 @@ def test_a_circle_has_no_seam():
         circle = Nodes(np.arange(n)*24/n, period=24); P = circle.roughness().toarray()
         np.testing.assert_allclose(np.roll(P, (3,3), (0,1)), P, atol=1e-6*abs(P).max())
         for k in (1, 2): assert abs(rough(circle, lambda t: np.sin(2*np.pi*k*t/24+.7))/((2*np.pi*k)**4/2)-1)<.06*(16*k/n)**2
+    for n in (24, 48): # nodes closer together in the morning
+        day = Nodes(24*(np.arange(n)/n+.1*np.sin(2*np.pi*np.arange(n)/n)), period=24)
+        for shift in (0, .7, 2): assert abs(rough(day, lambda t: np.sin(2*np.pi*t/24+shift))/((2*np.pi)**4/2)-1)<.2*(12/n)**2
     uneven = Nodes([0,1,3,6,10,13,18], period=24); moved = Nodes([3,6,10,13,18,24,25], period=24) # the same ring, cut elsewhere
     f = np.random.default_rng(5).normal(size=7)
     np.testing.assert_allclose(np.roll(f, -2)@(moved.roughness()@np.roll(f, -2)), f@(uneven.roughness()@f), rtol=1e-9)
@@ -339,6 +342,8 @@ def test_a_design_by_hand_is_checked():
     n = Nodes([0,1,2]); m = [Mode('c', 3, indexed=True, nodes=n)]; X = n.lookup([0., .5])
     assert len(EventDesign({}, m, dict(c=X)))==2 and len(EventDesign({}, m, dict(c=X.tocoo())).take([1]))==1
     with pytest.raises(DataError, match='c has 3 nodes.*2 columns'): EventDesign({}, m, dict(c=X[:,:2]))
+    for i in (2, -2, 5):
+        with pytest.raises(DataError, match=r'indices of a must lie in 0\.\.1, or be -1'): EventDesign(dict(a=[0, i]), [Mode('a', 2, indexed=True)])
     with pytest.raises(DataError, match='same number of samples'): EventDesign(dict(a=[0]), [Mode('a', 1, indexed=True), *m], dict(c=X))
 
 # ---- parts, and a table like another

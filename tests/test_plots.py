@@ -350,3 +350,86 @@ def test_lengths_near_and_far_have_round_labels(lengths):
     (lambda: curves.level_bars([dict(weight=1.)]), 'output'), (lambda: curves.level_bars([dict(output=0)]), 'best_loss or weight'), (lambda: curves.loss_curve(pd.DataFrame(dict(a=[1]))), 'valid_loss or evidence')])
 def test_tables_that_cannot_be_drawn_are_named(call, said):
     with pytest.raises(DataError, match=said): call()
+
+# ---- main effects, entries left out, lines of one's own
+def with_mains(f, outputs=('one',), modes=('space','lead','variable'), seed=1):
+    "The factors with main effects of some modes, each of its own size."
+    r = np.random.default_rng(seed); dims = dict(space=('lat','lon'), lead=('lead',), variable=('variable',))
+    mains = {f'main_{m}': ((*dims[m],'output'), 10*(k+1)*r.normal(size=(*(f.sizes[d] for d in dims[m]),len(outputs)))) for k,m in enumerate(modes)}
+    return f.drop_vars('bias').assign(mains).assign_coords(output=list(outputs))
+
+def panels_at(fig): return {(round(ax.get_position().x0, 3), round(ax.get_position().y1, 3)): ax for ax in fig.axes if ax.get_position().height*fig.get_figheight()>.5}
+
+@pytest.mark.parametrize('outputs', [('one',), ('IA','OH')])
+@pytest.mark.parametrize('modes', [('space','lead','variable'), ('space',), ('variable',), ('lead',)])
+def test_main_effects_stand_above_the_components(modes, outputs):
+    f = with_mains(make_factors(2), outputs, modes); fig = plots.factor_maps(f, title='a title'); assert_tidy(fig)
+    at = panels_at(fig); lefts = sorted({x for x,_ in at}); tops = sorted({y for _,y in at}, reverse=True); names = ['space','lead','variable']
+    assert len(lefts)==3 and len(tops)==len(outputs)+2
+    for i,o in enumerate(outputs):
+        for x,m in zip(lefts, names):
+            ax = at.get((x,tops[i])); assert (ax is None)==(m not in modes)
+            if ax is None: continue
+            v = f[f'main_{m}'].isel(output=i)
+            if m=='space':
+                np.testing.assert_allclose(mesh(ax).reshape(v.shape), v); assert ax.collections[0].get_clim()[1]==abs(f.main_space).max()
+            else:
+                np.testing.assert_allclose([p.get_height() if m=='lead' else p.get_width() for p in ax.patches], v)
+                assert (ax.get_ylim() if m=='lead' else ax.get_xlim())[1]==pytest.approx(1.1*abs(f[f'main_{m}']).max())
+    for i in range(2): # the components are what they are without main effects
+        np.testing.assert_allclose(mesh(at[lefts[0],tops[len(outputs)+i]]).reshape(8, 18), f.space[...,i]); assert at[lefts[0],tops[len(outputs)+i]].collections[0].get_clim()[1]==abs(f.space).max()
+    titles = [ax.get_title('left') for ax in fig.axes if ax.get_title('left')]+[t.get_text() for t in fig.texts]
+    wanted = ['main effects'] if len(outputs)==1 else [f'main effects, output {o}' for o in outputs]
+    assert all(titles.count(t)==1 for t in [*wanted, 'component 1, strength '+f'{float(f.strength[0]):.3g}'])
+    said = [t.get_text() for ax in fig.axes for t in ax.texts]; assert said.count('lead')==said.count('variable')==1 # every column has one name
+
+def test_main_effects_alone_and_of_a_mode_without_components():
+    f = with_mains(make_factors(2)); fig = plots.factor_maps(f[['main_space','main_variable']]); assert_tidy(fig); assert len(panels_at(fig))==2
+    lonely = f.drop_vars('lead_loading'); fig = plots.factor_maps(lonely); assert_tidy(fig) # only the mains know of leads
+    at = panels_at(fig); assert len({x for x,_ in at})==3 and len(at)==3+2*2
+    thin = f.isel(lat=[0]); fig = plots.factor_maps(thin); assert_tidy(fig) # a table of features: bars in place of a map
+    assert len(panels_at(fig))==9 and [ax.get_title('left') for ax in fig.axes if ax.get_title('left')]==['main effects', *(f'component {c}, strength {float(f.strength[c-1]):.3g}' for c in (1,2))]
+    with pytest.raises(DataError, match='component'): plots.factor_maps(f[['bias']] if 'bias' in f else xr.Dataset(dict(bias=('output', [0.]))))
+
+@pytest.mark.parametrize('mode', ['main', 'plain'])
+def test_main_effects_change_nothing_else(mode):
+    f = with_mains(make_factors(2))
+    for g in (f, f.drop_vars([n for n in f if n.startswith('main_')])):
+        m = plots.match_components(g, f); assert list(m.learnt)==list(m.planted)==[0,1]
+    assert list(panels.factor_parts(f))==['space','lead_loading','variable_loading'] and list(panels.main_parts(f))==['space','lead_loading','variable_loading']
+    assert panels.main_parts(make_factors(2))=={}
+
+def test_a_fit_with_main_effects_shows_them():
+    from mrtl.estimators import MRTLClassifier
+    from mrtl.events import EventDesign
+    from mrtl.grids import Grid
+    r = np.random.default_rng(0); t = pd.DataFrame(dict(who=r.choice(list('abcdefghijklmn'), 200), x=r.uniform(0, 4, 200), y=r.uniform(0, 3, 200)))
+    d = EventDesign.from_table(t, dict(who='who', court=('x','y')), dict(court=Grid((3,4))))
+    m = MRTLClassifier(rank=1, main_effects=True, max_epochs=2, schedule=[(3,4)]).fit(d, (t.x+r.normal(size=200)>2).astype(int))
+    fig = plots.factor_maps(m.factors_); assert_tidy(fig)
+    assert len(panels_at(fig))==4 and [ax.get_xlabel() for ax in fig.axes if len(ax.patches)==10]==['10 of 14 whos shown']*2
+    assert_tidy(plots.fit_plot(m.factors_, m.history_))
+
+@pytest.mark.parametrize('n,k', [(10,1), (11,1), (11,3), (200,2)])
+def test_a_figure_says_what_it_leaves_out(n, k):
+    f = xr.Dataset(dict(player_loading=(('player','component'), np.random.default_rng(0).normal(size=(n,k)))), coords=dict(player=[f'p{i}' for i in range(n)]))
+    for g in (f, f.assign(court=(('y','x','component'), np.ones((2,3,k))))):
+        for fig in (plots.factor_maps(g), plots.truth_maps(g, g)):
+            assert_tidy(fig); bars = [ax for ax in fig.axes if len(ax.patches)==10]; assert len(bars)==k
+            assert [ax.get_xlabel() for ax in bars]==['']*(k-1)+[f'10 of {n} players shown' if n>10 else '']
+    leads = xr.DataArray(np.ones(30), coords=dict(lead=np.arange(30))); ax = panels.new_figure(2,2).add_axes((0,0,1,1)) # numbers are all shown
+    assert len(panels.loading_bars(ax, leads, 1).patches)==30 and ax.get_xlabel()==''
+
+@pytest.mark.parametrize('word,many', [('player','players'), ('category','categories'), ('day','days'), ('class','classes'), ('box','boxes'), ('post','posts')])
+def test_words_for_many(word, many):
+    da = xr.DataArray(np.ones(12), coords={word: list('abcdefghijkl')}); ax = panels.new_figure(2,2).add_axes((0,0,1,1))
+    assert panels.loading_bars(ax, da, 1).get_xlabel()==f'10 of 12 {many} shown'
+
+def test_lines_of_ones_own():
+    f = with_mains(make_factors(2, lat=np.arange(5.), lon=np.arange(9.))).rename(lat='v', lon='u'); seen = []
+    def lines(ax): seen.append(ax); ax.plot([-5,20], [-5,20])
+    fig = plots.factor_maps(f, draw=dict(space=lines)); assert_tidy(fig)
+    maps = [ax for ax in fig.axes if ax.collections and ax.get_facecolor()!=(1,1,1,1)]; assert seen==maps and len(maps)==3
+    for ax in maps: assert ax.get_xlim()==(-.5,8.5) and ax.get_ylim()==(-.5,4.5) # the map stays as large as it is
+    for bad in (dict(court=lines), dict(lead_loading=lines)):
+        with pytest.raises(DataError, match=f"draw names '{next(iter(bad))}'; the maps are 'space'"): plots.factor_maps(f, draw=bad)

@@ -12,7 +12,7 @@ import xarray as xr
 from ..core import ConfigError, DataError
 from ..panels import (
     axes_at, axis_of, colour_limit, colourbar, column_title, degrees, draw_map, factor_parts, has_numbers, heading, is_globe, label_of,
-    labelled, loading_bars, map_edges, new_figure, outlines, part_columns)
+    labelled, loading_bars, map_edges, new_figure, only_last, outlines, part_columns, say_shown)
 from .rain import STATE_CODES
 
 # %% ../../nbs/climate/07_maps.ipynb #8ab55717
@@ -150,6 +150,7 @@ def _bars(ax, part, lower, upper, limit, most=10):
     numeric = has_numbers(part)
     shown = np.arange(len(part)) if numeric else np.sort(np.argsort(-np.abs(part.values), kind='stable')[:most])
     loading_bars(ax, part[shown], limit)
+    say_shown(ax, part, len(shown))
     at = part[part.dims[0]].values.astype(float) if numeric else -np.arange(len(shown))
     (ax.vlines if numeric else ax.hlines)(at, lower.values[shown], upper.values[shown], color='k', linewidth=.9, zorder=3)
 
@@ -183,7 +184,7 @@ def _uncertain_part(fig, place, boot, name, part, i, limit, onto, last):
     if part.ndim==3: return _map_at(fig, place, part[i], limit, (lower<=0)&(upper>=0), onto, last)
     ax = axes_at(fig, *place)
     _bars(ax, part[i], lower, upper, limit)
-    ax.tick_params(labelbottom=last)
+    only_last(ax, last)
     return ax,None
 
 def _unsure_label(boot): return f'map (unit RMS, no units); hatched where the {boot.attrs.get("level", .9):.0%} interval spans zero'
