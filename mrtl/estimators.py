@@ -147,7 +147,7 @@ def _output_names(y, outputs):
     named = isinstance(y, xr.DataArray) and y.ndim==2 and y.dims[1] in y.coords
     return list(y.coords[y.dims[1]].values) if named else list(range(outputs))
 
-# %% ../nbs/60_estimators.ipynb #71028585
+# %% ../nbs/60_estimators.ipynb #a46051f4
 class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, BaseEstimator):
     "What the regressor and the classifier share."
     def __sklearn_tags__(self):
@@ -167,7 +167,9 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
     )->object:         # A matplotlib figure
         "The components, and how they were found."
         from mrtl.plots import fit_plot
+        from mrtl.termmaps import term_maps
         check_is_fitted(self, 'fitted_')
+        if isinstance(self.factors_, dict): return term_maps(self.factors_, title=title)
         return fit_plot(self.factors_, self.history_, title=title)
 
     def report(self,

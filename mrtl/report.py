@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['write_report']
 
-# %% ../nbs/51_report.ipynb #3d5cf257
+# %% ../nbs/51_report.ipynb #1e38d339
 from base64 import b64encode
 from pathlib import Path
 import numpy as np
@@ -18,9 +18,10 @@ from .core import DataError, atomic_write
 from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
 from .panels import png
 from .plots import coef_maps, factor_maps, maps_last, prediction_plot, truth_maps
+from .termmaps import term_maps
 from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores, highlights, score_table
 
-# %% ../nbs/51_report.ipynb #d26d06e4
+# %% ../nbs/51_report.ipynb #377bcc81
 _texts = dict(
     held_out='Scores on rows that took no part in training. Validation rows chose when to stop, so only the test rows are a fair judge. '
         'Baselines were given the same rows; the best in each column is bold.',
@@ -34,6 +35,10 @@ _texts = dict(
         'a field above its mean (or an event) in a red region with a red bar, or in a blue region with a blue bar; '
         'red with blue lowers it. Maps and bars have unit root mean square, so that only the strength tells how much a component '
         'contributes. Components with very small strength may be noise.',
+    terms='The model adds up the terms below, in the units of the score (log odds, for classes). A term over one mode is a map, a curve '
+        'or a list. A term over two modes says how they change each other\'s effect, beyond what each does alone: '
+        'what a row\'s two panels show is multiplied. Entries that occur often weigh more in a strength, '
+        'which is the root mean square of what a component adds.',
     truth='The data were simulated from known factors, so the learnt ones can be checked. The match of a component is the product '
         'over modes of the absolute cosines between learnt and planted columns: 1 is the same direction, 0 is unrelated.',
     compare='The same data trained in other ways, with the same options:')
@@ -55,8 +60,11 @@ _pictures = dict(
     coef_std=('The coefficient of every cell for each combination of the other modes, per unit of area, on one scale. '
         'In hatched cells zero lies within the middle 90 % of what the coefficient may be, so its sign is not sure.', 'Coefficient maps'))
 
-# %% ../nbs/51_report.ipynb #96254bba
+# %% ../nbs/51_report.ipynb #a1e63155
 _learning = dict(
+    terms='All parameters are learnt together on all training rows, by steps that take in every row (L-BFGS), until the penalised loss '
+        'no longer falls. Nothing stops early, so the validation rows choose nothing here but the weights of the terms, where these were left '
+        'open: then the first part of the curve shows the rounds of that search. Losses are shown without penalties.',
     valid_loss='Training starts on a coarse grid and moves to finer ones. Each level starts from the best state of the one before; '
         '"loss at start" is measured right on arrival, before any step. Moving to a finer grid is a copy that changes no prediction, '
         'so the loss should not jump there, unless "jump on arrival" says so. The one step that does lose something is factoring '
@@ -136,9 +144,12 @@ def _by_output(r2, names=None, given=False, most=20):
         'highest tenth above': np.quantile(v, .9), 'share above 0': (v>0).mean()}
     return [P(f'{score} of {len(v)} outputs:'), as_table([spread]), P(f'Highest: {ends(order[:5])}. Lowest: {ends(order[-5:])}.')]
 
-# %% ../nbs/51_report.ipynb #bb09289a
+# %% ../nbs/51_report.ipynb #64574df8
 def _factor_section(factors, figures=()):
     "The factor maps, or pictures of the caller's own in their place."
+    if isinstance(factors, dict):
+        figures = figures or [(term_maps({k: v}), f"Term {k.replace(':', ' x ')}.", f'Term {k}') for k,v in factors.items()]
+        return Section(H2('What it learnt: the terms'), P(_texts['terms']), *[picture(*f) for f in figures])
     figures = figures or [(factor_maps(factors), *_pictures['factors'])]
     return Section(H2('What it learnt: the factors'), P(_texts['factors']), *[picture(*f) for f in figures])
 
@@ -154,11 +165,12 @@ def _truth_section(factors, truth, recovery):
     if truth is not None: parts.append(picture(truth_maps(factors, truth), *_pictures['truth']))
     return Section(H2('Against the planted truth'), *parts)
 
-# %% ../nbs/51_report.ipynb #27e9ce1b
-def _learning_section(history, levels, compare, histories):
+# %% ../nbs/51_report.ipynb #d690f4f2
+def _learning_section(history, levels, compare, histories, terms=False):
     "How it was learnt, in the words and pictures that the columns ask for."
     by,of = drawing_for(history, HISTORIES, 'histories'),drawing_for(pd.DataFrame(levels), LEVELS, 'levels')
-    parts = [*_paragraph(by, history), picture(loss_curve(history), *_curves[by]),
+    first = [P(_learning['terms'])] if terms else _paragraph(by, history)
+    parts = [*first, picture(loss_curve(history), *_curves[by]),
         *_paragraph(of, levels), picture(level_bars(levels), *_curves[of]), as_table(TABLES[of](levels))]
     if histories: parts.append(picture(loss_curve(histories), *_compared[by]))
     if compare: parts += [P(_texts['compare']), as_table(compare)]
@@ -231,12 +243,12 @@ def _top(title, metrics, levels, notes):
     tiles = Div(*[Div(B(as_text(v)), Span(k), cls='tile') for k,v in highlights(metrics, levels)], cls='tiles')
     return [H1(title), tiles, *([Ul(*[Li(str(n)) for n in notes])] if notes else [])]
 
-# %% ../nbs/51_report.ipynb #410a0615
+# %% ../nbs/51_report.ipynb #5f6e4eb6
 def write_report(
     path:str|Path,                                    # HTML file to write; it appears whole or not at all
     title:str,                                        # Title of the page
     *,
-    factors:xr.Dataset,                               # `factors_` of a fitted model
+    factors:xr.Dataset|dict,                          # `factors_` of a fitted model; a dict by term for a sum of terms
     history:pd.DataFrame,                             # Its `history_`, by gradients or by evidence
     levels:list|pd.DataFrame,                         # Its `levels_`
     metrics:dict|None=None,                           # As in `metrics.json`; scores of the rows below when not given
@@ -259,7 +271,7 @@ def write_report(
     body = _top(title, metrics, levels, notes)
     body += [_prediction_section(metrics, y, yhat, own.get('prediction', ())), _factor_section(factors, own.get('factors', ()))]
     if truth is not None or recovery: body.append(_truth_section(factors, truth, recovery))
-    body.append(_learning_section(history, levels, metrics.get('compare'), histories))
+    body.append(_learning_section(history, levels, metrics.get('compare'), histories, isinstance(factors, dict)))
     if coef is not None: body.append(_coef_section(coef, coef_std))
     body.append(_settings_section(metrics, config))
     with atomic_write(path) as tmp: tmp.write_text(_page(title, body), encoding='utf-8', errors='backslashreplace')

@@ -5,12 +5,11 @@ __all__ = ['SumFit']
 
 # %% ../nbs/41_sums.ipynb #3c00a731
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch, store_attr
-from . import parallel
 from scipy import sparse
 from .core import ConfigError, DataError, as_json
 from .decompose import cp_decompose

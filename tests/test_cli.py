@@ -2,6 +2,7 @@
 import json, signal, subprocess, sys, time
 import numpy as np, pandas as pd, pytest, xarray as xr
 from mrtl.cli import main
+from mrtl.estimators import MRTLClassifier
 from test_basketball import log, shots
 
 @pytest.fixture(scope='module')
@@ -112,7 +113,7 @@ def basketball(games, out, *more, n=30): return ['basketball', '--tracking', *[s
 
 @pytest.fixture(scope='module')
 def games_run(games):
-    assert main(basketball(games, games/'run')) == 0
+    assert main(basketball(games, games/'run', '--model', 'product')) == 0
     return games/'run'
 
 def test_basketball_from_logs_to_a_report(games, games_run, capsys):
@@ -127,7 +128,26 @@ def test_basketball_from_logs_to_a_report(games, games_run, capsys):
     new,old = (pd.read_csv(f).set_index('sample') for f in (out, run/'predictions.csv'))
     np.testing.assert_allclose(new.score, old.score[new.index], atol=1e-6)
     assert main(['predict', str(run), '--out', str(out)]) == 2 and '--tracking' in capsys.readouterr().err
-    assert main(basketball(games, run)) == 2 and '--resume' in capsys.readouterr().err
+    assert main(basketball(games, run, '--model', 'product')) == 2 and '--resume' in capsys.readouterr().err
+
+def test_a_sum_of_terms_from_logs_to_a_report(games, capsys):
+    run = games/'terms'; assert main(basketball(games, run)) == 0
+    assert {'model.mrtl','scored.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html'} == {f.name for f in run.iterdir()}
+    m,config = json.loads((run/'metrics.json').read_text()),json.loads((run/'config.json').read_text()); assert config['inputs'] == m['inputs'] == 'defenders' and config['model'] == 'terms'
+    assert set(m['baselines']) == {'constant','shot map','boosting','logistic regression'} and set(m['gains']) == set(m['stability']) >= {'player','court','nearest','player:court'}
+    page = (run/'report.html').read_text(); assert all(w in page for w in ('Stability', 'with the others learnt again', 'one defender three feet in front', 'boosting')) and 'Read this term with caution' in page
+    before = len(page); (run/'report.html').unlink(); assert main(['report', str(run)]) == 0 and len((run/'report.html').read_text()) == before
+    out = games/'seen'/'p.csv'; assert main(['predict', str(run), '--tracking', str(games/'0.json'), '--events', str(games/'plays.csv'), '--out', str(out)]) == 0
+    seen = json.loads((out.parent/'metrics.json').read_text()); assert seen['rows']['seen'] == seen['rows']['total'] > 0 and seen['test'] == {} # the model has seen these frames, so they are no test
+    scored,final = (MRTLClassifier.load(run/f) for f in ('scored.mrtl', 'model.mrtl')); assert scored.factors_['court'].strength.values != final.factors_['court'].strength.values
+    assert final.terms_ == scored.terms_ and len(final.history_)
+
+@pytest.mark.parametrize('more,says', [(['--inputs', 'all'], 'inputs must be'), (['--rank', '3'], '--rank is of'), (['--model', 'paper', '--inputs', 'clocks'], 'knows only')])
+def test_terms_refuse(games, tmp_path, more, says, capsys):
+    assert main(basketball(games, tmp_path/'run', *more)) == 2 and says in capsys.readouterr().err and not (tmp_path/'run').exists()
+
+def test_earlier_frames(games, tmp_path):
+    assert main(basketball(games, tmp_path/'run', '--inputs', 'past')) == 0; f = xr.open_datatree(tmp_path/'run'/'factors.nc'); assert {'touch','closing','velocity','shot_clock'} <= set(f.children)
 
 def test_unseen_players_are_pooled(games, games_run, tmp_path):
     text = (games/'3.json').read_text(); plays = pd.read_csv(games/'plays.csv'); plays = plays[plays.GAME_ID == 3]
@@ -143,7 +163,7 @@ def test_a_split_by_frame_is_called_leaky(games, tmp_path, capsys):
     assert main(basketball(games, tmp_path/'run', '--split', 'frame', '--model', 'paper', '--rank', '2')) == 0 and 'leaky' in capsys.readouterr().out
     assert json.loads((tmp_path/'run'/'metrics.json').read_text())['leaky'] and 'Leaky' in (tmp_path/'run'/'report.html').read_text()
 
-@pytest.mark.parametrize('more,says', [(['--split', 'week'], 'split must be'), (['--model', 'best'], '--model must be'), (['--least', '0'], 'least must be')])
+@pytest.mark.parametrize('more,says', [(['--split', 'week'], 'split must be'), (['--model', 'best'], '--model must be'), (['--least', '-1'], 'least must be')])
 def test_basketball_refuses(games, tmp_path, more, says, capsys):
     assert main(basketball(games, tmp_path/'run', *more)) == 2 and says in capsys.readouterr().err and not (tmp_path/'run').exists()
 

@@ -163,7 +163,7 @@ SAID = dict(
     star='{}, with one defender three feet in front of him: probability of a shot within a second.',
     honest='Test rows in ten bins of equal size. On the dashed line probabilities are what they say.')
 
-# %% ../../nbs/basketball/05_model.ipynb #ba11c17a
+# %% ../../nbs/basketball/05_model.ipynb #bc7e9311
 SAID_TERMS = dict(
     player='Who shoots more, and who less, than the average player in the same place with the same defenders, in log odds.',
     court='Where shots are taken, in log odds. The rim is above; the average of all places is zero.',
@@ -177,7 +177,7 @@ def said_of(term, gains, stability):
     text = SAID_TERMS.get(term) or (f"The effect of {parts[0].replace('_', ' ')}, in log odds." if len(parts)==1 else
         f"How {parts[0].replace('_', ' ')} and {parts[1].replace('_', ' ')} change each other's effect. Where both panels of a row have the same colour a shot is more likely, where they differ less likely.")
     g,s = gains.get(term),stability.get(term)
-    if g: text += f" Left out of the sum, the log loss on test rows rises by {g['gain']:.4f} (standard error {g['error']:.4f} over games)."
+    if g: text += f" Without it, and with the others learnt again, the log loss of the test rows is {g['gain']:.4f} higher (standard error {g['error']:.4f} over games)."
     if s is not None: text += f" Stability {s:.2f}." + (' Read this term with caution: it is not sure, and other games could give another picture.' if s<STABLE else '')
     return text
 
@@ -265,7 +265,7 @@ def shots_command(
     test,leaky = metrics['test'],' (leaky split)' if problem.leaky else ''
     print(f"test AUC {test['auc']:.4f}, average precision {test['average_precision']:.4f}, {metrics['seconds']:.1f} s{leaky}")
 
-# %% ../../nbs/basketball/05_model.ipynb #9ac796da
+# %% ../../nbs/basketball/05_model.ipynb #9158825e
 def shot_facts(problem, files, seconds_reading, m, p):
     "What only games know: what was read and left out, who has a row of his own, and how coherent the maps are."
     steps,goals = files.learned.report,files.learned.goals.outcome.value_counts().to_dict()
@@ -273,8 +273,8 @@ def shot_facts(problem, files, seconds_reading, m, p):
     players = {str(k): files.names[k] for k in problem.players if k in files.names}|{'0': 'all others'}
     found = dict(seconds_reading=seconds_reading, rows=dict(positives=int(problem.y.sum())), leaky=problem.leaky, counts=counts, players=players)
     if problem.inputs is None: return found|dict(coherence=coherence(m.factors_))
-    test = problem.rows['test']
-    return found|dict(inputs=problem.inputs, gains=term_gains(m, problem.design.take(test), problem.y[test], problem.groups[test]), stability=m.fitted_.stability())
+    gains = term_gains(m, problem.design, problem.y, problem.rows, problem.groups)
+    return found|dict(inputs=problem.inputs, gains=gains, stability=m.fitted_.stability())
 
 # %% ../../nbs/basketball/05_model.ipynb #c3c43fed
 def predict_games(run, out, tracking, events):

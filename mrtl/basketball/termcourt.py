@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['court_probability']
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #b1578101
+# %% ../../nbs/basketball/04_termcourt.ipynb #e36d1184
 import numpy as np
 import pandas as pd
 from ..panels import axes_at
@@ -15,6 +15,8 @@ from .terms import term_design
 from ..core import DataError
 from ..estimators import MRTLClassifier
 from ..panels import colourbar, heading, new_figure
+from ..samples import Samples
+from ..sums import Learning, Rows, SumFit, ladders
 
 # %% ../../nbs/basketball/04_termcourt.ipynb #69e6fe14
 def draw_lines(ax):
@@ -82,12 +84,19 @@ def movable_defenders(model, player, inputs='defenders', names=None):
     def draw(right, ahead, right2, ahead2): return term_shot_map(model, player, [(right,ahead), (right2,ahead2)], inputs, names)
     return interactive(draw, right=slide(0., -8., 8.), ahead=slide(3., -4., 12.), right2=slide(6., -20., 20.), ahead2=slide(8., -6., 30.))
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #e7a41963
-def term_gains(model, design, y, groups):
-    "What the log loss loses where a term is left out of the finished sum, per row: the mean over groups and its standard error."
-    z = model.decision_function(design); parts = model.fitted_.contributions(design); code = np.unique(np.asarray(groups), return_inverse=True)[1]; n = np.bincount(code)
-    loss = lambda s: np.logaddexp(0, s)-y*s
-    def one(c):
-        d = np.bincount(code, loss(z-c[:,0])-loss(z)); total = d.sum()/n.sum()
-        return dict(gain=total, error=float(np.sqrt(((d-total*n)**2).sum())/n.sum()))
-    return {k: one(c) for k,c in parts.items()}
+# %% ../../nbs/basketball/04_termcourt.ipynb #57fe1893
+def without(model, name, train):
+    "The scores' model without one term: the others are learnt again, from where they stand, on the same rows."
+    fit = model.fitted_; kept = [t for t in fit.terms if t.name!=name]; F = [f for t,Fs,_,_ in fit.blocks(fit.F) if t.name!=name for f in Fs]+[fit.F[-1]]
+    run = Learning(model._request(train.design, [0]), kept, 1); model_,F = run.stage_of(Rows.of(train), F, ladders(kept)[-1], iters=60)
+    return SumFit(fit.modes, kept, F, [w for t,_,ws,_ in fit.blocks(fit.F) if t.name!=name for w in ws], None, {}, fit.loss, 1, None, [], None, fit.scale)
+
+def term_gains(model, design, y, rows, groups):
+    "What each term is worth: how much the log loss of the test rows rises, per row, without it; the mean over groups and its standard error."
+    train = Samples(design.take(rows['train']), np.asarray(y, float)[rows['train'],None]); test = design.take(rows['test']); yt = np.asarray(y)[rows['test']]
+    code = np.unique(np.asarray(groups)[rows['test']], return_inverse=True)[1]; n = np.bincount(code)
+    loss = lambda z: np.logaddexp(0, z)-yt*z; own = loss(model.decision_function(test))
+    def one(name):
+        d = np.bincount(code, loss(without(model, name, train).scores(test)[:,0])-own); mean = d.sum()/n.sum()
+        return dict(gain=float(mean), error=float(np.sqrt(((d-mean*n)**2).sum())/n.sum()))
+    return {t.name: one(t.name) for t in model.fitted_.terms}

@@ -5,7 +5,6 @@ __all__ = []
 
 # %% ../../nbs/terms/06_canonical.ipynb #9dd5ec0a
 import numpy as np
-from .model import Sum
 
 # %% ../../nbs/terms/06_canonical.ipynb #83dc7dc3
 def frequencies(part):

@@ -4,12 +4,10 @@
 __all__ = []
 
 # %% ../../nbs/terms/04_fields.ipynb #d0a2d884
-import math
 import numpy as np
 import torch
-from scipy import sparse
 from ..designs import FieldDesign
-from .model import Part, Sum, joint_priors, mode_priors, weights_of
+from .model import Part, Sum, joint_priors, weights_of
 
 # %% ../../nbs/terms/04_fields.ipynb #05c464fe
 class FieldInputs:

@@ -4,16 +4,14 @@
 __all__ = ['ROWS', 'row_view']
 
 # %% ../../nbs/terms/02_model.ipynb #f3c2684e
-from dataclasses import dataclass, replace
 import math
+from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 from fastcore.basics import patch
-from ..core import ConfigError
 from ..designs import Mode
 from ..grids import Grid
 from .inputs import EventInputs, row_products
-from .spec import Term
 
 # %% ../../nbs/terms/02_model.ipynb #409e7295
 def cell_roughness(
