@@ -1,10 +1,11 @@
 """Tracking logs to the learning table: bad logs, geometry against an oracle, whole games in both directions and at both rates, and the real 400 games."""
 import dataclasses, gzip, json
 import numpy as np, pandas as pd, pytest, torch
-import mrtl.basketball.handler, mrtl.basketball.shots
+import mrtl.basketball.handler, mrtl.basketball.rivals, mrtl.basketball.shots
 from mrtl.basketball.tracking import check_frames, read_games, read_play_by_play, read_sportvu, read_tracking, tiny_game, unpacked
 from mrtl.basketball.handler import ShotRules, find_hands, relative, tape_of, turn
 from mrtl.basketball.shots import align_goals, known_players, learning_table, rim_height, shot_design, split_table
+from mrtl.basketball.rivals import BANDS, INPUTS, additive_columns, hats, player_rates, shot_rivals, tree_columns
 from mrtl.core import ConfigError, DataError, FormatError
 
 # ---- a game by hand: five possessions of 20 frames, one shot each, on either rim by turns
@@ -442,6 +443,75 @@ def test_splits(by):
 @pytest.mark.parametrize('kw', [dict(by='week'), dict(shares=(.5, .5)), dict(shares=(.9, .2, -.1)), dict(shares=(.5, .2, .2))])
 def test_splits_refuse(kw):
     with pytest.raises(ConfigError): split_table(pd.DataFrame(dict(game=[1, 2], y_true=[0, 1])), **kw)
+
+# ---- rivals on the same inputs
+
+@pytest.fixture(scope='module')
+def planted():
+    "A made-up table in which players differ, the nearest defender matters, and so does the speed; and its rows."
+    rng = np.random.default_rng(0); n = 3000; t = pd.DataFrame({c: rng.uniform(-5, 5, n) for c in sum(INPUTS.values(), [])})
+    t['player'],t['x'],t['y'],t['shot_clock'],t['clock'] = rng.integers(1, 13, n),rng.uniform(0, 40, n),rng.uniform(0, 50, n),rng.uniform(0, 24, n),rng.uniform(0, 720, n)
+    t.loc[::7, ['right3', 'ahead3', 'shot_clock', 'speed_in', 'touch']] = np.nan
+    t['y_true'] = (rng.random(n) < 1/(1+np.exp(2-.25*t.player+.5*t.dright1+.1*t.x-.4*t.speed_in.fillna(0)))).astype(int)
+    part = rng.permutation(n); return t,dict(train=part[:1800], valid=part[1800:2400], test=part[2400:])
+
+def test_hats_add_up_and_reproduce_lines():
+    rng = np.random.default_rng(0); a,b = np.array([-3., -1, 0, 2, 7]),np.array([0., 1, 5]); u,v = rng.uniform(-3, 7, 50),rng.uniform(0, 5, 50); u[3] = v[4] = np.nan
+    H = hats([(u, a), (v, b)]); ok = np.isfinite(u+v)
+    np.testing.assert_allclose(H.sum(1).A1, ok); np.testing.assert_allclose((H@np.add.outer(2*a, 3*b).ravel())[ok], (2*u+3*v)[ok]); np.testing.assert_allclose((H@np.multiply.outer(a, b).ravel())[ok], (u*v)[ok])
+    np.testing.assert_allclose(hats([(np.array([-9., 9]), a)]).toarray(), np.eye(5)[[0, 4]])
+
+def test_player_rates_against_loops(planted):
+    t,rows = planted; got = player_rates(t, rows['train']); seen = t.iloc[rows['train']]; far = np.hypot(t.x-5.25, t.y-25)
+    edges = [0, *BANDS, np.inf]
+    for i in range(0, len(t), 97):
+        for j in range(len(BANDS)+2):
+            a = seen if j == 0 else seen[(far.iloc[rows['train']] >= edges[j-1]) & (far.iloc[rows['train']] < edges[j])]; his = a[a.player == t.player.iloc[i]]
+            np.testing.assert_allclose(got[i, j], (his.y_true.sum()+20*a.y_true.mean())/(len(his)+20))
+    assert player_rates(t.assign(player=99), rows['train'])[:, 0] == pytest.approx((seen.y_true.sum()+20*seen.y_true.mean())/(len(seen)+20)) and player_rates(t, rows['train'], ()).shape == (len(t), 1)
+    new = t.copy(); new.loc[rows['test'][0], 'player'] = 99; np.testing.assert_allclose(player_rates(new, rows['train'])[rows['test'][0], 0], seen.y_true.mean())
+
+def test_inputs_say_what_the_rivals_see(planted):
+    "Each set of inputs uses its own columns and no other: others may be noise."
+    t,rows = planted; rng = np.random.default_rng(1); train = rows['train']
+    for name,columns in INPUTS.items():
+        other = t.copy(); hidden = [c for c in t if c not in (*columns, 'y_true')]; other[hidden] = rng.normal(size=(len(t), len(hidden)))
+        np.testing.assert_array_equal(tree_columns(t, train, columns), tree_columns(other, train, columns)); assert (additive_columns(t, train, columns) != additive_columns(other, train, columns)).nnz == 0
+        for c in columns:
+            other = t.copy(); other[c] = rng.permutation(t[c].values)
+            assert not np.array_equal(tree_columns(t, train, columns), tree_columns(other, train, columns), equal_nan=True), c
+            assert (additive_columns(t, train, columns) != additive_columns(other, train, columns)).nnz, c
+
+def fair(t, rows, inputs='past'):
+    "Do the labels of test rows stay out, and are two runs the same?"
+    other = t.copy(); other.loc[rows['test'], 'y_true'] ^= 1
+    a,b = shot_rivals(t, rows, inputs),shot_rivals(other, rows, inputs)
+    return all(np.array_equal(a[k], b[k]) for k in a)
+
+@pytest.fixture
+def quick(monkeypatch):
+    import inspect
+    for name,kw in (('boosting', dict(grid=mrtl.basketball.rivals.TREES[:1], most=30)), ('logistic', dict(penalties=(.1, 1.)))):
+        real = getattr(mrtl.basketball.rivals, name); monkeypatch.setattr(mrtl.basketball.rivals, name, lambda X, y, rows, real=real, kw=kw: real(X, y, rows, **kw))
+
+@pytest.mark.parametrize('inputs', INPUTS)
+def test_rivals_learn_and_are_fair(planted, quick, inputs):
+    from sklearn.metrics import roc_auc_score
+    t,rows = planted; found = shot_rivals(t, rows, inputs); test = rows['test']
+    assert set(found) == {'boosting', 'logistic regression'} and fair(t, rows, inputs)
+    for p in found.values(): assert len(p) == len(t) and (p > 0).all() and (p < 1).all() and roc_auc_score(t.y_true[test], p[test]) > (.6 if inputs == 'paper' else .65)   # the paper's set lacks the nearest defender of this table
+
+@pytest.mark.parametrize('what', ['rates of all rows', 'fitted on test rows'])
+def test_unfair_rivals_are_caught(planted, quick, monkeypatch, what):
+    t,rows = planted
+    if what == 'rates of all rows': monkeypatch.setattr(mrtl.basketball.rivals, 'player_rates', lambda table, train: player_rates(table, np.arange(len(table))))
+    else: real = mrtl.basketball.rivals.logistic; monkeypatch.setattr(mrtl.basketball.rivals, 'logistic', lambda X, y, r: real(X, y, dict(r, train=np.r_[r['train'], r['test']])))
+    assert not fair(t, rows)
+
+def test_rivals_refuse(planted):
+    t,rows = planted
+    with pytest.raises(ConfigError, match='one of paper'): shot_rivals(t, rows, 'everything')
+    with pytest.raises(DataError, match='no closing, touch'): shot_rivals(t.drop(columns=['touch', 'closing']), rows, 'past')
 
 # ---- the real games
 
