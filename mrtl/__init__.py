@@ -8,14 +8,14 @@ TYPE_CHECKING = False # type checkers take it for True
 __all__ = [
     'MRTLRegressor', 'MRTLClassifier', 'Grid', 'FieldDesign', 'EventDesign', 'bin_points', 'Smoothness',
     'Callback', 'BlockSplit', 'simulate_field', 'simulate_events', 'factor_maps', 'coef_maps', 'truth_maps',
-    'loss_curve', 'block_bootstrap', 'write_report', 'MRTLError']
+    'loss_curve', 'block_bootstrap', 'write_report', 'MRTLError', 'Term', 'Nodes', 'term_maps']
 
 _MODULES = dict( # where each name stands
     MRTLRegressor='estimators', MRTLClassifier='estimators', Grid='grids', FieldDesign='designs',
     EventDesign='events', bin_points='grids', Smoothness='penalties', Callback='training',
     BlockSplit='splits', simulate_field='simulate', simulate_events='simulate', factor_maps='plots',
     coef_maps='plots', truth_maps='plots', loss_curve='curves', block_bootstrap='bootstrap',
-    write_report='report', MRTLError='core')
+    write_report='report', MRTLError='core', Term='terms.spec', Nodes='nodes', term_maps='termmaps')
 
 if TYPE_CHECKING:
     from .bootstrap import block_bootstrap
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from .estimators import MRTLClassifier, MRTLRegressor
     from .events import EventDesign
     from .grids import Grid, bin_points
+    from .nodes import Nodes
     from .penalties import Smoothness
     from .curves import loss_curve
     from .plots import coef_maps, factor_maps, truth_maps
     from .report import write_report
     from .simulate import simulate_events, simulate_field
     from .splits import BlockSplit
+    from .termmaps import term_maps
+    from .terms.spec import Term
     from .training import Callback
 else:
     def __getattr__(name):

@@ -61,7 +61,7 @@ def _labelled_piece(p, outputs):
         data[f'main_{k}'] = xr.DataArray(np.array(t).reshape(*m.shape, -1), dims=(*dims,'output'), coords=coords)
     return xr.Dataset(data, coords=dict(component=np.arange(1, len(p.strength)+1), output=outputs))
 
-# %% ../nbs/52_results.ipynb #a336a956
+# %% ../nbs/52_results.ipynb #0af2c7d0
 class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
     def _on_maps(self, modes, T):
@@ -75,19 +75,19 @@ class LabelledResults:
         return out
 
     @property
-    def factors_(self)->xr.Dataset|dict: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`; of several terms a dict by term
+    def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`; of several terms a dict by term
         "The components, labelled: maps, loadings and strengths."
         check_is_fitted(self, 'fitted_')
         return _one({p.name: _labelled_piece(p, self._outputs) for p in self.fitted_.pieces()})
 
     @property
-    def coef_(self)->xr.DataArray|dict: # (mode, ..., y, x[, output]); NaN on land; of several terms a dict by term
+    def coef_(self)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land; of several terms a dict by term
         "All coefficients, per unit of area share for fields, per event for events."
         check_is_fitted(self, 'fitted_')
         return _one({k: self._on_maps(*v) for k,v in self.fitted_.tensors().items()})
 
     @property
-    def coef_std_(self)->xr.DataArray|dict: # As `coef_`
+    def coef_std_(self)->xr.DataArray: # As `coef_`
         "Posterior standard deviation of every coefficient; `AbsentError` where the way of fitting has none."
         check_is_fitted(self, 'fitted_')
         if (found := self.fitted_.tensor_stds()) is None:

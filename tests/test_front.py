@@ -10,7 +10,7 @@ from mrtl.core import explain
 from conftest import ROOT
 
 FACE = ['MRTLRegressor', 'MRTLClassifier', 'Grid', 'FieldDesign', 'EventDesign', 'bin_points', 'Smoothness', 'Callback', 'BlockSplit', 'simulate_field', 'simulate_events', 'factor_maps', 'coef_maps',
-        'truth_maps', 'loss_curve', 'block_bootstrap', 'write_report', 'MRTLError']
+        'truth_maps', 'loss_curve', 'block_bootstrap', 'write_report', 'MRTLError', 'Term', 'Nodes', 'term_maps']
 MODULES = sorted(m.name for m in pkgutil.walk_packages(mrtl.__path__, 'mrtl.') if not m.ispkg and not m.name.split('.')[-1].startswith('_'))
 per_name,per_module = pytest.mark.parametrize('name', FACE),pytest.mark.parametrize('module', MODULES)
 
