@@ -1453,7 +1453,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'mrtl.plots._check_draw': ('plots.html#_check_draw', 'mrtl/plots.py'),
                             'mrtl.plots._cloud': ('plots.html#_cloud', 'mrtl/plots.py'),
                             'mrtl.plots._coef_panels': ('plots.html#_coef_panels', 'mrtl/plots.py'),
-                            'mrtl.plots._cut': ('plots.html#_cut', 'mrtl/plots.py'),
                             'mrtl.plots._directions': ('plots.html#_directions', 'mrtl/plots.py'),
                             'mrtl.plots._draw_block': ('plots.html#_draw_block', 'mrtl/plots.py'),
                             'mrtl.plots._draw_part': ('plots.html#_draw_part', 'mrtl/plots.py'),
