@@ -675,6 +675,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mrtl.events.EventDesign.take': ('events.html#eventdesign.take', 'mrtl/events.py'),
                              'mrtl.events.EventDesign.to': ('events.html#eventdesign.to', 'mrtl/events.py'),
                              'mrtl.events._amounts': ('events.html#_amounts', 'mrtl/events.py'),
+                             'mrtl.events._check_bag': ('events.html#_check_bag', 'mrtl/events.py'),
                              'mrtl.events._check_names': ('events.html#_check_names', 'mrtl/events.py'),
                              'mrtl.events._coarser_cells': ('events.html#_coarser_cells', 'mrtl/events.py'),
                              'mrtl.events._coarser_nodes': ('events.html#_coarser_nodes', 'mrtl/events.py'),
