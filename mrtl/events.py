@@ -137,17 +137,23 @@ def _places(df, name, spec, grid, lookup, outside):
     if grid is None: raise DataError(f"mode {name} is made of coordinates and needs a Grid: pass grids={{{name!r}: Grid(...)}}")
     if lookup not in ('cell','bilinear'): raise DataError(f"lookup must be 'cell' or 'bilinear'; got {lookup!r}")
     if lookup=='bilinear' and not isinstance(grid, Nodes): grid = Nodes.of(grid)
-    find = grid.lookup if isinstance(grid, Nodes) else grid.locate
     bag = not isinstance(spec[0], str); pairs = spec if bag else [spec]
-    x,y = (df[[p[k] for p in pairs]].to_numpy(float) for k in (0, 1))
+    x,y = ([np.asarray(df[p[k]], float) for p in pairs] for k in (0, 1))
     outside = outside or ('drop' if bag else 'raise')
-    if bag and outside=='raise': # a missing point of a bag is none, so only the others are asked
-        there = ~(np.isnan(x)|np.isnan(y))
-        find(y[there], x[there], outside=outside)
+    if bag and outside=='raise':
+        _check_bag(grid, np.stack(y), np.stack(x))
         outside = 'drop'
-    found = find(y, x, outside=outside)
-    if isinstance(grid, Nodes): return found,Mode(name, grid.D, indexed=True, nodes=grid)
-    return found,Mode(name, grid.D, grid, True)
+    if isinstance(grid, Nodes):
+        found = grid.lookup(np.stack(y, 1), np.stack(x, 1), outside=outside)
+        return found,Mode(name, grid.D, indexed=True, nodes=grid)
+    cells = [grid.locate(b, a, outside) for a,b in zip(x, y)] # one after the other takes less memory
+    return np.stack(cells, 1),Mode(name, grid.D, grid, True)
+
+def _check_bag(grid, y, x):
+    "Refuse points outside, among those that are not missing."
+    there = ~(np.isnan(x)|np.isnan(y))
+    find = grid.lookup if isinstance(grid, Nodes) else grid.locate
+    find(y[there], x[there], outside='raise')
 
 # %% ../nbs/11_events.ipynb #d8f3f747
 def _curve(col, name, nodes, outside):
@@ -259,10 +265,10 @@ def _from_chunks(cls, chunks, modes, grids, labels, lookup, outside, like):
     "What `EventDesign.from_chunks` does."
     _check_names(modes, grids=grids, labels=labels, lookup=lookup, outside=outside)
     if like is not None: grids,labels = _known_from(like, modes, grids, labels)
-    parts = []
-    for df in chunks:
+    def read(df):
         for k,spec in modes.items(): _known_ahead(k, spec, df, grids, labels)
-        parts.append(cls.from_table(df, modes, grids, labels, lookup, outside))
+        return cls.from_table(df, modes, grids, labels, lookup, outside)
+    parts = [read(df) for df in chunks]
     if not parts: raise DataError("the table has no part: give at least one DataFrame")
     out = parts[0].modes
     idx = {m.name: torch.cat([p.idx.pop(m.name) for p in parts]) for m in out if m.nodes is None}

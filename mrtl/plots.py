@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from .core import DataError
 from .curves import draw_history, names_room, named_runs
 from .panels import (
-    axes_at, colour_limit, colourbar, column_title, draw_map, factor_parts, has_numbers, heading, is_globe, label_of, labelled, loading_bars,
+    axes_at, colour_limit, colourbar, column_title, draw_map, factor_parts, heading, is_globe, label_of, labelled, loading_bars,
     main_parts, maps_first, new_figure, only_last, panel_size, part_columns)
 
 # %% ../nbs/50_plots.ipynb #c6b2153e
@@ -32,7 +32,7 @@ def _factor_rows(factors, hatch, title, draw=None, below=0., wide=0.):
     heading(fig, places[0][0], title)
     return fig,places[0][0],ends[-1]
 
-# %% ../nbs/50_plots.ipynb #038d8247
+# %% ../nbs/50_plots.ipynb #50932fa6
 class _Block(NamedTuple):
     "Rows of a factor figure that share a scale in each column."
     parts:dict       # Name to DataArray (row, y, x) or (row, entry)
@@ -42,9 +42,7 @@ class _Block(NamedTuple):
 
     def height(self, high): # Inches of all rows, `high` inches each
         maps = any(v.ndim==3 for v in self.parts.values())
-        return (high+.36)*len(self.titles)+(.55 if maps else .2 if any(map(_cut, self.parts.values())) else 0)
-
-def _cut(part): return part.ndim==2 and not has_numbers(part) and part.shape[1]>10 # Has a note below its bars
+        return (high+.36)*len(self.titles)+(.55 if maps else 0)
 
 def _factor_blocks(factors, hatch):
     "The block of main effects, if there are any, and that of the components."
@@ -62,7 +60,7 @@ def _factor_blocks(factors, hatch):
 
 # %% ../nbs/50_plots.ipynb #ace1d7b5
 def factor_maps(
-    factors:xr.Dataset,                      # `factors_` of a fitted model: maps (y, x, component), bars (entry, component), strength, `main_<mode>`
+    factors:xr.Dataset,                      # `factors_` of a fitted model: maps, bars, strength, `main_<mode>` (y, x or entry, output)
     hatch:np.ndarray|xr.DataArray|None=None, # Cells to hatch on the map, (y, x) or (y, x, component) booleans
     title:str='',                            # Title of the whole figure
     draw:dict|None=None,                     # Name of a map to a function that gets its axes and draws lines on them, such as a pitch
@@ -80,7 +78,7 @@ def _check_draw(draw, parts):
     if extra := [k for k in draw or {} if k not in maps]:
         raise DataError(f"draw names {', '.join(map(repr, extra))}; the maps are {', '.join(map(repr, maps)) or 'none'}")
 
-# %% ../nbs/50_plots.ipynb #ce0f30d6
+# %% ../nbs/50_plots.ipynb #90ca2bcd
 def _draw_block(fig, block, columns, top, high, named, draw):
     "Draw the rows of a block from `top` inches on, and its colour bars; names the columns that have no name yet."
     first = next(iter(columns)); pitch = high+.36; end = top+pitch*len(block.titles)

@@ -388,8 +388,17 @@ def test_main_effects_alone_and_of_a_mode_without_components():
     lonely = f.drop_vars('lead_loading'); fig = plots.factor_maps(lonely); assert_tidy(fig) # only the mains know of leads
     at = panels_at(fig); assert len({x for x,_ in at})==3 and len(at)==3+2*2
     thin = f.isel(lat=[0]); fig = plots.factor_maps(thin); assert_tidy(fig) # a table of features: bars in place of a map
-    assert len(panels_at(fig))==9 and [ax.get_title('left') for ax in fig.axes if ax.get_title('left')]==['main effects', *(f'component {c}, strength {float(f.strength[c-1]):.3g}' for c in (1,2))]
-    with pytest.raises(DataError, match='component'): plots.factor_maps(f[['bias']] if 'bias' in f else xr.Dataset(dict(bias=('output', [0.]))))
+    assert len(panels_at(fig))==9 and not any(ax.images or ax.get_facecolor()!=(1,1,1,1) for ax in panels_at(fig).values()) and [ax.get_title('left') for ax in fig.axes if ax.get_title('left')]==['main effects', *(f'component {c}, strength {float(f.strength[c-1]):.3g}' for c in (1,2))]
+    fig = plots.factor_maps(f[['main_space','strength']]); assert_tidy(fig); assert len(panels_at(fig))==1
+    fig = plots.factor_maps(f.assign(main_space=f.main_space[...,0]).drop_dims('output')[['main_space']]); assert len(panels_at(fig))==1 # one output need not be a dim
+    with pytest.raises(DataError, match='component'): plots.factor_maps(xr.Dataset(dict(bias=('output', [0.]))))
+
+def test_a_mode_may_be_called_main():
+    f = make_factors(2).rename(space='main_space'); fig = plots.factor_maps(f); assert len(panels_at(fig))==6 and panels.main_parts(f)=={}
+
+def test_only_components_are_hatched():
+    f = with_mains(make_factors(2)); maps = [ax for ax in plots.factor_maps(f, hatch=np.ones((8,18), bool)).axes if ax.get_facecolor()!=(1,1,1,1)]
+    assert [any(getattr(c, 'hatches', None) for c in ax.collections) for ax in maps]==[False, True, True]
 
 @pytest.mark.parametrize('mode', ['main', 'plain'])
 def test_main_effects_change_nothing_else(mode):
