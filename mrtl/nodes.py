@@ -182,15 +182,21 @@ def _axis_parts(a, period):
         turn = sparse.diags(1/mid)@(slope[1:]-slope[:-1])
     return mass,slope.T@sparse.diags(h)@slope,turn.T@sparse.diags(weight)@turn
 
-# %% ../nbs/10_nodes.ipynb #dc293ddd
-@patch
-def roughness(self:Nodes)->sparse.csr_matrix: # P, (D, D), symmetric, float64
-    "The thin-plate penalty as a matrix: the roughness of `f` is f'Pf."
-    span = [a[-1]-a[0] if p is None else p for a,p in zip(self.axes, self.period)]
+# %% ../nbs/10_nodes.ipynb #2b7f8fa6
+def _thin_plate(nodes):
+    "The matrix of the penalty, worked out once for each lattice."
+    span = [a[-1]-a[0] if p is None else p for a,p in zip(nodes.axes, nodes.period)]
     unit = np.hypot(*span) if len(span)==2 else span[0]
-    parts = [_axis_parts(a/unit, None if p is None else p/unit) for a,p in zip(self.axes, self.period)]
+    parts = [_axis_parts(a/unit, None if p is None else p/unit) for a,p in zip(nodes.axes, nodes.period)]
     if len(parts)==1: return sparse.csr_matrix(parts[0][2])
     area = np.prod(span)/unit**2
     (my,gy,ky),(mx,gx,kx) = parts
     My,Mx = sparse.diags(my),sparse.diags(mx)
     return sparse.csr_matrix((sparse.kron(ky, Mx)+2*sparse.kron(gy, gx)+sparse.kron(My, kx))/area)
+
+# %% ../nbs/10_nodes.ipynb #23f33bb5
+@patch
+def roughness(self:Nodes)->sparse.csr_matrix: # P, (D, D), symmetric, float64
+    "The thin-plate penalty as a matrix: the roughness of `f` is f'Pf."
+    if not hasattr(self, '_rough'): self._rough = _thin_plate(self)
+    return self._rough
