@@ -1581,6 +1581,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mrtl.report.write_report': ('report.html#write_report', 'mrtl/report.py')},
             'mrtl.results': { 'mrtl.results.CPTensor': ('results.html#cptensor', 'mrtl/results.py'),
                               'mrtl.results.LabelledResults': ('results.html#labelledresults', 'mrtl/results.py'),
+                              'mrtl.results.LabelledResults._all_modes': ('results.html#labelledresults._all_modes', 'mrtl/results.py'),
                               'mrtl.results.LabelledResults._on_maps': ('results.html#labelledresults._on_maps', 'mrtl/results.py'),
                               'mrtl.results.LabelledResults.coef_': ('results.html#labelledresults.coef_', 'mrtl/results.py'),
                               'mrtl.results.LabelledResults.coef_std_': ('results.html#labelledresults.coef_std_', 'mrtl/results.py'),

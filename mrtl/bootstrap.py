@@ -224,7 +224,7 @@ def draw_factors(
         save_tensors(file, tensors, dict(stamp=stamp, draw=draw))
     return found
 
-# %% ../nbs/61_bootstrap.ipynb #5747a9c1
+# %% ../nbs/61_bootstrap.ipynb #c7d6ea1a
 def block_bootstrap(
     estimator:TensorEstimator,                         # Fitted on these data: the reference; not fitted: it is fitted first, as a copy
     X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs, as in `fit`
@@ -241,6 +241,8 @@ def block_bootstrap(
 )->xr.Dataset:                                         # As `summarise` gives it
     "Refit on blocks of rows drawn with replacement, and see how far the maps move."
     check_whole(n=n); check_between(0, 1, level=level)
+    if estimator.terms is not None or getattr(estimator, 'method_', '')=='terms':
+        raise ConfigError("block_bootstrap resamples models of one product, and this one is a sum of terms: its intervals stand in coef_std_ and factors_; pass groups to fit where samples of a group are alike")
     part = training_part(estimator, X, y, blocks, sample_weight, valid); block_weights(part['blocks'], 1, seed)
     if hasattr(estimator, 'fitted_'): estimator._design(part['design'])
     if hasattr(estimator, 'fitted_'): reference = estimator

@@ -61,9 +61,13 @@ def _labelled_piece(p, outputs):
         data[f'main_{k}'] = xr.DataArray(np.array(t).reshape(*m.shape, -1), dims=(*dims,'output'), coords=coords)
     return xr.Dataset(data, coords=dict(component=np.arange(1, len(p.strength)+1), output=outputs))
 
-# %% ../nbs/52_results.ipynb #0af2c7d0
+# %% ../nbs/52_results.ipynb #b251d3f6
 class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
+    def _all_modes(self):
+        low = self.fitted_.low
+        return low.modes+([Mode('output', low.outputs, labels=self._outputs)] if low.outputs>1 else [])
+
     def _on_maps(self, modes, T):
         "A tensor of the size of the weights, labelled; NaN on land."
         if self.fitted_.outputs>1: modes = modes+[Mode('output', self.fitted_.outputs, labels=self._outputs)]
@@ -105,6 +109,7 @@ class LabelledResults:
     def cp_tensor_(self)->CPTensor: # Weights (component,), list of factors (size, component), numpy
         "The components as tensorly takes them, spatial modes flattened by rows."
         check_is_fitted(self, 'fitted_')
+        if not hasattr(self.fitted_, 'low'): raise AbsentError("cp_tensor_ is one tensor in components; this model is a sum of terms: look at factors_")
         return CPTensor(np.ones(self.fitted_.rank), [f.detach().numpy().copy() for f in self.fitted_.low.factors])
 
 # %% ../nbs/52_results.ipynb #b4057640

@@ -12,6 +12,8 @@ from mrtl.grids import Grid
 from mrtl.nodes import Nodes
 from mrtl.samples import Samples
 from mrtl.sums import Learning, Rows, ladders, model_at, moved, standard
+from mrtl.bootstrap import block_bootstrap
+from mrtl.termmaps import term_maps
 from mrtl.terms.canonical import centre, components, frequencies
 from mrtl.terms.laplace import laplace
 from mrtl.terms.model import CURVATURES, Sum, cell_roughness, make_parts
@@ -290,6 +292,27 @@ def test_fields_take_terms(tmp_path):
     m = MRTLRegressor(terms=['space', Term(('variable', 'space'), rank=2), Term(('lead', 'variable', 'space'), rank=2)]).fit(d, y); assert m.score(d, y) > .6 and set(m.coef_) == {'space', 'variable:space', 'lead:variable:space'}
     m.save(tmp_path/'f.mrtl'); assert np.array_equal(MRTLRegressor.load(tmp_path/'f.mrtl').predict(d), m.predict(d)) and np.isnan(m.coef_['space'].values[0,5])
     with pytest.raises(AbsentError): m.coef_std_
+
+def test_intervals_hold():
+    "Planted effects of players and of places lie in nine intervals of ten, whether they are zero or not."
+    hit = dict(player=[], court=[]); nodes = GRIDS['court']
+    for seed in range(4):
+        rng = np.random.default_rng(seed); n = 6000; t = pd.DataFrame(dict(player=rng.integers(0, 30, n), x=rng.uniform(0, 8, n), y=rng.uniform(0, 10, n)))
+        like = rng.normal(size=30)*(np.arange(30) < 20); f = np.linalg.solve(np.linalg.cholesky(.05*nodes.roughness().toarray()+3*np.diag(nodes.share)).T, rng.normal(size=nodes.D))
+        d = EventDesign.from_table(t, dict(player='player', court=('y', 'x')), of(('court',), GRIDS), dict(player=list(range(30)))); M = d.weights['court']@f
+        y = (rng.random(n) < 1/(1+np.exp(1-like[t.player]-M))).astype(int); m = MRTLClassifier(terms=[Term('player', ridge=1.), Term('court', smooth=.05, ridge=3.)]).fit(d, y)
+        w = d.weights['court'].toarray().mean(0); truth = dict(player=like-like[t.player].mean(), court=f-w@f)
+        for k,v in truth.items(): hit[k].append(np.abs(m.coef_[k].values.ravel()-v) < 1.645*m.coef_std_[k].values.ravel())
+    assert all(.8 < np.mean(v) < .98 for v in hit.values()), {k: np.mean(v) for k,v in hit.items()}
+
+def test_pictures_and_pages(twin, tmp_path):
+    t,_,d,m = twin; fig = m.plot('planted pairs'); titles = [ax.get_title(loc='left') for ax in fig.axes]; assert {'player', 'court', 'near'} <= set(titles) and any(s.startswith('player x court, component 1') for s in titles)
+    assert any('10 of 20 shown' in ax.get_xlabel() for ax in fig.axes) # a list says that it leaves out entries
+    few = d.take(np.arange(500)); m.report(tmp_path/'page.html', few, t.label.values[:500]); page = (tmp_path/'page.html').read_text(); assert 'What it learnt: the terms' in page and 'auc' in page and page.count('<img') >= 6
+    seen = []; fig = term_maps({'court': m.factors_['court']}, draw=dict(court=lambda ax: seen.append(ax))); assert len(seen) == 1
+    with pytest.raises(DataError): term_maps({})
+    with pytest.raises(ConfigError, match='sum of terms'): block_bootstrap(m, few, t.label.values[:500], np.arange(500)//50, 2)
+    with pytest.raises(AbsentError, match='sum of terms'): m.cp_tensor_
 
 # ---- refusals
 

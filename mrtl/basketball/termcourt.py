@@ -58,7 +58,7 @@ def court_probability(
     table = court_table(player, defenders, **columns)
     return model.predict_proba(term_design(table, players, inputs))[:,1].reshape(40, 50)
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #3984a91e
+# %% ../../nbs/basketball/04_termcourt.ipynb #8713b64a
 def term_shot_map(
     model:MRTLClassifier,            # A fitted sum of terms
     player:int,                      # The player's number
@@ -76,6 +76,7 @@ def term_shot_map(
     heading(fig, .5, f'{(names or {}).get(player, player)}')
     return fig
 
+# %% ../../nbs/basketball/04_termcourt.ipynb #e4d03413
 def movable_defenders(model, player, inputs='defenders', names=None):
     "The shot map with two defenders to move, as an ipywidgets box; a picture without ipywidgets."
     try: from ipywidgets import FloatSlider, interactive
