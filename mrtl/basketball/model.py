@@ -215,7 +215,7 @@ def most_shots(test, names):
     shooters = test[test.truth==1]['sample'].str.split().str[-1].value_counts().index
     return next((int(k) for k in shooters if int(k) in names), 0)
 
-# %% ../../nbs/basketball/05_model.ipynb #ab6d3515
+# %% ../../nbs/basketball/05_model.ipynb #4c2bc386
 def chosen_model(model, inputs, rank):
     "Options of the estimator, and the inputs of a sum of terms (None for the cells of the other models)."
     options = {} if rank is None else dict(rank=rank)
@@ -224,7 +224,7 @@ def chosen_model(model, inputs, rank):
         return MODELS[model]|options,None
     if rank is not None: raise ConfigError("--rank is of the models product and paper; the terms of --model terms have ranks of their own: leave it out")
     inputs = 'defenders' if inputs is None else inputs
-    return dict(terms=shot_terms(inputs), init='random'),inputs
+    return dict(terms=shot_terms(inputs)),inputs
 
 def described(options):
     "Options as a configuration file holds them."

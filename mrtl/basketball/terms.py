@@ -48,24 +48,49 @@ def term_design(
     return EventDesign.from_table(known, modes, pick(SHOT_NODES), pick(dict(player=players, no_shot_clock=['off','on'])),
         outside=pick(dict(nearest='clip', second='clip', velocity='clip')))
 
-# %% ../../nbs/basketball/03_terms.ipynb #3129db13
+# %% ../../nbs/basketball/03_terms.ipynb #5964a81f
+LADDERS = dict(court=[(5,13),(10,13)], nearest=[(3,3),(6,6)], second=[(4,4),(8,8)], others=[(4,4),(8,8),(16,16)], velocity=[(3,3),(6,6)])
+
+def pair_term(
+    a:str,              # A mode
+    b:str,              # Another
+    rank:int,           # Components
+    smooth:dict|float,  # Weight of roughness; a dict by mode where they differ
+    ridge:dict|float,   # Weight of size; a dict by mode where they differ
+)->Term:                # With its ladder
+    "A term over two modes, from coarse to fine."
+    steps = {k: LADDERS[k] for k in (a, b) if k in LADDERS}; n = max(map(len, steps.values()))
+    levels = [{k: v[max(0, len(v)-n+i)] for k,v in steps.items()} for i in range(n)]
+    return Term((a,b), rank=rank, smooth=smooth, ridge=ridge, schedule=levels)
+
+# %% ../../nbs/basketball/03_terms.ipynb #938006a7
 def shot_terms(
     inputs:str='defenders',  # A key of `INPUTS`
 )->list:                     # `Term`s
     "The terms of the shot model with one set of inputs."
     if inputs not in INPUTS: raise ConfigError(f"inputs must be one of {', '.join(INPUTS)}; got {inputs!r}")
-    near,coarse = dict(smooth=.0025, ridge=.2),dict(court=(10,13))
+    near = dict(smooth=.0025, ridge=.2)
     main = [Term('player', ridge=2.), Term('court', smooth=2.4e-4, ridge=.6), Term('nearest', **near)]
-    pair = lambda other,rank,smooth,ridge,**level: Term(('court',other), rank=rank, smooth={'court': smooth, other: smooth}, ridge={'court': 150., other: ridge}, schedule=[coarse|level])
-    pairs = [Term(('player','court'), rank=2, smooth=dict(court=.024), ridge=dict(player=30., court=150.), schedule=[coarse]), pair('nearest', 3, .0072, 50., nearest=(6,6))]
-    who = Term(('player','nearest'), rank=1, smooth=dict(nearest=.025), ridge=dict(player=30., nearest=50.), schedule=[dict(nearest=(6,6))])
+    pairs = [pair_term('player', 'court', 2, dict(court=.024), dict(player=30., court=150.)),
+        pair_term('court', 'nearest', 3, .0072, dict(court=150., nearest=50.))]
     if inputs=='paper': return main+[Term('inside', **near)]+pairs
-    both = Term(('nearest','second'), rank=2, smooth=dict(nearest=.0075, second=.024), ridge=dict(nearest=50., second=80.), schedule=[dict(nearest=(6,6), second=(8,8))])
-    terms = main+[Term('second', **near), Term('others', **near)]+pairs+[pair('others', 2, .024, 290.), both, who]
-    curve = dict(smooth=.001, ridge=.05)
-    if inputs in ('clocks','past'): terms += [Term('shot_clock', **curve), Term('clock', **curve), Term('no_shot_clock', ridge=1.)]
-    if inputs=='past':
-        terms += [Term('velocity', **near), Term('closing', **curve), Term('touch', **curve), Term('possession_time', **curve), pair('velocity', 2, .0072, 50., velocity=(6,6)),
-            Term(('nearest','closing'), rank=2, smooth=dict(nearest=.0075, closing=.01), ridge=dict(nearest=50., closing=10.), schedule=[dict(nearest=(6,6))]),
-            Term(('velocity','touch'), rank=2, smooth=dict(velocity=.0075, touch=.01), ridge=dict(velocity=50., touch=10.), schedule=[dict(velocity=(6,6))])]
-    return terms
+    terms = main+[Term('second', **near), Term('others', **near)]+pairs
+    terms += [pair_term('court', 'others', 2, .024, dict(court=150., others=290.)),
+        pair_term('nearest', 'second', 2, dict(nearest=.0075, second=.024), dict(nearest=50., second=80.)),
+        pair_term('player', 'nearest', 1, dict(nearest=.025), dict(player=30., nearest=50.))]
+    if inputs=='defenders': return terms
+    return terms+clock_terms()+(past_terms() if inputs=='past' else [])
+
+# %% ../../nbs/basketball/03_terms.ipynb #166972e3
+CURVE = dict(smooth=.001, ridge=.05)
+
+def clock_terms()->list: # `Term`s
+    "What the two clocks add."
+    return [Term('shot_clock', **CURVE), Term('clock', **CURVE), Term('no_shot_clock', ridge=1.)]
+
+def past_terms()->list: # `Term`s
+    "What earlier frames add: speed, closing, and how long the ball has been held."
+    speed,curve = dict(smooth=.0075, ridge=50.),dict(smooth=.01, ridge=10.)
+    pair = lambda a,b,**kw: Term((a,b), rank=2, smooth={a: speed['smooth'], b: curve['smooth']}, ridge={a: speed['ridge'], b: curve['ridge']}, schedule=[{a: n} for n in LADDERS[a]])
+    return [Term('velocity', smooth=.0025, ridge=.2), *(Term(k, **CURVE) for k in ('closing','touch','possession_time')),
+        pair_term('court', 'velocity', 2, .0072, dict(court=150., velocity=50.)), pair('nearest', 'closing'), pair('velocity', 'touch')]
