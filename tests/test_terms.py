@@ -289,9 +289,10 @@ def test_regression_counts_and_outputs():
 
 def test_fields_take_terms(tmp_path):
     d = fields(200); rng = np.random.default_rng(0); x = d.batch().x.numpy(); map_ = np.exp(-((np.arange(24)//6-1)**2+(np.arange(24)%6-3)**2)/3); y = x[:,0,0]@map_*5+x[:,:,1].sum(1)@map_[::-1]*3+.05*rng.normal(size=len(d))
-    m = MRTLRegressor(terms=['space', Term(('variable', 'space'), rank=2), Term(('lead', 'variable', 'space'), rank=2)]).fit(d, y); assert m.score(d, y) > .6 and set(m.coef_) == {'space', 'variable:space', 'lead:variable:space'}
+    w = dict(rank=2, smooth=.05, ridge=1.); m = MRTLRegressor(terms=[Term('space', smooth=.05, ridge=1.), Term(('variable', 'space'), **w), Term(('lead', 'variable', 'space'), **w)]).fit(d, y); assert m.score(d, y) > .6 and set(m.coef_) == {'space', 'variable:space', 'lead:variable:space'}
     m.save(tmp_path/'f.mrtl'); assert np.array_equal(MRTLRegressor.load(tmp_path/'f.mrtl').predict(d), m.predict(d)) and np.isnan(m.coef_['space'].values[0,5])
     with pytest.raises(AbsentError): m.coef_std_
+    found = MRTLRegressor(terms=['space']).fit(d.take(np.arange(90)), y[:90]); assert found.terms_[0].smooth['space'] > 0 and found.score(d, y) < m.score(d, y)
 
 def test_intervals_hold():
     "Planted effects of players and of places lie in nine intervals of ten, whether they are zero or not."
