@@ -71,7 +71,7 @@ def shaped_mode(
     grid = m.grid.coarsen(shape)
     return Mode(m.name, grid.D, grid, m.indexed)
 
-# %% ../nbs/41_sums.ipynb #0343642a
+# %% ../nbs/41_sums.ipynb #f4c161a5
 @patch
 def term_modes(self:SumFit,
     t:Term,  # One of `terms`
@@ -83,7 +83,7 @@ def term_modes(self:SumFit,
         if m.name in t.modes: out.append(shaped_mode(m, level[m.name]) if coarser else m)
     return out
 
-# %% ../nbs/41_sums.ipynb #e7ce0d7d
+# %% ../nbs/41_sums.ipynb #0c4c2dcb
 @patch
 def blocks(self:SumFit,
     F:list,  # Parameters, or a draw of them
@@ -107,7 +107,7 @@ def model(self:SumFit,
     rows = Rows(EventInputs(d, np.float64) if isinstance(d, EventDesign) else FieldInputs(d), None, None)
     return model_at(rows, self.terms, levels, self.outputs, self.loss)
 
-# %% ../nbs/41_sums.ipynb #112be73a
+# %% ../nbs/41_sums.ipynb #af581f5f
 def in_chunks(
     design:FieldDesign|EventDesign, # Samples
     chunk:int,                      # How many at a time
@@ -116,7 +116,7 @@ def in_chunks(
     if isinstance(design, FieldDesign) or len(design)<=chunk: return [design]
     return [design.take(np.arange(a, min(a+chunk, len(design)))) for a in range(0, len(design), chunk)]
 
-# %% ../nbs/41_sums.ipynb #be2204ef
+# %% ../nbs/41_sums.ipynb #6a5cb71c
 @patch
 def scores(self:SumFit,
     design:FieldDesign|EventDesign, # Samples
@@ -125,14 +125,14 @@ def scores(self:SumFit,
     "Scores in the units of the data."
     return np.concatenate([self.scale[0]+self.scale[1]*self.model(d).forward(self.F)[0] for d in in_chunks(design, chunk)])
 
-# %% ../nbs/41_sums.ipynb #bb557d26
+# %% ../nbs/41_sums.ipynb #cb2d364b
 @patch
 def _made(self:SumFit, design):
     "What the components of each term say of some samples, a list of (n, columns)."
     m = self.model(design)
     return m.made(self.F) if isinstance(m, FieldSum) else m.forward(self.F)[2]
 
-# %% ../nbs/41_sums.ipynb #e550e000
+# %% ../nbs/41_sums.ipynb #ec4054a6
 @patch
 def components(self:SumFit,
     design:FieldDesign|EventDesign, # Samples
@@ -186,7 +186,7 @@ def pieces(self:SumFit)->list: # One `Piece` for each term
         out.append(Piece(t.name, modes, s*unit, f, bias, {}, self.factor_stds(t, f, s)))
     return out
 
-# %% ../nbs/41_sums.ipynb #57e54f64
+# %% ../nbs/41_sums.ipynb #e76c42c2
 def _multiplied_out(Fs, C):
     "The coefficients of a term, (entries, outputs)."
     if len(Fs)==1: return Fs[0]
@@ -194,7 +194,7 @@ def _multiplied_out(Fs, C):
     for f in Fs: W = (W[:,None,:]*f).reshape(-1, f.shape[1])
     return W.sum(1, keepdims=True) if C is None else W@C.T
 
-# %% ../nbs/41_sums.ipynb #adfbf3a6
+# %% ../nbs/41_sums.ipynb #478e980b
 MOST_COEFFICIENTS = 2*10**7
 
 @patch
@@ -207,19 +207,20 @@ def tensors(self:SumFit,
         modes = self.term_modes(t)
         size = int(np.prod([m.size for m in modes]))*self.outputs
         if size>MOST_COEFFICIENTS:
-            raise DataError(f"the {size:,} coefficients of term {t.name} are too many to write down: look at its components, factors_[{t.name!r}]")
+            raise DataError(f"the {size:,} coefficients of term {t.name} are too many to write down: "
+                f"look at its components, factors_[{t.name!r}]")
         W = (_multiplied_out(Fs, C)*sd).reshape(*(m.size for m in modes), self.outputs)
         out[t.name] = modes,(W if self.outputs>1 else W[...,0])
     return out
 
-# %% ../nbs/41_sums.ipynb #9bdff1a5
+# %% ../nbs/41_sums.ipynb #52f2c71a
 def _inner(A, B, w):
     "Inner product of two tensors from their factors, by how often entries occur."
     G = 1.
     for a,b,v in zip(A, B, w): G = G*(a.T@(v[:,None]*b))
     return float(np.sum(G))
 
-# %% ../nbs/41_sums.ipynb #53116a6d
+# %% ../nbs/41_sums.ipynb #c11a87b2
 @patch
 def stability(self:SumFit)->dict: # Name of a term to a number from 0 to 1; empty without draws
     "How alike the draws of a term are to the estimate: the mean cosine of the two tensors, by how often entries occur."
@@ -233,7 +234,7 @@ def stability(self:SumFit)->dict: # Name of a term to a number from 0 to 1; empt
             found[t.name].append(_inner(A, Fs, w)/np.sqrt(size) if size>0 else 0.)
     return {k: float(np.mean(v)) for k,v in found.items()}
 
-# %% ../nbs/41_sums.ipynb #388c614c
+# %% ../nbs/41_sums.ipynb #c7d5d69c
 @patch
 def tensor_stds(self:SumFit)->dict|None: # Like `tensors`
     "Standard deviations of the coefficients of each term; None without draws."
@@ -241,15 +242,18 @@ def tensor_stds(self:SumFit)->dict|None: # Like `tensors`
     each = [self.tensors(d) for d in self.draws]
     return {k: (m,np.std([d[k][1] for d in each], axis=0)) for k,(m,_) in each[0].items()}
 
+# %% ../nbs/41_sums.ipynb #979b9db0
 @patch
-def coef_std(self:SumFit)->dict|None: return self.tensor_stds() # Like `tensors`
+def coef_std(self:SumFit)->dict|None: # Like `tensors`
+    "Standard deviations of the coefficients, under the name that all ways have."
+    return self.tensor_stds()
 
 # %% ../nbs/41_sums.ipynb #2a04a3fd
 @patch
 def spread(self:SumFit,
     design:FieldDesign|EventDesign, # Samples
 )->np.ndarray|None:                 # (n, outputs)
-    "Standard deviation of a new observation for a squared loss, of the score for counts; nothing for labels, whose probabilities are those of the estimate."
+    "Standard deviation of a new observation for a squared loss, of the score for counts; nothing for labels."
     if self.draws is None or self.loss=='logistic': return None
     v = np.concatenate([np.var([self.model(d).forward(F)[0] for F in self.draws], axis=0) for d in in_chunks(design, 2**14)])
     return np.sqrt(v+(self.facts['noise'] if self.loss=='squared' else 0.))*self.scale[1]
@@ -267,13 +271,13 @@ def pack(self:SumFit)->tuple: # Name to tensor; dict that JSON can hold
     terms = [dict(modes=t.modes, rank=t.rank, full=t.full, smooth=t.smooth, ridge=t.ridge, schedule=t.schedule) for t in self.terms]
     return tensors,dict(terms=as_json(terms, null=False), facts=self.facts, outputs=self.outputs)
 
-# %% ../nbs/41_sums.ipynb #c455e8ce
+# %% ../nbs/41_sums.ipynb #946cb3b2
 def _unpacked(t):
     "A term out of a file."
     levels = [{k: tuple(v) for k,v in l.items()} for l in t['schedule']]
     return Term(tuple(t['modes']), t['rank'], t['full'], t['smooth'], t['ridge'], levels)
 
-# %% ../nbs/41_sums.ipynb #5dcac3f1
+# %% ../nbs/41_sums.ipynb #a25fb4b2
 @patch(cls_method=True)
 def unpack(cls:SumFit,
     tensors:dict,          # From `pack`
@@ -306,7 +310,7 @@ def check_options(
     if o.optimizer not in ('auto','lbfgs'):
         raise ConfigError(f"a sum of terms is learnt by L-BFGS on all rows; got optimizer={o.optimizer!r}: leave it at 'auto'")
 
-# %% ../nbs/41_sums.ipynb #fa8c6300
+# %% ../nbs/41_sums.ipynb #aca41aa6
 def given_weights(
     t:Term,      # From `as_terms`
     modes:list,  # The design's modes
@@ -317,7 +321,7 @@ def given_weights(
     names = t.modes[:1] if t.full else t.modes
     return [of(t.ridge, k) for k in names]+[of(t.smooth, k) for k in t.modes if k in maps]
 
-# %% ../nbs/41_sums.ipynb #309ab406
+# %% ../nbs/41_sums.ipynb #ad3a2416
 def asked_terms(
     ask:Request,  # What to learn
     modes:list,   # The design's modes
@@ -325,6 +329,7 @@ def asked_terms(
     "The terms that are asked for."
     return as_terms(ask.terms, modes, ask.rank, ask.gradients.main_effects, ask.gradients.schedule)
 
+# %% ../nbs/41_sums.ipynb #fa020f98
 def open_weights(
     terms:list,  # From `as_terms`
     modes:list,  # The design's modes
@@ -349,7 +354,7 @@ def rows(cls:SumFit,
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
 
-# %% ../nbs/41_sums.ipynb #33ca859f
+# %% ../nbs/41_sums.ipynb #932551ee
 def part_shares(
     p:Part,         # Of a sum over fields
 )->np.ndarray:      # (entries,), adding up to one
@@ -358,7 +363,7 @@ def part_shares(
     for m in p.modes: v = np.outer(v, m.grid.share.numpy().ravel() if m.grid is not None else np.full(m.size, 1/m.size)).ravel()
     return v
 
-# %% ../nbs/41_sums.ipynb #306efbcb
+# %% ../nbs/41_sums.ipynb #3ef3b00a
 def standard(
     model:Sum,  # The sum
     F:list,     # Parameters
@@ -375,7 +380,7 @@ def standard(
         mix += mixed
     return F
 
-# %% ../nbs/41_sums.ipynb #a1225519
+# %% ../nbs/41_sums.ipynb #5f582ab1
 def _noise(model, F, rows):
     "Mean squared residual for a squared loss, else 1."
     if model.loss!='squared': return 1.

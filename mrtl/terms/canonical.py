@@ -7,7 +7,6 @@ __all__ = []
 
 # %% ../../nbs/terms/06_canonical.ipynb #9dd5ec0a
 import numpy as np
-from ..designs import Mode
 from .model import Part, Sum
 
 # %% ../../nbs/terms/06_canonical.ipynb #83dc7dc3
@@ -18,7 +17,7 @@ def frequencies(
     v,rows = np.asarray(part.X.sum(0), float).ravel(),np.asarray(part.X.sum(1)).ravel()
     return v/max(v.sum(), 1e-300),bool(np.abs(rows-1).max(initial=0)<1e-4)
 
-# %% ../../nbs/terms/06_canonical.ipynb #fd4de828
+# %% ../../nbs/terms/06_canonical.ipynb #2e4b8576
 def _carry(a, b):
     "How a map of mode a becomes a map of mode b: True where they are the same, a matrix where a's nodes are nested in b's, else None."
     if a.shape==b.shape: return True
@@ -26,19 +25,19 @@ def _carry(a, b):
     nested = all(m>=n and m%n==0 for m,n in zip(b.nodes.shape, a.nodes.shape))
     return b.nodes.prolongation(a.nodes) if nested else None
 
-# %% ../../nbs/terms/06_canonical.ipynb #a76dc2d0
+# %% ../../nbs/terms/06_canonical.ipynb #a18c1076
 def _main_effects(model):
     "Number of the part that is the main effect of each mode."
     alone = [o[0] for o in model.of if len(o)==1]
     return {model.parts[i].modes[0].name: i for i in alone if len(model.parts[i].modes)==1}
 
-# %% ../../nbs/terms/06_canonical.ipynb #0ca34f07
+# %% ../../nbs/terms/06_canonical.ipynb #78fb4e93
 def _mix_numbers(model):
     "Where the mix of each term stands among the parameters; None for a term without."
     at = iter(range(len(model.parts), len(model.shapes)-1))
     return [next(at) if mixed else None for mixed in model.mixed]
 
-# %% ../../nbs/terms/06_canonical.ipynb #51f33ba0
+# %% ../../nbs/terms/06_canonical.ipynb #425dda83
 def _centre_factor(model, F, w, i, j, to, mix):
     "Take the mean from factor i of a pair, and give it to the main effect `to` of factor j's mode, in place."
     Q = None if to is None else _carry(model.parts[j].modes[0], model.parts[to].modes[0])
@@ -66,14 +65,14 @@ def centre(
             F[o[0]],F[-1] = F[o[0]]-mean,F[-1]+mean
     return F
 
-# %% ../../nbs/terms/06_canonical.ipynb #e93de9ab
+# %% ../../nbs/terms/06_canonical.ipynb #45f14cf7
 def _by_svd(Fs, w):
     "Strengths and factors of a pair by a weighted singular value decomposition."
     (_,Ra),(_,Rb) = (np.linalg.qr(np.sqrt(v)[:,None]*f) for f,v in zip(Fs, w))
     U,s,Vt = np.linalg.svd(Ra@Rb.T, full_matrices=False)
     return s,[Fs[0]@np.linalg.pinv(Ra)@U,Fs[1]@np.linalg.pinv(Rb)@Vt.T]
 
-# %% ../../nbs/terms/06_canonical.ipynb #0a40d37e
+# %% ../../nbs/terms/06_canonical.ipynb #a32692b9
 def _by_size(Fs, w):
     "Strengths and factors of unit root mean square, the strongest first."
     size = [np.maximum(np.sqrt((v[:,None]*f**2).sum(0)), 1e-12) for f,v in zip(Fs, w)]

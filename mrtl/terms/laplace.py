@@ -31,7 +31,7 @@ def jacobian(
     bias = sparse.csr_matrix(np.ones((len(rows), 1), np.float32))
     return sparse.hstack(blocks+[bias], format='csr')
 
-# %% ../../nbs/terms/07_laplace.ipynb #b1e11e29
+# %% ../../nbs/terms/07_laplace.ipynb #5b667cfc
 def _curvature(model, J, w, p):
     "The curvature of the loss, and that of the objective, (parameters, parameters) each."
     A = sparse.diags(np.sqrt(w))@J.astype(float)
@@ -45,7 +45,7 @@ def _curvature(model, J, w, p):
     G[np.diag_indices(p)] += 1e-9*max(G.diagonal().mean(), 1.)
     return data,G
 
-# %% ../../nbs/terms/07_laplace.ipynb #4bb4bdd7
+# %% ../../nbs/terms/07_laplace.ipynb #2082d342
 def _group_effect(J, L, g, groups, scale):
     "How much larger the spread of the groups' slopes is than that of independent samples; at least 1."
     code = np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -62,7 +62,7 @@ class Posterior(NamedTuple):
     parameters:float      # Effective number
     effect:float          # Factor on variances, since samples of a group are alike
 
-# %% ../../nbs/terms/07_laplace.ipynb #e8f226c4
+# %% ../../nbs/terms/07_laplace.ipynb #7e04161c
 def _shaped(model, F, z):
     "A draw in the shapes of the parameters; factors lie column by column."
     out,at = [],0

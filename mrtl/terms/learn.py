@@ -45,7 +45,7 @@ class Rows:
         if isinstance(s.design, EventDesign): return cls(EventInputs(s.design, dtype), y.astype(dtype), e.astype(dtype))
         return cls(FieldInputs(s.design.standardise(*moments) if moments else s.design), y, e)
 
-# %% ../../nbs/terms/08_learn.ipynb #4ea3d083
+# %% ../../nbs/terms/08_learn.ipynb #69362ac2
 def joined(
     a:Samples,       # To learn from
     b:Samples|None,  # Set aside
@@ -55,7 +55,7 @@ def joined(
     groups = None if a.groups is None or b.groups is None else np.concatenate([a.groups, b.groups])
     return Samples(stacked(a.design, b.design), np.concatenate([a.y, b.y]), np.concatenate([a.w, b.w]), groups)
 
-# %% ../../nbs/terms/08_learn.ipynb #3f8e546f
+# %% ../../nbs/terms/08_learn.ipynb #620c1aa4
 def stacked(
     a:FieldDesign|EventDesign,  # Samples
     b:FieldDesign|EventDesign,  # More, over the same modes
@@ -67,7 +67,7 @@ def stacked(
     weights = {k: sparse.vstack([v, b.weights[k]], format='csr') for k,v in a.weights.items()}
     return EventDesign({k: pad_cat(v, b.idx[k]) for k,v in a.idx.items()}, a.modes, weights)
 
-# %% ../../nbs/terms/08_learn.ipynb #312b3685
+# %% ../../nbs/terms/08_learn.ipynb #be1a1080
 def pad_cat(
     a:Tensor,  # Indices, (n, m)
     b:Tensor,  # Indices, (n2, m2)
@@ -100,7 +100,7 @@ def ladders(
     n = max(len(t.schedule) for t in terms)
     return [[t.schedule[max(0, i-n+len(t.schedule))] for t in terms] for i in range(n)]
 
-# %% ../../nbs/terms/08_learn.ipynb #eab5da98
+# %% ../../nbs/terms/08_learn.ipynb #7a7dcb75
 def level_name(
     terms:list,   # From `as_terms`
     levels:list,  # The level of every term
@@ -109,7 +109,7 @@ def level_name(
     seen = {f'{k} '+'x'.join(map(str, v)) for l in levels for k,v in l.items()}
     return ', '.join(sorted(seen)) or 'no maps'
 
-# %% ../../nbs/terms/08_learn.ipynb #317666a8
+# %% ../../nbs/terms/08_learn.ipynb #8ae86f25
 def _finer(flat, m, to):
     "Values along a mode, (size, anything), at its finer level."
     if m.nodes is not None: return to.nodes.prolongation(m.nodes)@flat
@@ -131,7 +131,7 @@ def moved(
         t = np.moveaxis(flat.reshape(m2.size, *t.shape[1:]), 0, a)
     return t.reshape(-1, f.shape[1])
 
-# %% ../../nbs/terms/08_learn.ipynb #10ea116e
+# %% ../../nbs/terms/08_learn.ipynb #697a9392
 def factored(
     model:Sum,  # With all terms in full
     F:list,     # Its parameters
@@ -168,7 +168,7 @@ class Learning:
 
     def clock(self)->float: return time.perf_counter()-self.began
 
-# %% ../../nbs/terms/08_learn.ipynb #e1832716
+# %% ../../nbs/terms/08_learn.ipynb #c99ea400
 @patch
 def note(self:Learning,
     train:float,       # Mean training loss
@@ -181,7 +181,7 @@ def note(self:Learning,
         valid_loss=np.nan if valid is None else valid, criterion=np.nan, stopped_by=by))
     for cb in self.ask.callbacks: cb.after_epoch(self)
 
-# %% ../../nbs/terms/08_learn.ipynb #d99f4f53
+# %% ../../nbs/terms/08_learn.ipynb #ca5ef884
 @patch
 def start(self:Learning,
     model:Sum,  # The sum
@@ -195,7 +195,7 @@ def start(self:Learning,
     for i in range(len(model.parts), len(F)-1): F[i] = self.rng.normal(size=F[i].shape)*.3
     return F
 
-# %% ../../nbs/terms/08_learn.ipynb #1ac40c1d
+# %% ../../nbs/terms/08_learn.ipynb #269271ed
 def mean_loss(
     model:Sum,  # On these rows
     F:list,     # Parameters
@@ -205,12 +205,12 @@ def mean_loss(
     l = LOSS_PARTS[model.loss](model.forward(F)[0], rows.y)[0]
     return float((l*rows.e).sum(dtype=float))/max(float(rows.e.sum(dtype=float)), 1e-9)
 
-# %% ../../nbs/terms/08_learn.ipynb #09f09376
+# %% ../../nbs/terms/08_learn.ipynb #97cf5d7a
 def _rules(model):
     "When to stop: relative decrease of the objective, and slope."
     return (1e-6, 1e-3) if model.dtype==np.float32 else (1e-10, 1e-6)
 
-# %% ../../nbs/terms/08_learn.ipynb #461d3154
+# %% ../../nbs/terms/08_learn.ipynb #84e6ed9b
 @patch
 def _level_done(self:Learning, first, best, steps):
     "Add a level to the summary."
@@ -249,7 +249,7 @@ def stage_of(self:Learning,
     self._level_done(first, best, int(r.nit))
     return model,F
 
-# %% ../../nbs/terms/08_learn.ipynb #bcffbbc8
+# %% ../../nbs/terms/08_learn.ipynb #b6288a06
 @patch
 def filled(self:Learning,
     F:list,   # Parameters
@@ -262,13 +262,13 @@ def filled(self:Learning,
             if empty.any(): F[i][:,empty] = .1*smooth_draw(to.parts[i], self.rng)[:,empty]
     return F
 
-# %% ../../nbs/terms/08_learn.ipynb #d8e6e7db
+# %% ../../nbs/terms/08_learn.ipynb #3dd76ee9
 def _sizes(inputs, level, names):
     "Entries of some modes at a level of one term."
     if isinstance(inputs, FieldInputs): return [m.size for m in inputs.at(level).modes if m.name in names]
     return [inputs.mode(k, level.get(k)).size for k in names]
 
-# %% ../../nbs/terms/08_learn.ipynb #1ef5a235
+# %% ../../nbs/terms/08_learn.ipynb #feb45a46
 MOST_WHOLE = 2*10**5 # Coefficients in all that the first level may hold in full
 
 @patch
@@ -296,7 +296,7 @@ def climb(self:Learning,
         model,F = self.stage_of(rows, F, levels, valid)
     return model,F
 
-# %% ../../nbs/terms/08_learn.ipynb #f882018f
+# %% ../../nbs/terms/08_learn.ipynb #9a8800d1
 @patch
 def _onward(self:Learning, model, F, to):
     "Parameters of the next model: factors of blocks held in full, or the same factors on a finer level."
@@ -319,7 +319,7 @@ def folds_of(
     out = [(fold!=f, fold==f) for f in range(FOLDS)]
     return [(train.take(np.flatnonzero(a)), train.take(np.flatnonzero(b))) for a,b in out if a.any() and b.any()]
 
-# %% ../../nbs/terms/08_learn.ipynb #792ece09
+# %% ../../nbs/terms/08_learn.ipynb #081e3e04
 START = dict(smooth=.02, ridge=7.) # Weights at which the search begins
 
 def numbers_of(
@@ -329,7 +329,7 @@ def numbers_of(
     "Weights out of their logarithms; those given as zero are zero."
     return {(i,k): 0. if given[i].weights[k]==0 else float(np.exp(v)) for (i,k),v in logs.items()}
 
-# %% ../../nbs/terms/08_learn.ipynb #8fdcfcdf
+# %% ../../nbs/terms/08_learn.ipynb #4ad572b2
 def weighted(
     terms:list,    # From `as_terms`
     weights:dict,  # Name of each term to {('smooth' or 'ridge', mode): number}
@@ -340,7 +340,7 @@ def weighted(
         return replace(t, smooth=of('smooth') or None, ridge=of('ridge'))
     return [put(t) for t in terms]
 
-# %% ../../nbs/terms/08_learn.ipynb #cdb0ec5f
+# %% ../../nbs/terms/08_learn.ipynb #6b2ddcee
 @patch
 def _judge(self:Learning, fold, levels, weights, F):
     "Solve one fold with some weights: parameters, training loss, held-out loss and its derivatives by part."
@@ -353,7 +353,7 @@ def _judge(self:Learning, fold, levels, weights, F):
     value,slope = weight_gradient(m, F, train.y, train.e, h, held.y, held.e)
     return F,m.last/float(train.e.sum(dtype=float)),value,slope
 
-# %% ../../nbs/terms/08_learn.ipynb #b9f2e33f
+# %% ../../nbs/terms/08_learn.ipynb #ef537bb1
 def _begin(given):
     "A search from the weights that are given, and from `START` for those that are open."
     keys = [(i,k) for i,p in enumerate(given) for k in p.weights]

@@ -16,13 +16,13 @@ from ..grids import Grid
 from .inputs import EventInputs, row_products
 from .spec import Term
 
-# %% ../../nbs/terms/02_model.ipynb #f5f535a2
+# %% ../../nbs/terms/02_model.ipynb #01216d61
 def _windows(v, a, b):
     "All windows of a x b cells, a row each."
     if v.shape[0]<a or v.shape[1]<b: return np.zeros((0, a*b), v.dtype)
     return np.lib.stride_tricks.sliding_window_view(v, (a,b)).reshape(-1, a*b)
 
-# %% ../../nbs/terms/02_model.ipynb #6e37e73c
+# %% ../../nbs/terms/02_model.ipynb #41962617
 def _differences(grid, a, b, coef):
     "The same difference over every window of a x b valid cells, sparse, (windows, D)."
     ring = lambda v: np.concatenate([v, v[:,:b-1]], 1) if grid.circle else v
@@ -57,7 +57,7 @@ def mode_priors(
         return dict(smooth=cell_roughness(m.grid), ridge=sparse.diags(area, format='csr'))
     return dict(ridge=sparse.eye(m.size, format='csr'))
 
-# %% ../../nbs/terms/02_model.ipynb #2e772d0d
+# %% ../../nbs/terms/02_model.ipynb #fb791819
 def _kron(matrices):
     "The Kronecker product of several sparse matrices."
     P = matrices[0]
@@ -94,7 +94,7 @@ class Part:
         "The prior precision of a column."
         return sum(w*self.priors[k] for k,w in self.weights.items() if w)+sparse.csr_matrix((self.size, self.size))
 
-# %% ../../nbs/terms/02_model.ipynb #809ff26f
+# %% ../../nbs/terms/02_model.ipynb #18cef6b7
 def weights_of(
     term:Term,   # Which may give one weight for all modes, or some by mode
     priors:dict, # From `joint_priors`
@@ -154,14 +154,14 @@ def zeros(self:Sum)->list: # Parts, then mixes of outputs, then the bias
     "Parameters that are all zero."
     return [np.zeros(s) for s in self.shapes]
 
-# %% ../../nbs/terms/02_model.ipynb #c7c3e096
+# %% ../../nbs/terms/02_model.ipynb #fe120810
 @patch
 def _mixes(self:Sum, F):
     "The mix of outputs of each term, None where it has none."
     at = iter(F[len(self.parts):-1])
     return [next(at) if m else None for m in self.mixed]
 
-# %% ../../nbs/terms/02_model.ipynb #e8cb3d3c
+# %% ../../nbs/terms/02_model.ipynb #9827519c
 @patch
 def shown(self:Sum,
     F:list,  # Parameters
@@ -174,7 +174,7 @@ def shown(self:Sum,
         for i,h in zip(group, np.split(both, ends, 1)): H[i] = np.ascontiguousarray(h)
     return H
 
-# %% ../../nbs/terms/02_model.ipynb #165cfc11
+# %% ../../nbs/terms/02_model.ipynb #859d6ada
 def multiplied(
     H:list,             # Columns of parts, (n, columns) each
     of:list,            # Numbers of some parts
@@ -184,7 +184,7 @@ def multiplied(
     for i in of: start = start*H[i]
     return start
 
-# %% ../../nbs/terms/02_model.ipynb #78fe734c
+# %% ../../nbs/terms/02_model.ipynb #71f9d807
 @patch
 def forward(self:Sum,
     F:list,  # Parameters
@@ -200,7 +200,7 @@ def forward(self:Sum,
         else: S += h@C.T.astype(self.dtype)
     return S,H,made
 
-# %% ../../nbs/terms/02_model.ipynb #d3cf44f9
+# %% ../../nbs/terms/02_model.ipynb #e0793d4c
 @patch
 def _column_slopes(self:Sum, F, H, g):
     "Slopes in the columns of each part, (n, columns)."
@@ -244,7 +244,7 @@ def poisson_parts(z, y):
 
 LOSS_PARTS = dict(squared=squared_parts, logistic=logistic_parts, poisson=poisson_parts)
 
-# %% ../../nbs/terms/02_model.ipynb #8516d15f
+# %% ../../nbs/terms/02_model.ipynb #d706cd84
 def logistic_curvature(z):
     "Second derivative of the log loss."
     p = 1/(1+np.exp(-z))
@@ -269,7 +269,7 @@ def shares(self:Sum,
         out.append(np.asarray(p.X.T@(w*c*looks), float).ravel())
     return out
 
-# %% ../../nbs/terms/02_model.ipynb #462a2e3d
+# %% ../../nbs/terms/02_model.ipynb #8555fe3d
 def row_view(X, rows):
     "Some consecutive rows of a sparse matrix, without a copy of their entries."
     at = X.indptr[rows.start:rows.stop+1]; cut = slice(at[0], at[-1])
@@ -294,7 +294,7 @@ def in_blocks(self:Sum)->list: # Slices of samples, and a `Sum` for each
             self.cut.append((rows, Sum(parts, self.n_terms, self.outputs, self.loss, self.dtype)))
     return self.cut
 
-# %% ../../nbs/terms/02_model.ipynb #1c0703bb
+# %% ../../nbs/terms/02_model.ipynb #abb60576
 @patch
 def _loss(self:Sum, F, y, e):
     "Summed loss over all blocks, and its gradient."

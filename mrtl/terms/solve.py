@@ -13,7 +13,7 @@ from scipy.linalg.lapack import dtbtrs
 from scipy.optimize import minimize
 from .model import CURVATURES, Part, Sum
 
-# %% ../../nbs/terms/03_solve.ipynb #0db162bc
+# %% ../../nbs/terms/03_solve.ipynb #068a291e
 def _bands(H):
     "The upper bands of a sparse symmetric matrix, the diagonal last."
     H = sparse.coo_matrix(H)
@@ -60,7 +60,7 @@ def coordinates(
     ways = [Whitened(p.precision()+sparse.diags(s+1e-6)) for p,s in zip(model.parts, model.shares(F, w))]
     return ways,1/np.sqrt(max(float(w.sum(dtype=float)), 1e-9))
 
-# %% ../../nbs/terms/03_solve.ipynb #4bbbbf84
+# %% ../../nbs/terms/03_solve.ipynb #b40f0ac2
 def to_values(
     ways:list,   # From `coordinates`
     unit:float,  # From `coordinates`
@@ -70,7 +70,7 @@ def to_values(
     n = len(ways)
     return [w.out(v) for w,v in zip(ways, V)]+list(V[n:-1])+[V[-1]*unit]
 
-# %% ../../nbs/terms/03_solve.ipynb #f4edc9b8
+# %% ../../nbs/terms/03_solve.ipynb #1a56174e
 def to_slopes(
     ways:list,   # From `coordinates`
     unit:float,  # From `coordinates`
@@ -80,7 +80,7 @@ def to_slopes(
     n = len(ways)
     return [w.back(g) for w,g in zip(ways, G)]+list(G[n:-1])+[G[-1]*unit]
 
-# %% ../../nbs/terms/03_solve.ipynb #1012aec4
+# %% ../../nbs/terms/03_solve.ipynb #ef83bb67
 def to_coordinates(
     ways:list,   # From `coordinates`
     unit:float,  # From `coordinates`

@@ -19,7 +19,7 @@ class Term:
     full:bool=False                 # Hold a coefficient for every combination of entries, in place of components?
     smooth:float|dict|None=None     # Weight of the roughness of maps and curves, or a dict by mode; found on held-out rows when not given
     ridge:float|dict|None=None      # Weight of their squared size, or a dict by mode; found on held-out rows when not given
-    schedule:list|None=None         # Shapes from coarse to fine, as dicts by mode, the last one the term's own finest; the estimator's when not given
+    schedule:list|None=None         # Shapes by mode, from coarse to fine up to the term's own finest; the estimator's when not given
 
     def __post_init__(self):
         object.__setattr__(self, 'modes', (self.modes,) if isinstance(self.modes, str) else tuple(self.modes))
@@ -40,7 +40,7 @@ def _checked(term):
         raise ConfigError(f"rank of term {term.name} must be a whole number of at least 1; got {rank!r}")
     for what in ('smooth','ridge'): _check_weight(term, what)
 
-# %% ../../nbs/terms/00_spec.ipynb #e485d002
+# %% ../../nbs/terms/00_spec.ipynb #a203035e
 def _check_weight(term, what):
     "Refuse weights of other modes, and weights that are no number of at least 0."
     given = getattr(term, what)
@@ -69,7 +69,7 @@ def as_terms(
     own = lambda t: 1 if len(t.modes)==1 or t.full else t.rank or rank
     return [replace(t, modes=order(t), rank=own(t), schedule=term_levels(t, modes, schedule)) for t in given]
 
-# %% ../../nbs/terms/00_spec.ipynb #a25e76a7
+# %% ../../nbs/terms/00_spec.ipynb #59888239
 def _check_all(terms, names):
     "Refuse terms over modes that the data do not have, and two terms over the same modes."
     seen = set()
@@ -104,7 +104,7 @@ def _of_term(level, finest):
     if isinstance(level, dict): return {k: v for k,v in level.items() if k in finest}
     return level if finest else {}
 
-# %% ../../nbs/terms/00_spec.ipynb #c532b93b
+# %% ../../nbs/terms/00_spec.ipynb #314ae820
 def _as_level(level, finest, term):
     "A level as a dict from mode to shape; a bare shape will do where there is one map or curve."
     if isinstance(level, dict): return level
@@ -113,7 +113,7 @@ def _as_level(level, finest, term):
             f"such as {{'court': (10, 13)}}; got {level!r}")
     return {next(iter(finest)): level}
 
-# %% ../../nbs/terms/00_spec.ipynb #8e616cd7
+# %% ../../nbs/terms/00_spec.ipynb #822208e4
 def _shape_of(name, shape, finest, term):
     "A shape as a tuple, if that mode can have it."
     if name not in finest: raise ScheduleError(f"the schedule of term {term.name} names {name}, which is no map or curve of it")
@@ -123,7 +123,7 @@ def _shape_of(name, shape, finest, term):
             f"got {'x'.join(map(str, shape))}")
     return shape
 
-# %% ../../nbs/terms/00_spec.ipynb #e8717a42
+# %% ../../nbs/terms/00_spec.ipynb #9c8266f3
 def _check_finer(before, now, term):
     "Refuse a level that is coarser than the one before it."
     for k in now:
