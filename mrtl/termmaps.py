@@ -13,7 +13,7 @@ import xarray as xr
 from .core import DataError
 from .panels import axes_at, colour_limit, colourbar, draw_map, heading, new_figure, panel_size
 
-# %% ../nbs/50_termmaps.ipynb #b3873460
+# %% ../nbs/50_termmaps.ipynb #b994ce34
 def _name_axis(axis, dim):
     "Write the name of a dim at an axis, without that of its mode."
     axis.set_label_text(dim.split('_')[-1], fontsize=7.5)
@@ -33,7 +33,7 @@ def draw_nodes(
     ax.tick_params(labelsize=7)
     return mesh
 
-# %% ../nbs/50_termmaps.ipynb #d29f02ae
+# %% ../nbs/50_termmaps.ipynb #364f6368
 def draw_curve(
     ax:'Axes',                  # matplotlib axes
     da:xr.DataArray,            # Values at nodes, (node,)
@@ -49,7 +49,7 @@ def draw_curve(
     ax.set_xlabel(da.dims[0], fontsize=7.5, labelpad=1)
     ax.tick_params(labelsize=7); ax.spines[['top','right']].set_visible(False)
 
-# %% ../nbs/50_termmaps.ipynb #4ed38890
+# %% ../nbs/50_termmaps.ipynb #a87772a8
 def _outstanding(v, most):
     "Numbers of the entries with the largest values on both sides, from high to low."
     order = np.argsort(-v, kind='stable')
@@ -88,23 +88,23 @@ def _panels(ds):
         out.append((v, None if std is None else std.isel(component=0)*abs(unit), n.removesuffix('_loading')))
     return sorted(out, key=lambda p: -p[0].ndim)
 
-# %% ../nbs/50_termmaps.ipynb #8cc02440
+# %% ../nbs/50_termmaps.ipynb #1f5c7e23
 def _is_list(v):
     "Is it a list, rather than a map or a curve?"
     return v.ndim==1 and 'lookup' not in v.attrs
 
-# %% ../nbs/50_termmaps.ipynb #ddbe8d37
+# %% ../nbs/50_termmaps.ipynb #ba44b8eb
 def _size(v):
     "Width and height of a panel in inches."
     return panel_size(v, 3., 2.1) if v.ndim==2 else (1.5,1.6) if _is_list(v) else (2.2,1.5)
 
-# %% ../nbs/50_termmaps.ipynb #059c8b0e
+# %% ../nbs/50_termmaps.ipynb #dcb494e2
 def _row_title(term, i, ds):
     "What a row shows: its term, and which component where there may be several."
     if ds.sizes['component']==1 and ':' not in term: return term
     return f"{term.replace(':', ' x ')}, component {i+1}, strength {abs(float(ds.strength.values[i])):.2g}"
 
-# %% ../nbs/50_termmaps.ipynb #4d78a5d3
+# %% ../nbs/50_termmaps.ipynb #03935fe8
 def _draw(fig, ax, panel, names, draw, most, place):
     "One panel, and the colour bar of a map; `place` is its left edge, its lower edge and its width."
     (v,std,name),(x,below,w) = panel,place
@@ -116,7 +116,7 @@ def _draw(fig, ax, panel, names, draw, most, place):
         if draw and name in draw: draw[name](ax)
         colourbar(fig, mesh, '', x, below+.42, w)
 
-# %% ../nbs/50_termmaps.ipynb #bedbe80e
+# %% ../nbs/50_termmaps.ipynb #74d162b4
 def _strong(factors, least):
     "Term, number of the component and dataset of every component that is worth a row."
     out = []
