@@ -7,10 +7,17 @@ __all__ = ['term_maps']
 
 # %% ../nbs/50_termmaps.ipynb #27f70dc9
 from collections.abc import Callable
+from itertools import accumulate
 import numpy as np
 import xarray as xr
 from .core import DataError
 from .panels import axes_at, colour_limit, colourbar, draw_map, heading, new_figure, panel_size
+
+# %% ../nbs/50_termmaps.ipynb #b994ce34
+def _name_axis(axis, dim):
+    "Write the name of a dim at an axis, without that of its mode."
+    axis.set_label_text(dim.split('_')[-1], fontsize=7.5)
+    axis.labelpad = 1
 
 # %% ../nbs/50_termmaps.ipynb #9b259d5f
 def draw_nodes(
@@ -22,9 +29,11 @@ def draw_nodes(
     y,x = (da[d].values.astype(float) for d in da.dims)
     mesh = ax.pcolormesh(x, y, da.values.astype(float), shading='gouraud', cmap='RdBu_r', vmin=-limit, vmax=limit)
     ax.set(xlim=(x[0],x[-1]), ylim=(y[0],y[-1]))
-    ax.set_xlabel(da.dims[1].split('_')[-1], fontsize=7.5, labelpad=1); ax.set_ylabel(da.dims[0].split('_')[-1], fontsize=7.5, labelpad=1)
-    ax.tick_params(labelsize=7); return mesh
+    _name_axis(ax.xaxis, da.dims[1]); _name_axis(ax.yaxis, da.dims[0])
+    ax.tick_params(labelsize=7)
+    return mesh
 
+# %% ../nbs/50_termmaps.ipynb #364f6368
 def draw_curve(
     ax:'Axes',                  # matplotlib axes
     da:xr.DataArray,            # Values at nodes, (node,)
@@ -33,10 +42,18 @@ def draw_curve(
 )->None:
     "A curve that runs straight between nodes, with a band of one standard deviation."
     x,v = da[da.dims[0]].values.astype(float),da.values
-    ax.axhline(0, color='.6', linewidth=.7); ax.plot(x, v, 'o-', color='#b2182b', markersize=2.5, linewidth=1.2)
+    ax.axhline(0, color='.6', linewidth=.7)
+    ax.plot(x, v, 'o-', color='#b2182b', markersize=2.5, linewidth=1.2)
     if std is not None: ax.fill_between(x, v-std.values, v+std.values, color='#b2182b', alpha=.2, linewidth=0)
-    ax.set(xlim=(x[0],x[-1]), ylim=(-1.15*limit,1.15*limit)); ax.set_xlabel(da.dims[0], fontsize=7.5, labelpad=1)
+    ax.set(xlim=(x[0],x[-1]), ylim=(-1.15*limit,1.15*limit))
+    ax.set_xlabel(da.dims[0], fontsize=7.5, labelpad=1)
     ax.tick_params(labelsize=7); ax.spines[['top','right']].set_visible(False)
+
+# %% ../nbs/50_termmaps.ipynb #a87772a8
+def _outstanding(v, most):
+    "Numbers of the entries with the largest values on both sides, from high to low."
+    order = np.argsort(-v, kind='stable')
+    return order if len(v)<=most else np.concatenate([order[:most-most//2], order[-(most//2):]])
 
 # %% ../nbs/50_termmaps.ipynb #48275c55
 def draw_list(
@@ -47,64 +64,91 @@ def draw_list(
     most:int=10,                # Entries to show
 )->None:
     "The entries with the largest values on both sides, in order, and how many are left out."
-    v = da.values.astype(float); label = da[da.dims[0]].values; order = np.argsort(-v, kind='stable')
-    if len(v)>most: order = np.concatenate([order[:most-most//2], order[-(most//2):]])
-    at = -np.arange(len(order)); ax.barh(at, v[order], .75, color=np.where(v[order]<0, '#2166ac', '#b2182b'))
+    v,label = da.values.astype(float),da[da.dims[0]].values
+    order = _outstanding(v, most)
+    at = -np.arange(len(order))
+    ax.barh(at, v[order], .75, color=np.where(v[order]<0, '#2166ac', '#b2182b'))
     called = [str((names or {}).get(k, k)) for k in label[order].tolist()]
-    ax.set_yticks(at, [c if len(c)<=20 else f'{c[:19]}…' for c in called]); ax.axvline(0, color='.3', linewidth=.7)
-    ax.set(xlim=(-1.1*limit,1.1*limit)); ax.tick_params(labelsize=7); ax.spines[['top','right']].set_visible(False)
+    ax.set_yticks(at, [c if len(c)<=20 else f'{c[:19]}…' for c in called])
+    ax.axvline(0, color='.3', linewidth=.7)
+    ax.set(xlim=(-1.1*limit,1.1*limit))
+    ax.tick_params(labelsize=7); ax.spines[['top','right']].set_visible(False)
     ax.locator_params(axis='x', nbins=3)
     if len(v)>most: ax.set_xlabel(f'{len(order)} of {len(v)} shown', fontsize=7, labelpad=1)
 
-# %% ../nbs/50_termmaps.ipynb #fd36b660
-def term_maps(
-    factors:dict|xr.Dataset,       # `factors_` of a sum of terms, or some of its terms
-    names:dict|None=None,          # Entry of a list (such as a player's number) to its name
-    draw:dict[str,Callable]|None=None, # Name of a map to a function that is given its axes and draws lines on them, such as a pitch
-    most:int=10,                   # Entries of a list to show
-    least:float=.03,               # Components weaker than this share of their term's strongest are left out
-    title:str='',                  # Title of the whole figure
-)->'Figure':                       # matplotlib figure
-    "One row for each component of each term: its maps, curves and lists."
-    if isinstance(factors, xr.Dataset): factors = {'': factors}
-    rows = [(k, ds.isel(component=[i]), i, ds) for k,ds in factors.items() for i in range(ds.sizes['component']) if abs(ds.strength.values[i])>=least*np.abs(ds.strength.values).max()]
-    if not rows: raise DataError("factors hold no term to draw: pass `factors_` of a fitted sum of terms")
-    panels = [_panels(ds, shared) for _,ds,_,shared in rows]; sizes = [[_size(v) for v,_,_ in p] for p in panels]
-    wide,tops,y = max(sum(w+1.25 for w,_ in s) for s in sizes)+.5,[],.35+.25*bool(title)
-    for s in sizes: tops.append(y); y += max(h for _,h in s)+.85
-    fig = new_figure(max(wide, 5.), y+.05); heading(fig, .3, title)
-    for (k,_,i,shared),p,s,top in zip(rows, panels, sizes, tops):
-        x = .75
-        for j,((v,std,name),(w,h)) in enumerate(zip(p, s)):
-            if j and len(v.dims)==1 and 'lookup' not in v.attrs: x += .75
-            elif not j and len(v.dims)==1 and 'lookup' not in v.attrs: x += .75
-            ax = axes_at(fig, x, top, w, h); _draw(fig, ax, v, std, name, names, draw, most, x, top+h, w)
-            if not j: ax.set_title(_row_title(k, i, shared), fontsize=9, loc='left', pad=4)
-            x += w+.85
-    return fig
-
 # %% ../nbs/50_termmaps.ipynb #c2ea82c6
-def _panels(ds, shared):
-    "What to draw of one component: values in the units of the score, their standard deviation, and the mode's name."
-    s = float(ds.strength.values[0]); parts = [n for n,v in ds.data_vars.items() if 'component' in v.dims and v.ndim>1 and not n.endswith('_std')]
-    scale = [1.]*len(parts); root = abs(s)**(1/len(parts)); scale = [root]*len(parts); scale[0] *= np.sign(s) or 1.
-    def one(n, c): return ds[n].isel(component=0)*c,(ds[f'{n}_std'].isel(component=0)*abs(c) if f'{n}_std' in ds else None),n.removesuffix('_loading')
-    out = [one(n, c) for n,c in zip(parts, scale)]
-    for (v,_,_),n in zip(out, parts): v.attrs.update(ds[n].attrs)
+def _panels(ds):
+    "What to draw of one component: values in the units of the score, their standard deviation, and the mode's name; maps first."
+    drawn = [n for n,v in ds.data_vars.items() if 'component' in v.dims and v.ndim>1 and not n.endswith('_std')]
+    s,out = float(ds.strength.values[0]),[]
+    for k,n in enumerate(drawn):
+        unit = abs(s)**(1/len(drawn))*(1. if k else np.sign(s) or 1.)
+        v,std = ds[n].isel(component=0)*unit,ds.get(f'{n}_std')
+        v.attrs.update(ds[n].attrs)
+        out.append((v, None if std is None else std.isel(component=0)*abs(unit), n.removesuffix('_loading')))
     return sorted(out, key=lambda p: -p[0].ndim)
 
-def _size(v): return panel_size(v, 3., 2.1) if v.ndim==2 else (2.2,1.5) if 'lookup' in v.attrs else (1.5,1.6)
+# %% ../nbs/50_termmaps.ipynb #1f5c7e23
+def _is_list(v):
+    "Is it a list, rather than a map or a curve?"
+    return v.ndim==1 and 'lookup' not in v.attrs
 
-def _row_title(term, i, shared):
-    many = shared.sizes['component']>1
-    return term.replace(':', ' x ')+(f', component {i+1}, strength {abs(float(shared.strength.values[i])):.2g}' if many or ':' in term else '')
+# %% ../nbs/50_termmaps.ipynb #ba44b8eb
+def _size(v):
+    "Width and height of a panel in inches."
+    return panel_size(v, 3., 2.1) if v.ndim==2 else (1.5,1.6) if _is_list(v) else (2.2,1.5)
 
-def _draw(fig, ax, v, std, name, names, draw, most, x, below, w):
-    "One panel, and the colour bar of a map."
+# %% ../nbs/50_termmaps.ipynb #dcb494e2
+def _row_title(term, i, ds):
+    "What a row shows: its term, and which component where there may be several."
+    if ds.sizes['component']==1 and ':' not in term: return term
+    return f"{term.replace(':', ' x ')}, component {i+1}, strength {abs(float(ds.strength.values[i])):.2g}"
+
+# %% ../nbs/50_termmaps.ipynb #03935fe8
+def _draw(fig, ax, panel, names, draw, most, place):
+    "One panel, and the colour bar of a map; `place` is its left edge, its lower edge and its width."
+    (v,std,name),(x,below,w) = panel,place
     limit = colour_limit(v)
-    if v.ndim==2:
+    if _is_list(v): draw_list(ax, v, limit, names, most)
+    elif v.ndim==1: draw_curve(ax, v, limit, std)
+    else:
         mesh = draw_nodes(ax, v, limit) if 'lookup' in v.attrs else draw_map(ax, v, -limit, limit)
         if draw and name in draw: draw[name](ax)
         colourbar(fig, mesh, '', x, below+.42, w)
-    elif 'lookup' in v.attrs: draw_curve(ax, v, limit, std)
-    else: draw_list(ax, v, limit, names, most)
+
+# %% ../nbs/50_termmaps.ipynb #74d162b4
+def _strong(factors, least):
+    "Term, number of the component and dataset of every component that is worth a row."
+    out = []
+    for k,ds in factors.items():
+        s = np.abs(ds.strength.values)
+        out += [(k, i, ds) for i in range(ds.sizes['component']) if s[i]>=least*s.max()]
+    if not out: raise DataError("factors hold no term to draw: pass `factors_` of a fitted sum of terms")
+    return out
+
+# %% ../nbs/50_termmaps.ipynb #fd36b660
+def term_maps(
+    factors:dict|xr.Dataset,           # `factors_` of a sum of terms, or some of its terms
+    names:dict|None=None,              # Entry of a list (such as a player's number) to its name
+    draw:dict[str,Callable]|None=None, # Name of a map to a function that is given its axes and draws lines on them, such as a pitch
+    most:int=10,                       # Entries of a list to show
+    least:float=.03,                   # Components weaker than this share of their term's strongest are left out
+    title:str='',                      # Title of the whole figure
+)->'Figure':                           # matplotlib figure
+    "One row for each component of each term: its maps, curves and lists."
+    rows = _strong({'': factors} if isinstance(factors, xr.Dataset) else factors, least)
+    panels = [_panels(ds.isel(component=[i])) for _,i,ds in rows]
+    sizes = [[_size(v) for v,_,_ in p] for p in panels]
+    high = [max(h for _,h in s)+.85 for s in sizes]
+    tops = list(accumulate(high, initial=.35+.25*bool(title)))
+    fig = new_figure(max(max(sum(w+1.25 for w,_ in s) for s in sizes)+.5, 5.), tops[-1]+.05)
+    heading(fig, .3, title)
+    for (k,i,ds),row,size,top in zip(rows, panels, sizes, tops):
+        x = .75
+        for j,(panel,(w,h)) in enumerate(zip(row, size)):
+            x += .75*_is_list(panel[0]) # names stand to the left of a list
+            ax = axes_at(fig, x, top, w, h)
+            _draw(fig, ax, panel, names, draw, most, (x, top+h, w))
+            if not j: ax.set_title(_row_title(k, i, ds), fontsize=9, loc='left', pad=4)
+            x += w+.85
+    return fig

@@ -13,8 +13,10 @@ from .fits import EvidenceFit, GradientFit, Request
 from .options import all_default
 from .sums import SumFit
 
-# %% ../nbs/42_ways.ipynb #b210cfaa
+# %% ../nbs/42_ways.ipynb #af149d7f
 WAYS = dict(sgd=GradientFit, evidence=EvidenceFit, terms=SumFit)
+
+# %% ../nbs/42_ways.ipynb #b210cfaa
 MOST_SAMPLES = 1000 # For evidence by `method='auto'`
 
 # %% ../nbs/42_ways.ipynb #e6b7286e

@@ -11,9 +11,10 @@ from mrtl.events import EventDesign
 from mrtl.grids import Grid
 from mrtl.nodes import Nodes
 from mrtl.samples import Samples
-from mrtl.sums import Learning, Rows, ladders, model_at, moved, standard
 from mrtl.bootstrap import block_bootstrap
 from mrtl.termmaps import term_maps
+from mrtl.sums import standard
+from mrtl.terms.learn import Learning, Rows, ladders, model_at, moved
 from mrtl.terms.canonical import centre, components, frequencies
 from mrtl.terms.laplace import laplace
 from mrtl.terms.model import CURVATURES, Sum, cell_roughness, make_parts

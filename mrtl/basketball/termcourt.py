@@ -16,7 +16,8 @@ from ..core import DataError
 from ..estimators import MRTLClassifier
 from ..panels import colourbar, heading, new_figure
 from ..samples import Samples
-from ..sums import Learning, Rows, SumFit, ladders
+from ..terms.learn import Learning, Rows, ladders
+from ..sums import SumFit
 
 # %% ../../nbs/basketball/04_termcourt.ipynb #69e6fe14
 def draw_lines(ax):

@@ -17,9 +17,9 @@ class Term:
     modes:tuple|str                 # Names of its modes; one name, or a tuple of one, is a main effect
     rank:int|None=None              # Components; the estimator's when not given; a main effect has one
     full:bool=False                 # Hold a coefficient for every combination of entries, in place of components?
-    smooth:float|dict|None=None     # Weight of the roughness of maps and curves, or a dict by mode; found by the evidence when not given
-    ridge:float|dict|None=None      # Weight of their squared size, or a dict by mode; found by the evidence when not given
-    schedule:list|None=None         # Shapes from coarse to fine, as dicts by mode, the last one the term's own finest; the estimator's when not given
+    smooth:float|dict|None=None     # Weight of the roughness of maps and curves, or a dict by mode; found on held-out rows when not given
+    ridge:float|dict|None=None      # Weight of their squared size, or a dict by mode; found on held-out rows when not given
+    schedule:list|None=None         # Shapes by mode, from coarse to fine up to the term's own finest; the estimator's when not given
 
     def __post_init__(self):
         object.__setattr__(self, 'modes', (self.modes,) if isinstance(self.modes, str) else tuple(self.modes))
@@ -30,18 +30,26 @@ class Term:
         return ':'.join(self.modes)
 
 # %% ../../nbs/terms/00_spec.ipynb #276821f0
-def _checked(self):
+def _checked(term):
     "Refuse what no term can be."
-    if not self.modes or not all(isinstance(m, str) for m in self.modes) or len(set(self.modes))<len(self.modes):
-        raise ConfigError(f"a term names one or several different modes, such as Term(('player','court')); got {self.modes!r}")
-    if self.rank is not None and (isinstance(self.rank, bool) or not isinstance(self.rank, (int,np.integer)) or self.rank<1):
-        raise ConfigError(f"rank of term {self.name} must be a whole number of at least 1; got {self.rank!r}")
-    for what in ('smooth','ridge'):
-        given = getattr(self, what)
-        for k,v in (given.items() if isinstance(given, dict) else [(None, given)]):
-            if k is not None and k not in self.modes: raise ConfigError(f"{what} of term {self.name} names {k!r}, which is none of its modes")
-            if v is not None and not (isinstance(v, (int,float,np.number)) and not isinstance(v, bool) and np.isfinite(v) and v>=0):
-                raise ConfigError(f"{what} of term {self.name} must be a number of at least 0; got {v!r}")
+    modes,rank = term.modes,term.rank
+    if not modes or not all(isinstance(m, str) for m in modes) or len(set(modes))<len(modes):
+        raise ConfigError(f"a term names one or several different modes, such as Term(('player','court')); got {modes!r}")
+    whole = isinstance(rank, (int,np.integer)) and not isinstance(rank, bool)
+    if rank is not None and not (whole and rank>=1):
+        raise ConfigError(f"rank of term {term.name} must be a whole number of at least 1; got {rank!r}")
+    for what in ('smooth','ridge'): _check_weight(term, what)
+
+# %% ../../nbs/terms/00_spec.ipynb #a203035e
+def _check_weight(term, what):
+    "Refuse weights of other modes, and weights that are no number of at least 0."
+    given = getattr(term, what)
+    for k,v in (given.items() if isinstance(given, dict) else [(None, given)]):
+        if k is not None and k not in term.modes:
+            raise ConfigError(f"{what} of term {term.name} names {k!r}, which is none of its modes")
+        number = isinstance(v, (int,float,np.number)) and not isinstance(v, bool)
+        if v is not None and not (number and np.isfinite(v) and v>=0):
+            raise ConfigError(f"{what} of term {term.name} must be a number of at least 0; got {v!r}")
 
 # %% ../../nbs/terms/00_spec.ipynb #a6c78aea
 def as_terms(
@@ -56,13 +64,21 @@ def as_terms(
     given = [t if isinstance(t, Term) else Term(t) for t in ([tuple(names)] if terms is None else terms)]
     if main_effects: given += [Term(n) for n in names if Term(n).modes not in [t.modes for t in given]]
     if not given: raise ConfigError("terms is empty: name at least one term, such as terms=[('player','court')]")
-    seen = set()
-    for t in given:
-        if unknown := [m for m in t.modes if m not in names]: raise ConfigError(f"term {t.name} names {', '.join(unknown)}, but the data have the modes {', '.join(names)}")
-        if frozenset(t.modes) in seen: raise ConfigError(f"two terms run over {', '.join(t.modes)}: give one of them, with a higher rank if need be")
-        seen.add(frozenset(t.modes))
+    _check_all(given, names)
     order = lambda t: tuple(n for n in names if n in t.modes)
-    return [replace(t, modes=order(t), rank=1 if len(t.modes)==1 or t.full else t.rank or rank, schedule=term_levels(t, modes, schedule)) for t in given]
+    own = lambda t: 1 if len(t.modes)==1 or t.full else t.rank or rank
+    return [replace(t, modes=order(t), rank=own(t), schedule=term_levels(t, modes, schedule)) for t in given]
+
+# %% ../../nbs/terms/00_spec.ipynb #59888239
+def _check_all(terms, names):
+    "Refuse terms over modes that the data do not have, and two terms over the same modes."
+    seen = set()
+    for t in terms:
+        if unknown := [m for m in t.modes if m not in names]:
+            raise ConfigError(f"term {t.name} names {', '.join(unknown)}, but the data have the modes {', '.join(names)}")
+        if frozenset(t.modes) in seen:
+            raise ConfigError(f"two terms run over {', '.join(t.modes)}: give one of them, with a higher rank if need be")
+        seen.add(frozenset(t.modes))
 
 # %% ../../nbs/terms/00_spec.ipynb #04a75973
 def term_levels(
@@ -72,27 +88,44 @@ def term_levels(
 )->list:                  # Levels of this term: dicts from each of its maps and curves to a shape
     "The ladder of one term; `ScheduleError` where it goes from fine to coarse."
     finest = {m.name: (m.grid or m.nodes).shape for m in modes if m.name in term.modes and (m.grid or m.nodes)}
-    out,now = [],dict(finest)
     given = term.schedule if term.schedule is not None else [_of_term(l, finest) for l in schedule or [{}]]
-    if not isinstance(given, (list,tuple)) or not given: raise ScheduleError(f"the schedule of term {term.name} is a list of levels, coarse to fine; got {given!r}")
+    if not isinstance(given, (list,tuple)) or not given:
+        raise ScheduleError(f"the schedule of term {term.name} is a list of levels, coarse to fine; got {given!r}")
+    out,now = [],dict(finest)
     for level in given:
         now = now|{k: _shape_of(k, v, finest, term) for k,v in _as_level(level, finest, term).items()}
-        for k in now:
-            if out and any(a>b for a,b in zip(out[-1][k], now[k])): raise ScheduleError(f"the schedule of term {term.name} goes from coarse to fine; got {out[-1][k]} before {now[k]} in {k}")
+        if out: _check_finer(out[-1], now, term)
         if not out or now!=out[-1]: out.append(now)
     return out
 
 # %% ../../nbs/terms/00_spec.ipynb #b4b7e921
-def _of_term(level, finest): return {k: v for k,v in level.items() if k in finest} if isinstance(level, dict) else level if finest else {}
+def _of_term(level, finest):
+    "What a level of the whole model says about the maps and curves of one term."
+    if isinstance(level, dict): return {k: v for k,v in level.items() if k in finest}
+    return level if finest else {}
 
+# %% ../../nbs/terms/00_spec.ipynb #314ae820
 def _as_level(level, finest, term):
+    "A level as a dict from mode to shape; a bare shape will do where there is one map or curve."
     if isinstance(level, dict): return level
-    if len(finest)!=1: raise ScheduleError(f"a level of term {term.name} must name the shape of each of {', '.join(finest) or 'no maps'}, such as {{'court': (10, 13)}}; got {level!r}")
+    if len(finest)!=1:
+        raise ScheduleError(f"a level of term {term.name} must name the shape of each of {', '.join(finest) or 'no maps'}, "
+            f"such as {{'court': (10, 13)}}; got {level!r}")
     return {next(iter(finest)): level}
 
+# %% ../../nbs/terms/00_spec.ipynb #822208e4
 def _shape_of(name, shape, finest, term):
+    "A shape as a tuple, if that mode can have it."
     if name not in finest: raise ScheduleError(f"the schedule of term {term.name} names {name}, which is no map or curve of it")
     shape = tuple(int(s) for s in np.atleast_1d(shape))
     if len(shape)!=len(finest[name]) or any(not 1<=s<=n for s,n in zip(shape, finest[name])):
-        raise ScheduleError(f"{name} of term {term.name} has at most {'x'.join(map(str, finest[name]))} intervals or cells; got {'x'.join(map(str, shape))}")
+        raise ScheduleError(f"{name} of term {term.name} has at most {'x'.join(map(str, finest[name]))} intervals or cells; "
+            f"got {'x'.join(map(str, shape))}")
     return shape
+
+# %% ../../nbs/terms/00_spec.ipynb #9c8266f3
+def _check_finer(before, now, term):
+    "Refuse a level that is coarser than the one before it."
+    for k in now:
+        if any(a>b for a,b in zip(before[k], now[k])):
+            raise ScheduleError(f"the schedule of term {term.name} goes from coarse to fine; got {before[k]} before {now[k]} in {k}")
