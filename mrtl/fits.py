@@ -156,7 +156,7 @@ def held_modes(
     "Which factors must keep their sign."
     return tuple(i for i,m in enumerate(modes) if m.name in names)
 
-# %% ../nbs/40_fits.ipynb #c750905e
+# %% ../nbs/40_fits.ipynb #5a1713ad
 def raw_units(
     low:LowRank,                    # Trained on standardised data, float64
     moments:tuple|None,             # Mean and standard deviation of a field's features, or None
@@ -168,7 +168,7 @@ def raw_units(
     "Carry a model back to the units of its data."
     m,s = (torch.as_tensor(v) for v in (mean, sd))
     if moments:
-        at,scale = _scaled_mode(low.modes, moments[1])
+        at,scale = scaled_mode(low.modes, moments[1])
         low.factors[at].data = low.factors[at].data/scale
         leads = design.leads or 0; mean_field = (moments[0]*design.grid.share)[None].expand(1+leads, *moments[0].shape)
         centre = design._like(u=mean_field, rows=[leads]).at({design.space: low.modes[-1].grid.shape})
@@ -181,8 +181,8 @@ def raw_units(
     for i,f in enumerate(factors): low.factors[i].data = f.clone()*(strength if i==free else 1.)
     return low
 
-# %% ../nbs/40_fits.ipynb #95a2273d
-def _scaled_mode(modes, sd):
+# %% ../nbs/40_fits.ipynb #538c6645
+def scaled_mode(modes, sd):
     "Which factor carries the standard deviations, and they as a column: the last feature, or the map if there is none."
     dense = [i for i,m in enumerate(modes) if not m.indexed]
     feature = [i for i in dense[:-1] if modes[i].name!='lead']

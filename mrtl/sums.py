@@ -13,17 +13,17 @@ from fastcore.basics import patch, store_attr
 from .core import ConfigError, DataError, as_json
 from .designs import FieldDesign, Mode
 from .events import EventDesign
-from .fits import Fit, Piece, Request, base_rate
+from .fits import Fit, Piece, Request, base_rate, scaled_mode
 from .options import FEW_ROWS, GradientOptions
 from .parallel import work_threads
 from .samples import Samples, target_scale
 from .splits import validation_rows
-from .terms.canonical import centre, components, frequencies
+from .terms.canonical import centre, components, frequencies, part_shares, standard
 from .terms.fields import FieldInputs, FieldSum
 from .terms.inputs import EventInputs
 from .terms.laplace import laplace
 from .terms.learn import Learning, Rows, folds_of, joined, ladders, model_at
-from .terms.model import Part, Sum
+from .terms.model import Sum
 from .terms.spec import Term, as_terms
 
 # %% ../nbs/41_sums.ipynb #9544cf8a
@@ -153,7 +153,7 @@ def contributions(self:SumFit,
         for (t,Fs,_,C),h in zip(self.blocks(self.F), self._made(d)): out[t.name].append(adds(h, Fs, C)*self.scale[1])
     return {k: np.concatenate(v) for k,v in out.items()}
 
-# %% ../nbs/41_sums.ipynb #7b1c3f49
+# %% ../nbs/41_sums.ipynb #f9ca9efb
 @patch
 def factor_stds(self:SumFit,
     t:Term,        # One of `terms`
@@ -162,6 +162,7 @@ def factor_stds(self:SumFit,
 )->list|None:      # Like `f`
     "Standard deviations of a term's factors, as uncertain as the draws say, given the other factor; None without draws."
     if self.draws is None or len(f)>2: return None
+    s = np.where(s>0, s, np.inf)
     out = [[] for _ in f]
     for d in self.draws:
         Fs,w = next((Fs,w) for u,Fs,w,_ in self.blocks(d) if u is t)
@@ -171,7 +172,7 @@ def factor_stds(self:SumFit,
             out[1].append(Fs[1]@(Fs[0].T@(w[0][:,None]*f[0]))/s)
     return [np.std(v, 0) for v in out]
 
-# %% ../nbs/41_sums.ipynb #50dc41a3
+# %% ../nbs/41_sums.ipynb #aa017bd4
 @patch
 def pieces(self:SumFit)->list: # One `Piece` for each term
     "The terms, labelled."
@@ -181,10 +182,26 @@ def pieces(self:SumFit)->list: # One `Piece` for each term
     for t,Fs,w,C in self.blocks(self.F):
         if len(Fs)==1 and len(t.modes)>1: continue # held in full: coefficients, no components
         extra = [C] if C is not None else [np.eye(self.outputs)] if self.outputs>1 else []
-        s,f = components([*Fs, *extra], [*w, *[even]*len(extra)])
+        s,f = components([*self.in_units(t, Fs), *extra], [*w, *[even]*len(extra)])
         modes = self.term_modes(t)+([Mode('output', self.outputs)] if extra else [])
         out.append(Piece(t.name, modes, s*unit, f, bias, {}, self.factor_stds(t, f, s)))
     return out
+
+# %% ../nbs/41_sums.ipynb #60077eeb
+@patch
+def in_units(self:SumFit,
+    t:Term,    # One of `terms`
+    Fs:list,   # Its blocks
+)->list:       # The same, per unit of the fields as they came
+    "Divide by the standard deviations of the fields; a term that adds up variables of different scales stays in standard deviations."
+    if not self.moments: return Fs
+    at,scale = scaled_mode(self.modes, self.moments[1]); scale = scale.numpy(); name = self.modes[at].name
+    if scale.ndim==0: return [Fs[0]/scale, *Fs[1:]]
+    if name not in t.modes: return Fs
+    i = t.modes.index(name)
+    if len(Fs)>1: return [f/scale if j==i else f for j,f in enumerate(Fs)]
+    sizes = [m.size for m in self.term_modes(t)]
+    return [(Fs[0].reshape(*sizes, -1)/scale.reshape([-1 if j==i else 1 for j in range(len(sizes)+1)])).reshape(Fs[0].shape)]
 
 # %% ../nbs/41_sums.ipynb #e76c42c2
 def _multiplied_out(Fs, C):
@@ -194,7 +211,7 @@ def _multiplied_out(Fs, C):
     for f in Fs: W = (W[:,None,:]*f).reshape(-1, f.shape[1])
     return W.sum(1, keepdims=True) if C is None else W@C.T
 
-# %% ../nbs/41_sums.ipynb #478e980b
+# %% ../nbs/41_sums.ipynb #51f3ec99
 MOST_COEFFICIENTS = 2*10**7
 
 @patch
@@ -209,7 +226,7 @@ def tensors(self:SumFit,
         if size>MOST_COEFFICIENTS:
             raise DataError(f"the {size:,} coefficients of term {t.name} are too many to write down: "
                 f"look at its components, factors_[{t.name!r}]")
-        W = (_multiplied_out(Fs, C)*sd).reshape(*(m.size for m in modes), self.outputs)
+        W = (_multiplied_out(self.in_units(t, Fs), C)*sd).reshape(*(m.size for m in modes), self.outputs)
         out[t.name] = modes,(W if self.outputs>1 else W[...,0])
     return out
 
@@ -354,32 +371,6 @@ def rows(cls:SumFit,
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
 
-# %% ../nbs/41_sums.ipynb #932551ee
-def part_shares(
-    p:Part,         # Of a sum over fields
-)->np.ndarray:      # (entries,), adding up to one
-    "Weights of a field part's entries: cell shares for a map, equal ones for the rest."
-    v = np.ones(1)
-    for m in p.modes: v = np.outer(v, m.grid.share.numpy().ravel() if m.grid is not None else np.full(m.size, 1/m.size)).ravel()
-    return v
-
-# %% ../nbs/41_sums.ipynb #3ef3b00a
-def standard(
-    model:Sum,  # The sum
-    F:list,     # Parameters
-    w:list,     # Frequencies of the entries of each part
-)->list:        # Parameters
-    "Parameters whose components are in standard form, strengths in the last factor of each term."
-    F,mix,even = [f.copy() for f in F],len(model.parts),np.full(model.outputs, 1/model.outputs)
-    for o,mixed in zip(model.of, model.mixed):
-        if len(o)>1:
-            own,weights = o+([mix] if mixed else []),[w[i] for i in o]+([even] if mixed else [])
-            s,found = components([F[i] for i in own], weights)
-            for i,f in zip(own, found): F[i] = f
-            F[own[-1]] = F[own[-1]]*s
-        mix += mixed
-    return F
-
 # %% ../nbs/41_sums.ipynb #5f582ab1
 def _noise(model, F, rows):
     "Mean squared residual for a squared loss, else 1."
@@ -387,7 +378,7 @@ def _noise(model, F, rows):
     S = model.forward(F)[0]
     return float((((S-rows.y)*rows.e)**2).sum(dtype=float))/float(rows.e.sum(dtype=float))
 
-# %% ../nbs/41_sums.ipynb #ee341f47
+# %% ../nbs/41_sums.ipynb #b9f70135
 @patch(cls_method=True)
 def finish(cls:SumFit,
     run:Learning,             # What has been learnt
@@ -403,7 +394,7 @@ def finish(cls:SumFit,
     ask,events = run.ask,isinstance(rows.inputs, EventInputs)
     found = [frequencies(p) if events else (part_shares(p), False) for p in model.parts]
     w,whole = [v for v,_ in found],[b for _,b in found]
-    F = standard(model, centre(model, F, w, whole), w)
+    F = [np.ascontiguousarray(f) for f in standard(model, centre(model, F, w, whole), w)]
     noise = _noise(model, F, rows)
     post = laplace(model, F, rows.y, rows.e, groups, noise, seed=ask.seed) if events else None
     draws = post and [[f.astype(np.float32).astype(float) for f in centre(model, d, w, whole)] for d in post.draws]

@@ -13,7 +13,7 @@ from mrtl.nodes import Nodes
 from mrtl.samples import Samples
 from mrtl.bootstrap import block_bootstrap
 from mrtl.termmaps import term_maps
-from mrtl.sums import standard
+from mrtl.terms.canonical import standard
 from mrtl.terms.learn import Learning, Rows, ladders, model_at, moved
 from mrtl.terms.canonical import centre, components, frequencies
 from mrtl.terms.laplace import laplace
@@ -315,6 +315,15 @@ def test_pictures_and_pages(twin, tmp_path):
     with pytest.raises(DataError): term_maps({})
     with pytest.raises(ConfigError, match='sum of terms'): block_bootstrap(m, few, t.label.values[:500], np.arange(500)//50, 2)
     with pytest.raises(AbsentError, match='sum of terms'): m.cp_tensor_
+
+@pytest.mark.parametrize('outputs', [1, 2])
+def test_coefficients_of_fields_are_in_the_units_of_the_data(outputs):
+    d = fields(120); unit = torch.tensor([1., 10., .1]).double()[:,None,None]; d = FieldDesign(torch.where(d.grid.mask, d.u/d.grid.share.clamp(min=1e-12), 0)*unit, d.grid, ('variable',), leads=2)
+    y = np.random.default_rng(0).normal(size=(len(d), outputs)); terms = [Term('variable', ridge=1.), Term(('variable', 'space'), rank=2, smooth=.1, ridge=1.), Term(('lead', 'variable'), full=True, ridge=1.), Term(('lead', 'variable', 'space'), rank=2, smooth=.1, ridge=1.)]
+    m = MRTLRegressor(terms=terms).fit(d, y if outputs > 1 else y[:,0]); x = d.batch().x.numpy(); z = 0.
+    for name,c in m.coef_.items():
+        kept = name.split(':'); u = x.sum(tuple(1+i for i,k in enumerate(('lead', 'variable', 'space')) if k not in kept)); C = np.nan_to_num(c.values).reshape(u[0].size, -1); z = z+u.reshape(len(u), -1)@C
+    left = m.predict(d).reshape(len(d), -1)-z; np.testing.assert_allclose(left, left[:1].repeat(len(d), 0), atol=1e-9)
 
 # ---- refusals
 

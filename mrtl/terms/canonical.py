@@ -91,3 +91,29 @@ def components(
     flips = [np.where((v[:,None]*f**3).sum(0)<0, -1., 1.) for f,v in zip(Fs, w)]
     flips[0] = np.prod(flips[1:], axis=0)
     return s,[f*c for f,c in zip(Fs, flips)]
+
+# %% ../../nbs/terms/06_canonical.ipynb #2195c393
+def part_shares(
+    p:Part,         # Of a sum over fields
+)->np.ndarray:      # (entries,), adding up to one
+    "Weights of a field part's entries: cell shares for a map, equal ones for the rest."
+    v = np.ones(1)
+    for m in p.modes: v = np.outer(v, m.grid.share.numpy().ravel() if m.grid is not None else np.full(m.size, 1/m.size)).ravel()
+    return v
+
+# %% ../../nbs/terms/06_canonical.ipynb #72652287
+def standard(
+    model:Sum,  # The sum
+    F:list,     # Parameters
+    w:list,     # Frequencies of the entries of each part
+)->list:        # Parameters
+    "Parameters whose components are in standard form, strengths in the last factor of each term."
+    F,mix,even = [f.copy() for f in F],len(model.parts),np.full(model.outputs, 1/model.outputs)
+    for o,mixed in zip(model.of, model.mixed):
+        if len(o)>1:
+            own,weights = o+([mix] if mixed else []),[w[i] for i in o]+([even] if mixed else [])
+            s,found = components([F[i] for i in own], weights)
+            for i,f in zip(own, found): F[i] = f
+            F[own[-1]] = F[own[-1]]*s
+        mix += mixed
+    return F

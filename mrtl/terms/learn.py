@@ -279,7 +279,7 @@ def whole_size(self:Learning,
     "How many coefficients all terms have when held in full."
     return sum(np.prod(_sizes(rows.inputs, l, t.modes)) for t,l in zip(self.terms, levels))*self.outputs
 
-# %% ../../nbs/terms/08_learn.ipynb #a22780ab
+# %% ../../nbs/terms/08_learn.ipynb #31b15e61
 @patch
 def climb(self:Learning,
     rows:Rows,             # Training rows
@@ -291,8 +291,7 @@ def climb(self:Learning,
     small = self.whole_size(rows, steps[0])<=MOST_WHOLE
     if whole and small and len(steps)>1: model,F = self.stage_of(rows, None, steps[0], valid, True)
     for levels in steps:
-        to = model_at(rows, self.terms, levels, self.outputs, self.ask.loss)
-        if model is not None: F = self._onward(model, F, to)
+        if model is not None: F = self._onward(model, F, model_at(rows, self.terms, levels, self.outputs, self.ask.loss))
         model,F = self.stage_of(rows, F, levels, valid)
     return model,F
 
