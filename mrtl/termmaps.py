@@ -126,7 +126,7 @@ def _strong(factors, least):
     if not out: raise DataError("factors hold no term to draw: pass `factors_` of a fitted sum of terms")
     return out
 
-# %% ../nbs/50_termmaps.ipynb #fd36b660
+# %% ../nbs/50_termmaps.ipynb #d1e2afbb
 def term_maps(
     factors:dict|xr.Dataset,           # `factors_` of a sum of terms, or some of its terms
     names:dict|None=None,              # Entry of a list (such as a player's number) to its name
@@ -139,9 +139,9 @@ def term_maps(
     rows = _strong({'': factors} if isinstance(factors, xr.Dataset) else factors, least)
     panels = [_panels(ds.isel(component=[i])) for _,i,ds in rows]
     sizes = [[_size(v) for v,_,_ in p] for p in panels]
-    high = [max(h for _,h in s)+.85 for s in sizes]
+    high = [max(h+(1. if v.ndim==2 else .75) for (_,h),(v,*_) in zip(s, row)) for s,row in zip(sizes, panels)]
     tops = list(accumulate(high, initial=.35+.25*bool(title)))
-    fig = new_figure(max(max(sum(w+1.25 for w,_ in s) for s in sizes)+.5, 5.), tops[-1]+.05)
+    fig = new_figure(max(max(sum(w+1.25 for w,_ in s) for s in sizes)+.5, 5.), tops[-1])
     heading(fig, .3, title)
     for (k,i,ds),row,size,top in zip(rows, panels, sizes, tops):
         x = .75

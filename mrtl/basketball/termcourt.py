@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['court_probability']
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #e36d1184
+# %% ../../nbs/basketball/04_termcourt.ipynb #69f2b679
 import numpy as np
 import pandas as pd
 from ..panels import axes_at
@@ -14,6 +14,7 @@ from .rivals import INPUTS
 from .terms import term_design
 from ..core import DataError
 from ..estimators import MRTLClassifier
+from ..fits import base_rate
 from ..panels import colourbar, heading, new_figure
 from ..samples import Samples
 from ..terms.learn import Learning, Rows, ladders
@@ -86,11 +87,12 @@ def movable_defenders(model, player, inputs='defenders', names=None):
     def draw(right, ahead, right2, ahead2): return term_shot_map(model, player, [(right,ahead), (right2,ahead2)], inputs, names)
     return interactive(draw, right=slide(0., -8., 8.), ahead=slide(3., -4., 12.), right2=slide(6., -20., 20.), ahead2=slide(8., -6., 30.))
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #57fe1893
+# %% ../../nbs/basketball/04_termcourt.ipynb #e71b15ee
 def without(model, name, train):
     "The scores' model without one term: the others are learnt again, from where they stand, on the same rows."
     fit = model.fitted_; kept = [t for t in fit.terms if t.name!=name]; F = [f for t,Fs,_,_ in fit.blocks(fit.F) if t.name!=name for f in Fs]+[fit.F[-1]]
-    run = Learning(model._request(train.design, [0]), kept, 1); model_,F = run.stage_of(Rows.of(train), F, ladders(kept)[-1], iters=60)
+    run = Learning(model._request(train.design, [0]), kept, 1, base_rate)
+    _,F = run.stage_of(Rows.of(train), F, ladders(kept)[-1], iters=60)
     return SumFit(fit.modes, kept, F, [w for t,_,ws,_ in fit.blocks(fit.F) if t.name!=name for w in ws], None, {}, fit.loss, 1, None, [], None, fit.scale)
 
 def term_gains(model, design, y, rows, groups):
