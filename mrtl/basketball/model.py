@@ -70,10 +70,10 @@ def one_hot(design):
         return sparse.csr_matrix((np.ones(len(row)), (row, i[row,col])), (len(i), m.size))
     return sparse.hstack([counts(m) for m in design.modes]).tocsr()
 
-# %% ../../nbs/basketball/05_model.ipynb #d64ca3de
+# %% ../../nbs/basketball/05_model.ipynb #08800a06
 def shot_map_baseline(problem, widths=(1,2,3,4)):
     "Smoothed share of positives at each place, (n,); the width in feet that is best on validation rows."
-    at = np.minimum(problem.table.x.values.astype(int), 39)*50+np.minimum(problem.table.y.values.astype(int), 49); tr,v = problem.rows['train'],problem.rows['valid']
+    x,y = (problem.table[k].values.astype(int) for k in 'xy'); at = np.minimum(x, 39)*50+np.minimum(y, 49); tr,v = problem.rows['train'],problem.rows['valid']
     both = [np.bincount(at[tr], w, 2000).reshape(40,50) for w in (problem.y[tr],None)]; rate = problem.y[tr].mean()
     def one(s): hits,all_ = (gaussian_filter(c.astype(float), s) for c in both); return ((hits+rate*.1)/(all_+.1)).ravel()[at]
     return min((one(s) for s in widths), key=lambda p: log_loss(problem.y[v], p[v]))
@@ -163,7 +163,7 @@ SAID = dict(
     star='{}, with one defender three feet in front of him: probability of a shot within a second.',
     honest='Test rows in ten bins of equal size. On the dashed line probabilities are what they say.')
 
-# %% ../../nbs/basketball/05_model.ipynb #bc7e9311
+# %% ../../nbs/basketball/05_model.ipynb #ec5263b6
 SAID_TERMS = dict(
     player='Who shoots more, and who less, than the average player in the same place with the same defenders, in log odds.',
     court='Where shots are taken, in log odds. The rim is above; the average of all places is zero.',
@@ -174,23 +174,29 @@ SAID_TERMS = dict(
 def said_of(term, gains, stability):
     "The caption of a term: what it shows, what it is worth, and a warning where it is not stable."
     parts = term.split(':')
-    text = SAID_TERMS.get(term) or (f"The effect of {parts[0].replace('_', ' ')}, in log odds." if len(parts)==1 else
-        f"How {parts[0].replace('_', ' ')} and {parts[1].replace('_', ' ')} change each other's effect. Where both panels of a row have the same colour a shot is more likely, where they differ less likely.")
+    one,two = f"The effect of {parts[0].replace('_', ' ')}, in log odds.",(f"How {' and '.join(p.replace('_', ' ') for p in parts)} change each "
+        "other's effect. Where both panels of a row have the same colour a shot is more likely, where they differ less likely.")
+    text = SAID_TERMS.get(term) or (one if len(parts)==1 else two)
     g,s = gains.get(term),stability.get(term)
-    if g: text += f" Without it, and with the others learnt again, the log loss of the test rows is {g['gain']:.4f} higher (standard error {g['error']:.4f} over games)."
-    if s is not None: text += f" Stability {s:.2f}." + (' Read this term with caution: it is not sure, and other games could give another picture.' if s<STABLE else '')
+    if g:
+        text += (f" Without it, and with the others learnt again, the log loss of the test rows is {g['gain']:.4f} higher "
+            f"(standard error {g['error']:.4f} over games).")
+    if s is not None: text += f" Stability {s:.2f}."
+    if s is not None and s<STABLE: text += ' Read this term with caution: it is not sure, and other games could give another picture.'
     return text
 
 STABLE = .8 # Mean cosine of the posterior's draws with the estimate from which a term is called stable
 
-# %% ../../nbs/basketball/05_model.ipynb #3232ffdf
+# %% ../../nbs/basketball/05_model.ipynb #f9feb2ce
 def term_figures(files):
     "Pictures of a sum of terms: every term with its caption, the shot map of the player with most shots, and whether probabilities are honest."
     m = MRTLClassifier.load(files.folder/'model.mrtl'); names = {int(k): v for k,v in files.metrics['players'].items()}
-    test,inputs = files.predictions[files.predictions.set=='test'],files.metrics['inputs']; gains,stability = files.metrics['gains'],files.metrics['stability']
+    test = files.predictions[files.predictions.set=='test']
+    inputs,gains,stability = (files.metrics[k] for k in ('inputs','gains','stability'))
     maps = [(term_maps({k: ds}, names, DRAW), said_of(k, gains, stability), f'Term {k}') for k,ds in files.factors.items()]
     star = most_shots(test, names)
-    maps.append((term_shot_map(m, star, [(0.,3.)], inputs, names), SAID['star'].format(names.get(star, str(star))), 'Shot map of the player with most shots'))
+    said = SAID['star'].format(names.get(star, str(star)))
+    maps.append((term_shot_map(m, star, [(0.,3.)], inputs, names), said, 'Shot map of the player with most shots'))
     honest = reliability_plot(test.truth.values.astype(int), test.score.values), SAID['honest'], 'Reliability curve'
     return dict(prediction=[honest], factors=maps)
 
@@ -215,14 +221,16 @@ def most_shots(test, names):
     shooters = test[test.truth==1]['sample'].str.split().str[-1].value_counts().index
     return next((int(k) for k in shooters if int(k) in names), 0)
 
-# %% ../../nbs/basketball/05_model.ipynb #4c2bc386
+# %% ../../nbs/basketball/05_model.ipynb #b83d5850
 def chosen_model(model, inputs, rank):
     "Options of the estimator, and the inputs of a sum of terms (None for the cells of the other models)."
     options = {} if rank is None else dict(rank=rank)
     if model!='terms':
-        if inputs not in (None, 'paper'): raise ConfigError(f"--model {model} knows only what the paper's inputs know; got --inputs {inputs}: leave it out, or take --model terms")
+        if inputs not in (None, 'paper'):
+            raise ConfigError(f"--model {model} knows only what the paper's inputs know; got --inputs {inputs}: leave it out, or take --model terms")
         return MODELS[model]|options,None
-    if rank is not None: raise ConfigError("--rank is of the models product and paper; the terms of --model terms have ranks of their own: leave it out")
+    if rank is not None:
+        raise ConfigError("--rank is of the models product and paper; the terms of --model terms have ranks of their own: leave it out")
     inputs = 'defenders' if inputs is None else inputs
     return dict(terms=shot_terms(inputs)),inputs
 

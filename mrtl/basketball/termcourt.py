@@ -33,20 +33,21 @@ def draw_handler(ax):
 
 DRAW = dict(court=draw_lines, nearest=draw_handler, second=draw_handler, others=draw_handler, inside=draw_handler)
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #0ef8819e
+# %% ../../nbs/basketball/04_termcourt.ipynb #e50eae9e
 def court_table(player, defenders, step=1., **columns):
     "Rows of the learning table with the handler at the centre of every cell of the court and defenders at given places; no others."
-    x,y = np.meshgrid(np.arange(0, 40, step)+step/2, np.arange(0, 50, step)+step/2, indexing='ij'); D = np.asarray(defenders, float).reshape(-1, 2)
-    D = D[np.hypot(*D.T).argsort(kind='stable')]
+    x,y = np.meshgrid(np.arange(0, 40, step)+step/2, np.arange(0, 50, step)+step/2, indexing='ij')
+    D = np.asarray(defenders, float).reshape(-1, 2); D = D[np.hypot(*D.T).argsort(kind='stable')]
     if len(D)>5: raise DataError(f"there are five defenders; got {len(D)}: give at most five pairs (right, ahead)")
-    t = pd.DataFrame(dict(player=player, x=x.ravel(), y=y.ravel(), shot_clock=np.nan, clock=np.nan)|{k: np.nan for k in INPUTS['past'] if k not in ('player','x','y')})
+    unknown = {k: np.nan for k in INPUTS['past']}
+    t = pd.DataFrame(unknown|dict(player=player, x=x.ravel(), y=y.ravel()))
     inside = [d for d in D if -6<=d[0]<6 and -2<=d[1]<10]
     for i in range(5):
         for prefix,known in (('d', D), ('', inside)):
             t[f'{prefix}right{i+1}'],t[f'{prefix}ahead{i+1}'] = known[i] if i<len(known) else (np.nan,np.nan)
     return t.assign(**columns)
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #92831032
+# %% ../../nbs/basketball/04_termcourt.ipynb #e5fc744b
 def court_probability(
     model:MRTLClassifier,            # A fitted sum of terms
     player:int,                      # The player's number; 0 is the average player
@@ -56,7 +57,9 @@ def court_probability(
 )->np.ndarray:                       # Probability on each square foot of the court, (40, 50), rows along x
     "The probability of a shot from every place of the court."
     players = next(m.labels for m in model.fitted_.modes if m.name=='player')
-    if player not in players: raise DataError(f"player {player!r} is not among the {len(players)} players of this model, such as {players[-1]!r}: give one of their numbers, or 0 for the average player")
+    if player not in players:
+        raise DataError(f"player {player!r} is not among the {len(players)} players of this model, such as {players[-1]!r}: "
+            "give one of their numbers, or 0 for the average player")
     table = court_table(player, defenders, **columns)
     return model.predict_proba(term_design(table, players, inputs))[:,1].reshape(40, 50)
 
@@ -87,20 +90,24 @@ def movable_defenders(model, player, inputs='defenders', names=None):
     def draw(right, ahead, right2, ahead2): return term_shot_map(model, player, [(right,ahead), (right2,ahead2)], inputs, names)
     return interactive(draw, right=slide(0., -8., 8.), ahead=slide(3., -4., 12.), right2=slide(6., -20., 20.), ahead2=slide(8., -6., 30.))
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #e71b15ee
+# %% ../../nbs/basketball/04_termcourt.ipynb #d8a50d44
 def without(model, name, train):
     "The scores' model without one term: the others are learnt again, from where they stand, on the same rows."
-    fit = model.fitted_; kept = [t for t in fit.terms if t.name!=name]; F = [f for t,Fs,_,_ in fit.blocks(fit.F) if t.name!=name for f in Fs]+[fit.F[-1]]
+    fit = model.fitted_; kept = [t for t in fit.terms if t.name!=name]
+    blocks = [(Fs,w) for t,Fs,w,_ in fit.blocks(fit.F) if t.name!=name]; F = [f for Fs,_ in blocks for f in Fs]+[fit.F[-1]]
     run = Learning(model._request(train.design, [0]), kept, 1, base_rate)
     _,F = run.stage_of(Rows.of(train), F, ladders(kept)[-1], iters=60)
-    return SumFit(fit.modes, kept, F, [w for t,_,ws,_ in fit.blocks(fit.F) if t.name!=name for w in ws], None, {}, fit.loss, 1, None, [], None, fit.scale)
+    w = [v for _,ws in blocks for v in ws]
+    return SumFit(fit.modes, kept, F, w, None, {}, fit.loss, 1, None, [], None, fit.scale)
 
 def term_gains(model, design, y, rows, groups):
     "What each term is worth: how much the log loss of the test rows rises, per row, without it; the mean over groups and its standard error."
-    train = Samples(design.take(rows['train']), np.asarray(y, float)[rows['train'],None]); test = design.take(rows['test']); yt = np.asarray(y)[rows['test']]
+    train = Samples(design.take(rows['train']), np.asarray(y, float)[rows['train'],None])
+    test,yt = design.take(rows['test']),np.asarray(y)[rows['test']]
     code = np.unique(np.asarray(groups)[rows['test']], return_inverse=True)[1]; n = np.bincount(code)
     loss = lambda z: np.logaddexp(0, z)-yt*z; own = loss(model.decision_function(test))
     def one(name):
-        d = np.bincount(code, loss(without(model, name, train).scores(test)[:,0])-own); mean = d.sum()/n.sum()
+        d = np.bincount(code, loss(without(model, name, train).scores(test)[:,0])-own)
+        mean = d.sum()/n.sum()
         return dict(gain=float(mean), error=float(np.sqrt(((d-mean*n)**2).sum())/n.sum()))
     return {t.name: one(t.name) for t in model.fitted_.terms}

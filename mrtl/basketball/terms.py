@@ -14,20 +14,23 @@ from ..events import EventDesign
 from ..nodes import Nodes
 from ..terms.spec import Term
 
-# %% ../../nbs/basketball/03_terms.ipynb #cf754bef
+# %% ../../nbs/basketball/03_terms.ipynb #18574d0b
 _ahead,_right = [-4,-2,-1,0,1,2,3,4,5,6,8,10,12],[-8,-6,-4,-3,-2,-1,0,1,2,3,4,6,8]
 _far,_wide = [-6,-3,-1,0,1,2,3,4,5,6,8,10,13,17,22,26,30],[-20,-14,-10,-7,-5,-3,-2,-1,0,1,2,3,5,7,10,14,20]
 _speed = [-14,-9,-6,-4,-2,0,2,4,6,9,12,16,20]
 
+_curve = lambda name,at: Nodes(at, names=(name,))
+_around = lambda ahead,right: Nodes(ahead, right, names=('ahead','right'))
 SHOT_NODES = dict(
     court=Nodes(np.linspace(0, 40, 21), np.linspace(0, 50, 27), names=('x','y')),
-    nearest=Nodes(_ahead, _right, names=('ahead','right')), second=Nodes(_far, _wide, names=('ahead','right')), others=Nodes(_far, _wide, names=('ahead','right')),
-    inside=Nodes(np.arange(-2, 10.1), np.arange(-6, 6.1), names=('ahead','right')),
-    shot_clock=Nodes([0,1,2,3,4,6,8,11,14,17,20,22,24], names=('shot_clock',)), clock=Nodes([0,1,2,3,5,8,12,18,24,30,40,60,120,400,720], names=('clock',)),
-    velocity=Nodes(_speed, _speed, names=('in','right')), closing=Nodes([-14,-9,-6,-4,-2,0,2,4,7,10], names=('closing',)),
-    touch=Nodes([0,.5,1,1.5,2,3,4,6,9,14], names=('touch',)), possession_time=Nodes([0,1,2,3,4,6,8,11,14,18,24,40], names=('possession_time',)))
+    nearest=_around(_ahead, _right), second=_around(_far, _wide), others=_around(_far, _wide),
+    inside=_around(np.arange(-2, 10.1), np.arange(-6, 6.1)), velocity=Nodes(_speed, _speed, names=('in','right')),
+    shot_clock=_curve('shot_clock', [0,1,2,3,4,6,8,11,14,17,20,22,24]),
+    clock=_curve('clock', [0,1,2,3,5,8,12,18,24,30,40,60,120,400,720]),
+    closing=_curve('closing', [-14,-9,-6,-4,-2,0,2,4,7,10]), touch=_curve('touch', [0,.5,1,1.5,2,3,4,6,9,14]),
+    possession_time=_curve('possession_time', [0,1,2,3,4,6,8,11,14,18,24,40]))
 
-# %% ../../nbs/basketball/03_terms.ipynb #6cde22ce
+# %% ../../nbs/basketball/03_terms.ipynb #2105d7f5
 def term_design(
     table:pd.DataFrame,  # The learning table
     players:list,        # Players with a row of their own; all others are 0, the average player
@@ -35,13 +38,15 @@ def term_design(
 )->EventDesign:          # Modes of that set of inputs
     "What a sum of terms sees of each row."
     columns = INPUTS[inputs]
-    if missing := [c for c in columns if c not in table]: raise DataError(f"the table has no {', '.join(missing)}: make it with learning_table(..., past=True), or take other inputs")
+    if missing := [c for c in columns if c not in table]:
+        raise DataError(f"the table has no {', '.join(missing)}: make it with learning_table(..., past=True), or take other inputs")
     pair = lambda d,i: (f'{d}right{i}', f'{d}ahead{i}')
     modes = dict(player='player', court=('y','x'))
     if inputs=='paper': modes |= dict(nearest=pair('', 1), inside=[pair('', i) for i in range(1, 6)])
     else: modes |= dict(nearest=pair('d', 1), second=pair('d', 2), others=[pair('d', i) for i in range(2, 6)])
     if 'clock' in columns: modes |= dict(shot_clock='shot_clock', clock='clock', no_shot_clock='no_shot_clock')
-    if 'touch' in columns: modes |= dict(velocity=('speed_right','speed_in'), closing='closing', touch='touch', possession_time='possession_time')
+    if 'touch' in columns:
+        modes |= dict(velocity=('speed_right','speed_in'), **{k: k for k in ('closing','touch','possession_time')})
     known = table.assign(player=table.player.where(table.player.isin(players), 0))
     if 'clock' in columns: known['no_shot_clock'] = np.where(table.shot_clock.isna(), 'off', 'on')
     pick = lambda d: {k: v for k,v in d.items() if k in modes}
@@ -81,7 +86,7 @@ def shot_terms(
     if inputs=='defenders': return terms
     return terms+clock_terms()+(past_terms() if inputs=='past' else [])
 
-# %% ../../nbs/basketball/03_terms.ipynb #166972e3
+# %% ../../nbs/basketball/03_terms.ipynb #106823ee
 CURVE = dict(smooth=.001, ridge=.05)
 
 def clock_terms()->list: # `Term`s
@@ -91,6 +96,8 @@ def clock_terms()->list: # `Term`s
 def past_terms()->list: # `Term`s
     "What earlier frames add: speed, closing, and how long the ball has been held."
     speed,curve = dict(smooth=.0075, ridge=50.),dict(smooth=.01, ridge=10.)
-    pair = lambda a,b,**kw: Term((a,b), rank=2, smooth={a: speed['smooth'], b: curve['smooth']}, ridge={a: speed['ridge'], b: curve['ridge']}, schedule=[{a: n} for n in LADDERS[a]])
+    def pair(a, b):
+        return Term((a,b), rank=2, schedule=[{a: n} for n in LADDERS[a]],
+            smooth={a: speed['smooth'], b: curve['smooth']}, ridge={a: speed['ridge'], b: curve['ridge']})
     return [Term('velocity', smooth=.0025, ridge=.2), *(Term(k, **CURVE) for k in ('closing','touch','possession_time')),
         pair_term('court', 'velocity', 2, .0072, dict(court=150., velocity=50.)), pair('nearest', 'closing'), pair('velocity', 'touch')]
