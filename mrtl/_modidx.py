@@ -1897,6 +1897,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mrtl.terms.spec.Term.__post_init__': ('terms/spec.html#term.__post_init__', 'mrtl/terms/spec.py'),
                                  'mrtl.terms.spec.Term.name': ('terms/spec.html#term.name', 'mrtl/terms/spec.py'),
                                  'mrtl.terms.spec._as_level': ('terms/spec.html#_as_level', 'mrtl/terms/spec.py'),
+                                 'mrtl.terms.spec._by_halves': ('terms/spec.html#_by_halves', 'mrtl/terms/spec.py'),
                                  'mrtl.terms.spec._check_all': ('terms/spec.html#_check_all', 'mrtl/terms/spec.py'),
                                  'mrtl.terms.spec._check_finer': ('terms/spec.html#_check_finer', 'mrtl/terms/spec.py'),
                                  'mrtl.terms.spec._check_weight': ('terms/spec.html#_check_weight', 'mrtl/terms/spec.py'),

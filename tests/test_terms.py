@@ -275,6 +275,12 @@ def test_full_start_is_as_good(twin):
     a = MRTLClassifier(terms=PAIR_TERMS, schedule=ladder).fit(d, y); b = MRTLClassifier(terms=PAIR_TERMS, init='random').fit(d, y)
     assert [l['stage'] for l in a.levels_] == ['full', 'low', 'low'] and abs(a.levels_[-1]['best_loss']-b.levels_[-1]['best_loss']) < 1e-3 and abs(a.levels_[-1]['jump']) < 1e-6
 
+def test_by_default_nothing_depends_on_the_start(twin):
+    t,_,_,_ = twin; n = 4000; fine = dict(court=Nodes(np.linspace(0, 8, 13), np.linspace(0, 10, 13)), near=GRIDS['near']); d = EventDesign.from_table(t[:n], PAIRS, fine, dict(player=list(range(20))), outside='clip')
+    a,b = (MRTLClassifier(terms=PAIR_TERMS, random_state=k).fit(d, t.label.values[:n]) for k in (0, 1))
+    assert [l['stage'] for l in a.levels_] == ['full', 'low', 'low', 'low'] and np.array_equal(a.predict_proba(d), b.predict_proba(d))
+    c = MRTLClassifier(terms=PAIR_TERMS, init='random', random_state=1).fit(d, t.label.values[:n]); assert abs(c.levels_[-1]['best_loss']-a.levels_[-1]['best_loss']) < 2e-3
+
 def test_a_planted_product_is_told_from_pairs():
     "Where the truth is one product of three modes, validation prefers the model of one product."
     t,like,left,near,deep = planted(20000, 1); rng = np.random.default_rng(5); s = -1+2.5*like[t.player]*left(t)*near(t); y = (rng.random(len(t)) < 1/(1+np.exp(-s))).astype(int); d = pair_design(t)

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Term']
 
-# %% ../../nbs/terms/00_spec.ipynb #4f7dc528
+# %% ../../nbs/terms/00_spec.ipynb #0757dfc2
 from dataclasses import dataclass, replace
 import numpy as np
 from ..core import ConfigError, ScheduleError
+from ..multiresolution import halvings
 
-# %% ../../nbs/terms/00_spec.ipynb #d1442859
+# %% ../../nbs/terms/00_spec.ipynb #732174cc
 @dataclass(frozen=True)
 class Term:
     "One term of a sum: a tensor over some of the modes."
@@ -19,7 +20,7 @@ class Term:
     full:bool=False                 # Hold a coefficient for every combination of entries, in place of components?
     smooth:float|dict|None=None     # Weight of the roughness of maps and curves, or a dict by mode; found on held-out rows when not given
     ridge:float|dict|None=None      # Weight of their squared size, or a dict by mode; found on held-out rows when not given
-    schedule:list|None=None         # Shapes by mode, from coarse to fine up to the term's own finest; the estimator's when not given
+    schedule:list|None=None         # Shapes by mode, from coarse to fine up to the term's own finest; the estimator's when not given, else by halves
 
     def __post_init__(self):
         object.__setattr__(self, 'modes', (self.modes,) if isinstance(self.modes, str) else tuple(self.modes))
@@ -80,7 +81,7 @@ def _check_all(terms, names):
             raise ConfigError(f"two terms run over {', '.join(t.modes)}: give one of them, with a higher rank if need be")
         seen.add(frozenset(t.modes))
 
-# %% ../../nbs/terms/00_spec.ipynb #04a75973
+# %% ../../nbs/terms/00_spec.ipynb #436ff130
 def term_levels(
     term:Term,            # As given
     modes:list,           # The design's modes
@@ -88,7 +89,7 @@ def term_levels(
 )->list:                  # Levels of this term: dicts from each of its maps and curves to a shape
     "The ladder of one term; `ScheduleError` where it goes from fine to coarse."
     finest = {m.name: (m.grid or m.nodes).shape for m in modes if m.name in term.modes and (m.grid or m.nodes)}
-    given = term.schedule if term.schedule is not None else [_of_term(l, finest) for l in schedule or [{}]]
+    given = term.schedule if term.schedule is not None else [_of_term(l, finest) for l in schedule or _by_halves(term, modes)]
     if not isinstance(given, (list,tuple)) or not given:
         raise ScheduleError(f"the schedule of term {term.name} is a list of levels, coarse to fine; got {given!r}")
     out,now = [],dict(finest)
@@ -97,6 +98,14 @@ def term_levels(
         if out: _check_finer(out[-1], now, term)
         if not out or now!=out[-1]: out.append(now)
     return out
+
+# %% ../../nbs/terms/00_spec.ipynb #08068fbb
+def _by_halves(term, modes):
+    "The ladder of a term over several modes; a main effect and a term that is held in full have one level."
+    if len(term.modes)==1 or term.full: return [{}]
+    steps = {m.name: m.nodes.ladder() if m.nodes else halvings(m.grid.shape) for m in modes if m.name in term.modes and (m.grid or m.nodes)}
+    n = max(map(len, steps.values()), default=1)
+    return [{k: v[max(0, i-n+len(v))] for k,v in steps.items()} for i in range(n)]
 
 # %% ../../nbs/terms/00_spec.ipynb #b4b7e921
 def _of_term(level, finest):
