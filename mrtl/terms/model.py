@@ -6,8 +6,8 @@
 __all__ = []
 
 # %% ../../nbs/terms/02_model.ipynb #f3c2684e
-import math
 from dataclasses import dataclass, replace
+import math
 import numpy as np
 from scipy import sparse
 from fastcore.basics import patch
@@ -64,6 +64,18 @@ def _kron(matrices):
     for m in matrices[1:]: P = sparse.kron(P, m, format='csr')
     return P
 
+# %% ../../nbs/terms/02_model.ipynb #3d1b44c0
+def joint_priors(
+    modes:list, # Modes of the block
+)->dict:        # ('smooth', mode) for each map or curve and ('ridge', first mode), to sparse matrices, (entries, entries)
+    "Priors of a block of coefficients: the roughness along each mode, averaged over the others, and the size."
+    each = [mode_priors(m) for m in modes]
+    sizes,out = [p['ridge'] for p in each],{}
+    for i,(m,p) in enumerate(zip(modes, each)):
+        if 'smooth' in p: out['smooth',m.name] = _kron([p['smooth'] if i==j else s for j,s in enumerate(sizes)])
+    out['ridge',modes[0].name] = _kron(sizes)
+    return out
+
 # %% ../../nbs/terms/02_model.ipynb #2ceb0eba
 @dataclass
 class Part:
@@ -110,18 +122,6 @@ def make_parts(
             for j in list(group)[1:]: M = row_products(M, X[j])
             priors = joint_priors(picked)
             out.append(Part(i, picked, outputs if whole else t.rank, M, priors, weights_of(t, priors)))
-    return out
-
-# %% ../../nbs/terms/02_model.ipynb #3d1b44c0
-def joint_priors(
-    modes:list, # Modes of the block
-)->dict:        # ('smooth', mode) for each map or curve and ('ridge', first mode), to sparse matrices, (entries, entries)
-    "Priors of a block of coefficients: the roughness along each mode, averaged over the others, and the size."
-    each = [mode_priors(m) for m in modes]
-    sizes,out = [p['ridge'] for p in each],{}
-    for i,(m,p) in enumerate(zip(modes, each)):
-        if 'smooth' in p: out['smooth',m.name] = _kron([p['smooth'] if i==j else s for j,s in enumerate(sizes)])
-    out['ridge',modes[0].name] = _kron(sizes)
     return out
 
 # %% ../../nbs/terms/02_model.ipynb #08268a71
@@ -227,31 +227,6 @@ def pull(self:Sum,
     mixes = [(g.T@h).astype(float) for h,mixed in zip(made, self.mixed) if mixed]
     return out+mixes+[g.sum(0, keepdims=True, dtype=float)]
 
-# %% ../../nbs/terms/02_model.ipynb #76b4be30
-@patch
-def shares(self:Sum,
-    F:list,        # Parameters
-    w:np.ndarray,  # Curvature of the loss in the score of each sample, (n,)
-)->list:           # For each part, (entries,)
-    "About how much each entry's square counts in the loss's curvature."
-    H,out = self.shown(F),[]
-    for i,p in enumerate(self.parts):
-        c = np.ones(len(w), self.dtype)
-        if others := [j for j in self.of[p.term] if j!=i]:
-            c = (multiplied(H, others)**2).mean(1)
-            c = np.maximum(c, .05*float(c.mean())+1e-3)
-        looks = np.asarray(p.X.sum(1)).ravel()
-        out.append(np.asarray(p.X.T@(w*c*looks), float).ravel())
-    return out
-
-# %% ../../nbs/terms/02_model.ipynb #8555fe3d
-def row_view(X, rows):
-    "Some consecutive rows of a sparse matrix, without a copy of their entries."
-    at = X.indptr[rows.start:rows.stop+1]; cut = slice(at[0], at[-1])
-    out = sparse.csr_matrix((rows.stop-rows.start, X.shape[1]), dtype=X.dtype)
-    out.data,out.indices,out.indptr = X.data[cut],X.indices[cut],at-at[0] # the constructor would copy small views
-    return out
-
 # %% ../../nbs/terms/02_model.ipynb #3b4f4370
 def squared_parts(z, y):
     "Squared loss and its slope."
@@ -276,6 +251,31 @@ def logistic_curvature(z):
     return p*(1-p)
 
 CURVATURES = dict(squared=np.ones_like, logistic=logistic_curvature, poisson=np.exp)
+
+# %% ../../nbs/terms/02_model.ipynb #76b4be30
+@patch
+def shares(self:Sum,
+    F:list,        # Parameters
+    w:np.ndarray,  # Curvature of the loss in the score of each sample, (n,)
+)->list:           # For each part, (entries,)
+    "About how much each entry's square counts in the loss's curvature."
+    H,out = self.shown(F),[]
+    for i,p in enumerate(self.parts):
+        c = np.ones(len(w), self.dtype)
+        if others := [j for j in self.of[p.term] if j!=i]:
+            c = (multiplied(H, others)**2).mean(1)
+            c = np.maximum(c, .05*float(c.mean())+1e-3)
+        looks = np.asarray(p.X.sum(1)).ravel()
+        out.append(np.asarray(p.X.T@(w*c*looks), float).ravel())
+    return out
+
+# %% ../../nbs/terms/02_model.ipynb #8555fe3d
+def row_view(X, rows):
+    "Some consecutive rows of a sparse matrix, without a copy of their entries."
+    at = X.indptr[rows.start:rows.stop+1]; cut = slice(at[0], at[-1])
+    out = sparse.csr_matrix((rows.stop-rows.start, X.shape[1]), dtype=X.dtype)
+    out.data,out.indices,out.indptr = X.data[cut],X.indices[cut],at-at[0] # the constructor would copy small views
+    return out
 
 # %% ../../nbs/terms/02_model.ipynb #61377281
 ROWS = 2**15 # Samples that are worked on at a time
