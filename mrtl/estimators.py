@@ -186,7 +186,7 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
         write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
             coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(), **seen)
 
-# %% ../nbs/60_estimators.ipynb #cf5d8b6a
+# %% ../nbs/60_estimators.ipynb #3b62baec
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
     def __init__(self,
@@ -215,7 +215,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
-        refit:bool=False,                              # Learn once more on training and validation rows together, for sums of terms?
+        refit:bool=False,                              # Learn from training and validation rows together in the end? For sums of terms and by evidence
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, up to 1,000 samples, no gradient option set
         window:int|None=None,                          # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
@@ -276,7 +276,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         seen = [np.isfinite(c) for c in Y.T]
         return float(np.mean([r2_score(c[k], h[k], sample_weight=w[k]) for c,h,k in zip(Y.T, yhat.T, seen)]))
 
-# %% ../nbs/60_estimators.ipynb #f3dd3523
+# %% ../nbs/60_estimators.ipynb #b544e83f
 class MRTLClassifier(ClassifierMixin, TensorEstimator):
     "Multiresolution tensor classification of two classes."
     _numeric_target = False
@@ -306,7 +306,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
-        refit:bool=False,                              # Learn once more on training and validation rows together, for sums of terms?
+        refit:bool=False,                              # Learn from training and validation rows together in the end? For sums of terms and by evidence
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': gradients
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
         dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 where `optimizer='auto'` takes L-BFGS, else float32

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GradientFit', 'EvidenceFit']
 
-# %% ../nbs/40_fits.ipynb #8b9397bf
+# %% ../nbs/40_fits.ipynb #45c405ea
 from dataclasses import dataclass
 from typing import NamedTuple
 import numpy as np
@@ -24,6 +24,7 @@ from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
 from .parallel import work_threads
 from .samples import Samples, target_scale, entry_weights
 from .splits import validation_rows
+from .terms.learn import joined
 from .training import auto_batch
 
 # %% ../nbs/40_fits.ipynb #639580f2
@@ -284,15 +285,16 @@ def rows(cls:EvidenceFit,
     "Which samples train: all of them."
     return np.ones(len(design), bool),np.zeros(len(design), bool)
 
-# %% ../nbs/40_fits.ipynb #03acb85d
+# %% ../nbs/40_fits.ipynb #db619eb7
 @patch(cls_method=True)
 def learn(cls:EvidenceFit,
     train:Samples,          # To learn from
-    valid:Samples|None,     # Not read: nothing is tuned on them
+    valid:Samples|None,     # Nothing is tuned on them; with `refit` they train, too
     ask:Request,            # What to learn
     shift:float=0.,         # To be subtracted from the scores at the end
 )->'EvidenceFit':           # In the units of the data
     "Fit by marginal likelihood."
+    if ask.refit: train = joined(train, valid)
     design,Y,w = train.design,train.y,train.w
     if not isinstance(design, FieldDesign): raise ConfigError("method='evidence' is for fields; got events: use method='sgd'")
     if held := ask.gradients.nonnegative:
