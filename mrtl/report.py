@@ -21,7 +21,7 @@ from .plots import coef_maps, factor_maps, maps_last, prediction_plot, truth_map
 from .termmaps import term_maps
 from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores, highlights, score_table
 
-# %% ../nbs/51_report.ipynb #377bcc81
+# %% ../nbs/51_report.ipynb #a624b775
 _texts = dict(
     held_out='Scores on rows that took no part in training. Validation rows chose when to stop, so only the test rows are a fair judge. '
         'Baselines were given the same rows; the best in each column is bold.',
@@ -39,6 +39,9 @@ _texts = dict(
         'or a list. A term over two modes says how they change each other\'s effect, beyond what each does alone: '
         'what a row\'s two panels show is multiplied. Entries that occur often weigh more in a strength, '
         'which is the root mean square of what a component adds.',
+    learnt_at_once='All parameters are learnt together on all training rows, by steps that take in every row (L-BFGS), until the penalised loss '
+        'no longer falls. Nothing stops early, so the validation rows choose nothing here but the weights of the terms, where these were left '
+        'open: then the first part of the curve shows the rounds of that search. Losses are shown without penalties.',
     truth='The data were simulated from known factors, so the learnt ones can be checked. The match of a component is the product '
         'over modes of the absolute cosines between learnt and planted columns: 1 is the same direction, 0 is unrelated.',
     compare='The same data trained in other ways, with the same options:')
@@ -60,11 +63,8 @@ _pictures = dict(
     coef_std=('The coefficient of every cell for each combination of the other modes, per unit of area, on one scale. '
         'In hatched cells zero lies within the middle 90 % of what the coefficient may be, so its sign is not sure.', 'Coefficient maps'))
 
-# %% ../nbs/51_report.ipynb #a1e63155
+# %% ../nbs/51_report.ipynb #52f4e726
 _learning = dict(
-    terms='All parameters are learnt together on all training rows, by steps that take in every row (L-BFGS), until the penalised loss '
-        'no longer falls. Nothing stops early, so the validation rows choose nothing here but the weights of the terms, where these were left '
-        'open: then the first part of the curve shows the rounds of that search. Losses are shown without penalties.',
     valid_loss='Training starts on a coarse grid and moves to finer ones. Each level starts from the best state of the one before; '
         '"loss at start" is measured right on arrival, before any step. Moving to a finer grid is a copy that changes no prediction, '
         'so the loss should not jump there, unless "jump on arrival" says so. The one step that does lose something is factoring '
@@ -165,11 +165,11 @@ def _truth_section(factors, truth, recovery):
     if truth is not None: parts.append(picture(truth_maps(factors, truth), *_pictures['truth']))
     return Section(H2('Against the planted truth'), *parts)
 
-# %% ../nbs/51_report.ipynb #d690f4f2
+# %% ../nbs/51_report.ipynb #d8cc575d
 def _learning_section(history, levels, compare, histories, terms=False):
     "How it was learnt, in the words and pictures that the columns ask for."
     by,of = drawing_for(history, HISTORIES, 'histories'),drawing_for(pd.DataFrame(levels), LEVELS, 'levels')
-    first = [P(_learning['terms'])] if terms else _paragraph(by, history)
+    first = [P(_texts['learnt_at_once'])] if terms else _paragraph(by, history)
     parts = [*first, picture(loss_curve(history), *_curves[by]),
         *_paragraph(of, levels), picture(level_bars(levels), *_curves[of]), as_table(TABLES[of](levels))]
     if histories: parts.append(picture(loss_curve(histories), *_compared[by]))

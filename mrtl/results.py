@@ -44,7 +44,7 @@ class CPTensor(NamedTuple):
     weights:np.ndarray  # (component,)
     factors:list        # (size, component) a mode
 
-# %% ../nbs/52_results.ipynb #cf8adcea
+# %% ../nbs/52_results.ipynb #772f5872
 def _one(found): return next(iter(found.values())) if len(found)==1 else found
 
 def _labelled_piece(p, outputs):
@@ -54,14 +54,16 @@ def _labelled_piece(p, outputs):
         dims,coords = names[m.name]; name = m.name if len(m.shape)==2 else f'{m.name}_loading'
         for suffix,v in (('', f), *([('_std', p.stds[i])] if p.stds is not None and i<len(p.stds) else [])):
             v = xr.DataArray(np.array(v).reshape(*m.shape, -1), dims=(*dims,'component'), coords=coords)
-            data[name+suffix] = v.assign_attrs(lookup='bilinear') if m.nodes is not None else v if m.grid is None else v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
+            if m.nodes is not None: v = v.assign_attrs(lookup='bilinear')
+            elif m.grid is not None: v = v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
+            data[name+suffix] = v
     data |= dict(strength=('component', np.array(p.strength)), bias=('output', np.array(p.bias)))
     for k,t in p.main.items():
         m = next(m for m in p.modes if m.name==k); dims,coords = names[k]
         data[f'main_{k}'] = xr.DataArray(np.array(t).reshape(*m.shape, -1), dims=(*dims,'output'), coords=coords)
     return xr.Dataset(data, coords=dict(component=np.arange(1, len(p.strength)+1), output=outputs))
 
-# %% ../nbs/52_results.ipynb #b251d3f6
+# %% ../nbs/52_results.ipynb #656fbd6a
 class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
     def _all_modes(self):
@@ -79,8 +81,8 @@ class LabelledResults:
         return out
 
     @property
-    def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`; of several terms a dict by term
-        "The components, labelled: maps, loadings and strengths."
+    def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`
+        "The components, labelled: maps, loadings and strengths; of several terms a dict by term."
         check_is_fitted(self, 'fitted_')
         return _one({p.name: _labelled_piece(p, self._outputs) for p in self.fitted_.pieces()})
 
