@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['court_probability']
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #69f2b679
+# %% ../../nbs/basketball/04_termcourt.ipynb #6fc3c074
 import numpy as np
 import pandas as pd
 from ..panels import axes_at
-from .court import court_lines, court_map, defender_map
+from .court import court_lines, court_map
 from .rivals import INPUTS
 from .terms import term_design
 from ..core import DataError
@@ -20,9 +20,9 @@ from ..samples import Samples
 from ..terms.learn import Learning, Rows, ladders
 from ..sums import SumFit
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #69e6fe14
+# %% ../../nbs/basketball/04_termcourt.ipynb #d9460f20
 def draw_lines(ax):
-    "The lines of the half court over a map of it, the handler's own place over a map of defenders left to `draw_handler`."
+    "The lines of the half court over a map of it."
     for p in court_lines().values(): ax.plot(p[:,1], p[:,0], color='.25', linewidth=.7)
     ax.set(xlim=(0,50), ylim=(40,0), aspect='equal', xlabel='y (feet)', ylabel='x (feet)')
 
@@ -63,7 +63,7 @@ def court_probability(
     table = court_table(player, defenders, **columns)
     return model.predict_proba(term_design(table, players, inputs))[:,1].reshape(40, 50)
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #8713b64a
+# %% ../../nbs/basketball/04_termcourt.ipynb #9b6bcc42
 def term_shot_map(
     model:MRTLClassifier,            # A fitted sum of terms
     player:int,                      # The player's number
@@ -76,7 +76,8 @@ def term_shot_map(
     P = court_probability(model, player, defenders, inputs); fig = new_figure(6.9, 4.)
     mesh = court_map(axes_at(fig, .5, .35, 3.3, 2.64), P, P.max() if limit is None else limit, 0., 'Reds')
     colourbar(fig, mesh, 'probability of a shot', .95, 3.4, 2.4)
-    ax = axes_at(fig, 4.5, .55, 2.1, 2.1); defender_map(ax, np.zeros((12,12))); D = np.reshape(defenders, (-1,2))
+    D = np.reshape(defenders, (-1,2)); wide = max(8., 1.1*np.abs(D).max(initial=0))
+    ax = axes_at(fig, 4.5, .55, 2.1, 2.1); ax.set(xlim=(-wide,wide), ylim=(-wide/2,1.5*wide), aspect='equal'); draw_handler(ax)
     ax.plot(D[:,0], D[:,1], 'kX', markersize=7, zorder=5); ax.set_title('defenders', fontsize=9, loc='left', pad=4)
     heading(fig, .5, f'{(names or {}).get(player, player)}')
     return fig
