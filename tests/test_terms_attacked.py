@@ -6,14 +6,17 @@ from mrtl.basketball.terms import clock_terms, term_design
 from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
 from mrtl.events import EventDesign
+from mrtl.grids import Grid
 from mrtl.nodes import Nodes
 from mrtl.problems import Problem
 from mrtl.runs import open_run, read_run, run_problem
 from mrtl.samples import Samples
-from mrtl.terms.canonical import centre, components, frequencies, standard
-from mrtl.terms.learn import Rows, folds_of, joined, ladders, model_at
+from mrtl.terms.canonical import components
+from mrtl.terms.learn import Learning, Rows, folds_of, joined, ladders, model_at
 from mrtl.terms.laplace import laplace
-from mrtl.terms.search import WeightSearch
+from mrtl.terms.model import cell_roughness
+from mrtl.terms.search import WeightSearch, _hessian
+from mrtl.terms.solve import coordinates, to_slopes, to_values
 from mrtl.terms.spec import Term, as_terms
 
 N = 240
@@ -82,3 +85,60 @@ def test_a_run_of_a_sum_without_maps_has_a_page(data, tmp_path, terms):
     _,d,y = data; open_run(tmp_path, dict(command='attack'), False, False)
     p = Problem(d, y, dict(train=np.arange(100), valid=np.arange(100, 180), test=np.arange(180, N))); run_problem(tmp_path, p, dict(terms=terms, init='random'))
     assert (tmp_path/'report.html').exists() and read_run(tmp_path).metrics['test']['r2'] < 1
+
+# ---- what mutants survived before
+
+PAIR = [Term('side', ridge=1.), Term('court', **W), Term(('player', 'court'), rank=2, smooth=.05, ridge=1.)]
+
+def built(d, y, terms, loss='squared'):
+    ts = as_terms(terms, d.modes, 2); rows = Rows.of(Samples(d, np.asarray(y, float).reshape(len(d), -1)), np.float64); m = model_at(rows, ts, ladders(ts)[-1], rows.y.shape[1], loss)
+    return rows,m,[.3*np.random.default_rng(1).normal(size=s) for s in m.shapes]
+
+def test_the_hessian_is_a_difference_of_gradients(data):
+    _,d,_ = data; rows,m,F = built(d, np.zeros((N, 2)), PAIR); y = m.forward(F)[0]; ways,unit = coordinates(m, F, y, rows.e); m.set_precisions()
+    q = [np.random.default_rng(2).normal(size=f.shape) for f in F]; D = to_values(ways, unit, q); up,down = (m.objective([f+s*1e-5*v for f,v in zip(F, D)], y, rows.e)[2] for s in (1, -1))
+    want = to_slopes(ways, unit, [(a-b)/2e-5 for a,b in zip(up, down)])
+    for a,b in zip(_hessian(m, F, rows.e, ways, unit)(q), want): np.testing.assert_allclose(a, b, atol=1e-5*np.abs(b).max()) # where the fit is exact, nothing is left out
+
+def test_steps_of_the_search():
+    s = WeightSearch(['a'], dict(a=0.), reach=100.); seen = []
+    for g in (1, 1, 1, 1, 1, -1, -1, -1): s.move(dict(a=float(g)), 0.); seen.append(s.x['a'])
+    np.testing.assert_allclose(-np.diff(seen), [1.3, 1.69, 2, 2, 0, -1, -1.3]) # longer up to 2, no step where the sign turns, then half as long
+
+def test_the_search_keeps_its_best(data, monkeypatch):
+    _,d,y = data; rows = Rows.of(Samples(d, y[:,None]), np.float64); tried = []
+    def judge(self, fold, levels, weights, F): (key,w), = weights.items(); tried.append(w); return [np.zeros(1)],1.,(np.log(w)-1)**2,[{key[1]: 2*(np.log(w)-1)}]
+    monkeypatch.setattr(Learning, '_judge', judge); m = MRTLRegressor(terms=['side']); run = Learning(m._request(d, [0]), as_terms(['side'], d.modes, 2), 1, None)
+    found,_ = run.search([(rows, rows)]); assert found[0].ridge['side'] == min(tried, key=lambda w: (np.log(w)-1)**2) != tried[-1]
+
+def test_strongest_first_of_three_modes():
+    rng = np.random.default_rng(0); s,_ = components([rng.normal(size=(5, 4))*[1, 3, .1, 2] for _ in range(3)], [np.full(5, .2)]*3); assert (np.diff(s) < 0).all()
+
+def test_main_effects_average_zero(data):
+    t,d,y = data; m = MRTLRegressor(terms=PAIR, init='random').fit(d, y+3); share = t.side.value_counts(normalize=True)
+    assert abs(sum(float(m.coef_['side'].sel(side=k))*v for k,v in share.items())) < 1e-9 and abs(d.weights['court'].toarray().mean(0)@m.coef_['court'].values.ravel()) < 1e-9
+
+def test_draws_by_some_rows_and_by_groups(data):
+    _,d,y = data; rows,m,F = built(d, y, PAIR[:2]); size = lambda post: np.mean([np.square(f[0]-F[0]).mean() for f in post.draws])
+    a,b = (laplace(m, F, rows.y, rows.e, rows=k) for k in (N, N//2)); assert b.parameters == pytest.approx(a.parameters, rel=.1)
+    c = laplace(m, F, rows.y, rows.e, np.arange(N)//20, noise=.5); assert c.effect > 1 and size(c)/size(a) == pytest.approx(.5*c.effect)
+
+def test_outputs_with_gaps_are_fits_of_their_own(data):
+    _,d,y = data; Y = np.stack([y, 5-2*y+.1*np.cos(np.arange(N))], 1); Y[::3,1] = np.nan; seen = np.isfinite(Y[:,1]); fit = lambda d,y: MRTLRegressor(terms=PAIR[:2]).fit(d, y)
+    both = fit(d, Y).predict(d); np.testing.assert_allclose(both[:,0], fit(d, Y[:,0]).predict(d), atol=1e-4); np.testing.assert_allclose(both[:,1], fit(d.take(seen), Y[seen,1]).predict(d), atol=1e-4)
+
+@pytest.mark.parametrize('refit', [False, True])
+def test_balanced_classes_are_shifted_back_once(data, refit):
+    _,d,_ = data; y = (np.random.default_rng(3).random(N) < .15).astype(int); half = np.arange(N) < 160
+    m = MRTLClassifier(terms=[Term('side', ridge=1.)], class_weight='balanced', refit=refit).fit(d.take(half), y[half], valid=(d.take(~half), y[~half]))
+    assert m.predict_proba(d)[:,1].mean() == pytest.approx(y.mean() if refit else y[half].mean(), abs=.02)
+
+def test_spread_of_counts_and_of_factors(data):
+    _,d,y = data; m = MRTLRegressor(terms=PAIR, loss='poisson', init='random').fit(d, np.random.default_rng(0).poisson(np.exp(y))); fit = m.fitted_
+    np.testing.assert_allclose(fit.spread(d)[:,0], np.std([fit.model(d).forward(F)[0][:,0] for F in fit.draws], 0), rtol=1e-9)
+    p = fit.pieces()[2]; t,_,w,_ = list(fit.blocks(fit.F))[2]; each = [fit.tensors(F)[t.name][1].reshape(5, -1) for F in fit.draws]
+    np.testing.assert_allclose(p.stds[1], np.std([W_.T@(w[0][:,None]*p.factors[0])/p.strength for W_ in each], 0), rtol=1e-6, atol=1e-9)
+
+def test_bends_in_both_directions_count_twice():
+    g = Grid((8, 8), (0, 1), (0, 1)); yy,xx = np.meshgrid(g.y_centres, g.x_centres, indexing='ij'); P = cell_roughness(g); rough = lambda f: f.ravel()@(P@f.ravel())
+    assert rough(yy*xx)/rough(yy**2) == pytest.approx(.5) # 2 f_xy^2 = 2, f_yy^2 = 4
