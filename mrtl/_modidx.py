@@ -1825,6 +1825,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mrtl.terms.learn.Learning.whole_size': ('terms/learn.html#learning.whole_size', 'mrtl/terms/learn.py'),
                                   'mrtl.terms.learn.Rows': ('terms/learn.html#rows', 'mrtl/terms/learn.py'),
                                   'mrtl.terms.learn.Rows.of': ('terms/learn.html#rows.of', 'mrtl/terms/learn.py'),
+                                  'mrtl.terms.learn._all_groups': ('terms/learn.html#_all_groups', 'mrtl/terms/learn.py'),
                                   'mrtl.terms.learn._begin': ('terms/learn.html#_begin', 'mrtl/terms/learn.py'),
                                   'mrtl.terms.learn._finer': ('terms/learn.html#_finer', 'mrtl/terms/learn.py'),
                                   'mrtl.terms.learn._rules': ('terms/learn.html#_rules', 'mrtl/terms/learn.py'),

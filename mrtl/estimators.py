@@ -182,7 +182,7 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
         from mrtl.report import write_report
         check_is_fitted(self, 'fitted_'); std = self.fitted_.coef_std()
         seen = {} if X is None else dict(zip(('y','yhat'), self._judged(X, y)))
-        size = self.fitted_.outputs*math.prod(m.size for m in self.fitted_.modes); small = size<1e6 and not isinstance(self.factors_, dict)
+        size = self.fitted_.outputs*math.prod(m.size for m in self.fitted_.modes); small = size<1e6 and isinstance(self.coef_, xr.DataArray) and self.coef_.ndim>1
         write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
             coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(), **seen)
 
@@ -256,7 +256,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         mean = back(INVERSE_LINKS[self.fitted_.loss](torch.from_numpy(s)).numpy())
         if not return_std: return mean
         if (std := self.fitted_.spread(d)) is None:
-            raise ConfigError(f"return_std needs method='evidence'; this model was fitted with method={self.method_!r}")
+            raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; this model was fitted with method={self.method_!r}")
         return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
 
     def _judged(self, X, y):

@@ -73,7 +73,9 @@ def refit(self:Problem,
 )->MRTLRegressor|MRTLClassifier|None: # Fitted in the same way on all rows; None where the way of fitting needs rows to stop by
     "The model to use afterwards: nothing is chosen any more, so all rows can teach it."
     if not m.fitted_.refits: return None
-    return clone(m).set_params(**m.fitted_.settled).fit(self.design, self.y, groups=self.groups)
+    m,known = clone(m).set_params(**m.fitted_.settled),np.isfinite(self.targets).any(1)
+    if known.all(): return m.fit(self.design, self.y, groups=self.groups)
+    return m.fit(self.design.take(known), self.y[known], groups=None if self.groups is None else np.asarray(self.groups)[known])
 
 @patch
 def predicted(self:Problem,

@@ -231,7 +231,7 @@ def _page(title, body):
 def _check_run(factors, history, levels):
     "Refuse a run that lacks a part."
     given = dict(factors=factors, history=history, levels=levels)
-    if missing := [k for k,v in given.items() if v is None or not len(v)]:
+    if missing := [k for k,v in given.items() if v is None or not (len(v) or k=='factors' and isinstance(v, dict))]:
         raise DataError(f"a report needs factors, history and levels; nothing given as {', '.join(missing)}: pass those of a fitted model")
 
 def _with_correlation(levels, by_level):
@@ -269,7 +269,8 @@ def write_report(
     recovery = dict(metrics.get('recovery', {})); own = figures or {}
     levels = _with_correlation(levels, recovery.pop('map_correlation_by_level', None))
     body = _top(title, metrics, levels, notes)
-    body += [_prediction_section(metrics, y, yhat, own.get('prediction', ())), _factor_section(factors, own.get('factors', ()))]
+    body.append(_prediction_section(metrics, y, yhat, own.get('prediction', ())))
+    if len(factors): body.append(_factor_section(factors, own.get('factors', ()))) # none where all terms are held in full
     if truth is not None or recovery: body.append(_truth_section(factors, truth, recovery))
     body.append(_learning_section(history, levels, metrics.get('compare'), histories, isinstance(factors, dict)))
     if coef is not None: body.append(_coef_section(coef, coef_std))

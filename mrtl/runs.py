@@ -130,7 +130,7 @@ def read_netcdf(path):
     "A small file, read at once: a Dataset, or a dict of them; `FormatError` if it is damaged."
     try:
         with xr.open_datatree(path) as tree: groups = {k.replace('~', ':'): v.to_dataset().load() for k,v in tree.children.items()}
-        return groups or xr.load_dataset(path)
+        return groups or xr.load_dataset(path) or {}
     except (OSError, ValueError) as e:
         raise FormatError(f"{path} cannot be read as netCDF ({type(e).__name__}): run the command again") from None
 
@@ -144,6 +144,7 @@ def report_run(
     test = f.predictions[f.predictions.set=='test']; labels = 'auc' in f.metrics['test']
     y,yhat = (None,None) if labels else (as_series(test, c) for c in ('truth','score'))
     coef = None if labels or isinstance(f.factors, dict) or map_count(f.factors)>60 else MRTLRegressor.load(f.folder/'model.mrtl').coef_
+    if coef is not None and (isinstance(coef, dict) or coef.ndim<2): coef = None # a sum without maps
     write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=f.factors, history=f.history, levels=f.metrics['levels'],
         metrics=f.metrics, config=f.config, coef=coef, y=y, yhat=yhat, truth=f.truth,
         histories={'multiresolution': f.history}|f.others if f.others else None, notes=f.metrics.get('notes', ()), figures=figures and figures(f))

@@ -53,6 +53,8 @@ def check_modes(
     got,want = ([(m.name, m.size) for m in v] for v in (modes, known))
     if got!=want: raise DataError(f"X has the modes {got}, but the model was fitted on {want}: give it the same features, grid and labels")
     for m,k in zip(modes, known):
+        if m.indexed and m.labels is not None and k.labels is not None and list(map(str, m.labels))!=list(map(str, k.labels)):
+            raise DataError(f"{m.name} has other labels than the model was fitted on, or in another order: make the new design like that of the training rows, EventDesign.from_table(..., like=design)")
         if m.grid is not None and not same_grid(m.grid, k.grid):
             raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: "
                             f"use the same rectangle, cells and land")

@@ -376,7 +376,7 @@ def _noise(model, F, rows):
     "Mean squared residual for a squared loss, else 1."
     if model.loss!='squared': return 1.
     S = model.forward(F)[0]
-    return float((((S-rows.y)*rows.e)**2).sum(dtype=float))/float(rows.e.sum(dtype=float))
+    return float(((S-rows.y)**2*rows.e).sum(dtype=float))/float(rows.e.sum(dtype=float))
 
 # %% ../nbs/41_sums.ipynb #b9f70135
 @patch(cls_method=True)

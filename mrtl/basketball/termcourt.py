@@ -40,6 +40,7 @@ def court_table(player, defenders, step=1., **columns):
     D = np.asarray(defenders, float).reshape(-1, 2); D = D[np.hypot(*D.T).argsort(kind='stable')]
     if len(D)>5: raise DataError(f"there are five defenders; got {len(D)}: give at most five pairs (right, ahead)")
     unknown = {k: np.nan for k in INPUTS['past']}
+    if 'shot_clock' not in columns: unknown['no_shot_clock'] = 'unknown' # neither on nor off: it adds nothing
     t = pd.DataFrame(unknown|dict(player=player, x=x.ravel(), y=y.ravel()))
     inside = [d for d in D if -6<=d[0]<6 and -2<=d[1]<10]
     for i in range(5):

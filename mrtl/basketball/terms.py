@@ -48,7 +48,7 @@ def term_design(
     if 'touch' in columns:
         modes |= dict(velocity=('speed_right','speed_in'), **{k: k for k in ('closing','touch','possession_time')})
     known = table.assign(player=table.player.where(table.player.isin(players), 0))
-    if 'clock' in columns: known['no_shot_clock'] = np.where(table.shot_clock.isna(), 'off', 'on')
+    if 'clock' in columns and 'no_shot_clock' not in table: known['no_shot_clock'] = np.where(table.shot_clock.isna(), 'off', 'on')
     pick = lambda d: {k: v for k,v in d.items() if k in modes}
     return EventDesign.from_table(known, modes, pick(SHOT_NODES), pick(dict(player=players, no_shot_clock=['off','on'])),
         outside=pick(dict(nearest='clip', second='clip', velocity='clip')))

@@ -113,7 +113,7 @@ def standard(
         if len(o)>1:
             own,weights = o+([mix] if mixed else []),[w[i] for i in o]+([even] if mixed else [])
             s,found = components([F[i] for i in own], weights)
-            for i,f in zip(own, found): F[i] = f
-            F[own[-1]] = F[own[-1]]*s
+            for i,f in zip(own, found): F[i] = np.pad(f, ((0, 0), (0, F[i].shape[1]-len(s)))) # a short mode has fewer components than the rank
+            F[own[-1]][:,:len(s)] *= s
         mix += mixed
     return F

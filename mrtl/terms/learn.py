@@ -52,8 +52,14 @@ def joined(
 )->Samples:          # Those of `a`, then those of `b`
     "Two sets of samples as one."
     if b is None: return a
-    groups = None if a.groups is None or b.groups is None else np.concatenate([a.groups, b.groups])
-    return Samples(stacked(a.design, b.design), np.concatenate([a.y, b.y]), np.concatenate([a.w, b.w]), groups)
+    return Samples(stacked(a.design, b.design), np.concatenate([a.y, b.y]), np.concatenate([a.w, b.w]), _all_groups(a, b))
+
+def _all_groups(a, b):
+    "Groups of both; a sample of `b` of unknown group is one of its own."
+    if a.groups is None: return None
+    if b.groups is not None: return np.concatenate([a.groups, b.groups])
+    code = np.unique(np.asarray(a.groups), return_inverse=True)[1]
+    return np.concatenate([code, code.max()+1+np.arange(len(b))])
 
 # %% ../../nbs/terms/08_learn.ipynb #620c1aa4
 def stacked(
@@ -307,13 +313,13 @@ def folds_of(
     train:Samples,            # To learn from
     valid:Samples|None,       # Set aside; None makes folds
     seed:int,                 # Of the draw
-    groups:np.ndarray|None,   # Group of each training sample, (n,); blocks of rows when not given
+    groups:np.ndarray|None,   # Group of each training sample, (n,); blocks of rows when not given, or where all are of one
 )->list:                      # Pairs of samples
     "Samples to learn from and samples to judge by."
     if valid is not None: return [(train, valid)]
     n,rng = len(train),np.random.default_rng([seed, 6])
-    if groups is None: units = np.arange(n)*4*FOLDS//n
-    else: units = np.unique(np.asarray(groups), return_inverse=True)[1]
+    given = np.arange(n)*4*FOLDS//n if groups is None or len(np.unique(groups))<2 else np.asarray(groups)
+    units = np.unique(given, return_inverse=True)[1]
     fold = rng.permutation(np.arange(units.max()+1)%FOLDS)[units]
     out = [(fold!=f, fold==f) for f in range(FOLDS)]
     return [(train.take(np.flatnonzero(a)), train.take(np.flatnonzero(b))) for a,b in out if a.any() and b.any()]

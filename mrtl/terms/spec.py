@@ -79,6 +79,9 @@ def _check_all(terms, names):
             raise ConfigError(f"term {t.name} names {', '.join(unknown)}, but the data have the modes {', '.join(names)}")
         if frozenset(t.modes) in seen:
             raise ConfigError(f"two terms run over {', '.join(t.modes)}: give one of them, with a higher rank if need be")
+        first = next(n for n in names if n in t.modes)
+        if t.full and isinstance(t.ridge, dict) and set(t.ridge)-{first}:
+            raise ConfigError(f"term {t.name} is held in full, so it has one ridge for all of its modes: give a number; got {t.ridge}")
         seen.add(frozenset(t.modes))
 
 # %% ../../nbs/terms/00_spec.ipynb #436ff130
