@@ -5,8 +5,9 @@ import mrtl.basketball.handler, mrtl.basketball.rivals, mrtl.basketball.shots
 from mrtl.basketball.tracking import check_frames, read_games, read_play_by_play, read_sportvu, read_tracking, tiny_game, unpacked
 from mrtl.basketball.handler import ShotRules, find_hands, relative, tape_of, turn
 from mrtl.basketball.shots import align_goals, known_players, learning_table, rim_height, shot_design, split_table
-from mrtl.basketball.rivals import BANDS, INPUTS, additive_columns, hats, player_rates, shot_rivals, tree_columns
+from mrtl.basketball.rivals import BANDS, INPUTS, additive_columns, player_rates, shot_rivals, tree_columns
 from mrtl.core import ConfigError, DataError, FormatError
+from mrtl.nodes import Nodes
 
 # ---- a game by hand: five possessions of 20 frames, one shot each, on either rim by turns
 
@@ -457,8 +458,9 @@ def planted():
 
 def test_hats_add_up_and_reproduce_lines():
     rng = np.random.default_rng(0); a,b = np.array([-3., -1, 0, 2, 7]),np.array([0., 1, 5]); u,v = rng.uniform(-3, 7, 50),rng.uniform(0, 5, 50); u[3] = v[4] = np.nan
+    hats = lambda axes: Nodes(*(n for _,n in axes)).lookup(*(w for w,_ in axes), outside='clip')
     H = hats([(u, a), (v, b)]); ok = np.isfinite(u+v)
-    np.testing.assert_allclose(H.sum(1).A1, ok); np.testing.assert_allclose((H@np.add.outer(2*a, 3*b).ravel())[ok], (2*u+3*v)[ok]); np.testing.assert_allclose((H@np.multiply.outer(a, b).ravel())[ok], (u*v)[ok])
+    np.testing.assert_allclose(H.toarray().sum(1), ok); np.testing.assert_allclose((H@np.add.outer(2*a, 3*b).ravel())[ok], (2*u+3*v)[ok]); np.testing.assert_allclose((H@np.multiply.outer(a, b).ravel())[ok], (u*v)[ok])
     np.testing.assert_allclose(hats([(np.array([-9., 9]), a)]).toarray(), np.eye(5)[[0, 4]])
 
 def test_player_rates_against_loops(planted):

@@ -84,7 +84,7 @@ class Tape(NamedTuple):
         "Frames whose next one follows at once."
         return np.append(np.diff(self.time)<link, False)
 
-# %% ../../nbs/basketball/01_handler.ipynb #bc104fbf
+# %% ../../nbs/basketball/01_handler.ipynb #62c7f983
 def tape_of(
     frames:xr.Dataset,  # Frames, as the readers give
 )->Tape:                # The same as arrays, in order of time
@@ -92,7 +92,8 @@ def tape_of(
     g,q,c = (frames[v].values.astype(float) for v in ('game_index','quarter','game_clock'))
     order = np.argsort(time_axis(g, q, c), kind='stable')
     shot = frames.shot_clock.values.astype(float) if 'shot_clock' in frames else np.full(len(c), np.nan)
-    return Tape(g.astype(int), q.astype(int), c, time_axis(g, q, c), frames.ball.values, frames.player.values, frames.player_id.values, shot).take(order)
+    places = (frames[v].values for v in ('ball','player','player_id'))
+    return Tape(g.astype(int), q.astype(int), c, time_axis(g, q, c), *places, shot).take(order)
 
 def first_seen(
     tape:Tape,     # Frames in order of time

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MODELS', 'ShotProblem', 'shot_problem', 'shot_baselines', 'coherence', 'ShotFiles', 'read_shots']
 
-# %% ../../nbs/basketball/05_model.ipynb #23047c2e
+# %% ../../nbs/basketball/05_model.ipynb #42132590
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from .. import parallel
 from .court import court_factors, court_main, reliability_plot, shot_map
-from .shots import PAPER_SCHEDULE, Learned, known_players, learning_table, shot_design, split_table
+from .shots import COURT, PAPER_SCHEDULE, Learned, known_players, learning_table, shot_design, split_table
 from .tracking import read_games, read_play_by_play
 from .rivals import shot_rivals
 from .terms import shot_terms, term_design
@@ -29,6 +29,7 @@ from ..core import ConfigError, read_json, settings
 from ..termmaps import term_maps
 from ..estimators import MRTLClassifier
 from ..problems import Problem
+from ..terms.inputs import entry_counts
 from ..runs import open_run, predict_run, run_problem, FILES
 
 # %% ../../nbs/basketball/05_model.ipynb #ba9e9bdd
@@ -44,7 +45,7 @@ class ShotProblem(Problem):
 LEAKY = ('Leaky: this split deals out single frames, so frames of one shot are in training and in test alike, '
          'and the scores are too good. Split by game to judge.')
 
-# %% ../../nbs/basketball/05_model.ipynb #7b1414f1
+# %% ../../nbs/basketball/05_model.ipynb #585efc9e
 def shot_problem(
     table:pd.DataFrame,   # The learning table
     by:str='game',        # Split by 'game', 'possession' or 'frame'
@@ -59,21 +60,18 @@ def shot_problem(
     rows = {k: np.flatnonzero(split==k) for k in ('train','valid','test')}
     leaky = split.attrs['leaky']
     design = shot_design(table, players) if inputs is None else term_design(table, players, inputs)
-    return ShotProblem(design, table.y_true.values, rows, groups=table.game.values, inputs=inputs, kind='classes', notes=[LEAKY] if leaky else [],
+    return ShotProblem(design, table.y_true.values, rows, kind='classes', notes=[LEAKY] if leaky else [], groups=table.game.values, inputs=inputs,
         table=table, players=players, leaky=leaky)
 
-# %% ../../nbs/basketball/05_model.ipynb #94233cda
+# %% ../../nbs/basketball/05_model.ipynb #f7050b1b
 def one_hot(design):
     "An `EventDesign` as a sparse matrix: how often each entry of each mode occurs in each row, (n, sum of sizes)."
-    def counts(m):
-        i = design.idx[m.name].numpy(); row,col = np.nonzero(i>=0)
-        return sparse.csr_matrix((np.ones(len(row)), (row, i[row,col])), (len(i), m.size))
-    return sparse.hstack([counts(m) for m in design.modes]).tocsr()
+    return sparse.hstack([entry_counts(design.idx[m.name].numpy(), m.size) for m in design.modes]).tocsr()
 
-# %% ../../nbs/basketball/05_model.ipynb #08800a06
+# %% ../../nbs/basketball/05_model.ipynb #4d280f59
 def shot_map_baseline(problem, widths=(1,2,3,4)):
     "Smoothed share of positives at each place, (n,); the width in feet that is best on validation rows."
-    x,y = (problem.table[k].values.astype(int) for k in 'xy'); at = np.minimum(x, 39)*50+np.minimum(y, 49); tr,v = problem.rows['train'],problem.rows['valid']
+    at = COURT.locate(problem.table.x, problem.table.y, 'clip'); tr,v = problem.rows['train'],problem.rows['valid']
     both = [np.bincount(at[tr], w, 2000).reshape(40,50) for w in (problem.y[tr],None)]; rate = problem.y[tr].mean()
     def one(s): hits,all_ = (gaussian_filter(c.astype(float), s) for c in both); return ((hits+rate*.1)/(all_+.1)).ravel()[at]
     return min((one(s) for s in widths), key=lambda p: log_loss(problem.y[v], p[v]))
@@ -163,7 +161,7 @@ SAID = dict(
     star='{}, with one defender three feet in front of him: probability of a shot within a second.',
     honest='Test rows in ten bins of equal size. On the dashed line probabilities are what they say.')
 
-# %% ../../nbs/basketball/05_model.ipynb #ec5263b6
+# %% ../../nbs/basketball/05_model.ipynb #e1bb14da
 SAID_TERMS = dict(
     player='Who shoots more, and who less, than the average player in the same place with the same defenders, in log odds.',
     court='Where shots are taken, in log odds. The rim is above; the average of all places is zero.',
@@ -174,7 +172,8 @@ SAID_TERMS = dict(
 def said_of(term, gains, stability):
     "The caption of a term: what it shows, what it is worth, and a warning where it is not stable."
     parts = term.split(':')
-    one,two = f"The effect of {parts[0].replace('_', ' ')}, in log odds.",(f"How {' and '.join(p.replace('_', ' ') for p in parts)} change each "
+    said = ' and '.join(p.replace('_', ' ') for p in parts)
+    one,two = f"The effect of {said}, in log odds.",(f"How {said} change each "
         "other's effect. Where both panels of a row have the same colour a shot is more likely, where they differ less likely.")
     text = SAID_TERMS.get(term) or (one if len(parts)==1 else two)
     g,s = gains.get(term),stability.get(term)
@@ -187,9 +186,9 @@ def said_of(term, gains, stability):
 
 STABLE = .8 # Mean cosine of the posterior's draws with the estimate from which a term is called stable
 
-# %% ../../nbs/basketball/05_model.ipynb #f9feb2ce
+# %% ../../nbs/basketball/05_model.ipynb #5bb1a4e8
 def term_figures(files):
-    "Pictures of a sum of terms: every term with its caption, the shot map of the player with most shots, and whether probabilities are honest."
+    "Every term with its caption, the shot map of the player with most shots, and whether probabilities are honest."
     m = MRTLClassifier.load(files.folder/'model.mrtl'); names = {int(k): v for k,v in files.metrics['players'].items()}
     test = files.predictions[files.predictions.set=='test']
     inputs,gains,stability = (files.metrics[k] for k in ('inputs','gains','stability'))
@@ -239,7 +238,7 @@ def described(options):
     if 'terms' not in options: return options
     return options|dict(terms=[f'{t.name}, rank {t.rank or 1}, smooth {t.smooth}, ridge {t.ridge}' for t in options['terms']])
 
-# %% ../../nbs/basketball/05_model.ipynb #05c085d7
+# %% ../../nbs/basketball/05_model.ipynb #91038cf6
 def shots_command(
     tracking:FILES=None,       # Game logs (.json, .json.gz, .7z), or one netCDF table of frames
     events:str=None,           # Play-by-play CSV of the same games
@@ -262,7 +261,8 @@ def shots_command(
     split_seed = s['seed'] if split_seed is None else split_seed
     chosen,given = chosen_model(model, inputs, rank); least = LEAST[model] if least is None else least
     config = dict(command='basketball', title='Shots in the half court', tracking=[Path(f).name for f in tracking],
-        events=Path(events).name, split=split, model=model, least=least, **({} if given is None else dict(inputs=given)), **described(chosen), seed=s['seed'], split_seed=split_seed)
+        events=Path(events).name, split=split, model=model, least=least, **({} if given is None else dict(inputs=given)),
+        **described(chosen), seed=s['seed'], split_seed=split_seed)
     start = time.perf_counter(); files = read_shots(tracking, events, given=='past')
     problem = shot_problem(files.learned.table, split, split_seed, least, given)
     problem = replace(problem, names=frame_labels(problem.table), rivals=shot_baselines, figures=shot_figures)
@@ -273,18 +273,19 @@ def shots_command(
     test,leaky = metrics['test'],' (leaky split)' if problem.leaky else ''
     print(f"test AUC {test['auc']:.4f}, average precision {test['average_precision']:.4f}, {metrics['seconds']:.1f} s{leaky}")
 
-# %% ../../nbs/basketball/05_model.ipynb #9158825e
+# %% ../../nbs/basketball/05_model.ipynb #58274e02
 def shot_facts(problem, files, seconds_reading, m, p):
     "What only games know: what was read and left out, who has a row of his own, and how coherent the maps are."
     steps,goals = files.learned.report,files.learned.goals.outcome.value_counts().to_dict()
     counts = dict(steps=dict(zip(steps.step, steps.frames.tolist())), goals=goals, **files.counts)
     players = {str(k): files.names[k] for k in problem.players if k in files.names}|{'0': 'all others'}
-    found = dict(seconds_reading=seconds_reading, rows=dict(positives=int(problem.y.sum())), leaky=problem.leaky, counts=counts, players=players)
+    found = dict(seconds_reading=seconds_reading, rows=dict(positives=int(problem.y.sum())), leaky=problem.leaky,
+        counts=counts, players=players)
     if problem.inputs is None: return found|dict(coherence=coherence(m.factors_))
     gains = term_gains(m, problem.design, problem.y, problem.rows, problem.groups)
     return found|dict(inputs=problem.inputs, gains=gains, stability=m.fitted_.stability())
 
-# %% ../../nbs/basketball/05_model.ipynb #c3c43fed
+# %% ../../nbs/basketball/05_model.ipynb #6ebaa886
 def predict_games(run, out, tracking, events):
     "Predict the frames of other games with a finished run, and score them."
     if not tracking or not events:
@@ -292,7 +293,8 @@ def predict_games(run, out, tracking, events):
     inputs = read_json(Path(run)/'config.json').get('inputs')
     known = next(m.labels for m in MRTLClassifier.load(Path(run)/'model.mrtl').fitted_.modes if m.name=='player')
     files = read_shots(tracking, events, inputs=='past'); table = files.learned.table; y = table.y_true.values
-    problem = Problem(shot_design(table, known) if inputs is None else term_design(table, known, inputs), y, dict(test=np.arange(len(y))), kind='classes', names=frame_labels(table))
+    design = shot_design(table, known) if inputs is None else term_design(table, known, inputs)
+    problem = Problem(design, y, dict(test=np.arange(len(y))), kind='classes', names=frame_labels(table))
     pooled = int((~table.player.isin(known)).sum())
     p = predict_run(run, out, problem, rows=dict(positives=int(y.sum()), pooled=pooled), counts=files.counts)
     print(f"{len(p)} rows, {pooled} of them by players without a row of their own: {out}")

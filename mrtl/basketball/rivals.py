@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/basketball/03_rivals.ipynb #a7f05d3c
+# %% ../../nbs/basketball/03_rivals.ipynb #82039898
 from itertools import islice
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from .handler import RIM
 from ..core import ConfigError, DataError
+from ..nodes import Nodes
 
 # %% ../../nbs/basketball/03_rivals.ipynb #f8cd105f
 INPUTS = dict(paper=['player','x','y']+[f'{v}{i}' for v in ('right','ahead') for i in range(1,6)],
@@ -72,20 +73,7 @@ def boosting(
     _,trees,m = min((fit(o) for o in grid), key=lambda f: f[0])
     return next(islice(m.staged_predict_proba(X), trees, None))[:,1]
 
-# %% ../../nbs/basketball/03_rivals.ipynb #e97b1d52
-def hats(
-    axes:list,        # Pairs of values (n,) and increasing nodes
-)->sparse.csr_matrix: # (n, product of the numbers of nodes); a row with a NaN is empty
-    "Products of hat functions; beyond the last node the value of the last node."
-    ok = np.isfinite([v for v,_ in axes]).all(0); row = np.flatnonzero(ok); index,weight = [0],[1.]
-    for v,nodes in axes:
-        z = np.interp(v[ok], nodes, np.arange(len(nodes))); low = np.minimum(z.astype(int), len(nodes)-2)
-        index = [i*len(nodes)+low+k for i in index for k in (0,1)]
-        weight = [w*f for w in weight for f in (1-(z-low), z-low)]
-    entries = np.concatenate(weight),(np.tile(row, len(index)),np.concatenate(index))
-    return sparse.csr_matrix(entries, (len(ok),int(np.prod([len(nodes) for _,nodes in axes]))))
-
-# %% ../../nbs/basketball/03_rivals.ipynb #729c3fe1
+# %% ../../nbs/basketball/03_rivals.ipynb #255aa998
 NODES = dict(x=np.arange(0, 41, 2.), y=np.arange(0, 51, 2.),
     right=np.array([-44.,-24,-14,-10,-8,*range(-6, 7),8,10,14,24,44]), ahead=np.array([-40.,-20,-10,-6,-4,*range(-3, 11),12,15,20,30,52]),
     shot_clock=np.array([0.,1,2,3,4,6,8,10,12,14,16,18,20,22,24]), clock=np.array([0.,1,2,3,5,8,12,18,25,35,60,120,720]),
@@ -101,11 +89,14 @@ def additive_columns(
     who = pd.Index(np.unique(table.player.values[train])).get_indexer(table.player); known = np.flatnonzero(who>=0)
     players = sparse.csr_matrix((np.ones(len(known)), (known, who[known])), (len(table), who.max()+1))
     d = 'd' if 'dright1' in columns else ''
-    at = lambda c, nodes: (table[c].values,NODES[nodes])
-    court,guard = hats([at('x', 'x'), at('y', 'y')]),[hats([at(f'{d}ahead{i}', 'ahead'), at(f'{d}right{i}', 'right')]) for i in range(1,6)]
+    def hats(*names):
+        "Columns as hat functions; `ahead` and `right` of all defenders share their nodes."
+        nodes = Nodes(*(NODES[k.lstrip('d').rstrip('12345')] if k not in NODES else NODES[k] for k in names))
+        return nodes.lookup(*(table[k].values for k in names), outside='clip')
+    court,guard = hats('x', 'y'),[hats(f'{d}ahead{i}', f'{d}right{i}') for i in range(1,6)]
     curves = [c for c in columns if c in NODES and c not in ('x','y')]
     unknown = sparse.csr_matrix(table[curves].isna().values.astype(float))
-    return sparse.hstack([players, court, guard[0], guard[1], sum(guard[2:]), *(hats([at(c, c)]) for c in curves), unknown]).tocsr()
+    return sparse.hstack([players, court, guard[0], guard[1], sum(guard[2:]), *map(hats, curves), unknown]).tocsr()
 
 # %% ../../nbs/basketball/03_rivals.ipynb #d4178e9c
 def logistic(

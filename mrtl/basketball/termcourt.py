@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['court_probability']
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #6fc3c074
+# %% ../../nbs/basketball/04_termcourt.ipynb #6625cd42
 import numpy as np
 import pandas as pd
 from ..panels import axes_at
 from .court import court_lines, court_map
 from .rivals import INPUTS
+from .shots import COURT
 from .terms import term_design
 from ..core import DataError
 from ..estimators import MRTLClassifier
@@ -33,10 +34,10 @@ def draw_handler(ax):
 
 DRAW = dict(court=draw_lines, nearest=draw_handler, second=draw_handler, others=draw_handler, inside=draw_handler)
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #e50eae9e
-def court_table(player, defenders, step=1., **columns):
+# %% ../../nbs/basketball/04_termcourt.ipynb #2ac9b3db
+def court_table(player, defenders, **columns):
     "Rows of the learning table with the handler at the centre of every cell of the court and defenders at given places; no others."
-    x,y = np.meshgrid(np.arange(0, 40, step)+step/2, np.arange(0, 50, step)+step/2, indexing='ij')
+    x,y = np.meshgrid(COURT.y_centres, COURT.x_centres, indexing='ij')
     D = np.asarray(defenders, float).reshape(-1, 2); D = D[np.hypot(*D.T).argsort(kind='stable')]
     if len(D)>5: raise DataError(f"there are five defenders; got {len(D)}: give at most five pairs (right, ahead)")
     unknown = {k: np.nan for k in INPUTS['past']}
@@ -48,7 +49,7 @@ def court_table(player, defenders, step=1., **columns):
             t[f'{prefix}right{i+1}'],t[f'{prefix}ahead{i+1}'] = known[i] if i<len(known) else (np.nan,np.nan)
     return t.assign(**columns)
 
-# %% ../../nbs/basketball/04_termcourt.ipynb #e5fc744b
+# %% ../../nbs/basketball/04_termcourt.ipynb #e8a47020
 def court_probability(
     model:MRTLClassifier,            # A fitted sum of terms
     player:int,                      # The player's number; 0 is the average player
@@ -62,7 +63,7 @@ def court_probability(
         raise DataError(f"player {player!r} is not among the {len(players)} players of this model, such as {players[-1]!r}: "
             "give one of their numbers, or 0 for the average player")
     table = court_table(player, defenders, **columns)
-    return model.predict_proba(term_design(table, players, inputs))[:,1].reshape(40, 50)
+    return model.predict_proba(term_design(table, players, inputs))[:,1].reshape(COURT.shape)
 
 # %% ../../nbs/basketball/04_termcourt.ipynb #9b6bcc42
 def term_shot_map(

@@ -29,7 +29,7 @@ class EventInputs:
         "The samples' weights in one mode."
         return self._made(name, shape)[0]
 
-# %% ../../nbs/terms/01_inputs.ipynb #a8c9f660
+# %% ../../nbs/terms/01_inputs.ipynb #be4c9fcd
 @patch
 def _made(self:EventInputs, name, shape):
     "Weights in one mode at a resolution, and that mode."
@@ -39,7 +39,7 @@ def _made(self:EventInputs, name, shape):
     if key not in self.made:
         d = self.design if key[1]==own else _alone(self.design, m).at({name: shape})
         m = next(m for m in d.modes if m.name==name)
-        X = d.weights[name] if m.nodes is not None else _counts(d.idx[name].numpy(), m.size)
+        X = d.weights[name] if m.nodes is not None else entry_counts(d.idx[name].numpy(), m.size)
         self.made[key] = X.astype(self.dtype),m
     return self.made[key]
 
@@ -48,8 +48,8 @@ def _alone(design, m):
     "The design of one mode only."
     return EventDesign({m.name: design.idx.get(m.name)}, [m], {k: v for k,v in design.weights.items() if k==m.name})
 
-# %% ../../nbs/terms/01_inputs.ipynb #845c8a77
-def _counts(idx, size):
+# %% ../../nbs/terms/01_inputs.ipynb #cb5f493d
+def entry_counts(idx, size):
     "How often each sample points at each entry, sparse, (n, size)."
     row,col = np.nonzero(idx>=0)
     return sparse.csr_matrix((np.ones(len(row)), (row, idx[row,col])), (len(idx), size))

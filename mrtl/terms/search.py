@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/terms/05_search.ipynb #22cb099e
+# %% ../../nbs/terms/05_search.ipynb #20f9e0a1
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, cg
 from fastcore.basics import patch
 from .model import CURVATURES, LOSS_PARTS, Sum, multiplied
 from .solve import coordinates, to_slopes, to_values
@@ -30,25 +31,19 @@ def tangent(self:Sum,
         else: S += change@C.T.astype(self.dtype)+multiplied(H, o)@dC.T.astype(self.dtype)
     return S
 
-# %% ../../nbs/terms/05_search.ipynb #fe6c7e49
+# %% ../../nbs/terms/05_search.ipynb #728726a3
 def conjugate_gradients(
     apply:'Callable',  # From a list of arrays to a list of arrays; symmetric positive definite
     b:list,            # Arrays
     iters:int=40,      # Products at most
     tol:float=1e-2,    # Size of what is left, as a share of that of `b`
 )->list:               # Like `b`
-    "Solve apply(x) = b."
-    dot = lambda u,v: sum(float((p*q).sum()) for p,q in zip(u, v))
-    x,r,p = [np.zeros_like(v) for v in b],[v.copy() for v in b],[v.copy() for v in b]
-    rr = start = dot(r, r)
-    for _ in range(iters):
-        if not rr>tol**2*start: break
-        Ap = apply(p)
-        a = rr/dot(p, Ap)
-        x,r = [u+a*v for u,v in zip(x, p)],[u-a*v for u,v in zip(r, Ap)]
-        new = dot(r, r)
-        p,rr = [u+new/rr*v for u,v in zip(r, p)],new
-    return x
+    "Solve apply(x) = b by scipy."
+    ends,flat = np.cumsum([v.size for v in b])[:-1],lambda V: np.concatenate([v.ravel() for v in V])
+    shaped = lambda x: [v.reshape(u.shape) for v,u in zip(np.split(x, ends), b)]
+    size = sum(v.size for v in b)
+    A = LinearOperator((size, size), matvec=lambda x: flat(apply(shaped(x))), dtype=float)
+    return shaped(cg(A, flat(b), rtol=tol, maxiter=iters)[0])
 
 # %% ../../nbs/terms/05_search.ipynb #4b6c26cd
 def _held_out(held, F, yv, ev):
