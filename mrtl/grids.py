@@ -13,7 +13,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from .core import DataError, ScheduleError
 
-# %% ../nbs/10_grids.ipynb #f180ae02
+# %% ../nbs/10_grids.ipynb #38f1e609
 @lru_cache(maxsize=256)
 def overlap_matrix(
     m:int,              # Cells along the axis after the move
@@ -27,7 +27,7 @@ def overlap_matrix(
     start,stop = np.maximum(a[:-1,None], b[None,:-1]), np.minimum(a[1:,None], b[None,1:])
     def measure(k):
         at = lo + (hi-lo)*k/(m*n)
-        return np.sin(np.deg2rad(at)) if sphere else at
+        return np.sin(np.deg2rad(at.clip(-90, 90))) if sphere else at
     share = np.where(stop>start, measure(stop)-measure(start), 0.)/np.diff(measure(b))
     return torch.from_numpy(share)
 
@@ -84,11 +84,12 @@ def _copied(v, dtype):
     v = v.detach().cpu() if torch.is_tensor(v) else torch.from_numpy(np.array(v))
     return v.to(dtype, copy=True)
 
-# %% ../nbs/10_grids.ipynb #61f3e3df
+# %% ../nbs/10_grids.ipynb #b7436b5e
 @patch
 def _full_area(self:Grid):
     e = np.linspace(*self.y, self.h+1)
-    rows = np.diff(np.sin(np.deg2rad(e))) if self.sphere else np.diff(e)
+    if self.sphere and abs(e[1:]+e[:-1]).max()>180+1e-6: raise DataError(f"latitudes must lie between -90 and 90; the rows of the {self.h}x{self.w} grid are centred on {(e[0]+e[1])/2:g} to {(e[-2]+e[-1])/2:g}")
+    rows = np.diff(np.sin(np.deg2rad(e.clip(-90, 90)))) if self.sphere else np.diff(e)
     return rows[:,None]*np.full(self.w, (self.x[1]-self.x[0])/self.w)
 
 # %% ../nbs/10_grids.ipynb #7e2c89c0

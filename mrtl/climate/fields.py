@@ -5,16 +5,18 @@
 # %% auto #0
 __all__ = ['open_fields', 'regrid', 'common_grid', 'select_box', 'box_mean']
 
-# %% ../../nbs/climate/00_fields.ipynb #feb35983
+# %% ../../nbs/climate/00_fields.ipynb #c42d1743
 import re, zipfile
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 import numpy as np
 import xarray as xr
 from ..core import ConfigError, DataError, FormatError, progress
-from ..readers import check_alike, source_name, is_zarr, file_layout, opened, read_values, decode_times
+from ..axes import CELLS, along_longitude, cell_edges, check_axes, check_places, decode_times, find_axes, time_bounds
+from ..readers import check_alike, checked, source_name, is_zarr, file_layout, opened, read_values
 from ..grids import Grid
 
 # %% ../../nbs/climate/00_fields.ipynb #acdf2a25
@@ -28,13 +30,57 @@ def month_starts(
     if (odd := m[(m<np.datetime64('1678-01'))|(m>np.datetime64('2261-12'))]).size: raise DataError(f"months must lie in the years 1678 to 2261; got {odd[0]}: shift the time axis, or check its units")
     return m.astype('datetime64[ns]')
 
-# %% ../../nbs/climate/00_fields.ipynb #e6add6a0
+# %% ../../nbs/climate/00_fields.ipynb #02d6d15a
+def _in_months(times):
+    "Time as a number of months since 1970, with the part of the month that has passed."
+    if times.dtype==object:
+        day = [t.day-1+(t.hour+(t.minute+t.second/60)/60)/24 for t in times]
+        return np.array([12*(t.year-1970)+t.month-1+d/t.daysinmonth for t,d in zip(times, day)], float)
+    m = times.astype('datetime64[M]'); start,end = m.astype('datetime64[s]'),(m+1).astype('datetime64[s]')
+    return m.astype(int)+(times.astype('datetime64[s]')-start)/(end-start)
+
+STAMPS = "say stamp='within' (--stamp within) where a stamp lies in its month, or stamp='end' (--stamp end) where it ends it"
+
+def _bounded_months(times, begin, end, source):
+    "The month of each stretch of time, months since 1970; `DataError` where it is none, or contradicts its stamp."
+    t,a,b = map(_in_months, (times, begin, end)); size = b-a; month = np.floor((a+b)/2)
+    inside = (np.minimum(b, month+1)-np.maximum(a, month))/np.where(size>0, size, 1)
+    wrong = {'end before they begin, or at once': size<=0, 'are longer than a month': size>1.06, 'are shorter than half a month': size<.5,
+             'do not fit into one month': inside<.9, 'do not hold the stamp': (t<a-.02)|(t>b+.02)}
+    for how,bad in wrong.items():
+        if bad.any(): k = int(bad.argmax()); raise DataError(f"the time bounds of {source} {how}: the stamp {times[k]} has the bounds {begin[k]} to {end[k]}; give monthly means, each of one month, or, if the bounds are wrong, {STAMPS}")
+    order = np.argsort(a, kind='stable'); over = np.flatnonzero((b[order][:-1]>a[order][1:]+.05)&(np.diff(month[order])>0))
+    if len(over): k,l = order[over[0]],order[over[0]+1]; raise DataError(f"the time bounds of {source} overlap: {begin[k]} to {end[k]} and {begin[l]} to {end[l]}; give monthly means, or, if the bounds are wrong, {STAMPS}")
+    return month
+
+# %% ../../nbs/climate/00_fields.ipynb #603e6ab2
 def decode_months(
     time:xr.DataArray,  # The file's time variable, not decoded, with its `units` and `calendar`, (n,)
     source:str='time',  # What to call it in an error
+    bounds:tuple=None,  # Begins and ends, from `time_bounds`
+    lost:str=None,      # The name of bounds that the file names and does not hold
+    stamp:str=None,     # 'within' or 'end': what a stamp is to its month, whatever the file says
 )->np.ndarray:          # Month starts, datetime64[ns], (n,)
     "The months that a file's time axis counts."
-    return month_starts(decode_times(time, source))
+    if stamp not in (None,'within','end'): raise ConfigError(f"stamp must be 'within' or 'end'; got {stamp!r}")
+    times = np.atleast_1d(decode_times(time, source))
+    if bounds is not None and stamp is None: return month_starts(_bounded_months(times, *bounds, source).astype(int).astype('datetime64[M]'))
+    if stamp is None and times.dtype!='M8[M]' and len(times) and (_in_months(times)%1==0).all(): stamp = _first_days(time, times, source, lost)
+    if stamp=='end': times = times-(timedelta(days=1) if times.dtype==object else np.timedelta64(1, 'D'))
+    return month_starts(times)
+
+def _first_days(time, times, source, lost):
+    "What stamps mean that all lie on the first of a month at 0:00."
+    if re.search(r'\bend(s|ing)?\b', f"{time.attrs.get('long_name', '')} {time.attrs.get('comment', '')}", re.I): return 'end'
+    months = np.sort(month_starts(times)); why = None
+    if lost is not None: why = f"its bounds, {lost}, are not in the file"
+    elif len(months)%12==0 and months[0].astype('datetime64[M]').astype(int)%12==1 and np.ptp(months.astype('datetime64[M]').astype(int))==len(months)-1: why = f"they run from {str(months[0])[:7]} to {str(months[-1])[:7]}, as whole years do that are stamped at the end"
+    if why: raise DataError(f"{source} has stamps on the first of the month, which may begin their month or end the one before: {why}; {STAMPS}")
+
+def file_months(ds, lay):
+    "The months of an open file."
+    source = ds[lay.coords['time']]; bounds,lost = time_bounds(ds, lay.coords['time'], lay.what)
+    return decode_months(source, lay.what, bounds, lost, lay.stamp)
 
 # %% ../../nbs/climate/00_fields.ipynb #d2c16a10
 def check_months(
@@ -49,13 +95,13 @@ def check_months(
     if every and (hole := np.flatnonzero(step!=1)).size:
         raise DataError(f"{what} must have every month from {m[0]} to {m[-1]}; {m[hole[0]]+1} is missing: fill it, or use the longest stretch without a gap")
 
-# %% ../../nbs/climate/00_fields.ipynb #b233aa65
+# %% ../../nbs/climate/00_fields.ipynb #1ba88c6f
 def _read(source, first, span, months):
     "The months of one block: variable to values (time, lat, lon)."
     with opened(*source) as ds:
-        lay = file_layout(ds, source_name(*source), first.names, first.kind)
+        lay = file_layout(ds, source_name(*source), first.names, first.kind, first.missing, first.stamp)
         if missing := [v for v in first.names if v not in lay.names]: raise DataError(f"{lay.what} has no {', '.join(missing)}, unlike {first.what}: it holds {', '.join(lay.held)}")
-        check_alike(first, lay); found = decode_months(ds[lay.dim['time']][span], lay.what)
+        check_alike(first, lay); found = file_months(ds, lay)[span]
         if not np.array_equal(found, months):
             said,holds = (', '.join(str(t)[:7] for t in m[:3]) for m in (months, found))
             raise DataError(f"{lay.what} should hold {said} by its name, but its time axis says {holds}: rename it, or fetch it again")
@@ -105,7 +151,7 @@ def _members(path):
     if found := [m for m in names if m.lower().endswith(('.nc','.nc4','.cdf')) and not m.startswith('__MACOSX')]: return found
     raise DataError(f"{str(path)!r} holds no netCDF file but {', '.join(names[:3]) or 'nothing'}: leave it out, or give the zip of an ocean archive")
 
-# %% ../../nbs/climate/00_fields.ipynb #6e8069f7
+# %% ../../nbs/climate/00_fields.ipynb #9f79f103
 def _groups(files):
     "Sources that share a header: archive and version, '' if unknown, and its [(month, source)]; month None where the name does not tell."
     groups = {}
@@ -115,11 +161,11 @@ def _groups(files):
         else: groups[path,member] = [(None, (path,member))]
     return [(kind if isinstance(kind, str) else '', group) for kind,group in groups.items()]
 
-def _part(kind, group, variables):
+def _part(kind, group, variables, missing, stamp):
     "What a group of sources holds: header, months, lazy arrays, and in which file each month is."
     month,source = group[0]
     with opened(*source) as ds:
-        lay = file_layout(ds, source_name(*source), variables, kind); months = decode_months(ds[lay.dim['time']], lay.what); spans = _spans(ds, lay, len(months))
+        lay = file_layout(ds, source_name(*source), variables, kind, missing, stamp); months = file_months(ds, lay); spans = _spans(ds, lay, len(months))
     if month is not None:
         group = sorted(group, key=lambda g: g[0]); months = np.array([m for m,_ in group])
         return lay,months,_lazy([(s, lay, slice(None), months[i:i+1]) for i,(_,s) in enumerate(group)], lay),[source_name(*s) for _,s in group]
@@ -129,15 +175,18 @@ def _part(kind, group, variables):
         x |= _lazy([(source, part, s, months[s]) for s in spans], part)
     return lay,months,x,[lay.what]*len(months)
 
-# %% ../../nbs/climate/00_fields.ipynb #b566a268
+# %% ../../nbs/climate/00_fields.ipynb #4a93f421
 def open_fields(
     files:str|Path|list,   # netCDF files, zarr stores, zips with netCDF files, folders of those: one, or a list
     variables:list=None,   # Names of the variables to keep, in this order; all when not given, of EN4 temperature and salinity
+    *,
+    missing:list=None,     # Numbers that are no values, beside those that the files declare; an empty list: there are none, do not look for any
+    stamp:str=None,        # 'within' or 'end': what a time stamp is to its month; what a file says, when not given
 )->list:                   # One lazy DataArray (time, lat, lon) a variable, named by it, its unit in `attrs`
     "Monthly fields, read when they are computed: latitude and longitude ascending, time as month starts."
     fields,held = {},{}
     for kind,group in progress(_groups(files), desc='opening'):
-        lay,months,x,where = _part(kind, group, variables); held |= dict.fromkeys(lay.held)
+        lay,months,x,where = _part(kind, group, variables, missing, stamp); held |= dict.fromkeys(lay.held)
         for v in lay.names: fields.setdefault(v, []).append((months, x[v], lay, where))
     if not held: raise DataError("no ocean file was given: name at least one netCDF file")
     if missing := [v for v in variables or () if v not in fields]:
@@ -155,9 +204,33 @@ def _joined(name, parts):
         raise DataError(f"{name} has {len(twice)} months more than once, the first is {str(twice[0])[:7]} (in {where}): give monthly means, each month once")
     x = dask.array.concatenate([p[1] for p in parts]) if len(parts)>1 else parts[0][1]
     x = x if (np.diff(order)==1).all() else x[order]
-    return xr.DataArray(x, dict(time=time[order], lat=lay.lat, lon=lay.lon), ('time','lat','lon'), name, lay.attrs[name])
+    cells = {k: (k[:3], v) for k,v in lay.cells.items()}
+    da = xr.DataArray(x, dict(time=time[order], lat=lay.lat, lon=lay.lon)|cells, ('time','lat','lon'), name, lay.attrs[name])
+    for k in ('lat','lon'): da[k].encoding['source'] = lay.what
+    return da
 
-# %% ../../nbs/climate/00_fields.ipynb #051c0ebe
+# %% ../../nbs/climate/00_fields.ipynb #283e2fb1
+def ordered(
+    ds:xr.Dataset,     # What the caller has in memory, or lazily, under any names of dimensions
+    name:str,          # The variable to take
+    missing:list=None, # As `open_fields` takes it
+    stamp:str=None,    # As `open_fields` takes it
+)->xr.DataArray:       # (time, ..., lat, lon), ascending, as months, checked
+    "A field of the caller's, as one from a file would be."
+    what = f'the array {name}'; dim,coords = find_axes(ds, what); check_axes(ds, what, dim, coords); da = ds[name]
+    if da.dtype.kind not in 'fiu' or 'scale_factor' in da.attrs: raise DataError(f"{what} must hold real numbers; got {da.dtype}{', still packed' if 'scale_factor' in da.attrs else ''}: convert them, or give the file itself")
+    for k in ('lat','lon'): check_places(ds[coords[k]], k, what)
+    bounds,lost = time_bounds(ds, coords['time'], what); lat,lon = (ds[coords[k]].values.astype(float) for k in ('lat','lon'))
+    months = decode_months(ds[coords['time']], what, bounds, lost, stamp or ('within' if bounds is None and lost is None else None))
+    x = da.drop_vars([c for c in da.coords if set(dim.values())&set(da[c].dims) and c not in CELLS]).rename({d: k for k,d in dim.items() if d!=k}).transpose('time', ..., 'lat', 'lon')
+    rows = np.argsort(lat); lon,cols = (lon,np.arange(len(lon))) if (np.diff(lon)>0).all() else along_longitude(lon)
+    for k,order in ('lat', rows),('lon', cols):
+        if not np.array_equal(order, np.arange(x.sizes[k])): x = x.isel({k: order})
+    clean = partial(checked, name=name, what='memory', attrs=da.attrs, enc=da.encoding, missing=missing)
+    x = x.copy(data=x.data.map_blocks(clean, dtype=x.dtype) if x.chunks else clean(x.values)) if x.dtype.kind=='f' and x.size else x
+    return x.assign_coords(time=months, lat=lat[rows], lon=lon)
+
+# %% ../../nbs/climate/00_fields.ipynb #59f01182
 def overlap_area(
     to:np.ndarray,       # Edges of the target cells, ascending, (m+1,)
     src:np.ndarray,      # Edges of the source cells, ascending, (n+1,)
@@ -172,14 +245,7 @@ def overlap_area(
         return np.where(hi-lo>1e-9*np.diff(to)[:,None], size(hi)-size(lo), 0.)
     return sum(overlap(k) for k in ((-360,0,360) if axis=='lon' else (0,)))
 
-# %% ../../nbs/climate/00_fields.ipynb #e4a678d3
-def cell_edges(
-    centres:np.ndarray,  # Ascending and equally spaced, (n,)
-)->np.ndarray:           # Where each cell begins and the last one ends, (n+1,)
-    "Edges half a step around each centre."
-    return np.linspace(*Grid.from_coords(centres, [0.], names=('the coordinate','x')).y, len(centres)+1)
-
-# %% ../../nbs/climate/00_fields.ipynb #bba9653c
+# %% ../../nbs/climate/00_fields.ipynb #0b28e27d
 def regrid(
     da:xr.DataArray,        # Averages, (..., lat, lon), lazy or not; NaN is missing
     lat:np.ndarray|Grid,    # Centres after the move, (h,); or a `Grid`, and no `lon`
@@ -187,7 +253,7 @@ def regrid(
 )->xr.DataArray:            # Averages on that grid, (..., h, w), float64; NaN where nothing valid lies
     "Area-weighted averages on another grid, which may be shifted."
     if isinstance(lat, Grid): lat,lon = lat.y_centres,lat.x_centres
-    if np.array_equal(da.lat, lat) and np.array_equal(da.lon, lon): return da
+    if np.array_equal(da.lat, lat) and np.array_equal(da.lon, lon) and not set(CELLS)&set(da.coords): return da
     My,Mx = (overlap_area(cell_edges(to), cell_edges(da[k]), k) for k,to in (('lat',lat), ('lon',lon)))
     def moved(x):
         out = np.empty((*x.shape[:-2], len(My), len(Mx)))
@@ -196,7 +262,7 @@ def regrid(
             with np.errstate(invalid='ignore', divide='ignore'): out[t] = My@np.where(ok, v, 0.)@Mx.T/(My@ok.astype(float)@Mx.T)
         return out
     if da.chunks: da = da.chunk(lat=-1, lon=-1)
-    out = xr.apply_ufunc(moved, da, input_core_dims=[['lat','lon']], output_core_dims=[['lat','lon']], exclude_dims={'lat','lon'}, keep_attrs=True,
+    out = xr.apply_ufunc(moved, da.drop_vars(CELLS, errors='ignore'), input_core_dims=[['lat','lon']], output_core_dims=[['lat','lon']], exclude_dims={'lat','lon'}, keep_attrs=True,
                          dask='parallelized', output_dtypes=[float], dask_gufunc_kwargs=dict(output_sizes=dict(lat=len(lat), lon=len(lon))))
     return out.assign_coords(lat=lat, lon=lon)
 
@@ -214,7 +280,7 @@ def common_grid(
     units = ', '.join(f"{f.name}: {f.attrs.get('units', '?')}" for f in fields)
     return xr.DataArray(np.stack(on, 1), dict(time=time, variable=names, lat=lat, lon=lon), ('time','variable','lat','lon'), 'fields', dict(units=units))
 
-# %% ../../nbs/climate/00_fields.ipynb #760944de
+# %% ../../nbs/climate/00_fields.ipynb #993faa67
 def _common_cells(fields, onto):
     "Centres of the chosen field's cells that lie inside every field."
     by_name = {f.name: f for f in fields}
@@ -226,7 +292,14 @@ def _common_cells(fields, onto):
     covered = lambda axis, f: overlap_area(edges(chosen, axis), edges(f, axis), axis).sum(1)
     rows,cols = (np.all([covered(axis, f)>.999*covered(axis, chosen) for f in fields], 0) for axis in ('lat','lon'))
     if not (rows.any() and cols.any()): raise DataError(f"the fields {', '.join(by_name)} have no place in common: compare their latitudes and longitudes")
-    return chosen.lat.values[rows],chosen.lon.values[cols]
+    return _equal_rows(chosen.lat, rows),_equal_rows(chosen.lon, cols)
+
+def _equal_rows(c, at):
+    "Centres of the cells kept, equally spaced: where those of the file are not, as many equal cells in the same stretch."
+    e,at = cell_edges(c),np.flatnonzero(at); even = np.ptp(np.diff(e))<=1e-3*np.diff(e).mean()
+    if even and not {f'{c.name}_from'}&set(c.coords): return c.values[at]
+    e = np.linspace(*(e.clip(-90, 90) if c.name=='lat' else e)[[at[0],at[-1]+1]], len(at)+1)
+    return (e[1:]+e[:-1])/2
 
 # %% ../../nbs/climate/00_fields.ipynb #b7bed89c
 def _common_months(fields):
@@ -261,7 +334,7 @@ def _check_cover(axis, every, inside, lo, hi):
     ends = np.r_[lo,inside,hi]; k = np.diff(ends).argmax()
     if ends[k+1]-ends[k]>1.5*step+1e-6: raise DataError(f"the grid does not cover the box: it has no {axis} between {ends[k]:g} and {ends[k+1]:g}; choose a smaller box, or files that reach further")
 
-# %% ../../nbs/climate/00_fields.ipynb #8d862905
+# %% ../../nbs/climate/00_fields.ipynb #4dc7c7ee
 def box_mean(
     x:xr.DataArray,    # A field, (..., lat, lon)
     lat:tuple,         # South and north edge, degrees
@@ -272,4 +345,4 @@ def box_mean(
     v = x.values; ok = np.isfinite(v); area = (ok*w).sum((-2,-1))
     half = .5*np.diff(np.sin(np.deg2rad(lat)))[0]*(lon[1]-lon[0])
     mean = np.where(ok, v*w, 0.).sum((-2,-1))/np.where(area>0, area, 1.)
-    return x[...,0,0].drop_vars(['lat','lon']).copy(data=np.where(area>=half, mean, np.nan))
+    return x[...,0,0].drop_vars(['lat','lon',*CELLS], errors='ignore').copy(data=np.where(area>=half, mean, np.nan))

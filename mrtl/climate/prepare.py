@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LADDER', 'moving_sum', 'ClimatePrep', 'ClimateProblem', 'climate_problem', 'skill_by_season']
 
-# %% ../../nbs/climate/05_prepare.ipynb #54bf292d
+# %% ../../nbs/climate/05_prepare.ipynb #2ca8bb2e
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -16,9 +16,9 @@ from fastcore.basics import patch, store_attr
 from sklearn.base import BaseEstimator, TransformerMixin
 from ..core import ConfigError, DataError, progress
 from ..grids import Grid
-from .fields import check_months, month_starts, common_grid, open_fields, select_box
+from .fields import check_months, month_starts, common_grid, open_fields, ordered, select_box
 from .rain import rain_target
-from ..designs import FieldDesign, ascending, in_memory, time_slices
+from ..designs import FieldDesign, in_memory, time_slices
 from ..problems import Problem
 from ..rivals import skill
 from ..splits import block_split
@@ -87,15 +87,20 @@ def _slope(x, at, month, t, c, tc):
     if not (tt>0).any(): raise DataError("a linear trend needs two training years of at least one calendar month: train on more months or use detrend=None")
     return np.where(tt>0, xt/np.where(tt>0, tt, 1.), 0.)
 
-# %% ../../nbs/climate/05_prepare.ipynb #001c50d6
+# %% ../../nbs/climate/05_prepare.ipynb #b7541a39
 @patch
 def _spread(self:ClimatePrep, x, at, state):
     "Standard deviations, (variable,), (output,) or a number; 1 where there is no spread."
     keep = [d for d in x.dims if d in ('variable','output')]; over = [d for d in x.dims if d not in keep]
-    w = np.cos(np.deg2rad(x.lat)) if 'lat' in x.dims else xr.DataArray(1.); total = n = 0.
+    w = _row_weights(x.lat) if 'lat' in x.dims else xr.DataArray(1.); total = n = 0.
     for a in self._anomalies(x, at, state): total,n = total+(a**2*w).sum(over),n+(a.notnull()*w).sum(over)
     s = np.sqrt(total/n)
     return s.where(s>0, 1.).drop_attrs()
+
+def _row_weights(lat):
+    "Areas of equal rows by cos(lat), up to a factor; of a row that is centred on a pole, half a row's."
+    step = np.diff(lat.values[:2]).sum()
+    return np.cos(np.deg2rad(lat)).where(abs(lat)<90-1e-6, np.tan(np.deg2rad(step)/4)/2)
 
 # %% ../../nbs/climate/05_prepare.ipynb #3adcb82e
 @patch
@@ -200,18 +205,28 @@ def fields(self:ClimateProblem)->xr.DataArray: # (time, variable, lat, lon), NaN
     x = torch.where(sea, d.u/d.grid.share.where(sea, torch.ones(())).to(d.u), torch.nan)
     return xr.DataArray(x.numpy(), dict(time=self.months, variable=d.labels['variable'], **d.grid.coords()), ('time','variable','lat','lon'), 'fields')
 
-# %% ../../nbs/climate/05_prepare.ipynb #fd8c8fc3
-def _ocean(ocean, onto, box):
+# %% ../../nbs/climate/05_prepare.ipynb #37a00679
+def _ocean(ocean, onto, box, variables=None, missing=None, stamp=None):
     "The fields on one grid, every month there, not read yet."
-    if not (isinstance(ocean, xr.DataArray) and 'variable' in ocean.dims):
-        given = [ocean] if isinstance(ocean, (str, Path, xr.DataArray)) else list(ocean)
-        files = [f for f in given if not isinstance(f, xr.DataArray)]
-        fields = [f for f in given if isinstance(f, xr.DataArray)]+(open_fields(files) if files else [])
-        ocean = common_grid(fields if box is None else [select_box(f, *box) for f in fields], onto)
-    elif box is not None: ocean = select_box(ocean, *box)
-    ocean = ocean.transpose('time','variable','lat','lon').assign_coords(time=month_starts(ocean.time))
+    given = [ocean] if isinstance(ocean, (str, Path, xr.DataArray, xr.Dataset)) else list(ocean)
+    files = [f for f in given if not isinstance(f, (xr.DataArray, xr.Dataset))]
+    fields = [f for g in given if isinstance(g, (xr.DataArray, xr.Dataset)) for f in _from_memory(g, variables, missing, stamp)]
+    if files: fields += open_fields(files, [v for v in variables if v not in [f.name for f in fields]] if variables else None, missing=missing, stamp=stamp)
+    if variables: fields = sorted(fields, key=lambda f: list(variables).index(f.name))
+    if box is not None: fields = [select_box(f, *box) for f in fields]
+    one = len(fields)==1 and 'variable' in fields[0].dims
+    ocean = (fields[0] if one else common_grid(fields, onto)).transpose('time','variable','lat','lon')
     check_months(ocean.time.values, 'the ocean', every=True)
-    return ascending(ascending(ocean, 'lat'), 'lon')
+    return ocean
+
+def _from_memory(given, variables, missing, stamp):
+    "The fields of an array or a dataset, put in order and checked."
+    if isinstance(given, xr.DataArray):
+        name = str(given.name) if given.name is not None else 'fields'
+        f = ordered(given.to_dataset(name=name), name, missing, stamp).rename(given.name)
+        if 'variable' in f.dims and variables: f = f.sel(variable=list(variables))
+        return [f]
+    names = [v for v in given.data_vars if given[v].ndim>2]; return [ordered(given, v, missing, stamp) for v in names if not variables or v in variables]
 
 def _read(fields, dtype):
     "The fields in memory, finite or missing, in an array of their own."
@@ -227,9 +242,16 @@ def _read(fields, dtype):
 def _target(rain, region, by, window):
     "The target by its first month, or None."
     if rain is None: return None
+    if isinstance(rain, (pd.Series, pd.DataFrame)): rain = _from_pandas(rain)
     y = rain if isinstance(rain, xr.DataArray) and not {'division','lat'}&set(rain.dims) else rain_target(rain, region, by)
     if n := int(np.isinf(y.values).sum()): raise DataError(f"the rainfall holds {n} infinite values: mask or replace them")
     return moving_sum(y.astype(float).assign_coords(time=month_starts(y.time)), window).assign_attrs(units=str(y.attrs.get('units', '')))
+
+def _from_pandas(y):
+    "A target with dates as its index, (time[, output])."
+    if not isinstance(y.index, (pd.DatetimeIndex, pd.PeriodIndex)): raise DataError(f"the target must have dates as its index; got {type(y.index).__name__} {list(y.index[:3])}: set it with pd.to_datetime")
+    time = (y.index if isinstance(y.index, pd.PeriodIndex) else y.index.to_period('M')).to_timestamp()
+    return xr.DataArray(y.to_numpy(), dict(time=time)|({} if y.ndim==1 else dict(output=[str(c) for c in y.columns])), ('time',) if y.ndim==1 else ('time','output'))
 
 # %% ../../nbs/climate/05_prepare.ipynb #5d07a8ea
 def lead_rows(time, y, leads=6):
@@ -276,10 +298,10 @@ def _notes(times, window):
     if not (shared := int((np.diff(t)<window).sum())): return []
     return [f"Targets are sums of {window} months, and {shared} of {len(t)} rows share months with the row before: neighbouring rows are not independent, so there are fewer facts here than rows. No month is shared between training, validation and test."]
 
-# %% ../../nbs/climate/05_prepare.ipynb #a867981b
+# %% ../../nbs/climate/05_prepare.ipynb #20ac9e11
 def climate_problem(
-    ocean:str|Path|list|xr.DataArray,      # Files or folders, fields from `open_fields`, or one DataArray (time, variable, lat, lon)
-    rain:str|Path|list|xr.DataArray=None,  # What `rain_target` takes, or the target itself (time[, output]); None only with `prep`
+    ocean:str|Path|list|xr.DataArray|xr.Dataset, # Files or folders, fields (time, lat, lon), a Dataset of them, or one DataArray (time, variable, lat, lon)
+    rain:str|Path|list|xr.DataArray|pd.Series|pd.DataFrame=None, # What `rain_target` takes, or the target itself (time[, output]); None only with `prep`
     *,
     region:str='midwest',                  # Region of `rain_target`
     by:str=None,                           # 'division' or 'state' makes each an output
@@ -289,6 +311,9 @@ def climate_problem(
     detrend:str='linear',                  # Of the fields: None, 'linear' or 'difference'
     box:tuple=None,                        # Part of the ocean to take, ((south, north), (west, east)) in degrees; all of it when not given
     onto:str|Grid='coarsest',              # Grid of `common_grid`
+    variables:list=None,                   # Of the fields, in this order; all when not given
+    missing:list=None,                     # Numbers that are no values, as `open_fields` takes them
+    stamp:str=None,                        # What a time stamp is to its month, as `open_fields` takes it
     block:int=37,                          # Months in a block
     fractions:tuple=(.6,.2,.2),            # Shares of training, validation and test
     split_seed:int=0,                      # Deals the blocks out
@@ -296,7 +321,7 @@ def climate_problem(
     dtype:torch.dtype=torch.float32,       # Of the design's fields
 )->ClimateProblem:                         # Ready to train on
     "From files to a problem in which nothing leaks."
-    fields,y = _ocean(ocean, onto, box),_target(rain, region, by, window)
+    fields,y = _ocean(ocean, onto, box, variables, missing, stamp),_target(rain, region, by, window)
     if y is None and prep is None: raise ConfigError("a problem to learn from needs rain: name the rainfall file, or give the `prep` of an earlier problem to predict")
     if prep: detrend = prep[0].detrend
     lag = int(detrend=='difference'); gap = leads+window-1+lag
@@ -314,6 +339,7 @@ def climate_problem(
     config = dict(region=region, by=by, leads=leads, start_months=start_months if start_months is None else [int(m) for m in start_months], window=window,
                   detrend=detrend, block=block, gap=gap, fractions=list(fractions), split_seed=split_seed, months=len(starts), first=_ym(month[0]),
                   last=_ym(month[-1]), variables=fields['variable'].values.astype(str).tolist(), units='' if '?' in (units := str(fields.attrs.get('units', ''))) else units, target_units=y.attrs.get('units', ''), filled=filled)
+    config |= {k: v for k,v in dict(read_variables=variables, missing=missing, stamp=stamp).items() if v is not None}
     y = prep[1].transform(y.isel(time=used)); outputs = list(y.output.values) if y.ndim==2 else None
     return ClimateProblem(design, y, {k: np.searchsorted(used, v) for k,v in rows.items()}, names=list(pd.DatetimeIndex(month[used]).strftime('%Y-%m')), outputs=outputs, reference=0., notes=_notes(month[used], window),
         times=month[used], months=x.time.values[lag:], starts=starts[used]-lo, prep_x=prep[0], prep_y=prep[1], lost=split['lost'], config=config)
