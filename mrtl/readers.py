@@ -308,11 +308,11 @@ def checked(
 
 def _without(x, at): return np.where(at, x.dtype.type(np.nan), x) if at.any() else x
 
-# %% ../nbs/18_readers.ipynb #29e83063
+# %% ../nbs/18_readers.ipynb #622f45d6
 def read_values(da, lay, span):
     "One block of one variable, checked and in order, (time, lat, lon)."
     da = da.isel({lay.dim['time']: span}|{d: lay.at[d] for d in da.dims if d in lay.at}); dims = [lay.dim[k] for k in ('time','lat','lon')]
-    with reading(lay.what): x = da.transpose(..., *dims).values
+    with reading(lay.what, 'zarr' if any(str(k).startswith('compressor') for k in da.encoding) else 'netCDF'): x = da.transpose(..., *dims).values
     if x.ndim>3: x = _merged(x, da.name, lay)
     x = x[:,lay.order[0][:,None],lay.order[1]].astype(lay.types[da.name], copy=False)
     x = checked(x, da.name, lay.what, {} if lay.en4 else da.attrs, da.encoding, lay.missing)

@@ -281,7 +281,7 @@ def test_name_and_time_axis_disagree(tmp_path):
 def test_two_months_in_a_file_of_one(tmp_path):
     a = member(tmp_path, '1950-01')
     with xr.open_dataset(a, mask_and_scale=False, decode_times=False) as ds: one = ds.load()
-    xr.concat([one, one.assign_coords(time=one.time+31)], 'time', data_vars='minimal').to_netcdf(a, unlimited_dims=['time'])
+    xr.concat([one, one.assign_coords(time=one.time+31).assign(time_bnds=(one.time_bnds.dims, one.time_bnds.values+[31, 28]))], 'time', data_vars='minimal').to_netcdf(a, unlimited_dims=['time'])
     with pytest.raises(DataError, match='should hold 1950-01 by its name, but its time axis says 1950-01, 1950-02'): open_fields(a)[0].values
 
 def test_another_grid(tmp_path):
@@ -310,7 +310,7 @@ def test_undeclared_fill_in_en4(tmp_path):
 def ersst_month(path, month, fill=-999., declared=True, lev=True):
     rng = np.random.default_rng(int(month.replace('-', ''))); x = rng.normal(15, 2, (1, 89, 180)).astype('f4'); x[:, 40:50, 20:30] = fill
     dims = ('time', 'lev', 'lat', 'lon') if lev else ('time', 'lat', 'lon'); x = x[:, None] if lev else x
-    ds = xr.Dataset({v: (dims, y, dict(units='degree_C', valid_min=np.float32(-3))|(dict(_FillValue=np.float32(fill)) if declared else {})) for v,y in (('sst', x), ('ssta', np.where(x == fill, fill, x-15).astype('f4')))},
+    ds = xr.Dataset({v: (dims, y, dict(units='degree_C')|(dict(_FillValue=np.float32(fill), valid_min=np.float32(-3 if v == 'sst' else -12)) if declared else {})) for v,y in (('sst', x), ('ssta', np.where(x == fill, fill, x-15).astype('f4')))},
         dict(time=('time', [0.], dict(units=f'days since {month}-15')), lat=np.arange(-88., 89, 2), lon=np.arange(0., 360, 2))|(dict(lev=('lev', [0.])) if lev else {}))
     name = path/f"ersst.v5.{month.replace('-', '')}.nc"; path.mkdir(exist_ok=True); ds.to_netcdf(name, format='NETCDF3_CLASSIC'); return name,x.reshape(89, 180)
 

@@ -229,7 +229,7 @@ def test_a_trained_model_does_not_know_the_test_months(kw, how):
     "Bit for bit: weights, history and scores on validation rows, whatever stands in the months that only the test looks at."
     ocean,rain = make_ocean(),make_rain(); p = climate_problem(ocean, rain, **kw); L,w,lag = kw['leads'],kw.get('window', 1),int(kw.get('detrend') == 'difference'); index = {t: i for i,t in enumerate(ocean.time.values)}
     test = [index[t] for t in p.times[p.rows['test']]]; xs,ys = sorted(used(test, L+lag, 0)),sorted(used(test, 0, w)); bad_ocean,bad_rain,rng = ocean.copy(),rain.copy(),np.random.default_rng(0)
-    bad_ocean[xs] = 1e4 if how == 'poisoned' else ocean[rng.permutation(xs)].values; bad_rain[:, ys] = 1e4 if how == 'poisoned' else rain[:, rng.permutation(ys)].values
+    bad_ocean[xs] = rng.normal(1e4, 1e3, (len(xs), *ocean.shape[1:])) if how == 'poisoned' else ocean[rng.permutation(xs)].values; bad_rain[:, ys] = 1e4 if how == 'poisoned' else rain[:, rng.permutation(ys)].values
     q = climate_problem(bad_ocean, bad_rain, **kw); assert not torch.equal(p.design.u, q.design.u)
     for standardise in (True, False):
         a,b = (MRTLRegressor(rank=2, max_epochs=4, standardise=standardise, random_state=0).fit(r.design.take(r.rows['train']), r.y[r.rows['train']], valid=(r.design.take(r.rows['valid']), r.y[r.rows['valid']])) for r in (p, q))

@@ -209,7 +209,7 @@ def _joined(name, parts):
     for k in ('lat','lon'): da[k].encoding['source'] = lay.what
     return da
 
-# %% ../../nbs/climate/00_fields.ipynb #283e2fb1
+# %% ../../nbs/climate/00_fields.ipynb #1c2b6f18
 def ordered(
     ds:xr.Dataset,     # What the caller has in memory, or lazily, under any names of dimensions
     name:str,          # The variable to take
@@ -226,9 +226,16 @@ def ordered(
     rows = np.argsort(lat); lon,cols = (lon,np.arange(len(lon))) if (np.diff(lon)>0).all() else along_longitude(lon)
     for k,order in ('lat', rows),('lon', cols):
         if not np.array_equal(order, np.arange(x.sizes[k])): x = x.isel({k: order})
-    clean = partial(checked, name=name, what='memory', attrs=da.attrs, enc=da.encoding, missing=missing)
-    x = x.copy(data=x.data.map_blocks(clean, dtype=x.dtype) if x.chunks else clean(x.values)) if x.dtype.kind=='f' and x.size else x
+    clean = partial(checked, what='memory', attrs=da.attrs, enc=da.encoding, missing=missing)
+    if x.dtype.kind=='f' and x.size and not (x.chunks and x.ndim>3): x = x.copy(data=x.data.map_blocks(clean, name, dtype=x.dtype) if x.chunks else _each(x, clean, name))
     return x.assign_coords(time=months, lat=lat[rows], lon=lon)
+
+def _each(x, clean, name):
+    "Checked values of every field in an array; the same array where none changes."
+    v = x.values
+    if v.ndim!=4: return clean(v, name)
+    labels = x[x.dims[1]].values if x.dims[1] in x.coords else range(v.shape[1]); parts = [clean(v[:,i], str(k)) for i,k in enumerate(labels)]
+    return v if all(np.shares_memory(p, v) for p in parts) else np.stack(parts, 1)
 
 # %% ../../nbs/climate/00_fields.ipynb #59f01182
 def overlap_area(

@@ -298,7 +298,7 @@ def _notes(times, window):
     if not (shared := int((np.diff(t)<window).sum())): return []
     return [f"Targets are sums of {window} months, and {shared} of {len(t)} rows share months with the row before: neighbouring rows are not independent, so there are fewer facts here than rows. No month is shared between training, validation and test."]
 
-# %% ../../nbs/climate/05_prepare.ipynb #20ac9e11
+# %% ../../nbs/climate/05_prepare.ipynb #2f05163e
 def climate_problem(
     ocean:str|Path|list|xr.DataArray|xr.Dataset, # Files or folders, fields (time, lat, lon), a Dataset of them, or one DataArray (time, variable, lat, lon)
     rain:str|Path|list|xr.DataArray|pd.Series|pd.DataFrame=None, # What `rain_target` takes, or the target itself (time[, output]); None only with `prep`
@@ -339,7 +339,6 @@ def climate_problem(
     config = dict(region=region, by=by, leads=leads, start_months=start_months if start_months is None else [int(m) for m in start_months], window=window,
                   detrend=detrend, block=block, gap=gap, fractions=list(fractions), split_seed=split_seed, months=len(starts), first=_ym(month[0]),
                   last=_ym(month[-1]), variables=fields['variable'].values.astype(str).tolist(), units='' if '?' in (units := str(fields.attrs.get('units', ''))) else units, target_units=y.attrs.get('units', ''), filled=filled)
-    config |= {k: v for k,v in dict(read_variables=variables, missing=missing, stamp=stamp).items() if v is not None}
     y = prep[1].transform(y.isel(time=used)); outputs = list(y.output.values) if y.ndim==2 else None
     return ClimateProblem(design, y, {k: np.searchsorted(used, v) for k,v in rows.items()}, names=list(pd.DatetimeIndex(month[used]).strftime('%Y-%m')), outputs=outputs, reference=0., notes=_notes(month[used], window),
         times=month[used], months=x.time.values[lag:], starts=starts[used]-lo, prep_x=prep[0], prep_y=prep[1], lost=split['lost'], config=config)
