@@ -204,7 +204,7 @@ def check_alike(a, b):
         if a.units[v]!=b.units[v]: raise DataError(f"{v} has the unit {a.units[v] or '(none)'} in {a.what} and {b.units[v] or '(none)'} in {b.what}: convert one of them")
     if a.kind and b.kind and a.kind!=b.kind: raise DataError(f"{a.what} and {b.what} are of two analyses, {a.kind} and {b.kind}: give the files of one of them")
 
-# %% ../nbs/18_readers.ipynb #80084eb6
+# %% ../nbs/18_readers.ipynb #439c468a
 def _numbers(v):
     "The numbers of an attribute, none where it holds no number."
     try: return np.ravel(np.asarray(v, float)) if not isinstance(v, str) else np.array([float(w) for w in re.split(r'[,\s]+', v.strip())])
@@ -219,8 +219,8 @@ def _declared(x, enc, missing=()):
     "Where values equal one of the numbers that the file, or the caller, calls missing."
     raw,packed,scale,offset = _packing(enc); found = np.zeros(x.shape, bool)
     for m in [n for k in ('missing_value','_FillValue') for n in _numbers(enc.get(k, ''))]+list(missing):
-        if abs(m)<=np.finfo(x.dtype).max: found |= x==x.dtype.type(m)
-        if packed: found |= abs(x-(m*scale+offset))<.4*abs(scale)
+        if packed and m%1==0 and np.iinfo(raw).min<=m<=np.iinfo(raw).max: found |= abs(x-(m*scale+offset))<.4*abs(scale)
+        elif abs(m)<=np.finfo(x.dtype).max: found |= x==x.dtype.type(m)
     return found
 
 # %% ../nbs/18_readers.ipynb #09935477
@@ -252,13 +252,13 @@ def _suspects(x, enc):
     found = {int(f): int((abs(x-(f*scale+offset))<.4*abs(scale)).sum()) for f in fills}
     return {f: n for f,n in found.items() if n}
 
-# %% ../nbs/18_readers.ipynb #079519a6
+# %% ../nbs/18_readers.ipynb #35a8baaf
 def _is_code(v):
     "Is a number one that people write for a missing value?"
     text = f'{abs(v):.6g}'
     return abs(v) in _CODES or bool(re.fullmatch(r'(?=(.*9){2})9+(\.9+)?', text) or re.fullmatch(r'1e\+\d\d', text))
 
-def _ends(v, k=5):
+def _ends(v, k=8):
     "The k lowest values of those given, ascending, each once."
     found = []
     while len(found)<k:
@@ -275,10 +275,10 @@ def far_values(x, enc):
     for k,j in sorted(((k, j) for k in range(min(5, len(low))) for j in range(min(5, len(high))) if k+j), key=sum):
         lo,hi = low[k],high[j]; size = hi-lo; odd = [*low[:k],*high[:j]]
         if not lo<hi: continue
-        need = [.1 if all(_is_code(raised(f)) for f in part) else 2. for part in (low[:k], high[:j])]
-        if (k and lo-low[k-1]<=need[0]*size) or (j and high[j-1]-hi<=need[1]*size): continue
+        need = [.1*size+5*abs(end[at]-end[-1])/max(1, len(end)-1-at) if all(_is_code(raised(f)) for f in end[:at]) else 2*size for end,at in ((low, k), (high, j))]
+        if (k and lo-low[k-1]<=need[0]) or (j and high[j-1]-hi<=need[1]): continue
         counts = [int((v==f).sum()) for f in odd]
-        if min(counts)>1 and (max(need)<2 or len(np.unique(v[(v>=lo)&(v<=hi)]))>=10): return {raised(f): n for f,n in zip(odd, counts)},(lo, hi)
+        if min(counts)>1 and (all(_is_code(raised(f)) for f in odd) or len(np.unique(v[(v>=lo)&(v<=hi)]))>=10): return {raised(f): n for f,n in zip(odd, counts)},(lo, hi)
     return {},None
 
 # %% ../nbs/18_readers.ipynb #b09df318

@@ -30,7 +30,7 @@ def month_starts(
     if (odd := m[(m<np.datetime64('1678-01'))|(m>np.datetime64('2261-12'))]).size: raise DataError(f"months must lie in the years 1678 to 2261; got {odd[0]}: shift the time axis, or check its units")
     return m.astype('datetime64[ns]')
 
-# %% ../../nbs/climate/00_fields.ipynb #02d6d15a
+# %% ../../nbs/climate/00_fields.ipynb #dcb677ed
 def _in_months(times):
     "Time as a number of months since 1970, with the part of the month that has passed."
     if times.dtype==object:
@@ -49,7 +49,7 @@ def _bounded_months(times, begin, end, source):
              'do not fit into one month': inside<.9, 'do not hold the stamp': (t<a-.02)|(t>b+.02)}
     for how,bad in wrong.items():
         if bad.any(): k = int(bad.argmax()); raise DataError(f"the time bounds of {source} {how}: the stamp {times[k]} has the bounds {begin[k]} to {end[k]}; give monthly means, each of one month, or, if the bounds are wrong, {STAMPS}")
-    order = np.argsort(a, kind='stable'); over = np.flatnonzero((b[order][:-1]>a[order][1:]+.05)&(np.diff(month[order])>0))
+    order = np.argsort(a, kind='stable'); over = np.flatnonzero((b[order][:-1]>a[order][1:]+.02)&(np.diff(month[order])>0))
     if len(over): k,l = order[over[0]],order[over[0]+1]; raise DataError(f"the time bounds of {source} overlap: {begin[k]} to {end[k]} and {begin[l]} to {end[l]}; give monthly means, or, if the bounds are wrong, {STAMPS}")
     return month
 
