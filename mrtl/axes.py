@@ -100,14 +100,14 @@ def _odd_time(time):
     v = time.values.ravel(); odd = v[~np.isfinite(v)] if v.dtype.kind=='f' else v
     return odd[0].item() if len(odd) else ''
 
-# %% ../nbs/17_axes.ipynb #d5ebceb3
+# %% ../nbs/17_axes.ipynb #b8b8475c
 def time_bounds(
     ds:xr.Dataset,   # What a file holds, time not decoded
     time:str,        # Its time variable
     source:str,      # What to call it in an error
 )->tuple:            # Begins and ends, (n,) each, as `decode_times` gives them, or None; and the name that the file gives to bounds which it does not hold, or None
     "The stretches of time that a file's stamps stand for."
-    attrs = {**ds[time].encoding, **ds[time].attrs}; named = attrs.get('bounds', attrs.get('climatology'))
+    attrs = {**ds[time].encoding, **ds[time].attrs}; named = attrs.get('bounds', attrs.get('climatology')); named = None if named is None else str(named)
     usual = [f'{time}{end}' for end in ('_bnds','_bounds','_bound')]
     name = named if named in ds.variables else next((v for v in usual if v in ds.variables and named is None), None)
     if name is None: return None,named
@@ -171,7 +171,7 @@ def cell_edges(
     if is_gaussian(c): return np.r_[-90 if c[0]-step[0]<-90 else c[0]-step[0]/2, (c[1:]+c[:-1])/2, 90 if c[-1]+step[-1]>90 else c[-1]+step[-1]/2]
     raise DataError(f"{what} must be equally spaced; its steps run from {step.min():g} to {step.max():g}: regrid it first, or write the cells' edges into the file as the bounds of {name or 'the coordinate'}")
 
-# %% ../nbs/17_axes.ipynb #8c400555
+# %% ../nbs/17_axes.ipynb #a29e2810
 CELLS = ('lat_from','lat_to','lon_from','lon_to') # Coordinates of a field with the ends of its cells, where a file gives them
 
 def given_edges(
@@ -180,7 +180,7 @@ def given_edges(
     what:str,       # The file's name in errors
 )->np.ndarray:      # South and north, or west and east end of each cell, (n, 2), in the file's order; None where it gives none
     "The ends of cells that a file gives."
-    bounds = {**ds[name].encoding, **ds[name].attrs}.get('bounds')
+    bounds = str({**ds[name].encoding, **ds[name].attrs}.get('bounds'))
     if bounds not in ds.variables or ds[bounds].shape!=(ds[name].size,2): return None
     b = np.sort(ds[bounds].values.astype(float), 1); c = ds[name].values.astype(float)[:,None]
     wrong = ~np.isfinite(b).all(1)|(b[:,0]>c[:,0]+1e-3)|(b[:,1]<c[:,0]-1e-3)|(np.diff(b)[:,0]<=0)

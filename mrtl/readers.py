@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['open_netcdf']
 
-# %% ../nbs/18_readers.ipynb #90a080ff
+# %% ../nbs/18_readers.ipynb #1207a439
 import re, warnings, zipfile, zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from threading import RLock
 import numpy as np
@@ -34,8 +34,8 @@ def _open_under_lock():
 
 _open_under_lock()
 
-# %% ../nbs/18_readers.ipynb #2644d6ca
-FOREIGN = (OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, EOFError, zipfile.BadZipFile, zlib.error) # What netCDF4, HDF5, zarr, zipfile and xarray's decoding raise
+# %% ../nbs/18_readers.ipynb #514410ba
+FOREIGN = (OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error) # What netCDF4, HDF5, zarr, zipfile and xarray's decoding raise
 
 def source_name(path, member=None):
     "A source's name in errors."
@@ -54,7 +54,7 @@ def reading(
     except MemoryError as e: raise DataError(f"{what} does not fit in memory ({e}): read fewer variables or a part of it, or check that its dimensions are right") from e
     except FOREIGN as e: raise FormatError(f"{what} cannot be read as {kind} ({e}): it is damaged, cut short or of another kind; fetch it again") from e
 
-# %% ../nbs/18_readers.ipynb #c61949a5
+# %% ../nbs/18_readers.ipynb #0c1d3c97
 LONGEST = 10**8 # Entries along a dimension
 
 def _check_classic(file):
@@ -65,11 +65,29 @@ def _check_classic(file):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore'); netcdf_file(file, mmap=True).close()
 
+HEAD = 2**24 # Bytes at the beginning of a file, where its attributes are
+
+@lru_cache(maxsize=4096)
+def _heaps_of(path, changed):
+    "Check a file once for each time that it was changed."
+    with open(path, 'rb') as f: _check_heaps(f.read(HEAD))
+
+def _check_heaps(head):
+    "An error where HDF5 would never come back: it walks a heap of attributes by the sizes in it, and a damaged one may be 0."
+    if not head.startswith(b'\x89HDF'): return
+    for m in re.finditer(rb'GCOL\x01\0\0\0', head):
+        at,end = m.start()+16,m.start()+int.from_bytes(head[m.start()+8:m.start()+16], 'little')
+        while at+16<=min(end, len(head)):
+            number,size = int.from_bytes(head[at:at+2], 'little'),int.from_bytes(head[at+8:at+16], 'little')
+            if not number and not size: raise OSError('a heap of attributes is damaged')
+            at += size if not number else 16+-(-size//8)*8
+
 def _dataset(path, data=None):
     "The dataset in a netCDF file, in a zarr store or in the bytes of a netCDF file, unread."
     if data is None and is_zarr(path): return _zarr(path)
     import netCDF4
     if data is None: _check_classic(path)
+    _check_heaps(data[:HEAD]) if data is not None else _heaps_of(path, path.stat().st_mtime_ns)
     nc = netCDF4.Dataset('member', memory=data) if data is not None else netCDF4.Dataset(path)
     try:
         if long := [d for d in nc.dimensions.values() if len(d)>LONGEST]: raise OSError(f"the dimension {long[0].name!r} is said to have {len(long[0])} entries")

@@ -205,7 +205,7 @@ def fields(self:ClimateProblem)->xr.DataArray: # (time, variable, lat, lon), NaN
     x = torch.where(sea, d.u/d.grid.share.where(sea, torch.ones(())).to(d.u), torch.nan)
     return xr.DataArray(x.numpy(), dict(time=self.months, variable=d.labels['variable'], **d.grid.coords()), ('time','variable','lat','lon'), 'fields')
 
-# %% ../../nbs/climate/05_prepare.ipynb #37a00679
+# %% ../../nbs/climate/05_prepare.ipynb #f4e2cdc0
 def _ocean(ocean, onto, box, variables=None, missing=None, stamp=None):
     "The fields on one grid, every month there, not read yet."
     given = [ocean] if isinstance(ocean, (str, Path, xr.DataArray, xr.Dataset)) else list(ocean)
@@ -226,7 +226,9 @@ def _from_memory(given, variables, missing, stamp):
         f = ordered(given.to_dataset(name=name), name, missing, stamp).rename(given.name)
         if 'variable' in f.dims and variables: f = f.sel(variable=list(variables))
         return [f]
-    names = [v for v in given.data_vars if given[v].ndim>2]; return [ordered(given, v, missing, stamp) for v in names if not variables or v in variables]
+    names = [v for v in given.data_vars if given[v].ndim>2]; chosen = [v for v in names if not variables or v in variables]
+    if not chosen: raise DataError(f"the dataset has no field {', '.join(variables)}; it holds {', '.join(map(str, names)) or 'none over time, latitude and longitude'}" if variables else f"the dataset has no variable over time, latitude and longitude: it holds {', '.join(f'{v} {given[v].dims}' for v in given.data_vars) or 'nothing'}")
+    return [ordered(given, v, missing, stamp) for v in chosen]
 
 def _read(fields, dtype):
     "The fields in memory, finite or missing, in an array of their own."
