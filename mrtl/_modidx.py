@@ -1227,6 +1227,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mrtl.lab.search._best_of': ('lab/search.html#_best_of', 'mrtl/lab/search.py'),
                                  'mrtl.lab.search._counting': ('lab/search.html#_counting', 'mrtl/lab/search.py'),
                                  'mrtl.lab.search._draw_row': ('lab/search.html#_draw_row', 'mrtl/lab/search.py'),
+                                 'mrtl.lab.search._drop_half_line': ('lab/search.html#_drop_half_line', 'mrtl/lab/search.py'),
                                  'mrtl.lab.search._forget_the_dead': ('lab/search.html#_forget_the_dead', 'mrtl/lab/search.py'),
                                  'mrtl.lab.search._gone': ('lab/search.html#_gone', 'mrtl/lab/search.py'),
                                  'mrtl.lab.search._journal': ('lab/search.html#_journal', 'mrtl/lab/search.py'),

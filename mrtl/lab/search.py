@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['search_options', 'read_search', 'read_options']
 
-# %% ../../nbs/lab/09_search.ipynb #77793d96
-import json, os, socket
+# %% ../../nbs/lab/09_search.ipynb #1d8e174d
+import json, os, socket, time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -86,7 +86,7 @@ def open_study(
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5) if prune else optuna.pruners.NopPruner()
     return optuna.create_study(storage=storage, study_name=name, direction='minimize', load_if_exists=True, pruner=pruner)
 
-# %% ../../nbs/lab/09_search.ipynb #5f8e62d6
+# %% ../../nbs/lab/09_search.ipynb #69df91f6
 def _number(t): return t.user_attrs.get('number', t.number)
 def _counting(study): return [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get('lost')]
 
@@ -107,12 +107,20 @@ def _lose(study, trial, why):
 def _forget_the_dead(out, name, prune):
     "Draws that are running in a process that is no more do not count."
     from optuna.trial import TrialState
-    storage = _journal(out); study = open_study(out, name, prune, storage); claim(out, wait=60)
+    claim(out, wait=60); _drop_half_line(Path(out)/'search.log')
+    storage = _journal(out); study = open_study(out, name, prune, storage)
     for t in study.get_trials(states=[TrialState.RUNNING]):
         if not _gone(t.user_attrs.get('worker', '')): continue
         storage.set_trial_user_attr(t._trial_id, 'lost', 'its process ended')
         study.tell(t.number, state=TrialState.FAIL)
     release(lock_file(Path(out)))
+
+def _drop_half_line(log):
+    "Cut off a last line that a full disk or a kill left half written; optuna would read no journal with one."
+    raw = log.read_bytes() if log.exists() else b''
+    if not raw or raw.endswith(b'\n'): return
+    time.sleep(.2) # it may be in writing
+    if log.read_bytes()==raw: os.truncate(log, raw.rfind(b'\n')+1)
 
 def _ask(out, study, n):
     "A new draw, and the lowest number that is free: a draw that was lost is drawn again."
