@@ -322,12 +322,12 @@ def test_a_killed_search_draws_the_same(tmp_path):
     def named(out): open_study(out, 'ocean random').ask().set_user_attr('worker', dead)
     def begun(out): t,_ = _ask(out, open_study(out, 'ocean random'), 9); t.set_user_attr('worker', dead)
     def tried(out): begun(out); s = open_study(out, 'ocean random'); s._storage.set_trial_user_attr(s.get_trials()[-1]._trial_id, 'rows', [dict(stage='low', valid_loss=0.)])
-    def cut(out): (out/'search.log').open('ab').write(b'{"op_code": 4, "wor')
+    def cut(out): (out/'search.log').open('ab').write(b'{"op_code": 4, "wor'); (out/'search.log.lock0.rename').touch()
     for i,(done,happens) in enumerate([(d, h) for d in (0, 1, 2) for h in ([asked], [named], [begun], [tried], [asked, begun], [cut], [begun, cut])]):
         out = tmp_path/str(i); out.mkdir()
         if done: search_options(out, **job|dict(n=done))
         for h in happens: h(out)
-        assert search_options(out, **job)==want; pd.testing.assert_frame_equal(read_search(out), whole)
+        assert search_options(out, **job)==want; pd.testing.assert_frame_equal(read_search(out), whole); assert names(out)==['options.json','search.csv','search.log']
 
 def test_a_journals_lock_that_was_left(tmp_path, monkeypatch):
     "The path of its link is absolute: optuna waits for ever for a link that points nowhere."

@@ -62,17 +62,17 @@ class Report(Callback):
         import optuna
         if self.trial.should_prune(): raise optuna.TrialPruned
 
-# %% ../../nbs/lab/09_search.ipynb #d666a40a
+# %% ../../nbs/lab/09_search.ipynb #89c8c408
 def _journal(out):
     "The storage of a folder's searches."
     try: import optuna
     except ImportError: raise ConfigError("a search needs optuna: pip install 'mrtl[search]'") from None
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     Path(out).mkdir(parents=True, exist_ok=True)
-    file = Path(out).resolve()/'search.log' # optuna never lets go of the lock of a killed process where the path is relative
-    return JournalStorage(JournalFileBackend(str(file)))
+    file = str(Path(out).resolve()/'search.log') # optuna never lets go of the lock of a killed process where the path is relative
+    return JournalStorage(JournalFileBackend(file, JournalFileSymlinkLock(file, grace_period=5))) # a lock is held for milliseconds
 
 def open_study(
     out:str|Path,       # Folder with search.log
@@ -86,7 +86,7 @@ def open_study(
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5) if prune else optuna.pruners.NopPruner()
     return optuna.create_study(storage=storage, study_name=name, direction='minimize', load_if_exists=True, pruner=pruner)
 
-# %% ../../nbs/lab/09_search.ipynb #69df91f6
+# %% ../../nbs/lab/09_search.ipynb #de5f6186
 def _number(t): return t.user_attrs.get('number', t.number)
 def _counting(study): return [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get('lost')]
 
@@ -108,6 +108,7 @@ def _forget_the_dead(out, name, prune):
     "Draws that are running in a process that is no more do not count."
     from optuna.trial import TrialState
     claim(out, wait=60); _drop_half_line(Path(out)/'search.log')
+    for f in () if busy_workers(out) else Path(out).glob('search.log.lock*.rename'): f.unlink() # of a worker that was killed while it let go of the journal
     storage = _journal(out); study = open_study(out, name, prune, storage)
     for t in study.get_trials(states=[TrialState.RUNNING]):
         if not _gone(t.user_attrs.get('worker', '')): continue
