@@ -298,7 +298,7 @@ def test_what_a_state_may_hold(tmp_path, value):
     with pytest.raises(RuntimeError): learn(tmp_path/'c', [Odd(value), cut])
     learn(tmp_path/'c', [again := Odd()]); assert plain([again.value])==plain([value])
 
-@pytest.mark.parametrize('value', [{1: 2}, {1}, object(), len, b'x', np.array(['a']), np.datetime64('2000'), [{'a': Path('x')}]], ids=str)
+@pytest.mark.parametrize('value', [{1: 2}, {1}, object(), len, b'x', np.array(['a']), np.datetime64('2000'), [{'a': Path('x')}]], ids=lambda v: type(v).__name__)
 def test_what_a_state_cannot_hold_is_named(tmp_path, value):
     with pytest.raises(ConfigError, match=r'the state callback.Odd 0.value.* is a \w+, which a checkpoint cannot hold'): learn(tmp_path/'c', [Odd(value)])
 
