@@ -115,7 +115,7 @@ def generator(
     digest = hashlib.sha256(json.dumps(exact).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], 'big') >> 1)
 
-# %% ../nbs/00_core.ipynb #19846bbf
+# %% ../nbs/00_core.ipynb #b768488c
 @contextmanager
 def atomic_write(
     path:str|Path,  # The file to write; its folder is made where missing
@@ -123,11 +123,14 @@ def atomic_write(
     "Write a file whole or not at all."
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{secrets.token_hex(4)}-{path.name}')
+    temporary = path.with_name(f'.mrtl-{secrets.token_hex(4)}-{path.name}')
     try:
         yield temporary
         with open(temporary, 'r+b') as f: os.fsync(f.fileno())
         os.replace(temporary, path)
+    except OSError as e:
+        if e.filename in (None, str(temporary)): e.filename,e.filename2 = str(path),None
+        raise
     finally: temporary.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #792f6860

@@ -78,7 +78,7 @@ def truth_match(
     few = min(m.rank_, truth.sizes['component'])/max(m.rank_, truth.sizes['component'])
     return factor_match([torch.from_numpy(f) for f in m.cp_tensor_[1]], planted, weights=[None, None, grid.share.flatten()])/few
 
-# %% ../nbs/72_demo.ipynb #ce93542d
+# %% ../nbs/72_demo.ipynb #865f2060
 class KeepMaps(Callback):
     "Keeps each level's coefficients, carried to the finest grid."
     def __init__(self, grid): self.grid,self.maps = grid,[]
@@ -86,6 +86,8 @@ class KeepMaps(Callback):
         g = trainer.model.modes[-1].grid
         W = trainer.model.full().detach().double().unflatten(-1, g.shape)
         self.maps.append(dict(stage=trainer.stage, level=trainer.level, W=finegrain(W, self.grid, source=g)))
+    def state_dict(self): return dict(maps=self.maps)
+    def load_state_dict(self, state): self.maps = state['maps']
 
 # %% ../nbs/72_demo.ipynb #e05eda51
 def recovery(problem, m, keep):

@@ -119,7 +119,7 @@ def evaluate(
             total = total+(LOSSES[loss](s, data.y[rows].double())*data.e[rows].double()).sum()
     return data.total(total)/data.total(data.e.double().sum())
 
-# %% ../nbs/31_training.ipynb #f96e3975
+# %% ../nbs/31_training.ipynb #395f0182
 class Callback:
     "Hooks into training; each is given the trainer, or the run after finegraining."
     gradients = True # Might `after_batch` look at the parameters' gradients? Where it does not, steps can go without storing them
@@ -128,8 +128,18 @@ class Callback:
     def after_epoch(self, trainer:'Trainer'): "After each epoch, its history row written; also after epoch 0."
     def after_finegrain(self, run): "When the weights have moved to the next level."
     def after_fit(self, trainer:'Trainer'): "When a level has ended, its best state restored."
+    def state_dict(self)->dict: "What a checkpoint should remember: tensors, arrays, numbers and texts, in lists and dicts."; return {}
+    def load_state_dict(self, state:dict): "Take back what `state_dict` gave."
 
-# %% ../nbs/31_training.ipynb #1e7b98a3
+# %% ../nbs/31_training.ipynb #1e868d41
+def callback_names(
+    callbacks:tuple, # `Callback` objects
+)->dict:             # Class and number to callback
+    "The callbacks that have a state."
+    held = [cb for cb in callbacks if hasattr(cb, 'state_dict') and getattr(type(cb), 'state_dict', None) is not Callback.state_dict]
+    return {f'{type(cb).__name__} {i}': cb for i,cb in enumerate(held)}
+
+# %% ../nbs/31_training.ipynb #e824526f
 class Trainer:
     "Trains one model at one level."
     def __init__(self,
@@ -153,7 +163,7 @@ class Trainer:
         self.batch_size = auto_batch(train.n) if o.batch_size=='auto' else min(o.batch_size, train.n)
         self.criterion = criterion or Criterion(o.criterion, patience=o.patience, consecutive=o.consecutive, tol=o.tol)
         self.epoch,self.history,self.stop,self.done = -1,[],False,False
-        self.best_loss,self.best,self.whole = math.inf,None,None
+        self.best_loss,self.best,self.whole,self.set = math.inf,None,None,{}
         self.opt = None if o.optimizer=='lbfgs' else make_optimizer(o.optimizer, model, o.lr)
         self.params = list(model.parameters())
         self.penalties = [(t, PenaltyGradient(objective, t, axes)) for t,axes in parameter_axes(model)]
@@ -165,7 +175,7 @@ def auto_batch(
     "A power of two that gives an epoch about sixteen steps."
     return min(n, max(32, min(1024, 2**round(math.log2(max(n, 1)/16)))))
 
-# %% ../nbs/31_training.ipynb #156acd14
+# %% ../nbs/31_training.ipynb #f1ec212b
 class FusedAdam:
     "Adam with torch's fused kernel, for whole parameters or pieces of them."
     def __init__(self,
@@ -186,7 +196,6 @@ class FusedAdam:
         "Go on from `state_dict`."
         for i,s in enumerate(self.state.values()):
             for k,v in d['state'][i].items(): s[k].copy_(v)
-
 
 # %% ../nbs/31_training.ipynb #ad4mst3p
 @patch
@@ -340,11 +349,12 @@ def _epoch(self:Trainer):
     loss = (LOSSES[self.objective.loss](scores.double(), y.double())*e.double()).sum()
     return d.total(loss)/(d.n*e.shape[1]),stats.summary() if stats else {}
 
-# %% ../nbs/31_training.ipynb #6392fb44
+# %% ../nbs/31_training.ipynb #a59dae93
 @patch
 def fit(self:Trainer)->'Trainer': # The trainer, its model in the best state
     "Train the level to its end."
     for cb in self.callbacks: cb.before_fit(self)
+    for k,v in self.set.items(): setattr(self, k, v) # what callbacks had set when a resumed level was cut off
     if self.epoch<0:
         self.epoch = 0
         self._record(evaluate(self.model, self.train, self.objective.loss))
@@ -404,7 +414,7 @@ def polish(
         except (ValueError, ArithmeticError, np.linalg.LinAlgError): return x
     return better if np.isfinite(better).all() and np.abs(g(better)).max()<np.abs(g(x)).max() else x
 
-# %% ../nbs/31_training.ipynb #aa34e63d
+# %% ../nbs/31_training.ipynb #747d9206
 @patch
 def state(self:Trainer)->tuple: # Dict of tensors, dict for JSON
     "Everything needed to go on from the end of the current epoch."
@@ -413,9 +423,10 @@ def state(self:Trainer)->tuple: # Dict of tensors, dict for JSON
     for i,s in (self.opt.state_dict()['state'].items() if self.opt else ()):
         t |= {f'opt.{i}.{k}': v for k,v in s.items() if torch.is_tensor(v)}
         numbers[str(i)] = {k: v for k,v in s.items() if not torch.is_tensor(v)}
-    return t,dict(stage=self.stage, level=self.level, epoch=self.epoch, done=self.done, best_loss=self.best_loss, criterion=self.criterion.state_dict(), history=self.history, opt=numbers)
+    return t,dict(stage=self.stage, level=self.level, epoch=self.epoch, done=self.done, best_loss=self.best_loss, criterion=self.criterion.state_dict(), history=self.history, opt=numbers,
+        set={k: getattr(self, k) for k in ('lr','lr_decay','max_epochs','stop')})
 
-# %% ../nbs/31_training.ipynb #de54c2dd
+# %% ../nbs/31_training.ipynb #3d56eaaf
 @patch
 def load_state(self:Trainer,
     tensors:dict,   # As `state` gave them
@@ -425,7 +436,7 @@ def load_state(self:Trainer,
     part = lambda p: {k[len(p):]: v.to(self.train.y.device) for k,v in tensors.items() if k.startswith(p)}
     self.model.load_state_dict(part('model.')); self.best = part('best.')
     self.epoch,self.done,self.best_loss,self.history = meta['epoch'],meta['done'],meta['best_loss'],[dict(r) for r in meta['history']]
-    self.criterion.load_state_dict(meta['criterion'])
+    self.criterion.load_state_dict(meta['criterion']); self.set = meta.get('set', {})
     if self.opt:
         state = {int(i): dict(v) for i,v in meta['opt'].items()}
         for k,v in part('opt.').items(): i,name = k.split('.', 1); state[int(i)][name] = v

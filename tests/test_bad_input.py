@@ -10,6 +10,7 @@ from mrtl.events import EventDesign
 from mrtl.designs import FieldDesign, Mode
 from mrtl.demo import KeepMaps
 from mrtl.cli import main
+from mrtl.folders import seal
 from mrtl.runs import open_run
 from mrtl.core import ConfigError, DataError, FormatError, MRTLError, ScheduleError, generator
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
@@ -205,7 +206,7 @@ def test_output_folder_of_another_run(tmp_path, capsys):
     refused(ConfigError, 'very run already: add --resume.*--overwrite', lambda: open_run(out, config, False, False))
     for resume in False,True: refused(ConfigError, 'cannot be used: it holds a run with another seed; name another folder', lambda: open_run(out, config|dict(seed=2), resume, True))
     refused(ConfigError, 'another lr, more', lambda: open_run(out, {k: v for k,v in config.items() if k != 'lr'}|dict(more=1), True, False))
-    assert open_run(out, config, True, False); (out/'metrics.json').write_text('{}'); (out/'checkpoint.mrtl').write_text('')
+    assert open_run(out, config, True, False); (out/'metrics.json').write_text('{}'); (out/'checkpoint.mrtl').write_text(''); seal(out, ['metrics.json'], True)
     assert not open_run(out, config, True, False) and open_run(out, config, False, True) and not (out/'metrics.json').exists() and not (out/'checkpoint.mrtl').exists()
     refused(ConfigError, 'is a file', lambda: open_run(out/'config.json', config, False, False))
     (out/'config.json').write_text('{'); refused(FormatError, 'config.json', lambda: open_run(out, config, True, False))

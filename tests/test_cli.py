@@ -118,7 +118,7 @@ def games_run(games):
 
 def test_basketball_from_logs_to_a_report(games, games_run, capsys):
     run = games_run
-    assert {'model.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html'} == {f.name for f in run.iterdir()}
+    assert {'model.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
     m = json.loads((run/'metrics.json').read_text())
     assert {'auc','average_precision','log_loss','f1','brier'} <= set(m['test']) and set(m['baselines']) == {'constant','shot map','logistic regression'} and not m['leaky']
     assert list(m['counts']['steps'].values())[-1] == m['rows']['total'] == len(pd.read_csv(run/'predictions.csv')) and m['counts']['tracking']['files cut'] == 0
@@ -132,13 +132,13 @@ def test_basketball_from_logs_to_a_report(games, games_run, capsys):
 
 def test_a_sum_of_terms_from_logs_to_a_report(games, capsys):
     run = games/'terms'; assert main(basketball(games, run)) == 0
-    assert {'model.mrtl','scored.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html'} == {f.name for f in run.iterdir()}
+    assert {'model.mrtl','scored.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
     m,config = json.loads((run/'metrics.json').read_text()),json.loads((run/'config.json').read_text()); assert config['inputs'] == m['inputs'] == 'defenders' and config['model'] == 'terms'
     assert set(m['baselines']) == {'constant','shot map','boosting','logistic regression'} and set(m['gains']) == set(m['stability']) >= {'player','court','nearest','player:court'}
     page = (run/'report.html').read_text(); assert all(w in page for w in ('Stability', 'with the others learnt again', 'one defender three feet in front', 'boosting')) and 'Read this term with caution' in page
     before = len(page); (run/'report.html').unlink(); assert main(['report', str(run)]) == 0 and len((run/'report.html').read_text()) == before
     out = games/'seen'/'p.csv'; assert main(['predict', str(run), '--tracking', str(games/'0.json'), '--events', str(games/'plays.csv'), '--out', str(out)]) == 0
-    seen = json.loads((out.parent/'metrics.json').read_text()); assert seen['rows']['seen'] == seen['rows']['total'] > 0 and seen['test'] == {} # the model has seen these frames, so they are no test
+    seen = json.loads((out.parent/'p.metrics.json').read_text()); assert seen['rows']['seen'] == seen['rows']['total'] > 0 and seen['test'] == {} # the model has seen these frames, so they are no test
     scored,final = (MRTLClassifier.load(run/f) for f in ('scored.mrtl', 'model.mrtl')); assert scored.factors_['court'].strength.values != final.factors_['court'].strength.values
     assert final.terms_ == scored.terms_ and len(final.history_)
 
@@ -158,7 +158,7 @@ def test_unseen_players_are_pooled(games, games_run, tmp_path):
             for r in m[5]: r[1] = r[1] if r[1] < 0 else r[1]+500
     (tmp_path/'g.json').write_text(json.dumps(log)); plays.assign(PLAYER1_ID=plays.PLAYER1_ID+500).to_csv(tmp_path/'p.csv', index=False)
     assert main(['predict', str(games_run), '--tracking', str(tmp_path/'g.json'), '--events', str(tmp_path/'p.csv'), '--out', str(tmp_path/'out'/'p.csv')]) == 0
-    m = json.loads((tmp_path/'out'/'metrics.json').read_text()); assert m['rows']['pooled'] == m['rows']['total'] > 0
+    m = json.loads((tmp_path/'out'/'p.metrics.json').read_text()); assert m['rows']['pooled'] == m['rows']['total'] > 0
 
 def test_a_split_by_frame_is_called_leaky(games, tmp_path, capsys):
     assert main(basketball(games, tmp_path/'run', '--split', 'frame', '--model', 'paper', '--rank', '2')) == 0 and 'leaky' in capsys.readouterr().out

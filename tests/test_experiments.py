@@ -521,7 +521,7 @@ def running(out, who):
     trial = open_study(out, 'ocean random').ask(); trial.set_user_attr('worker', who)
 
 def test_a_draw_whose_worker_is_gone_does_not_count(tmp_path):
-    f = Fake(); search_options(tmp_path, **JOB, n=1, run=f); running(tmp_path, f'{socket.gethostname()}:999999999'); search_options(tmp_path, **JOB, n=3, run=f); t = table(tmp_path); assert t.number.tolist() == [0, 2, 3] and (t.state == 'complete').all()
+    f = Fake(); search_options(tmp_path, **JOB, n=1, run=f); running(tmp_path, f'{socket.gethostname()}:999999999'); search_options(tmp_path, **JOB, n=3, run=f); t = table(tmp_path); assert t.number.tolist() == [0, 1, 2] and (t.state == 'complete').all()
 
 @pytest.mark.parametrize('who', ['another-host:999999999', 'this:1'])
 def test_a_draw_that_is_in_work_elsewhere_is_left_alone(tmp_path, who):
@@ -581,7 +581,7 @@ def short(tmp_path): (tmp_path/'short.json').write_text(json.dumps(dict(ocean=SH
 
 def test_compare(tmp_path, capsys, short):
     out = tmp_path/'run'; assert main(command(out, *short)) == 0; said = capsys.readouterr().out; assert 'Claim: coarse to fine' in said and 'ocean, full-rank stage: ' in said and '1 seed, too few' in said and '2 trials: ' in said
-    assert files(out) == ['compare.csv','config.json','curves.csv','stability.csv','summary.csv']+[f'trials/ocean-{m}-valid_loss-plain-0.mrtl' for m in ('fixed','mrtl')]
+    assert files(out) == ['compare.csv','config.json','curves.csv','finished.json','stability.csv','summary.csv']+[f'trials/ocean-{m}-valid_loss-plain-0.mrtl' for m in ('fixed','mrtl')]
     t = read_trial_table(out/'compare.csv', TRIAL_COLUMNS); s = pd.read_csv(out/'summary.csv'); assert t.method.tolist() == ['mrtl','mrtl','fixed','fixed'] and (t.max_epochs == 2).all() and set(s[s.score == 'speed-up'].stage) == {'full','low','both'}
     want = tried('ocean')[0].rows[-1]; assert t[(t.method == 'mrtl')&(t.stage == 'low')].digest.item() == want['digest']
     before = {f: (out/f).read_bytes() for f in files(out)}; assert main(command(out, *short)) == 2 and '--resume' in capsys.readouterr().err; assert main(command(out, *short, '--resume')) == 0 and {f: (out/f).read_bytes() for f in files(out)} == before

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/lab/10_commands.ipynb #fbe23c18
+# %% ../../nbs/lab/10_commands.ipynb #de74da61
 from pathlib import Path
-from ..core import ConfigError, check_whole, settings, write_csv
-from ..runs import open_run
+from ..core import ConfigError, check_whole, get_device, settings, write_csv
+from ..folders import claim, release
+from ..runs import finish_run, open_run
 
-# %% ../../nbs/lab/10_commands.ipynb #7efbe937
+# %% ../../nbs/lab/10_commands.ipynb #16a45e48
 def bench_command(
     out:str=None,        # Folder to write bench.json to; RUNS/bench when not given
     only:str=None,       # A group (machine, steps, fixed, penalty, cp, run, fixed_resolution, basketball, climate, maps, growth) or the name of a row
@@ -18,15 +19,15 @@ def bench_command(
     device:str='cpu',    # cpu or cuda
 ):
     "Measure speed, memory and growth against the plain way, the machine and rivals."
-    from mrtl.lab.bench import run_bench
+    from mrtl.lab.bench import chosen_measures, run_bench
     out = Path(out or Path(settings()['runs'])/'bench')
-    if out.exists() and not out.is_dir(): raise ConfigError(f"--out {out} is a file: name a folder")
-    print(f"figures: {run_bench(out, only, quick, device, settings()['threads'] or 1)}")
+    chosen_measures(only, quick); get_device(device); claim(out)
+    print(f"figures: {run_bench(out, only, quick, device, settings()['threads'] or 1)}"); release()
 
 # %% ../../nbs/lab/10_commands.ipynb #b7deaa50
 QUICK = dict(families='two blobs,scattered', ways='ridge,eof_ridge,laplacian_ridge,gradients,fixed_resolution,evidence', seeds=2)
 
-# %% ../../nbs/lab/10_commands.ipynb #d6488a4a
+# %% ../../nbs/lab/10_commands.ipynb #869d7557
 def compare_command(
     problem:str=None,      # What to compare on: basketball, southwest, events, ocean, or several joined by commas; or maps; the twins events and ocean when not given
     out:str=None,          # Folder to write the tables to; RUNS/compare or RUNS/maps when not given
@@ -65,11 +66,11 @@ def compare_command(
     open_run(out, dict(command='compare', problem=','.join(problems), quick=quick, options=found), resume, overwrite)
     run_trials(plan_trials(problems, range(first, first+seeds), methods, criteria, variants), out, found, quick, workers, settings()['device'] if settings()['device']!='auto' else 'cpu', minutes and 60*minutes)
     tables = gather_trials(out); s = summarise_trials(*tables)
-    write_csv(out/'summary.csv', s, float_format='%.5g')
+    write_csv(out/'summary.csv', s, float_format='%.5g'); finish_run(out)
     for line in claim_lines(s): print(line)
     print(f"{tables[0].drop_duplicates(['problem','method','criterion','variant','seed']).shape[0]} trials: {out/'compare.csv'}; their means and intervals: {out/'summary.csv'}")
 
-# %% ../../nbs/lab/10_commands.ipynb #db6d26f9
+# %% ../../nbs/lab/10_commands.ipynb #9e71f257
 def _compare_maps(out, families, ways, seeds, first_seed, quick, resume, overwrite):
     "`compare` on families of planted maps."
     from mrtl.lab.families import FAMILIES, MAP_WAYS, compare_maps, pick_names
@@ -79,9 +80,10 @@ def _compare_maps(out, families, ways, seeds, first_seed, quick, resume, overwri
     out,size = Path(out or Path(settings()['runs'])/'maps'),dict(shape=(10,20), n=100) if quick else dict(shape=(20,40))
     open_run(out, dict(command='compare', problem='maps', **size), resume, overwrite)
     with hold_threads(settings()['threads'] or 1): t = compare_maps(out, families, range(first_seed, first_seed+seeds), ways, **size, keep=resume)
+    finish_run(out)
     print(f"{len(t)} trials: {out/'maps.csv'}; their means: {out/'maps_summary.csv'}")
 
-# %% ../../nbs/lab/10_commands.ipynb #683e1f49
+# %% ../../nbs/lab/10_commands.ipynb #d1d34f48
 def search_command(
     problem:str=None,      # basketball, southwest, events or ocean
     out:str=None,          # Folder to write to; RUNS/search when not given
@@ -100,12 +102,15 @@ def search_command(
 ):
     "Search settings at random, for `mrtl compare --options`."
     from mrtl.lab.setups import SEARCHED, TRIAL_PROBLEMS, TWINS
-    from mrtl.lab.search import check_search, read_search, search_options
+    from mrtl.lab.search import busy_workers, check_search, read_search, search_options
     from mrtl.lab.families import pick_names
     if problem not in TRIAL_PROBLEMS: raise ConfigError(f"--problem must be one of {', '.join(TRIAL_PROBLEMS)}; got {problem!r}")
     if quick and problem not in TWINS: raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {problem}")
     methods = check_search(problem, pick_names(methods or ','.join(SEARCHED), SEARCHED, '--methods'), draws, seed, splits, workers, players, minutes, least_batch, prune); out = Path(out or Path(settings()['runs'])/'search'); same = dict(seed=seed, splits=splits, minutes=minutes, least_batch=least_batch, players=players, prune=prune, quick=quick)
+    if overwrite and (who := busy_workers(out)): raise ConfigError(f"--out {out} is in use by {', '.join(who)}: wait until the search has ended, or delete the folder if it has")
     open_run(out, dict(command='search', problem=problem, **same), resume, overwrite)
+    release() # others may join in
     best = search_options(out, problem, methods, draws, workers=workers, **same); t = read_search(out)
+    if not busy_workers(out): claim(out, wait=60); finish_run(out)
     for m in methods: print(f"{m}: valid loss {t[t.method==m].valid_loss.min():.4g}, the best of {(t.method==m).sum()} draws" if m in best else f"{m}: none of {(t.method==m).sum()} draws came to an end")
     print(f"settings: {out/'options.json'}; all draws: {out/'search.csv'}")

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['search_options', 'read_search', 'read_options']
 
-# %% ../../nbs/lab/09_search.ipynb #1c4f9c3e
-import json, os, socket
+# %% ../../nbs/lab/09_search.ipynb #1d8e174d
+import json, os, socket, time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ import dataclasses
 from ..options import GradientOptions
 from ..training import Callback
 from ..core import ConfigError, DataError, FormatError, progress, read_json, settings, write_csv, write_json
+from ..folders import claim, lock_file, release
 from .setups import SEARCHED, TRIAL_PROBLEMS, check_data
 from .trials import SETTING_COLUMNS, Trial, run_trial, settings_row
 from .families import pick_names
@@ -61,16 +62,17 @@ class Report(Callback):
         import optuna
         if self.trial.should_prune(): raise optuna.TrialPruned
 
-# %% ../../nbs/lab/09_search.ipynb #5b0c2f1f
+# %% ../../nbs/lab/09_search.ipynb #89c8c408
 def _journal(out):
     "The storage of a folder's searches."
     try: import optuna
     except ImportError: raise ConfigError("a search needs optuna: pip install 'mrtl[search]'") from None
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     Path(out).mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(Path(out)/'search.log')))
+    file = str(Path(out).resolve()/'search.log') # optuna never lets go of the lock of a killed process where the path is relative
+    return JournalStorage(JournalFileBackend(file, JournalFileSymlinkLock(file, grace_period=5))) # a lock is held for milliseconds
 
 def open_study(
     out:str|Path,       # Folder with search.log
@@ -84,11 +86,13 @@ def open_study(
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5) if prune else optuna.pruners.NopPruner()
     return optuna.create_study(storage=storage, study_name=name, direction='minimize', load_if_exists=True, pruner=pruner)
 
-# %% ../../nbs/lab/09_search.ipynb #6a0f941c
+# %% ../../nbs/lab/09_search.ipynb #de5f6186
+def _number(t): return t.user_attrs.get('number', t.number)
 def _counting(study): return [t for t in study.get_trials(deepcopy=False) if not t.user_attrs.get('lost')]
 
 def _gone(who):
-    "Was a worker of this machine that is no more?"
+    "Was a worker of this machine that is no more, or one that was killed before it could say who it is?"
+    if not who: return True
     host,pid = who.rsplit(':', 1)
     if host!=socket.gethostname(): return False
     try: os.kill(int(pid), 0); return False
@@ -103,11 +107,41 @@ def _lose(study, trial, why):
 def _forget_the_dead(out, name, prune):
     "Draws that are running in a process that is no more do not count."
     from optuna.trial import TrialState
+    claim(out, wait=60); _drop_half_line(Path(out)/'search.log')
+    for f in () if busy_workers(out) else Path(out).glob('search.log.lock*.rename'): f.unlink() # of a worker that was killed while it let go of the journal
     storage = _journal(out); study = open_study(out, name, prune, storage)
     for t in study.get_trials(states=[TrialState.RUNNING]):
-        if not _gone(t.user_attrs.get('worker', ':0')): continue
+        if not _gone(t.user_attrs.get('worker', '')): continue
         storage.set_trial_user_attr(t._trial_id, 'lost', 'its process ended')
         study.tell(t.number, state=TrialState.FAIL)
+    release(lock_file(Path(out)))
+
+def _drop_half_line(log):
+    "Cut off a last line that a full disk or a kill left half written; optuna would read no journal with one."
+    raw = log.read_bytes() if log.exists() else b''
+    if not raw or raw.endswith(b'\n'): return
+    time.sleep(.2) # it may be in writing
+    if log.read_bytes()==raw: os.truncate(log, raw.rfind(b'\n')+1)
+
+def _ask(out, study, n):
+    "A new draw, and the lowest number that is free: a draw that was lost is drawn again."
+    claim(out, wait=60)
+    trial = study.ask(); trial.set_user_attr('worker', f'{socket.gethostname()}:{os.getpid()}')
+    taken = {_number(t) for t in _counting(study) if t.number!=trial.number}
+    number = next(i for i in range(n+1) if i not in taken)
+    trial.set_user_attr('number', number); release(lock_file(Path(out)))
+    return trial,number
+
+def busy_workers(
+    out:str|Path, # Folder of a search
+)->list:          # host:process
+    "The workers that are at a draw, as far as this machine can tell."
+    from optuna.trial import TrialState
+    if not (Path(out)/'search.log').exists(): return []
+    import optuna
+    storage = _journal(out); states = (TrialState.RUNNING,)
+    running = [t for name in optuna.get_all_study_names(storage) for t in optuna.load_study(study_name=name, storage=storage).get_trials(states=states)]
+    return sorted({w for t in running if not t.user_attrs.get('lost') and not _gone(w := t.user_attrs.get('worker', ''))})
 
 # %% ../../nbs/lab/09_search.ipynb #59b352fe
 @dataclass(frozen=True)
@@ -125,26 +159,24 @@ class SearchJob:
     ranges:dict|None   # As of `draw_settings`
     run:object         # Runs one trial; `run_trial` where None
 
-# %% ../../nbs/lab/09_search.ipynb #0fc78ffb
-def _settings_of(study, trial, before, method, job, make):
-    "The package's own settings for the first draw that counts, others drawn by its number."
+# %% ../../nbs/lab/09_search.ipynb #4dfee372
+def _settings_of(study, trial, number, method, job, make):
+    "The package's own settings for the first draw, others drawn by its number."
     import optuna
-    seed = int(np.random.SeedSequence([job.seed, trial.number]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([job.seed, number]).generate_state(1)[0])
     study.sampler = optuna.samplers.RandomSampler(seed=seed)
-    lost = any(not t.number and t.user_attrs.get('lost') for t in study.get_trials(deepcopy=False))
-    own = not trial.number or lost and not any(t.user_attrs.get('options')=={} for t in before)
-    options = {} if own else draw_settings(trial, make(job.seed).kind, method, job.least_batch, job.ranges)
+    options = {} if not number else draw_settings(trial, make(job.seed).kind, method, job.least_batch, job.ranges)
     trial.set_user_attr('options', options)
     return options
 
-def _try_draw(study, trial, before, method, job, make):
+def _try_draw(study, trial, number, method, job, make):
     "One draw: its settings, its trials, its loss."
     from optuna import TrialPruned
     from optuna.trial import TrialState
     run,rows = job.run or run_trial,[]
     how = dict(seconds=job.minutes and 60*job.minutes, callbacks=[Report(trial)] if job.prune else [])
     try:
-        options = _settings_of(study, trial, before, method, job, make)
+        options = _settings_of(study, trial, number, method, job, make)
         for s in range(job.seed, job.seed+job.splits):
             rows += run(make(s), Trial(job.problem, method, seed=s), {method: options}, **how).rows
     except TrialPruned: return study.tell(trial, state=TrialState.PRUNED)
@@ -154,18 +186,16 @@ def _try_draw(study, trial, before, method, job, make):
     if any('error' in r for r in rows): return study.tell(trial, None, state=TrialState.FAIL)
     study.tell(trial, np.mean([r['valid_loss'] for r in rows if r['stage']=='low']), state=TrialState.COMPLETE)
 
-# %% ../../nbs/lab/09_search.ipynb #42219d7d
+# %% ../../nbs/lab/09_search.ipynb #96363ca6
 def _search(out, method, job):
     "One worker: draw and try until there are enough."
     study = open_study(out, f'{job.problem} {method}', job.prune)
     make = cache(lambda s: TRIAL_PROBLEMS[job.problem](s, job.quick, **(dict(players=job.players) if job.players else {})))
     with hold_threads(settings()['threads'] or 1):
         while len(_counting(study))<job.n:
-            trial = study.ask()
-            trial.set_user_attr('worker', f'{socket.gethostname()}:{os.getpid()}')
-            before = [t for t in _counting(study) if t.number<trial.number]
-            if len(before)>=job.n: return _lose(study, trial, 'not needed')
-            _try_draw(study, trial, before, method, job, make)
+            trial,number = _ask(out, study, job.n)
+            if number>=job.n: return _lose(study, trial, 'not needed')
+            _try_draw(study, trial, number, method, job, make)
 
 # %% ../../nbs/lab/09_search.ipynb #5d0b17fa
 DRAW_COLUMNS = ('problem','method','number','state','valid_loss','full_loss','seconds',
@@ -237,17 +267,17 @@ def search_options(
     write_json(file, found|{problem: found.get(problem, {})|best})
     return best
 
-# %% ../../nbs/lab/09_search.ipynb #5e9c686a
+# %% ../../nbs/lab/09_search.ipynb #14049d23
 def _draw_row(t, problem, method):
     "A draw as a row: its losses, its seconds, its settings."
     found = t.user_attrs.get('rows', [])
     full = [r.get('valid_loss', np.nan) for r in found if r['stage']=='full']
-    row = dict(problem=problem, method=method, number=t.number, state=t.state.name.lower())
+    row = dict(problem=problem, method=method, number=_number(t), state=t.state.name.lower())
     row |= dict(valid_loss=t.value if t.values else np.nan, full_loss=np.mean(full) if full else np.nan)
     row |= dict(seconds=sum(r.get('seconds', 0) for r in found), error=next((r['error'] for r in found if 'error' in r), ''))
     return row|settings_row(t.user_attrs.get('options', {}))
 
-# %% ../../nbs/lab/09_search.ipynb #bd8efa01
+# %% ../../nbs/lab/09_search.ipynb #c6892eb9
 def read_search(
     out:str|Path,     # Folder with search.log
 )->pd.DataFrame:      # A row a draw: its settings, its losses, its seconds
@@ -255,7 +285,7 @@ def read_search(
     storage = _journal(out)
     import optuna
     studies = {name: optuna.load_study(study_name=name, storage=storage) for name in sorted(optuna.get_all_study_names(storage))}
-    rows = [_draw_row(t, *name.split(' ')) for name,study in studies.items() for t in _counting(study)]
+    rows = [_draw_row(t, *name.split(' ')) for name,study in studies.items() for t in sorted(_counting(study), key=_number)]
     return pd.DataFrame(rows, columns=list(DRAW_COLUMNS))
 
 # %% ../../nbs/lab/09_search.ipynb #0d3fa562
