@@ -5,13 +5,16 @@
 # %% auto #0
 __all__ = ['save_tensors', 'load_tensors']
 
-# %% ../nbs/02_store.ipynb #1a849e06
+# %% ../nbs/02_store.ipynb #6d6f4eae
 import hashlib, json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
+from annotated_types import Len, MaxLen
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from .core import FormatError, atomic_write
+from typing_extensions import TypedDict
+from .core import FormatError, atomic_write, enough_memory, parse_json
+from .doors import checked
 
 # %% ../nbs/02_store.ipynb #0e3c2630
 def _digest(tensors, meta):
@@ -37,27 +40,50 @@ class TensorFile(NamedTuple):
     tensors:dict  # Name to tensor
     meta:dict     # What was given as metadata
 
-# %% ../nbs/02_store.ipynb #f76f56d4
+# %% ../nbs/02_store.ipynb #cdcfd5a1
 def load_tensors(
-    path:str|Path, # File written by `save_tensors`
-)->TensorFile:     # What it holds
+    path:str|Path,    # File written by `save_tensors`
+    schema:type=dict, # What its metadata must be, as `checked` takes it
+)->TensorFile:        # What it holds
     "Read a file written by `save_tensors`; `FormatError` if it is damaged or of another kind."
-    try: raw = Path(path).read_bytes()
-    except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
-    return unpack_tensors(raw, path)
+    with enough_memory(f'reading {path}', 'close other programs, or read it on a larger machine'):
+        try: raw = Path(path).read_bytes()
+        except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
+        return unpack_tensors(raw, path, schema)
 
-# %% ../nbs/02_store.ipynb #00a8fb58
+# %% ../nbs/02_store.ipynb #c79def26
+class _Signed(TypedDict):
+    "What a header says of the file."
+    mrtl:str                                   # The metadata as JSON
+    sha256:Annotated[str, Len(64, 64)]         # Of tensors and metadata
+
+class _Entry(TypedDict):
+    "What a header says of one tensor."
+    dtype:Literal['F64','F32','I64','I32','U8','BOOL'] # Its numbers
+    shape:Annotated[list[int], MaxLen(16)]             # Its sizes
+    data_offsets:Annotated[list[int], Len(2, 2)]       # Where it lies
+
+_Entries = Annotated[dict[Annotated[str, MaxLen(1000)], _Entry], MaxLen(100_000)]
+
+def _header(raw, path):
+    "What a file says of itself."
+    n = int.from_bytes(raw[:8], 'little')
+    if len(raw)<8 or n>len(raw)-8: raise FormatError(f"{path} is not a file of mrtl or is damaged (it is shorter than it says): write it again")
+    head = checked(dict, parse_json(raw[8:8+n], path), path)
+    signed = checked(_Signed, head.pop('__metadata__', None), path)
+    checked(_Entries, head, path)
+    return signed
+
+# %% ../nbs/02_store.ipynb #6e109221
 def unpack_tensors(
-    raw:bytes,     # Contents of a file written by `save_tensors`
-    path:str|Path, # Its name, for errors
-)->TensorFile:     # What it holds
+    raw:bytes,        # Contents of a file written by `save_tensors`
+    path:str|Path,    # Its name, for errors
+    schema:type=dict, # What its metadata must be
+)->TensorFile:        # What it holds
     "Turn the contents of a file into tensors and metadata; `FormatError` if they are damaged or of another kind."
-    try:
-        n = int.from_bytes(raw[:8], 'little')
-        head = json.loads(raw[8:8+n])['__metadata__']; tensors = load(raw)
-        text,sha = head['mrtl'],head['sha256']
-    except (SafetensorError, ValueError, KeyError, TypeError, MemoryError) as e:
-        raise FormatError(f"{path} is not a file of mrtl or is damaged ({type(e).__name__}): write it again") from None
-    if _digest(tensors, text)!=sha:
+    signed = _header(raw, path)
+    try: tensors = load(raw)
+    except SafetensorError as e: raise FormatError(f"{path} is not a file of mrtl or is damaged ({e}): write it again") from None
+    if _digest(tensors, signed['mrtl'])!=signed['sha256']:
         raise FormatError(f"{path} was altered after it was written (its SHA-256 does not match): write it again")
-    return TensorFile(tensors, json.loads(text))
+    return TensorFile(tensors, checked(schema, parse_json(signed['mrtl'], path), path))
