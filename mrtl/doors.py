@@ -24,7 +24,7 @@ Scalar = Word|int|float|bool|None # A label
 def Several(kind, most=10**6): return Annotated[list[kind], Len(1, most)]
 def Pair(kind): return Annotated[list[kind], Len(2, 2)]
 
-# %% ../nbs/02_doors.ipynb #add69da0
+# %% ../nbs/02_doors.ipynb #872a35df
 @cache
 def _validator(schema):
     from pydantic import TypeAdapter
@@ -44,7 +44,7 @@ def _fault(value, e):
     "The first fault in words."
     e = e.errors(include_url=False)[0]; kind = e['type']
     place = _place(value, e['loc'])+([str(e['loc'][-1])] if kind=='missing' else [])
-    text = _SAID.get(kind, e['msg'].replace('Input should be', 'must be').replace('List should', 'must').replace('String should', 'must'))
+    text = _SAID.get(kind, e['msg'].replace('Input should be', 'must be').replace('List should', 'must').replace('String should', 'must')).split(' after validation')[0]
     shown = repr(e['input']) if isinstance(e['input'], (str,int,float,bool,type(None))) else type(e['input']).__name__
     got = '' if kind in ('missing','extra_forbidden') else f'; got {shown[:60]}'
     return f"{'.'.join(place) or 'what it holds'} {text}{got}"
@@ -61,7 +61,7 @@ def checked(
     except ValidationError as e: raise FormatError(f"{where} is damaged or of another kind: {_fault(value, e)}: {todo}") from None
     return value
 
-# %% ../nbs/02_doors.ipynb #7d054731
+# %% ../nbs/02_doors.ipynb #835dc9f8
 def _shown(shape): return f"({', '.join(map(str, shape))}{',' if len(shape)==1 else ''})"
 
 def _fits(shape, want, known):
@@ -77,15 +77,15 @@ def check_layout(
 )->None:
     "Refuse tensors that are missing, unknown, of another shape or kind, or not finite."
     for what,names in (('lacks the tensors', layout.keys()-tensors.keys()), ('has tensors that its metadata know nothing of,', tensors.keys()-layout.keys())):
-        if names: raise FormatError(f"{where} {what} {', '.join(sorted(names)[:5])}{' ...' if len(names)>5 else ''}: fit the model again")
+        if names: raise FormatError(f"{where} {what} {', '.join(sorted(names)[:5])}{' ...' if len(names)>5 else ''}")
     known = {}
     for k,want in layout.items():
         t = tensors[k]
         if not _fits(tuple(t.shape), want, known):
-            raise FormatError(f"{where}: {k} has the shape {_shown(t.shape)}, but its metadata say {_shown([known.get(w, w) for w in want])}: fit the model again")
-        if t.is_floating_point()==(k in whole): raise FormatError(f"{where}: {k} holds {t.dtype}: fit the model again")
+            raise FormatError(f"{where}: {k} has the shape {_shown(t.shape)}, but its metadata say {_shown([known.get(w, w) for w in want])}")
+        if t.is_floating_point()==(k in whole): raise FormatError(f"{where}: {k} holds {t.dtype}")
         if t.is_floating_point() and not t.isfinite().all():
-            raise FormatError(f"{where}: {k} holds NaN or infinite numbers, {int((~t.isfinite()).sum())} of {t.numel()}: fit the model again")
+            raise FormatError(f"{where}: {k} holds NaN or infinite numbers, {int((~t.isfinite()).sum())} of {t.numel()}")
 
 # %% ../nbs/02_doors.ipynb #24962057
 MOST_TABLE = 2**31 # Bytes
