@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Level', 'default_schedule', 'make_levels', 'finegrain_model', 'Factored', 'factorise', 'random_start', 'Run']
 
-# %% ../nbs/32_multiresolution.ipynb #d077ff54
+# %% ../nbs/32_multiresolution.ipynb #b6901cec
 import contextlib, dataclasses, hashlib, json, math, os, signal, threading, time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
 from . import parallel
+from .checkpoints import CheckpointMeta, check_levels, check_optimizer, state_of
 from .designs import FieldDesign, as_shapes
 from .core import ConfigError, FormatError, ScheduleError, generator, progress
 from .decompose import cp_decompose, effective_rank, rebalance
@@ -283,7 +284,7 @@ def _summary(self:Run, trainer, cp_error):
     return dict(stage=trainer.stage, level=trainer.level, epochs=h[-1]['epoch'], seconds=h[-1]['seconds'], start_loss=h[0][col], first_loss=h[min(1, len(h)-1)][col], best_loss=trainer.best_loss,
         jump=None if before is None else h[0][col]-before, cp_error=cp_error, stopped_by=h[-1]['stopped_by'], sigma=trainer.objective.sigmas, valid=trainer.valid is not None)
 
-# %% ../nbs/32_multiresolution.ipynb #814d6920
+# %% ../nbs/32_multiresolution.ipynb #606e5b8f
 @patch
 def fit(self:Run)->LowRank: # The best low-rank model, at the finest level of the schedule
     "Train through all levels."
@@ -293,7 +294,7 @@ def fit(self:Run)->LowRank: # The best low-rank model, at the finest level of th
     model,bar = None,progress(total=len(self.levels), desc='levels', disable=None if parallel.is_main() else True)
     with self._interruptible(), bar:
         self.bar = bar
-        if saved: model = self._rebuild(saved)
+        if saved: model = self._rebuild(saved); self._rebuild_best(saved)
         for i in range(self.levels_done, len(self.levels)):
             self.at,trainer = i,None # lets go of the last level's data
             if saved and 'trainer' in saved[1]: trainer,cp_error = self._rebuild_trainer(saved)
@@ -379,7 +380,7 @@ def _save(self:Run, tensors, meta):
     best = {f'low.{k}': v for k,v in self.best[2].items()} if self.best else {}
     save_tensors(self.checkpoint, tensors|best, dict(meta, fingerprint=self.fingerprint, levels_done=self.levels_done, table=self.table, history=self.history, seconds=self.clock(), best=self.best and self.best[:2]))
 
-# %% ../nbs/32_multiresolution.ipynb #f6e0b049
+# %% ../nbs/32_multiresolution.ipynb #84a5fae0
 @patch
 def _resume(self:Run):
     "Read the checkpoint, if there is one for this very run."
@@ -387,10 +388,10 @@ def _resume(self:Run):
     self.fingerprint,self.last_save = self._fingerprint(),time.perf_counter()
     parallel.check_same(int(self.fingerprint[:15], 16), 'data or settings')
     if not self.checkpoint or (raw := parallel.on_main(self._read)) is None: return None
-    tensors,meta = unpack_tensors(raw, self.checkpoint)
+    tensors,meta = unpack_tensors(raw, self.checkpoint, CheckpointMeta)
     if meta['fingerprint']!=self.fingerprint: raise ConfigError(f"{self.checkpoint} belongs to a run with other data or settings: resume with the same ones, or delete it to start afresh")
+    check_levels(meta, len(self.levels), self.checkpoint)
     self.levels_done,self.table,self.history,self.before = meta['levels_done'],meta['table'],meta['history'],meta['seconds']
-    if meta['best']: self.best = *meta['best'],{k[4:]: v for k,v in tensors.items() if k.startswith('low.')}
     return tensors,meta
 
 @patch
@@ -406,18 +407,27 @@ def _empty(self:Run, i):
     new = LowRank(modes, self.rank, self.outputs, self.options.main_effects, self.dtype) if level.stage=='low' else FullRank(modes, self.outputs, self.options.main_effects, self.dtype)
     return new.to(self.device)
 
-# %% ../nbs/32_multiresolution.ipynb #f7dd1984
+# %% ../nbs/32_multiresolution.ipynb #97f5a310
 @patch
 def _rebuild(self:Run, saved):
     "The finished model of the last level that is done."
     if 'trainer' in saved[1] or not self.levels_done: return None
     model = self._empty(self.levels_done-1)
-    model.load_state_dict({k[6:]: v.to(self.device) for k,v in saved[0].items() if k.startswith('model.')})
+    model.load_state_dict(state_of(saved[0], 'model.', model, self.checkpoint))
     return model
+
+@patch
+def _rebuild_best(self:Run, saved):
+    "The best low-rank model so far."
+    if not (best := saved[1]['best']): return
+    self.best = *best,state_of(saved[0], 'low.', self._empty(best[1]), self.checkpoint)
 
 @patch
 def _rebuild_trainer(self:Run, saved):
     "The trainer of a level that was cut off."
-    trainer = self._trainer(self.levels_done, self._empty(self.levels_done))
+    model = self._empty(self.levels_done)
+    for part in 'model.','best.': state_of(saved[0], part, model, self.checkpoint)
+    check_optimizer(saved[0], saved[1]['trainer']['opt'], list(model.parameters()), self.checkpoint)
+    trainer = self._trainer(self.levels_done, model)
     trainer.load_state(saved[0], saved[1]['trainer'])
     return trainer,saved[1]['cp_error']
