@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['parse', 'main']
 
-# %% ../nbs/90_cli.ipynb #717a75c8
+# %% ../nbs/90_cli.ipynb #716c8ff6
 import contextlib, os, sys, inspect
 from functools import cache
 from importlib.metadata import version
@@ -14,12 +14,13 @@ from fastcore.script import anno_parser
 from . import parallel
 from .basketball.model import predict_games, shot_figures, shots_command
 from .climate.model import climate_command, climate_figures, predict_months
-from .core import ConfigError, MRTLError, read_json
+from .core import ConfigError, MRTLError, enough_memory
 from .demo import demo_command, predict_demo
 from .lab.commands import bench_command, compare_command, search_command
+from .runfiles import read_config
 from .runs import read_run, report_run, FILES
 
-# %% ../nbs/90_cli.ipynb #94402790
+# %% ../nbs/90_cli.ipynb #df117883
 def predict_command(
     run:str,                # Folder of a finished run
     out:str=None,           # CSV file to write; metrics.json goes beside it
@@ -31,7 +32,7 @@ def predict_command(
 ):
     "Score samples with a finished run's model: one row per sample, and scores where the truth is known."
     if not out: raise ConfigError("give the file to write: mrtl predict RUN --out FILE")
-    run,out = Path(run),Path(out); config = read_json(run/'config.json')
+    run,out = Path(run),Path(out); config = read_config(run, again=True)
     if out.resolve().is_relative_to(run.resolve()): raise ConfigError(f"--out {out} lies in the run's own folder: write somewhere else")
     if config['command']=='basketball': predict_games(run, out, tracking, events)
     elif config['command']=='demo': predict_demo(run, out, config, seed)
@@ -70,7 +71,7 @@ def parse(
     args = vars(_parser(COMMANDS[argv[0]], argv[0]).parse_args(argv[1:]))
     return argv[0],{k: v for k,v in args.items() if k not in ('pdb','xtra')}
 
-# %% ../nbs/90_cli.ipynb #cdd69826
+# %% ../nbs/90_cli.ipynb #7d4c1b43
 def main(
     argv:list=None,   # Words after `mrtl`; the process's own when not given
 )->int:               # Exit code
@@ -79,7 +80,7 @@ def main(
     try:
         parallel.join_processes()
         parallel.on_main(lambda: parse(argv)[0]); name,args = parse(argv) # bad options are told once
-        with _muted(), parallel.work_threads():
+        with _muted(), parallel.work_threads(), enough_memory(f'mrtl {name}', 'give it less data at once, a coarser grid or a lower rank, or a machine with more memory'):
             if parallel.is_main() or name in SHARED: COMMANDS[name](**args)
         return 0
     except MRTLError as e: return _end(str(e), 2)

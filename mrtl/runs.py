@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['open_run', 'table_of', 'write_run', 'RunFiles', 'read_run', 'report_run', 'run_problem', 'predict_run']
 
-# %% ../nbs/71_runs.ipynb #d5ce2936
+# %% ../nbs/71_runs.ipynb #9790b86a
 import json, math, shutil, sys, time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +20,7 @@ from .bootstrap import block_bootstrap
 from .core import ConfigError, FormatError, atomic_write, read_json, write_csv, write_json
 from .estimators import MRTLClassifier, MRTLRegressor
 from .problems import ESTIMATORS, Problem, set_names
+from .runfiles import read_config, read_factors, read_history, read_metrics, read_predictions
 from .report import write_report
 from .rivals import best_threshold
 
@@ -106,33 +107,22 @@ class RunFiles:
     history:pd.DataFrame       # One row per epoch
     others:dict                # Histories of other ways to train, by name
 
-# %% ../nbs/71_runs.ipynb #6a7446e7
+# %% ../nbs/71_runs.ipynb #95297ad2
 def read_run(
     run:str|Path,  # Folder of a finished run
 )->RunFiles:       # `FormatError` where a file is missing or damaged
     "Read a finished run."
-    run = Path(run); metrics,config = read_json(run/'metrics.json'),read_json(run/'config.json')
-    p = pd.read_csv(run/'predictions.csv')
-    both = {n: read_netcdf(run/f'{n}.nc') for n in ('factors','truth') if (run/f'{n}.nc').exists()}
-    history = pd.read_csv(run/'history.csv', keep_default_na=False, na_values=['']).fillna({'stopped_by': ''})
-    others = {}
-    if (run/'compare.csv').exists():
-        others = {k: g.fillna({'stopped_by': ''}) for k,g in pd.read_csv(run/'compare.csv').groupby('method', sort=False)}
-    return RunFiles(run, metrics, config, p, both['factors'], both.get('truth'), history, others)
+    run = Path(run); metrics,config = read_metrics(run),read_config(run)
+    truth = read_factors(run/'truth.nc', bias=False) if (run/'truth.nc').exists() else None
+    others = dict(list(read_history(run/'compare.csv', method=True).groupby('method', sort=False))) if (run/'compare.csv').exists() else {}
+    return RunFiles(run, metrics, config, read_predictions(run, metrics.get('rows', {}).get('total')),
+        read_factors(run/'factors.nc'), truth, read_history(run/'history.csv'), others)
 
-# %% ../nbs/71_runs.ipynb #79e8e731
+# %% ../nbs/71_runs.ipynb #dcf44261
 def write_netcdf(path, ds):
     "A Dataset, or a dict of them as one group each."
     if isinstance(ds, xr.Dataset): return ds.to_netcdf(path)
     xr.DataTree.from_dict({k.replace(':', '~'): v for k,v in ds.items()}).to_netcdf(path)
-
-def read_netcdf(path):
-    "A small file, read at once: a Dataset, or a dict of them; `FormatError` if it is damaged."
-    try:
-        with xr.open_datatree(path) as tree: groups = {k.replace('~', ':'): v.to_dataset().load() for k,v in tree.children.items()}
-        return groups or xr.load_dataset(path) or {}
-    except (OSError, ValueError) as e:
-        raise FormatError(f"{path} cannot be read as netCDF ({type(e).__name__}): run the command again") from None
 
 # %% ../nbs/71_runs.ipynb #d54e7776
 def report_run(
@@ -224,17 +214,17 @@ def predict_run(
     write_json(out.parent/'metrics.json', dict(test=test, rows=rows, **facts, versions=package_versions()))
     return yhat
 
-# %% ../nbs/71_runs.ipynb #85754373
+# %% ../nbs/71_runs.ipynb #494d44aa
 def unseen_rows(run, problem):
     "Rows that the run's final model never saw: all, unless it was fitted to all rows of the run; then those of other names."
     n = np.arange(len(problem.design))
     if problem.names is None or not (Path(run)/'scored.mrtl').exists(): return n
-    seen = set(pd.read_csv(Path(run)/'predictions.csv', usecols=['sample'], dtype=str)['sample'])
+    seen = set(read_predictions(run, dtype=dict(sample=str))['sample'])
     return n[[str(k) not in seen for k in problem.names]]
 
 def new_scores(run, problem, yhat):
     "Scores of new samples; none where only one class occurs."
     if problem.kind!='classes': return problem.scores(yhat)['test']
     if len(np.unique(np.asarray(problem.y)[problem.rows['test']]))<2: return {}
-    old = pd.read_csv(Path(run)/'predictions.csv'); old = old[old.set=='valid']
+    old = read_predictions(run); old = old[old.set=='valid']
     return problem.scores(yhat, best_threshold(old.truth.values, old.score.values))['test']

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CLIMATE_RIVALS', 'climate_options', 'climate_settings', 'nino34', 'baselines', 'compare_rivals']
 
-# %% ../../nbs/climate/08_model.ipynb #07ce2399
+# %% ../../nbs/climate/08_model.ipynb #35413708
 import gc, math, re
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,8 @@ from ..grids import Grid
 from ..plots import factor_maps
 from ..readers import unit_name
 from ..rivals import RIVALS, field_rivals, known_rows, ridge_path, trained_ways
-from ..runs import bootstrap_run, open_run, predict_run, read_netcdf, report_run, run_problem, FILES
+from ..runfiles import read_netcdf
+from ..runs import bootstrap_run, open_run, predict_run, report_run, run_problem, FILES
 from ..splits import time_blocks
 from ..store import load_tensors, save_tensors
 
