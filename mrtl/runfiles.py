@@ -17,7 +17,7 @@ from .core import FormatError, enough_memory, read_json
 from .doors import Count, Loss, Number, Pair, Scalar, Whole, Word, checked, read_table
 from .layouts import LevelMeta, RoundMeta
 
-# %% ../nbs/70_runfiles.ipynb #a50b73ce
+# %% ../nbs/70_runfiles.ipynb #fdec1e33
 AGAIN = 'run the command again with --overwrite' # What to do about a file that is damaged
 
 class _Config(TypedDict):
@@ -33,8 +33,8 @@ class _Demo(_Config):
 
 class _Climate(_Config):
     "What `mrtl predict` needs of a climate run."
-    region:Word                       # Places
-    by:Word                           # What they are
+    region:Word|list[Word]            # Places
+    by:Word|None                      # What they are
     leads:Count                       # Months before the target
     start_months:list[Count]|None     # Of the target
     window:Whole|None                 # Months added up
