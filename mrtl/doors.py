@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/02_doors.ipynb #988fc2a6
-import math
+# %% ../nbs/02_doors.ipynb #48b8a103
+import math, re
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ Scalar = Word|int|float|bool|None # A label
 def Several(kind, most=10**6): return Annotated[list[kind], Len(1, most)]
 def Pair(kind): return Annotated[list[kind], Len(2, 2)]
 
-# %% ../nbs/02_doors.ipynb #872a35df
+# %% ../nbs/02_doors.ipynb #7c116c03
 @cache
 def _validator(schema):
     from pydantic import TypeAdapter
@@ -44,7 +44,7 @@ def _fault(value, e):
     "The first fault in words."
     e = e.errors(include_url=False)[0]; kind = e['type']
     place = _place(value, e['loc'])+([str(e['loc'][-1])] if kind=='missing' else [])
-    text = _SAID.get(kind, e['msg'].replace('Input should be', 'must be').replace('List should', 'must').replace('String should', 'must')).split(' after validation')[0]
+    text = _SAID.get(kind) or re.sub(r'^\w+ should', 'must', e['msg']).split(' after validation')[0]
     shown = repr(e['input']) if isinstance(e['input'], (str,int,float,bool,type(None))) else type(e['input']).__name__
     got = '' if kind in ('missing','extra_forbidden') else f'; got {shown[:60]}'
     return f"{'.'.join(place) or 'what it holds'} {text}{got}"
@@ -61,7 +61,7 @@ def checked(
     except ValidationError as e: raise FormatError(f"{where} is damaged or of another kind: {_fault(value, e)}: {todo}") from None
     return value
 
-# %% ../nbs/02_doors.ipynb #835dc9f8
+# %% ../nbs/02_doors.ipynb #c726bec8
 def _shown(shape): return f"({', '.join(map(str, shape))}{',' if len(shape)==1 else ''})"
 
 def _fits(shape, want, known):
@@ -74,6 +74,7 @@ def check_layout(
     layout:dict,    # Name to shape, a tuple of whole numbers and words
     where:str|Path, # The file they are from, for the error
     whole:tuple=(), # Names of those that hold whole numbers
+    missing:bool=False, # May numbers be NaN?
 )->None:
     "Refuse tensors that are missing, unknown, of another shape or kind, or not finite."
     for what,names in (('lacks the tensors', layout.keys()-tensors.keys()), ('has tensors that its metadata know nothing of,', tensors.keys()-layout.keys())):
@@ -84,8 +85,8 @@ def check_layout(
         if not _fits(tuple(t.shape), want, known):
             raise FormatError(f"{where}: {k} has the shape {_shown(t.shape)}, but its metadata say {_shown([known.get(w, w) for w in want])}")
         if t.is_floating_point()==(k in whole): raise FormatError(f"{where}: {k} holds {t.dtype}")
-        if t.is_floating_point() and not t.isfinite().all():
-            raise FormatError(f"{where}: {k} holds NaN or infinite numbers, {int((~t.isfinite()).sum())} of {t.numel()}")
+        bad = t.isinf() if missing else ~t.isfinite()
+        if bad.any(): raise FormatError(f"{where}: {k} holds {'infinite' if missing else 'NaN or infinite'} numbers, {int(bad.sum())} of {t.numel()}")
 
 # %% ../nbs/02_doors.ipynb #24962057
 MOST_TABLE = 2**31 # Bytes

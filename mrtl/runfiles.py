@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/70_runfiles.ipynb #512b2823
+# %% ../nbs/70_runfiles.ipynb #c74ef0bc
 import math
 from pathlib import Path
 from typing import Annotated
 import numpy as np
 import xarray as xr
-from annotated_types import Le
+from annotated_types import Le, MaxLen
 from typing_extensions import NotRequired, TypedDict
 from .core import FormatError, enough_memory, read_json
-from .doors import Count, Loss, Number, Pair, Scalar, Whole, Word, checked, read_table
+from .doors import Count, Loss, Number, Pair, Scalar, Whole, Word, check_layout, checked, read_table
 from .layouts import LevelMeta, RoundMeta
+from .store import TensorFile, load_tensors
 
 # %% ../nbs/70_runfiles.ipynb #fdec1e33
 AGAIN = 'run the command again with --overwrite' # What to do about a file that is damaged
@@ -111,7 +112,7 @@ def read_predictions(
     if want and len(p)!=want: raise FormatError(f"{path} has {len(p):,} rows, but the run had {want:,}: {AGAIN}")
     return p
 
-# %% ../nbs/70_runfiles.ipynb #9e56f975
+# %% ../nbs/70_runfiles.ipynb #edb17e12
 MOST_CELLS = 2**28 # Numbers in one variable
 
 def _loaded(ds, path):
@@ -154,4 +155,35 @@ def read_factors(
             if k in want: continue
             last = 'output' if k.startswith('main_') else 'component'
             if not 2<=v.ndim<=3 or v.dims[-1]!=last: raise FormatError(f"{path} is of another kind: {k} has the dimensions {', '.join(v.dims)}, where {last} comes last: {AGAIN}")
+            if axes := [d for d in v.dims[:-1] if v.ndim==3 and (d not in ds.coords or ds[d].dtype.kind not in 'iuf' or ds.sizes[d]>1 and not ds.indexes[d].is_monotonic_increasing)]:
+                raise FormatError(f"{path} is damaged: {axes[0]} of the map {k} must be numbers in ascending order: {AGAIN}")
     return found
+
+# %% ../nbs/70_runfiles.ipynb #4dfa3406
+_PARTS = 'climatology','slope','scale'
+
+class _Prep(TypedDict):
+    "One preparation."
+    detrend:Word|None                           # How the trend is taken out
+    scale:Scalar                                # How it is scaled
+    t0:Number                                   # Where the trend starts
+    dims:dict[Word, Annotated[list[Word], MaxLen(8)]]        # Of each array
+    coords:dict[Word, list[Number]|list[Word]]  # Of each dimension
+
+class _Preps(TypedDict):
+    "Of fields and of the target."
+    x:_Prep                       # Of the fields
+    y:_Prep                       # Of the target
+    units:NotRequired[Pair(Word)] # Of both
+
+def read_preps(
+    run:str|Path,  # Folder of a climate run
+)->TensorFile:     # Arrays by `x.` or `y.` and their part; what the file says
+    "Read how a run's data were prepared; `FormatError` where arrays, dimensions and coordinates do not fit each other."
+    path = Path(run)/'prep.mrtl'; tensors,meta = load_tensors(path, _Preps); layout = {}
+    for n in 'xy':
+        dims,coords = meta[n]['dims'],meta[n]['coords']
+        if dims.keys()!=set(_PARTS) or any(len(set(d))<len(d) for d in dims.values()): raise FormatError(f"{path} is damaged: {n}.dims must name the dimensions of {', '.join(_PARTS)}: {AGAIN}")
+        layout |= {f'{n}.{k}': tuple(len(coords[d]) if d in coords else f'{n} {d}' for d in dims[k]) for k in _PARTS}
+    check_layout(tensors, layout, path, missing=True) # land has none
+    return TensorFile(tensors, meta)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CLIMATE_RIVALS', 'climate_options', 'climate_settings', 'nino34', 'baselines', 'compare_rivals']
 
-# %% ../../nbs/climate/08_model.ipynb #35413708
+# %% ../../nbs/climate/08_model.ipynb #0a59f0b9
 import gc, math, re
 from dataclasses import replace
 from functools import partial
@@ -25,10 +25,10 @@ from ..grids import Grid
 from ..plots import factor_maps
 from ..readers import unit_name
 from ..rivals import RIVALS, field_rivals, known_rows, ridge_path, trained_ways
-from ..runfiles import read_netcdf
+from ..runfiles import read_netcdf, read_preps
 from ..runs import bootstrap_run, open_run, predict_run, report_run, run_problem, FILES
 from ..splits import time_blocks
-from ..store import load_tensors, save_tensors
+from ..store import save_tensors
 
 # %% ../../nbs/climate/08_model.ipynb #33a853d3
 def climate_options(
@@ -140,7 +140,7 @@ def places_of(factors):
     try: return list(by_place(pd.Series(0., factors.output.values.astype(str))).index)
     except DataError: return None
 
-# %% ../../nbs/climate/08_model.ipynb #86aedbbc
+# %% ../../nbs/climate/08_model.ipynb #03e1bb3c
 def save_preps(out, problem):
     "Store season, trend, scale and units in the run's folder, for `mrtl predict`."
     preps = {n: p.to_dict() for n,p in (('x',problem.prep_x),('y',problem.prep_y))}
@@ -150,7 +150,7 @@ def save_preps(out, problem):
 
 def load_preps(run):
     "Load the preparation of fields and of the target, and the units of both where they are known."
-    tensors,meta = load_tensors(Path(run)/'prep.mrtl')
+    tensors,meta = read_preps(run)
     part = lambda n: {k[2:]: v.numpy() for k,v in tensors.items() if k.startswith(f'{n}.')}
     return tuple(ClimatePrep.from_dict(dict(config=meta[n], arrays=part(n))) for n in 'xy'),meta.get('units', ['',''])
 
