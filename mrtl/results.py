@@ -220,7 +220,7 @@ class _Params(TypedDict, total=False):
     method:Word                                             # How to learn
     loss:Word                                               # To be minimised
 
-# %% ../nbs/52_results.ipynb #74472f38
+# %% ../nbs/52_results.ipynb #d32e32f1
 class _Fitted(TypedDict):
     "What a fit remembers of its data."
     __pydantic_config__ = dict(extra='forbid')
@@ -249,8 +249,8 @@ class _ModelMeta(TypedDict):
     fitted:_Fitted                                 # What is remembered of the data
     modes:_BothModes                               # Of data and weights
     fit:dict                                       # As its way has it
-    history:dict                                   # Likewise
-    levels:list                                    # Likewise
+    history:dict[Word, list[Scalar]]               # Likewise
+    levels:list[dict]                              # Likewise
 
 # %% ../nbs/52_results.ipynb #516c7708
 def _mode_fault(m):

@@ -112,8 +112,8 @@ def read_predictions(
     if want and len(p)!=want: raise FormatError(f"{path} has {len(p):,} rows, but the run had {want:,}: {AGAIN}")
     return p
 
-# %% ../nbs/70_runfiles.ipynb #edb17e12
-MOST_CELLS = 2**28 # Numbers in one variable
+# %% ../nbs/70_runfiles.ipynb #0cab344c
+MOST_CELLS,HUGE = 2**28,1e100 # Numbers in one variable; nothing that is measured is as large
 
 def _loaded(ds, path):
     "A Dataset in memory, if it is small and of numbers."
@@ -121,9 +121,9 @@ def _loaded(ds, path):
         if v.size>MOST_CELLS: raise FormatError(f"{path} is damaged: {k} claims {v.size:,} values: {AGAIN}")
     ds = ds.load()
     for k,v in ds.data_vars.items():
-        if v.dtype.kind not in 'iuf' or v.dtype.kind=='f' and np.isinf(v.values).any(): raise FormatError(f"{path} is damaged: {k} does not hold finite numbers: {AGAIN}")
+        if v.dtype.kind not in 'iuf' or v.dtype.kind=='f' and (np.abs(v.values)>HUGE).any(): raise FormatError(f"{path} is damaged: {k} does not hold finite numbers: {AGAIN}")
     for k,v in ds.coords.items():
-        if v.dtype.kind=='f' and not np.isfinite(v.values).all(): raise FormatError(f"{path} is damaged: the coordinate {k} is not finite: {AGAIN}")
+        if v.dtype.kind=='f' and not (np.abs(v.values)<HUGE).all(): raise FormatError(f"{path} is damaged: the coordinate {k} is not finite: {AGAIN}")
     return ds
 
 def read_netcdf(
@@ -135,7 +135,7 @@ def read_netcdf(
         with enough_memory(f'reading {path}', AGAIN), xr.open_datatree(path, engine='netcdf4') as tree:
             groups = {k.replace('~', ':'): _loaded(v.to_dataset(), path) for k,v in tree.children.items()}
             return groups or _loaded(tree.to_dataset(), path)
-    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, UnicodeError) as e: # what netCDF4 and xarray raise for damaged files
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, OverflowError) as e: # what netCDF4 and xarray raise for damaged files
         if isinstance(e, FormatError): raise
         raise FormatError(f"{path} cannot be read as netCDF ({type(e).__name__}): {AGAIN}") from None
 
