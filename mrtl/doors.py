@@ -88,7 +88,7 @@ def check_layout(
         bad = t.isinf() if missing else ~t.isfinite()
         if bad.any(): raise FormatError(f"{where}: {k} holds {'infinite' if missing else 'NaN or infinite'} numbers, {int(bad.sum())} of {t.numel()}")
 
-# %% ../nbs/02_doors.ipynb #24962057
+# %% ../nbs/02_doors.ipynb #5c876cf9
 MOST_TABLE = 2**31 # Bytes
 
 def _column_fault(c, kind):
@@ -112,9 +112,11 @@ def read_table(
     wrong = lambda what: FormatError(f"{path} {what}: {todo}")
     try:
         if Path(path).stat().st_size>MOST_TABLE: raise wrong('is larger than any table that mrtl writes')
+        if not Path(path).stat().st_size: raise wrong('is empty')
         with open(path, 'rb') as f: f.seek(-1, 2); ended = f.read()==b'\n'
         table = pd.read_csv(path, low_memory=False, **options)
     except FileNotFoundError: raise wrong('is missing') from None
+    except FormatError: raise
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeError, ValueError, OverflowError) as e:
         raise wrong(f"cannot be read as a table ({str(e).strip() or type(e).__name__})") from None
     if absent := [c for c in columns if c not in table]: raise wrong(f"lacks the column {', '.join(absent)}")

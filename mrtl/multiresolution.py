@@ -407,7 +407,7 @@ def _empty(self:Run, i):
     new = LowRank(modes, self.rank, self.outputs, self.options.main_effects, self.dtype) if level.stage=='low' else FullRank(modes, self.outputs, self.options.main_effects, self.dtype)
     return new.to(self.device)
 
-# %% ../nbs/32_multiresolution.ipynb #97f5a310
+# %% ../nbs/32_multiresolution.ipynb #2eaf04e0
 @patch
 def _rebuild(self:Run, saved):
     "The finished model of the last level that is done."
@@ -429,5 +429,7 @@ def _rebuild_trainer(self:Run, saved):
     for part in 'model.','best.': state_of(saved[0], part, model, self.checkpoint)
     check_optimizer(saved[0], saved[1]['trainer']['opt'], list(model.parameters()), self.checkpoint)
     trainer = self._trainer(self.levels_done, model)
-    trainer.load_state(saved[0], saved[1]['trainer'])
+    try: trainer.load_state(saved[0], saved[1]['trainer'])
+    except (KeyError, TypeError, ValueError, RuntimeError) as e: # an optimizer of torch has names of its own
+        raise FormatError(f"{self.checkpoint} is damaged: its state does not fit the optimizer ({type(e).__name__}: {e}): delete it to start afresh") from None
     return trainer,saved[1]['cp_error']

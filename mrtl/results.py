@@ -252,7 +252,7 @@ class _ModelMeta(TypedDict):
     history:dict[Word, list[Scalar]]               # Likewise
     levels:list[dict]                              # Likewise
 
-# %% ../nbs/52_results.ipynb #516c7708
+# %% ../nbs/52_results.ipynb #868a07b7
 def _mode_fault(m):
     "How a mode contradicts itself; '' if it does not."
     size = np.prod(m['grid']['shape'], dtype=float) if m['grid'] else np.prod([len(a) for a in m['nodes']['axes']], dtype=float) if m['nodes'] else m['size']
@@ -269,6 +269,8 @@ def _contradiction(meta):
         if fault := _mode_fault(m): return f"mode {m['name']} {fault}"
     if len({m['name'] for m in data})<len(data): return 'two modes have one name'
     if [[m[k] for k in same] for m in data]!=[[m[k] for k in same] for m in model]: return 'the model has other modes than the data'
+    place = lambda m: m['grid'] and {k: v for k,v in m['grid'].items() if k!='shape'}
+    if any(place(a)!=place(b) or a['nodes']!=b['nodes'] for a,b in zip(data, model)): return 'the model has maps of another place than the data'
     if any(a['size']!=b['size'] for a,b in zip(data, model) if not a['grid']): return 'the model has modes of another size than the data'
     outputs = LAYOUTS[meta['way']].outputs(meta['fit'])
     if outputs!=len(meta['fitted']['_outputs']): return f"{len(meta['fitted']['_outputs'])} outputs have names, but the fit has {outputs}"
