@@ -78,7 +78,7 @@ def low_layout(
     mains = {f'low.main.{m.name}': (m.size, outputs) for m in modes if main and m.indexed}
     return {f'low.factors.{i}': (n, rank) for i,n in enumerate(sizes)}|{'low.bias': (outputs,)}|mains
 
-# %% ../nbs/43_layouts.ipynb #b04585aa
+# %% ../nbs/43_layouts.ipynb #8f6874a5
 class GradientLayout:
     "Files of models by gradients."
     fit,levels,history,whole = GradientMeta,list[LevelMeta],HistoryMeta,()
@@ -87,6 +87,7 @@ class GradientLayout:
         "Name to shape."
         if any(m.nodes is not None for m in modes): raise DataError("a model by gradients has no nodes")
         if not set(meta['held'])<=set(range(len(modes))): raise DataError(f"the modes {meta['held']} are held, but there are {len(modes)}")
+        if meta['main_effects'] and not any(m.indexed for m in modes): raise DataError("there are main effects, but no mode that could have them")
         return low_layout(modes, meta['rank'], meta['outputs'], meta['main_effects'])
     def check(meta, tensors): "Nothing: shapes tell all."
 

@@ -106,7 +106,7 @@ def _fields(path):
     fields = open_fields(path); values = [f.load() for f in fields]
     return all(np.isinf(v).sum()==0 and (not np.isfinite(v).any() or 'valid_range' not in v.attrs or 200<=float(v.min())<=float(v.max())<=400) for v in values)
 
-def _rain(path): v = open_rain(path).load(); return not np.isinf(v).any()
+def _rain(path): v = open_rain(path).load(); return v.dtype.kind in 'iuf' and not np.isinf(v).any()
 
 def _games(path): f = read_games(path).frames; return all(not np.isinf(v).any() for v in f.data_vars.values() if v.dtype.kind=='f')
 
