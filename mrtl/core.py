@@ -163,6 +163,29 @@ def check_between(
     for name,v in values.items():
         if not (isinstance(v, (int,float,np.number)) and lo<v<hi): raise ConfigError(f"{name} must lie above {lo} and below {hi}, got {v!r}")
 
+# %% ../nbs/00_core.ipynb #daa79f8a
+_NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|Unable to allocate|Storage size calculation overflowed|array is too big|"
+    r"Maximum allowed dimension exceeded|Unable to create array")
+_ASKED = re.compile(r"allocate (?:about )?([\d.]+) ?(bytes|[KMGTPE]i?B)")
+
+def _asked_for(e):
+    "How much memory an error speaks of, in words; None if it speaks of something else."
+    if not isinstance(e, MemoryError) and not _NO_MEMORY.search(str(e)): return None
+    if not (m := _ASKED.search(str(e))): return 'more memory'
+    power = 'bKMGTPE'.index(m[2][0])
+    return f"{float(m[1])*1024**power/1e9:,.1f} GB more memory"
+
+@contextmanager
+def enough_memory(
+    what:str,   # What needs it, such as "fitting 500 samples"
+    todo:str,   # What to reduce
+)->Iterator[None]:
+    "Say in one sentence that memory ran out: a `DataError` in place of what numpy, torch and Python raise."
+    try: yield
+    except (MemoryError, RuntimeError, ValueError, OverflowError) as e:
+        if isinstance(e, MRTLError) or (asked := _asked_for(e)) is None: raise
+        raise DataError(f"{what} needs {asked} than there is: {todo}") from None
+
 # %% ../nbs/00_core.ipynb #31a0444b
 def as_json(
     value:object,    # Dicts, lists, arrays, numpy and pandas scalars, dates, paths; anything that JSON holds
@@ -176,7 +199,7 @@ def as_json(
     if isinstance(value, (np.datetime64,datetime.date,os.PathLike,np.random.RandomState)): return str(value)
     return value.item() if isinstance(value, np.generic) else value
 
-# %% ../nbs/00_core.ipynb #16f3a6bf
+# %% ../nbs/00_core.ipynb #af185ad0
 def write_json(
     path:str|Path,  # File to write
     value:object,   # As `as_json` takes it
@@ -184,13 +207,42 @@ def write_json(
     "Write JSON whole or not at all; NaN becomes null."
     with atomic_write(path) as tmp: tmp.write_text(json.dumps(as_json(value), indent=1)+'\n')
 
+# %% ../nbs/00_core.ipynb #8b08b057
+MOST_JSON,DEEPEST_JSON = 10**8,64 # Bytes of a text, and brackets inside brackets
+
+def nesting(
+    value:object, # Out of JSON
+)->int:           # 0 for a number or text, 1 for a plain list
+    "How many lists and dicts lie in each other."
+    depth,level = 0,[value]
+    while level := [v for v in level if isinstance(v, (dict,list))]:
+        depth += 1
+        level = [w for v in level for w in (v.values() if isinstance(v, dict) else v) if isinstance(w, (dict,list))]
+    return depth
+
+def parse_json(
+    text:str|bytes,           # JSON
+    where:str|Path,           # The file it is from, for the error
+    todo:str='write it again', # What the reader can do about it, for the error
+)->object:                    # What it holds
+    "Read JSON of a size and depth that mrtl could have written; `FormatError` for anything else."
+    if len(text)>MOST_JSON: raise FormatError(f"{where} holds more JSON than mrtl ever writes ({MOST_JSON/1e6:,.0f} MB): {todo}")
+    try: value = json.loads(text)
+    except RecursionError: value = None; deep = True
+    except ValueError as e: raise FormatError(f"{where} is not JSON or is damaged ({e}): {todo}") from None
+    else: deep = nesting(value)>DEEPEST_JSON
+    if deep: raise FormatError(f"{where} is damaged: it has more than {DEEPEST_JSON} brackets inside each other: {todo}")
+    return value
+
+# %% ../nbs/00_core.ipynb #63b70fd5
 def read_json(
     path:str|Path,  # File to read
 )->object:          # What it holds; `FormatError` if it is damaged or missing
     "Read a file of JSON."
-    try: return json.loads(Path(path).read_text())
+    try:
+        with open(path, 'rb') as f: text = f.read(MOST_JSON+1)
     except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror}; is this the folder of a finished run?") from None
-    except ValueError: raise FormatError(f"{path} is not JSON or is damaged: run the command again") from None
+    return parse_json(text, path, 'run the command again')
 
 # %% ../nbs/00_core.ipynb #df0d13f4
 def write_csv(

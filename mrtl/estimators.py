@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MRTLRegressor', 'MRTLClassifier']
 
-# %% ../nbs/60_estimators.ipynb #1cc26849
+# %% ../nbs/60_estimators.ipynb #53e0dfa7
 import math
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from . import parallel
-from .core import ConfigError, DataError, get_device
+from .core import ConfigError, DataError, enough_memory, get_device
 from .events import EventDesign
 from .designs import FieldDesign
 from .evidence.laplace import count_std, worth
@@ -50,7 +50,7 @@ def seed_of(
     rng = np.random.default_rng() if random_state is None else random_state
     return int(rng.randint(2**31) if isinstance(rng, np.random.RandomState) else rng.integers(2**31))
 
-# %% ../nbs/60_estimators.ipynb #d191ae3a
+# %% ../nbs/60_estimators.ipynb #ba1abd0c
 class Fitting:
     "Data in, a fit out, and scores."
     _numeric_target = True
@@ -92,6 +92,7 @@ class Fitting:
     @property
     def _loss_name(self): return self.loss if self._numeric_target else 'logistic'
 
+    @enough_memory('this fit', 'give it fewer rows, a coarser grid, a lower rank or fewer full_levels')
     def _fit(self, X, y, sample_weight, valid, groups, callbacks, encode=None):
         "Everything between the raw data and the fit."
         parallel.join_processes()
@@ -128,6 +129,7 @@ class Fitting:
             raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
         return Samples(design, Yv, valid[2] if len(valid)==3 else None)
 
+    @enough_memory('this prediction', 'give it fewer rows at once')
     def _scores(self, X):
         "Scores in the units of the data, (n, outputs), and the design."
         check_is_fitted(self, 'fitted_')

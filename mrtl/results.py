@@ -5,18 +5,23 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/52_results.ipynb #f61263f9
-from dataclasses import asdict, replace
+# %% ../nbs/52_results.ipynb #47bd217b
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 import numpy as np
 import pandas as pd
 import xarray as xr
+from annotated_types import Len
 from sklearn.utils.validation import check_is_fitted
+from typing_extensions import NotRequired, TypedDict
 from . import parallel
-from .core import AbsentError, FormatError, as_json
+from .core import AbsentError, FormatError, MRTLError, as_json
 from .designs import Mode
+from .doors import Count, Number, Pair, Scalar, Several, Whole, Word, check_layout, checked
+from .layouts import LAYOUTS
+from .options import EvidenceOptions, GradientOptions
 from .ways import WAYS
 from .nodes import Nodes
 from .terms.spec import Term
@@ -136,7 +141,7 @@ def _jsonable(v):
     if isinstance(v, (list,tuple,np.ndarray)): return [_jsonable(w) for w in v]
     return str(v) if hasattr(v, '__fspath__') or isinstance(v, np.random.RandomState) else v
 
-# %% ../nbs/52_results.ipynb #4dda7df8
+# %% ../nbs/52_results.ipynb #08e91db9
 def _file_params(est):
     "Constructor arguments as a file can hold them."
     p = est.get_params()
@@ -155,6 +160,7 @@ def _term(t):
 def _params(p):
     "Constructor arguments out of JSON, which knows no tuples."
     shape = lambda l: {k: tuple(v) for k,v in l.items()} if isinstance(l, dict) else tuple(l)
+    p = dict(nonnegative=[], schedule=None)|p
     if p.get('terms') is not None: p = p|dict(terms=[_term(t) for t in p['terms']])
     if isinstance(p.get('class_weight'), list): p = p|dict(class_weight={k: v for k,v in p['class_weight']})
     return p | dict(nonnegative=tuple(p['nonnegative']), schedule=p['schedule'] and [shape(l) for l in p['schedule']])
@@ -162,7 +168,147 @@ def _params(p):
 # %% ../nbs/52_results.ipynb #53c73d16
 FORMAT = 3 # Files of another number are refused
 
-# %% ../nbs/52_results.ipynb #6ff118db
+# %% ../nbs/52_results.ipynb #65e0145f
+class _GridMeta(TypedDict):
+    "A grid."
+    shape:Pair(Count)   # Cells along y and x
+    y:Pair(Number)      # Extent
+    x:Pair(Number)      # Extent
+    names:Pair(Word)    # Of the coordinates
+    sphere:bool         # In degrees?
+
+class _NodesMeta(TypedDict):
+    "A lattice."
+    axes:Several(Several(Number), 2)    # Nodes along each axis
+    names:Several(Word, 2)              # Of the axes
+    period:Several(Number|None, 2)      # Where each comes round
+
+class _ModeMeta(TypedDict):
+    "A mode."
+    name:Word                   # Such as player
+    size:Count                  # Entries
+    indexed:bool                # Given by indices?
+    labels:list[Scalar]|None    # What entries are called
+    grid:_GridMeta|None         # Of a map
+    nodes:_NodesMeta|None       # Of a map or curve
+
+# %% ../nbs/52_results.ipynb #38f4bd26
+_Shape = Several(Count, 2)|Count
+_Levels = list[dict[Word, _Shape]|_Shape]|None
+
+class _AskedTerm(TypedDict):
+    "A term as the caller gave it."
+    modes:Several(Word, 100)                      # Their names
+    rank:Count|None                               # Components
+    full:bool                                     # A coefficient for every combination?
+    smooth:Number|dict[Word, Number|None]|None    # Weight of roughness
+    ridge:Number|dict[Word, Number|None]|None     # Weight of size
+    schedule:_Levels                              # From coarse to fine
+
+class _Params(TypedDict, total=False):
+    "Settings that are not options of a way, which have rules of their own."
+    rank:Count                                              # Components
+    nonnegative:list[Word]                                  # Modes that stay at zero or above
+    schedule:_Levels                                        # From coarse to fine
+    terms:list[Word|Several(Word, 100)|_AskedTerm]|None     # Of a sum
+    class_weight:Word|list[Pair(Scalar)]|None               # Costs
+    random_state:int|None                                   # Seed
+    criterion:Word                                          # Of the end of a level
+    optimizer:Word                                          # By name
+    checkpoint:Word|None                                    # Its file
+    device:Word                                             # Where to learn
+    method:Word                                             # How to learn
+    loss:Word                                               # To be minimised
+
+# %% ../nbs/52_results.ipynb #d32e32f1
+class _Fitted(TypedDict):
+    "What a fit remembers of its data."
+    __pydantic_config__ = dict(extra='forbid')
+    classes_:NotRequired[Pair(Scalar)]                                   # Labels of a classifier
+    n_features_in_:NotRequired[Whole]                                    # As scikit-learn counts
+    feature_shape_:NotRequired[Annotated[list[Count], Len(1, 10)]]       # Of a sample that was an array
+    _outputs:Several(Scalar)                                             # Names
+    _one_dim:NotRequired[bool]                                           # Was y (n,)?
+
+class _BothModes(TypedDict):
+    "Modes of the data, and of the weights."
+    data:Several(_ModeMeta, 100)   # At the data's own grid
+    model:Several(_ModeMeta, 100)  # At the model's
+
+class _Version(TypedDict):
+    "What a model file of any version says."
+    format:Whole  # Of the file
+    mrtl:Word     # Version that wrote it
+
+class _ModelMeta(TypedDict):
+    "What a model file says."
+    mrtl:Word                                      # Version that wrote it
+    params:_Params                                 # Settings
+    way:Literal['sgd','evidence','terms']          # How it was fitted
+    loss:Literal['squared','poisson','logistic']   # Which was minimised
+    fitted:_Fitted                                 # What is remembered of the data
+    modes:_BothModes                               # Of data and weights
+    fit:dict                                       # As its way has it
+    history:dict[Word, list[Scalar]]               # Likewise
+    levels:list[dict]                              # Likewise
+
+# %% ../nbs/52_results.ipynb #868a07b7
+def _mode_fault(m):
+    "How a mode contradicts itself; '' if it does not."
+    size = np.prod(m['grid']['shape'], dtype=float) if m['grid'] else np.prod([len(a) for a in m['nodes']['axes']], dtype=float) if m['nodes'] else m['size']
+    if m['grid'] and m['nodes']: return 'has cells and nodes'
+    if size!=m['size']: return f"has {m['size']} entries, but a map of {size:.0f}"
+    if m['labels'] is None: return ''
+    if len(m['labels'])!=m['size']: return f"has {m['size']} entries, but {len(m['labels'])} labels"
+    return 'calls two entries the same' if len({(type(k), k) for k in m['labels']})<m['size'] else ''
+
+def _contradiction(meta):
+    "How the metadata of a model contradict each other; '' if they do not."
+    data,model = (meta['modes'][k] for k in ('data','model')); same = ('name','indexed','labels')
+    for m in data+model:
+        if fault := _mode_fault(m): return f"mode {m['name']} {fault}"
+    if len({m['name'] for m in data})<len(data): return 'two modes have one name'
+    if [[m[k] for k in same] for m in data]!=[[m[k] for k in same] for m in model]: return 'the model has other modes than the data'
+    place = lambda m: m['grid'] and {k: v for k,v in m['grid'].items() if k!='shape'}
+    if any(place(a)!=place(b) or a['nodes']!=b['nodes'] for a,b in zip(data, model)): return 'the model has maps of another place than the data'
+    if any(a['size']!=b['size'] for a,b in zip(data, model) if not a['grid']): return 'the model has modes of another size than the data'
+    outputs = LAYOUTS[meta['way']].outputs(meta['fit'])
+    if outputs!=len(meta['fitted']['_outputs']): return f"{len(meta['fitted']['_outputs'])} outputs have names, but the fit has {outputs}"
+    if (meta['loss']=='logistic')!=('classes_' in meta['fitted']): return f"the loss is {meta['loss']}, which {'has' if 'classes_' in meta['fitted'] else 'needs'} classes"
+    if meta['params'].get('loss', meta['loss'])!=meta['loss'] or meta['fit'].get('loss', meta['loss'])!=meta['loss']: return 'two different losses are named'
+    return 'columns of the history differ in length' if len({len(c) for c in meta['history'].values()})>1 else ''
+
+# %% ../nbs/52_results.ipynb #2a6142fa
+def _checked_settings(cls, params):
+    "Constructor arguments, or a `ConfigError` if this class has no such argument or no such value."
+    if unknown := params.keys()-set(known := cls._get_param_names()): raise FormatError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
+    p = {k: v for k,v in _params(params).items() if k in known}
+    for kind in (GradientOptions, EvidenceOptions): kind(**{f.name: p[f.name] for f in fields(kind) if f.name in p})
+    return p
+
+def _checked_modes(found, tensors):
+    "Modes out of a file, and the layout of their areas."
+    areas = {f"area.{where}.{d['name']}": tuple(d['grid']['shape']) for where,modes in found.items() for d in modes if d['grid']}
+    check_layout({k: t for k,t in tensors.items() if k.startswith('area.')}, areas, 'it')
+    if any((tensors[k]<0).any() for k in areas): raise FormatError("it has cells of negative area")
+    return {where: [_unpack_mode(d, tensors.get(f"area.{where}.{d['name']}")) for d in modes] for where,modes in found.items()}
+
+# %% ../nbs/52_results.ipynb #c4539123
+def _opened(cls, tensors, meta, path):
+    "Settings and modes of a model file, after all of it has been checked."
+    checked(_ModelMeta, meta, path); rule = LAYOUTS[meta['way']]
+    for part in ('fit','levels','history'): checked(getattr(rule, part), meta[part], f'{path} ({part})')
+    try:
+        if fault := _contradiction(meta): raise FormatError(fault)
+        settings,modes = _checked_settings(cls, meta['params']),_checked_modes(meta['modes'], tensors)
+        own = {k: t for k,t in tensors.items() if not k.startswith('area.')}
+        layout = rule.tensors(meta['fit'], modes['model'], own)
+        check_layout(own, layout, 'it', tuple(k for k in layout if k.endswith(rule.whole)))
+        rule.check(meta['fit'], own)
+    except MRTLError as e: raise FormatError(f"{path} contradicts itself: {e}: fit the model again") from None
+    return settings,modes
+
+# %% ../nbs/52_results.ipynb #66d994b1
 class ModelFiles:
     "Save a fitted estimator to a file, and load it."
     def save(self,
@@ -188,16 +334,15 @@ class ModelFiles:
         "Read a model file; `FormatError` if it is damaged, of another kind or of another version."
         tensors,meta = load_tensors(path)
         if meta.get('kind')!=cls.__name__:
-            raise FormatError(f"{path} holds {meta.get('kind', 'no model')}, not {cls.__name__}: load it with its own class")
-        if meta['format']>FORMAT:
-            raise FormatError(f"{path} was written by a newer mrtl ({meta['mrtl']}, format {meta['format']}): update mrtl to read it")
-        if meta['format']<FORMAT:
-            raise FormatError(f"{path} was written by an older mrtl ({meta['mrtl']}, format {meta['format']}): fit the model again")
-        self = cls(**_params(meta['params']))
+            raise FormatError(f"{path} holds {str(meta.get('kind', 'no model'))[:60]}, not {cls.__name__}: load it with its own class")
+        version = checked(_Version, meta, path)['format']
+        if version!=FORMAT:
+            age,todo = ('a newer','update mrtl to read it') if version>FORMAT else ('an older','fit the model again')
+            raise FormatError(f"{path} was written by {age} mrtl ({meta['mrtl'][:60]}, format {version}): {todo}")
+        settings,modes = _opened(cls, tensors, meta, path); self = cls(**settings)
         for k,v in meta['fitted'].items(): setattr(self, k, v)
         if 'classes_' in meta['fitted']: self.classes_ = np.array(self.classes_)
         if 'feature_shape_' in meta['fitted']: self.feature_shape_ = tuple(self.feature_shape_)
-        modes = {where: [_unpack_mode(d, tensors.get(f"area.{where}.{d['name']}")) for d in found] for where,found in meta['modes'].items()}
         self._modes,way = modes['data'],WAYS[meta['way']]
         history,levels = pd.DataFrame(meta['history']),meta['levels']
         return self._keep(way.unpack(tensors, meta['fit'], modes['model'], meta['loss'], history, levels))

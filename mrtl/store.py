@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['save_tensors', 'load_tensors']
 
-# %% ../nbs/02_store.ipynb #0182b806
+# %% ../nbs/02_store.ipynb #6d6f4eae
 import hashlib, json
 from pathlib import Path
-from typing import NamedTuple
-import numpy as np
-import torch
+from typing import Annotated, Literal, NamedTuple
+from annotated_types import Len, MaxLen
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from .core import ConfigError, FormatError, atomic_write
+from typing_extensions import TypedDict
+from .core import FormatError, atomic_write, enough_memory, parse_json
+from .doors import checked
 
 # %% ../nbs/02_store.ipynb #0e3c2630
 def _digest(tensors, meta):
@@ -39,51 +40,50 @@ class TensorFile(NamedTuple):
     tensors:dict  # Name to tensor
     meta:dict     # What was given as metadata
 
-# %% ../nbs/02_store.ipynb #f76f56d4
+# %% ../nbs/02_store.ipynb #cdcfd5a1
 def load_tensors(
-    path:str|Path, # File written by `save_tensors`
-)->TensorFile:     # What it holds
+    path:str|Path,    # File written by `save_tensors`
+    schema:type=dict, # What its metadata must be, as `checked` takes it
+)->TensorFile:        # What it holds
     "Read a file written by `save_tensors`; `FormatError` if it is damaged or of another kind."
-    try: raw = Path(path).read_bytes()
-    except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
-    return unpack_tensors(raw, path)
+    with enough_memory(f'reading {path}', 'close other programs, or read it on a larger machine'):
+        try: raw = Path(path).read_bytes()
+        except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
+        return unpack_tensors(raw, path, schema)
 
-# %% ../nbs/02_store.ipynb #00a8fb58
+# %% ../nbs/02_store.ipynb #c79def26
+class _Signed(TypedDict):
+    "What a header says of the file."
+    mrtl:str                                   # The metadata as JSON
+    sha256:Annotated[str, Len(64, 64)]         # Of tensors and metadata
+
+class _Entry(TypedDict):
+    "What a header says of one tensor."
+    dtype:Literal['F64','F32','I64','I32','U8','BOOL'] # Its numbers
+    shape:Annotated[list[int], MaxLen(16)]             # Its sizes
+    data_offsets:Annotated[list[int], Len(2, 2)]       # Where it lies
+
+_Entries = Annotated[dict[Annotated[str, MaxLen(1000)], _Entry], MaxLen(100_000)]
+
+def _header(raw, path):
+    "What a file says of itself."
+    n = int.from_bytes(raw[:8], 'little')
+    if len(raw)<8 or n>len(raw)-8: raise FormatError(f"{path} is not a file of mrtl or is damaged (it is shorter than it says): write it again")
+    head = checked(dict, parse_json(raw[8:8+n], path), path)
+    signed = checked(_Signed, head.pop('__metadata__', None), path)
+    checked(_Entries, head, path)
+    return signed
+
+# %% ../nbs/02_store.ipynb #6e109221
 def unpack_tensors(
-    raw:bytes,     # Contents of a file written by `save_tensors`
-    path:str|Path, # Its name, for errors
-)->TensorFile:     # What it holds
+    raw:bytes,        # Contents of a file written by `save_tensors`
+    path:str|Path,    # Its name, for errors
+    schema:type=dict, # What its metadata must be
+)->TensorFile:        # What it holds
     "Turn the contents of a file into tensors and metadata; `FormatError` if they are damaged or of another kind."
-    try:
-        n = int.from_bytes(raw[:8], 'little')
-        head = json.loads(raw[8:8+n])['__metadata__']; tensors = load(raw)
-        text,sha = head['mrtl'],head['sha256']
-    except (SafetensorError, ValueError, KeyError, TypeError, MemoryError) as e:
-        raise FormatError(f"{path} is not a file of mrtl or is damaged ({type(e).__name__}): write it again") from None
-    if _digest(tensors, text)!=sha:
+    signed = _header(raw, path)
+    try: tensors = load(raw)
+    except SafetensorError as e: raise FormatError(f"{path} is not a file of mrtl or is damaged ({e}): write it again") from None
+    if _digest(tensors, signed['mrtl'])!=signed['sha256']:
         raise FormatError(f"{path} was altered after it was written (its SHA-256 does not match): write it again")
-    return TensorFile(tensors, json.loads(text))
-
-# %% ../nbs/02_store.ipynb #7c387e99
-def tensors_out(
-    value:object,  # Tensors, arrays, numbers, texts, None; dicts and lists of such
-    tensors:dict,  # Name to tensor; filled
-    at:str,        # What it is called, as the start of the tensors' names and for the error
-)->object:         # What JSON can hold
-    "A value without its tensors."
-    if torch.is_tensor(value) or isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
-        tensors[at] = torch.as_tensor(value); return {'tensor' if torch.is_tensor(value) else 'array': at}
-    if isinstance(value, dict) and all(isinstance(k, str) for k in value): return dict(dict={k: tensors_out(v, tensors, f'{at}.{k}') for k,v in value.items()})
-    if isinstance(value, (list,tuple)): return [tensors_out(v, tensors, f'{at}.{i}') for i,v in enumerate(value)]
-    if value is None or isinstance(value, (bool,int,float,str)): return value
-    raise ConfigError(f"the state {at} is a {type(value).__name__}, which a checkpoint cannot hold: give tensors, arrays, numbers and texts, in lists or in dicts by name")
-
-def tensors_in(
-    value:object,  # From `tensors_out`
-    tensors:dict,  # Those that it took out
-)->object:         # As it was; tuples are lists
-    "The value with its tensors again."
-    if isinstance(value, list): return [tensors_in(v, tensors) for v in value]
-    if not isinstance(value, dict): return value
-    (kind,v), = value.items()
-    return {k: tensors_in(w, tensors) for k,w in v.items()} if kind=='dict' else tensors[v] if kind=='tensor' else tensors[v].numpy()
+    return TensorFile(tensors, checked(schema, parse_json(signed['mrtl'], path), path))

@@ -71,17 +71,20 @@ def shaped_mode(
     grid = m.grid.coarsen(shape)
     return Mode(m.name, grid.D, grid, m.indexed)
 
-# %% ../nbs/41_sums.ipynb #f4c161a5
-@patch
-def term_modes(self:SumFit,
-    t:Term,  # One of `terms`
-)->list:     # Its modes
+# %% ../nbs/41_sums.ipynb #bea43fa3
+def modes_of(
+    t:Term,      # Without open ends
+    modes:list,  # Modes of the data
+)->list:         # Its modes
     "The modes of a term at its own finest level."
     level,out = t.schedule[-1],[]
-    for m in self.modes:
+    for m in modes:
         coarser = m.name in level and (m.grid or m.nodes).shape!=tuple(level[m.name])
         if m.name in t.modes: out.append(shaped_mode(m, level[m.name]) if coarser else m)
     return out
+
+@patch
+def term_modes(self:SumFit, t): return modes_of(t, self.modes)
 
 # %% ../nbs/41_sums.ipynb #0c4c2dcb
 @patch
@@ -288,13 +291,13 @@ def pack(self:SumFit)->tuple: # Name to tensor; dict that JSON can hold
     terms = [dict(modes=t.modes, rank=t.rank, full=t.full, smooth=t.smooth, ridge=t.ridge, schedule=t.schedule) for t in self.terms]
     return tensors,dict(terms=as_json(terms, null=False), facts=self.facts, outputs=self.outputs)
 
-# %% ../nbs/41_sums.ipynb #946cb3b2
-def _unpacked(t):
+# %% ../nbs/41_sums.ipynb #3237fcff
+def as_term(t):
     "A term out of a file."
     levels = [{k: tuple(v) for k,v in l.items()} for l in t['schedule']]
     return Term(tuple(t['modes']), t['rank'], t['full'], t['smooth'], t['ridge'], levels)
 
-# %% ../nbs/41_sums.ipynb #a25fb4b2
+# %% ../nbs/41_sums.ipynb #49322f0b
 @patch(cls_method=True)
 def unpack(cls:SumFit,
     tensors:dict,          # From `pack`
@@ -309,7 +312,7 @@ def unpack(cls:SumFit,
     F,w,d = seq('F'),seq('w'),seq('draws')
     draws = [[v[i].astype(float) for v in d] for i in range(len(d[0]))] if d else None
     moments = (tensors['mean'],tensors['sd']) if 'mean' in tensors else None
-    terms = [_unpacked(t) for t in meta['terms']]
+    terms = [as_term(t) for t in meta['terms']]
     return cls(modes, terms, F, w, draws, meta['facts'], loss, meta['outputs'], history, levels, moments, tuple(tensors['scale'].numpy()))
 
 # %% ../nbs/41_sums.ipynb #d91cfca9

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CLIMATE_RIVALS', 'climate_options', 'climate_settings', 'nino34', 'baselines', 'compare_rivals']
 
-# %% ../../nbs/climate/08_model.ipynb #35cb1b3c
+# %% ../../nbs/climate/08_model.ipynb #0a59f0b9
 import gc, math, re
 from dataclasses import replace
 from functools import partial
@@ -22,13 +22,13 @@ from .regions import state_outlines
 from ..core import ConfigError, DataError, check_whole, settings
 from ..designs import FieldDesign
 from ..grids import Grid
-from ..folders import SEAL
 from ..plots import factor_maps
 from ..readers import unit_name
 from ..rivals import RIVALS, field_rivals, known_rows, ridge_path, trained_ways
-from ..runs import bootstrap_run, finish_run, lost_draws, open_run, predict_run, read_netcdf, report_run, run_problem, FILES
+from ..runfiles import read_netcdf, read_preps
+from ..runs import bootstrap_run, open_run, predict_run, report_run, run_problem, FILES
 from ..splits import time_blocks
-from ..store import load_tensors, save_tensors
+from ..store import save_tensors
 
 # %% ../../nbs/climate/08_model.ipynb #33a853d3
 def climate_options(
@@ -140,7 +140,7 @@ def places_of(factors):
     try: return list(by_place(pd.Series(0., factors.output.values.astype(str))).index)
     except DataError: return None
 
-# %% ../../nbs/climate/08_model.ipynb #86aedbbc
+# %% ../../nbs/climate/08_model.ipynb #03e1bb3c
 def save_preps(out, problem):
     "Store season, trend, scale and units in the run's folder, for `mrtl predict`."
     preps = {n: p.to_dict() for n,p in (('x',problem.prep_x),('y',problem.prep_y))}
@@ -150,7 +150,7 @@ def save_preps(out, problem):
 
 def load_preps(run):
     "Load the preparation of fields and of the target, and the units of both where they are known."
-    tensors,meta = load_tensors(Path(run)/'prep.mrtl')
+    tensors,meta = read_preps(run)
     part = lambda n: {k[2:]: v.numpy() for k,v in tensors.items() if k.startswith(f'{n}.')}
     return tuple(ClimatePrep.from_dict(dict(config=meta[n], arrays=part(n))) for n in 'xy'),meta.get('units', ['',''])
 
@@ -201,7 +201,7 @@ def grid_shapes(text):
     if all(found := [re.fullmatch(r'(\d+)x(\d+)', t.strip()) for t in str(text).split(',')]): return [(int(m[1]),int(m[2])) for m in found]
     raise ConfigError(f"--schedule takes shapes joined by commas, like 4x9,8x18,40x90; got {text!r}")
 
-# %% ../../nbs/climate/08_model.ipynb #b67085f1
+# %% ../../nbs/climate/08_model.ipynb #6170d985
 def climate_command(
     ocean:FILES=None,          # Files or folders of monthly fields: netCDF, zarr, EN4 or ERSST archives; they are put on one grid
     rain:FILES=None,           # Rain by climate division (netCDF, nClimDiv text) or on a grid (PRISM archive, netCDF, zarr)
@@ -237,17 +237,17 @@ def climate_command(
     if bootstrap and parallel.process_count()>1:
         raise ConfigError("--bootstrap does not share its draws among processes: fit with torchrun first, "
                           "then give the same command with --resume --bootstrap to mrtl alone")
-    claim = partial(open_run, out, config, resume, overwrite); todo = None
-    if parallel.on_main(lambda: resume and (out/SEAL).exists()): todo = parallel.on_main(claim) # before the data are read
-    if not (todo is None or todo or bootstrap): return print(f"{out} is finished: nothing to do")
+    claim = partial(open_run, out, config, resume, overwrite)
+    if parallel.on_main(lambda: (out/'metrics.json').exists() and resume and not bootstrap and not claim()):
+        return print(f"{out} is finished: nothing to do")
     problem = climate_problem(ocean, rain, split_seed=split_seed, **asked)
     options = climate_settings(problem, config['schedule'], full_levels, rank=rank, smooth=smooth, l2=l2,
         device=s['device'], random_state=s['seed'])
-    if todo or todo is None and parallel.on_main(claim): fit_climate(out, problem, options)
+    if parallel.on_main(claim): fit_climate(out, problem, options)
     if not parallel.is_main(): return
-    if n := bootstrap or lost_draws(out): bootstrap_climate(out, problem, n, s['seed'])
+    if bootstrap: bootstrap_climate(out, problem, bootstrap, s['seed'])
     del problem; gc.collect() # pictures need memory too
-    report_run(out, climate_figures); finish_run(out)
+    report_run(out, climate_figures)
 
 # %% ../../nbs/climate/08_model.ipynb #91e0e64e
 def check_numbers(rank, smooth, l2, bootstrap):
