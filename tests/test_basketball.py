@@ -2,7 +2,8 @@
 import dataclasses, gzip, json
 import numpy as np, pandas as pd, pytest, torch
 import mrtl.basketball.handler, mrtl.basketball.rivals, mrtl.basketball.shots
-from mrtl.basketball.tracking import check_frames, read_games, read_play_by_play, read_sportvu, read_tracking, tiny_game, unpacked
+from mrtl.basketball.plays import read_play_by_play
+from mrtl.basketball.tracking import check_frames, read_games, read_sportvu, read_tracking, tiny_game, unpacked
 from mrtl.basketball.handler import ShotRules, find_hands, relative, tape_of, turn
 from mrtl.basketball.shots import align_goals, known_players, learning_table, rim_height, shot_design, split_table
 from mrtl.basketball.rivals import BANDS, INPUTS, additive_columns, player_rates, shot_rivals, tree_columns

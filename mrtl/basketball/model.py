@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MODELS', 'ShotProblem', 'shot_problem', 'shot_baselines', 'coherence', 'ShotFiles', 'read_shots']
 
-# %% ../../nbs/basketball/05_model.ipynb #42132590
+# %% ../../nbs/basketball/05_model.ipynb #b6de6e1d
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +21,8 @@ from sklearn.metrics import log_loss
 from .. import parallel
 from .court import court_factors, court_main, reliability_plot, shot_map
 from .shots import COURT, PAPER_SCHEDULE, Learned, known_players, learning_table, shot_design, split_table
-from .tracking import read_games, read_play_by_play
+from .plays import read_play_by_play
+from .tracking import read_games
 from .rivals import shot_rivals
 from .terms import shot_terms, term_design
 from .termcourt import DRAW, term_gains, term_shot_map
