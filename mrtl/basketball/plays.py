@@ -38,7 +38,7 @@ def columns_of(
         raise FormatError(f"the play-by-play has no column {', '.join(missing)}; it has {some[:500]}{more}: rename its columns as the league's v2 (PCTIMESTRING) or v3 layout (clock) has them")
     return columns
 
-# %% ../../nbs/basketball/00_plays.ipynb #0c4ecf2e
+# %% ../../nbs/basketball/00_plays.ipynb #76ec9c12
 CLOCKS = (r'^(\d{0,2}):([0-5]\d(?:[.,]\d+)?)$', r'(?i)^PT(?:(\d{1,2})M)?(?:([0-5]?\d(?:\.\d+)?)S)?$', r'^()([0-5]?\d[.,]\d+)$')
 
 def seconds_left(
@@ -48,9 +48,9 @@ def seconds_left(
     text = text.astype(str).str.strip(); out = pd.Series(np.nan, text.index)
     for i,pattern in enumerate(CLOCKS):
         if i==2 and out.notna().mean()<=.5: break
-        part = text.str.extract(pattern); ok = out.isna()&part.notna().any(axis=1)&text.ne('PT')
+        part = text[out.isna()].str.extract(pattern); part = part[part.notna().any(axis=1)&(text[part.index].str.len()>2)]
         number = lambda c: pd.to_numeric(part[c].str.replace(',', '.'), errors='coerce').fillna(0)
-        out = out.where(~ok, 60*number(0)+number(1))
+        out[part.index] = 60*number(0)+number(1)
     return out.where(out<=720)
 
 # %% ../../nbs/basketball/00_plays.ipynb #a5986934
@@ -112,13 +112,14 @@ def kinds(
     kind = kind.mask(kind.isna()&goal, made); told = pd.to_numeric(t.goal, errors='coerce').notna()
     return kind.mask(kind.isna()&~goal&(told|word.isin(['','steal','block','game','stoppage','challenge','memo'])), 0)
 
-# %% ../../nbs/basketball/00_plays.ipynb #e69529e0
+# %% ../../nbs/basketball/00_plays.ipynb #3c6ebe58
 def time_bounds(
     plays:pd.DataFrame,  # Plays in the order of the file
 )->pd.DataFrame:         # high and low, s left
     "The latest and the earliest time at which each play can have been."
     by = plays.groupby(['game','quarter'], sort=False, dropna=False).time
-    high,low = by.ffill().fillna(np.inf),by.bfill().fillna(0.); rises = plays.time.groupby([plays.game, plays.quarter], dropna=False).transform(lambda t: t.dropna().diff().max()>5).astype(bool)
+    high,low = by.ffill().fillna(np.inf),by.bfill().fillna(0.); known = plays[plays.time.notna()]; keys = ['game','quarter']
+    jumps = known[known.groupby(keys, sort=False).time.diff()>5]; rises = pd.MultiIndex.from_frame(plays[keys]).isin(pd.MultiIndex.from_frame(jumps[keys]))
     free = plays.time.isna()&(rises|plays.quarter.isna()|plays.game.eq(''))
     return pd.DataFrame(dict(high=high.mask(free, np.inf), low=low.mask(free, 0.)))
 
