@@ -38,6 +38,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'mrtl.basketball.games.placed': ('basketball/games.html#placed', 'mrtl/basketball/games.py'),
                                        'mrtl.basketball.games.planted_league': ( 'basketball/games.html#planted_league',
                                                                                  'mrtl/basketball/games.py'),
+                                       'mrtl.basketball.games.plays_v3': ('basketball/games.html#plays_v3', 'mrtl/basketball/games.py'),
                                        'mrtl.basketball.games.shot_odds': ('basketball/games.html#shot_odds', 'mrtl/basketball/games.py'),
                                        'mrtl.basketball.games.simulate_games': ( 'basketball/games.html#simulate_games',
                                                                                  'mrtl/basketball/games.py'),

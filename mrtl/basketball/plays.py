@@ -131,7 +131,7 @@ def doubts(
     why = {'time unreadable': plays.time.isna(), 'game unreadable': plays.game.eq(''), 'quarter unreadable': plays.quarter.isna(), 'kind unreadable': plays.kind.isna(), 'no shooter': shot&nobody}
     return pd.Series(np.select(list(why.values()), list(why), ''), plays.index)
 
-# %% ../../nbs/basketball/00_plays.ipynb #1d4fe782
+# %% ../../nbs/basketball/00_plays.ipynb #eaee7515
 def read_play_by_play(
     file:str|Path|pd.DataFrame,  # Play-by-play CSV in the league's v2 or v3 layout, also .gz, or that table
 )->Plays:                         # `plays`, a table with a row for each play, those in doubt marked; and `report`, a Series of what was read and what is in doubt
@@ -142,7 +142,7 @@ def read_play_by_play(
     game = t.game.astype(str).str.strip().str.replace(r'\.0$', '', regex=True); quarter = whole(number('quarter')); quarter = quarter.where(quarter.between(1, 14))
     plays = t[['action','name']].assign(game=game.str.zfill(10).where(game.str.fullmatch(r'\d{1,10}'), ''), quarter=quarter, time=seconds_left(t.time), kind=kinds(t),
         player=whole(number('player')), team=whole(number('team')), number=number('number'))
-    check_clocks(plays, t.time, columns['time'])
+    plays['team'] = plays.team.where(plays.team>0); check_clocks(plays, t.time, columns['time'])
     plays = plays.assign(**time_bounds(plays), doubt=doubts(plays)); odd = plays.doubt.isin(['game unreadable','quarter unreadable','kind unreadable','no shooter'])
     twice = plays[plays.kind.isin([1,2,3,5])&plays.number.notna()].duplicated(['game','number'])
     counts = {'rows read': len(raw), 'repeated': len(raw)-len(plays), 'time unreadable': int((plays.doubt=='time unreadable').sum()), 'game, quarter, kind or shooter unreadable': int(odd.sum()), 'numbers used twice': int(twice.sum())}

@@ -191,7 +191,7 @@ class Frames(NamedTuple):
     frames:xr.Dataset # (frame, slot, xy, xyz, game)
     report:pd.Series  # What was read and what was left out, by reason
 
-# %% ../../nbs/basketball/00_tracking.ipynb #7b9fcc1f
+# %% ../../nbs/basketball/00_tracking.ipynb #86eadc1e
 def read_sportvu(
     files:str|Path|list,  # Game logs, one file a game: .json, .json.gz or .7z
     quarters:list=None,   # Quarters to keep; all when not given
@@ -201,7 +201,8 @@ def read_sportvu(
     for file in progress(files, desc='games'):
         game,teams,found = _read_log(file, faults)
         if not found: continue
-        index,_,_ = games.setdefault(game, (len(games), teams, file)); _same_game(game, teams, file, games, faults)
+        if game in games: _same_game(game, teams, file, games[game], faults)
+        index,_,_ = games.setdefault(game, (len(games), teams, file))
         for part in found:
             keep = np.isin(part['quarter'], quarters) if quarters else slice(None); part = {k: v[keep] for k,v in part.items()}
             parts.append(part|dict(game_index=np.full(len(part['quarter']), index)))
@@ -209,7 +210,7 @@ def read_sportvu(
     frames = _dataset({k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, list(games), np.array([t for _,t,_ in games.values()]))
     return Frames(check_frames(frames), pd.Series(faults, name='count'))
 
-# %% ../../nbs/basketball/00_tracking.ipynb #b721d0fe
+# %% ../../nbs/basketball/00_tracking.ipynb #dc656d2d
 def _read_log(file, faults):
     "The game, its teams (home, visitor), and the moments of its events."
     found,game = [],None
@@ -225,12 +226,12 @@ def _read_log(file, faults):
     if len(kept)<len(found): faults['events of other teams'] = faults.get('events of other teams', 0)+len(found)-len(kept)
     return game,teams,kept
 
-def _same_game(game, teams, file, games, faults):
+def _same_game(game, teams, file, before, faults):
     "Refuse a second log of a game that names the teams otherwise; count one that agrees."
-    _,known,first = games[game]
+    _,known,first = before
     if known!=teams:
         raise DataError(f"two logs have the game id {game}: in {str(first)!r} team {known[0]} is at home to {known[1]}, in {str(file)!r} team {teams[0]} to {teams[1]}: leave the wrong one out")
-    if first is not file: faults['logs of a game read before'] = faults.get('logs of a game read before', 0)+1
+    faults['logs of a game read before'] = faults.get('logs of a game read before', 0)+1
 
 # %% ../../nbs/basketball/00_tracking.ipynb #bcbfca93
 def _whole(v):
