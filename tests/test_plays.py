@@ -60,7 +60,7 @@ LOST = {'a quarter without plays': without(first), 'a log that ends early': with
     'a clock that cannot be': put('PCTIMESTRING', '3:75'), 'no clock': put('PCTIMESTRING', None), 'five clocks in a row': put('PCTIMESTRING', 'x', 5), 'the first clock of the game': put('PCTIMESTRING', '', 1, 0), 'a clock in a shuffled log': lambda p: shuffled(put('PCTIMESTRING', 'x')(p)),
     'clocks of the last minute': lambda p: p.assign(PCTIMESTRING=np.where(first(p) & (seconds(p) < 60), '00:51:60', p.PCTIMESTRING)), 'shooter 0': put('PLAYER1_ID', '0'), 'shooter blank': put('PLAYER1_ID', None), 'shooter a word': put('PLAYER1_ID', 'x'), 'team blank': put('PLAYER1_TEAM_ID', None),
     'ten shots without a shooter': put('PLAYER1_ID', '0', 10), 'a shooter who is not in the tracking': put('PLAYER1_ID', '999'), 'kind blank': put('EVENTMSGTYPE', None), 'kind a word': put('EVENTMSGTYPE', 'shot'), 'quarter blank': put('PERIOD', None), 'quarter 99': put('PERIOD', '99'), 'quarter 1.5': put('PERIOD', '1.5'),
-    'game blank': put('GAME_ID', None), 'game a word': put('GAME_ID', 'final'), 'neither clock nor quarter': lambda p: put('PERIOD', '')(put('PCTIMESTRING', '')(p)), 'clocks five seconds early': lambda p: p.assign(PCTIMESTRING=['%d:%02d' % divmod(min(v+9, 720), 60) for v in seconds(p)])}
+    'game of another digit': put('GAME_ID', '0080000001'), 'minutes lost': put('PCTIMESTRING', ':19'), 'game blank': put('GAME_ID', None), 'game a word': put('GAME_ID', 'final'), 'neither clock nor quarter': lambda p: put('PERIOD', '')(put('PCTIMESTRING', '')(p)), 'clocks five seconds early': lambda p: p.assign(PCTIMESTRING=['%d:%02d' % divmod(min(v+9, 720), 60) for v in seconds(p)])}
 
 def wronged(season, change):
     "Frames of real shots that became examples of none, rows that the whole log does not give, and what was said."
@@ -92,6 +92,11 @@ def test_broken_rules_are_caught(season, monkeypatch, name):
     monkeypatch.setattr(mrtl.basketball.vouched, name, lambda tape, *a, **k: np.zeros(len(tape.time), bool)); bad = 0
     for what in ('a hole of a minute', 'ten shots without a shooter', 'five clocks in a row'): bad += wronged(season, LOST[what])[0]
     assert bad > 0
+
+def test_a_v3_row_that_lost_a_comma_is_in_doubt(season):
+    t = plays_v3(typed(season[1])).astype(object); i = t.index[t.shotResult.notna()][40]
+    for c,v in dict(playerName='Player 109Made', shotResult='1', isFieldGoal='Made Shot', actionType=None).items(): t.loc[i, c] = v
+    assert read_play_by_play(t).plays.doubt[i] == 'kind unreadable'
 
 def test_many_games_are_said_shortly():
     out = pd.DataFrame(dict(game=[f'{i:010d}' for i in range(30)], reason='no plays around', rows=100, share=.5, refused=True)); assert len(said_of_plays(out)) == 6 and said_of_plays(out[:0]) == []

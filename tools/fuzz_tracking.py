@@ -27,7 +27,7 @@ def bytes_changed(raw, rng):
         elif how == 2: b[i:i] = b[i:i+n]
         elif how == 3: b[i:i] = bytes(rng.randrange(256) for _ in range(min(n, 8)))
         elif how == 4: b[i:i+1] = rng.choice([b'[', b']', b'{', b'}', b'"', b',', b':', b'\\', b'[['*2000, b'{"a":'*2000, b'-', b'e9', b'\0'])
-        elif how == 5: del b[i:] if rng.random() < .2 else b[i:i+n]
+        elif how == 5: del b[i:len(b) if rng.random() < .2 else i+n]
         else: j = rng.randrange(len(b)); b[i:i+n],b[j:j+n] = b[j:j+n],b[i:i+n]
     return bytes(b)
 

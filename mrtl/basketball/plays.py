@@ -38,8 +38,8 @@ def columns_of(
         raise FormatError(f"the play-by-play has no column {', '.join(missing)}; it has {some[:500]}{more}: rename its columns as the league's v2 (PCTIMESTRING) or v3 layout (clock) has them")
     return columns
 
-# %% ../../nbs/basketball/00_plays.ipynb #76ec9c12
-CLOCKS = (r'^(\d{0,2}):([0-5]\d(?:[.,]\d+)?)$', r'(?i)^PT(?:(\d{1,2})M)?(?:([0-5]?\d(?:\.\d+)?)S)?$', r'^()([0-5]?\d[.,]\d+)$')
+# %% ../../nbs/basketball/00_plays.ipynb #e4985100
+CLOCKS = (r'^(\d{1,2}):([0-5]\d(?:[.,]\d+)?)$', r'^():([0-5]?\d[.,]\d+)$', r'(?i)^PT(?:(\d{1,2})M)?(?:([0-5]?\d(?:\.\d+)?)S)?$', r'^()([0-5]?\d[.,]\d+)$')
 
 def seconds_left(
     text:pd.Series,  # Clocks as they are written
@@ -47,7 +47,7 @@ def seconds_left(
     "Read clocks."
     text = text.astype(str).str.strip(); out = pd.Series(np.nan, text.index)
     for i,pattern in enumerate(CLOCKS):
-        if i==2 and out.notna().mean()<=.5: break
+        if i==3 and out.notna().mean()<=.5: break
         part = text[out.isna()].str.extract(pattern); part = part[part.notna().any(axis=1)&(text[part.index].str.len()>2)]
         number = lambda c: pd.to_numeric(part[c].str.replace(',', '.'), errors='coerce').fillna(0)
         out[part.index] = 60*number(0)+number(1)
@@ -94,7 +94,7 @@ def read_table(
     if not isinstance(raw.index, pd.RangeIndex): raise FormatError(f"{said} has more fields in its rows than in its header ({head[:200]!r}): give every column a name")
     return raw
 
-# %% ../../nbs/basketball/00_plays.ipynb #8cdada9a
+# %% ../../nbs/basketball/00_plays.ipynb #4c369b7f
 class Plays(NamedTuple):
     "Play-by-play as read, and how much of it is in doubt."
     plays:pd.DataFrame # Game (10 digits), quarter, time (s left), kind, action, player, team, name; high and low, between which the time is; doubt, a reason or ''
@@ -109,8 +109,9 @@ def kinds(
     word = t.kind.fillna('').astype(str).str.lower().str.replace('[^a-z0-9]', '', regex=True); kind = word.map(ACTIONS)
     end = t.action.astype(str).str.lower().str.strip().map({'start': 12, 'end': 13}); kind = kind.mask(word.eq('period'), end.fillna(0))
     goal = pd.to_numeric(t.goal, errors='coerce').eq(1)|word.isin(['2pt','3pt','heave']); made = t.result.astype(str).str.lower().str.strip().map({'made': 1, 'missed': 2})
-    kind = kind.mask(kind.isna()&goal, made); told = pd.to_numeric(t.goal, errors='coerce').notna()
-    return kind.mask(kind.isna()&~goal&(told|word.isin(['','steal','block','game','stoppage','challenge','memo'])), 0)
+    kind = kind.mask(kind.isna()&goal, made)
+    told = pd.to_numeric(t.goal, errors='coerce').eq(0)|word.isin(['steal','block','game','stoppage','challenge','memo'])|(word.eq('')&t.goal.isna().all())
+    return kind.mask(kind.isna()&~goal&told, 0)
 
 # %% ../../nbs/basketball/00_plays.ipynb #3c6ebe58
 def time_bounds(
@@ -131,7 +132,7 @@ def doubts(
     why = {'time unreadable': plays.time.isna(), 'game unreadable': plays.game.eq(''), 'quarter unreadable': plays.quarter.isna(), 'kind unreadable': plays.kind.isna(), 'no shooter': shot&nobody}
     return pd.Series(np.select(list(why.values()), list(why), ''), plays.index)
 
-# %% ../../nbs/basketball/00_plays.ipynb #eaee7515
+# %% ../../nbs/basketball/00_plays.ipynb #295eb92a
 def read_play_by_play(
     file:str|Path|pd.DataFrame,  # Play-by-play CSV in the league's v2 or v3 layout, also .gz, or that table
 )->Plays:                         # `plays`, a table with a row for each play, those in doubt marked; and `report`, a Series of what was read and what is in doubt
@@ -140,7 +141,8 @@ def read_play_by_play(
     t = raw.drop_duplicates().rename(columns={c: w for w,c in columns.items()}).reindex(columns=list(dict.fromkeys((*V2.values(),*V3.values())))).reset_index(drop=True)
     number = lambda c: pd.to_numeric(t[c], errors='coerce'); whole = lambda v: v.where((v%1==0)&v.between(0, 2**53))
     game = t.game.astype(str).str.strip().str.replace(r'\.0$', '', regex=True); quarter = whole(number('quarter')); quarter = quarter.where(quarter.between(1, 14))
-    plays = t[['action','name']].assign(game=game.str.zfill(10).where(game.str.fullmatch(r'\d{1,10}'), ''), quarter=quarter, time=seconds_left(t.time), kind=kinds(t),
+    game = game.str.zfill(10).where(game.str.fullmatch(r'\d{1,10}'), ''); game = game.mask((game.map(game.value_counts())<=3)&(len(game)>50), '')
+    plays = t[['action','name']].assign(game=game, quarter=quarter, time=seconds_left(t.time), kind=kinds(t),
         player=whole(number('player')), team=whole(number('team')), number=number('number'))
     plays['team'] = plays.team.where(plays.team>0); check_clocks(plays, t.time, columns['time'])
     plays = plays.assign(**time_bounds(plays), doubt=doubts(plays)); odd = plays.doubt.isin(['game unreadable','quarter unreadable','kind unreadable','no shooter'])
