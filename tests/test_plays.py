@@ -1,12 +1,12 @@
 """Play-by-play as it comes: clocks, layouts, plays that are not there; tracking logs with damaged bytes, odd events and contradictions. A frame before a real shot is never an example of no shot."""
 import datetime, gzip, json, warnings
 import numpy as np, pandas as pd, pytest
-import mrtl.basketball.shots, mrtl.basketball.tracking, mrtl.basketball.vouched
+import mrtl.basketball.shots, mrtl.basketball.tracking, mrtl.basketball.known
 from mrtl.basketball.games import planted_league, plays_v3, simulate_games
 from mrtl.basketball.plays import read_play_by_play, seconds_left
 from mrtl.basketball.shots import learning_table
 from mrtl.basketball.tracking import moment_arrays, read_games, read_sportvu, read_tracking, tiny_game
-from mrtl.basketball.vouched import said_of_plays
+from mrtl.basketball.known import said_of_plays
 from mrtl.core import DataError, FormatError, MRTLError
 
 @pytest.fixture(scope='module')
@@ -89,7 +89,7 @@ def test_what_is_left_out_is_a_share_of_the_game(season):
 
 @pytest.mark.parametrize('name', ['silent', 'span_of'])
 def test_broken_rules_are_caught(season, monkeypatch, name):
-    monkeypatch.setattr(mrtl.basketball.vouched, name, lambda tape, *a, **k: np.zeros(len(tape.time), bool)); bad = 0
+    monkeypatch.setattr(mrtl.basketball.known, name, lambda tape, *a, **k: np.zeros(len(tape.time), bool)); bad = 0
     for what in ('a hole of a minute', 'ten shots without a shooter', 'five clocks in a row'): bad += wronged(season, LOST[what])[0]
     assert bad > 0
 

@@ -24,7 +24,7 @@ from .shots import COURT, PAPER_SCHEDULE, Learned, known_players, learning_table
 from .plays import read_play_by_play
 from .tracking import read_games
 from .rivals import shot_rivals
-from .vouched import said_of_plays
+from .known import said_of_plays
 from .terms import shot_terms, term_design
 from .termcourt import DRAW, term_gains, term_shot_map
 from ..core import ConfigError, read_json, settings
