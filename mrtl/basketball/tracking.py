@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['read_sportvu', 'read_tracking', 'read_games']
 
-# %% ../../nbs/basketball/00_tracking.ipynb #d0e8178f
-import codecs, gzip, json, lzma, re, tempfile, zlib
+# %% ../../nbs/basketball/00_tracking.ipynb #22bbafaf
+import codecs, gzip, json, lzma, re, struct, tempfile, zlib
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache
@@ -166,7 +166,7 @@ def checked_member(
     if logs[0].uncompressed>largest: raise FormatError(f"{str(file)!r} would unpack to {logs[0].uncompressed/2**30:.1f} GiB, and a game takes about 0.1: do not trust it")
     return logs[0].filename
 
-# %% ../../nbs/basketball/00_tracking.ipynb #249a2627
+# %% ../../nbs/basketball/00_tracking.ipynb #09d6bb86
 @contextmanager
 def unpacked(
     file:str|Path,        # A game log, perhaps in a .7z
@@ -181,7 +181,8 @@ def unpacked(
             with py7zr.SevenZipFile(file) as archive: archive.extract(d, targets=[name := checked_member(archive, file, largest)])
         except FileNotFoundError: raise
         except py7zr.exceptions.PasswordRequired: raise FormatError(f"{str(file)!r} is locked with a password: unpack it yourself and give the .json") from None
-        except (py7zr.exceptions.ArchiveError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError, TypeError, IndexError, AttributeError) as e:
+        except (py7zr.exceptions.ArchiveError, lzma.LZMAError, zlib.error, struct.error, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError,
+                ArithmeticError, RuntimeError, MemoryError) as e: # py7zr has no error of its own for most damage
             raise e if isinstance(e, FormatError) else FormatError(f"{str(file)!r} is damaged ({type(e).__name__}): download it again") from None
         yield Path(d)/name
 
