@@ -2,7 +2,8 @@
 import dataclasses, gzip, json
 import numpy as np, pandas as pd, pytest, torch
 import mrtl.basketball.handler, mrtl.basketball.rivals, mrtl.basketball.shots
-from mrtl.basketball.tracking import check_frames, read_games, read_play_by_play, read_sportvu, read_tracking, tiny_game, unpacked
+from mrtl.basketball.plays import read_play_by_play
+from mrtl.basketball.tracking import check_frames, read_games, read_sportvu, read_tracking, tiny_game, unpacked
 from mrtl.basketball.handler import ShotRules, find_hands, relative, tape_of, turn
 from mrtl.basketball.shots import align_goals, known_players, learning_table, rim_height, shot_design, split_table
 from mrtl.basketball.rivals import BANDS, INPUTS, additive_columns, player_rates, shot_rivals, tree_columns
@@ -257,7 +258,7 @@ def test_a_play_by_play_that_is_none(tmp_path, raw):
 @pytest.mark.parametrize('time', ['11:60', '1160', '', 'x', '-1:10', None])
 def test_unreadable_times_are_counted(time):
     _,p = shots(); plays,left_out = read_play_by_play(pd.DataFrame(p+[dict(p[0], PCTIMESTRING=time)]))
-    assert len(plays) == 4 and left_out['time unreadable'] == 1
+    assert (plays.doubt == '').sum() == 4 and plays.doubt[4] == 'time unreadable' and left_out['time unreadable'] == 1
 
 @pytest.mark.parametrize('column', ['GAME_ID', 'PERIOD', 'PCTIMESTRING', 'EVENTMSGTYPE', 'PLAYER1_ID', 'PLAYER1_TEAM_ID'])
 def test_renamed_columns(column):
@@ -297,7 +298,8 @@ def test_plays_that_fit_no_frame_are_an_error(table, change, says):
 
 def test_odd_plays_are_counted():
     _,p = shots(); plays,left_out = read_play_by_play(pd.DataFrame(p+[dict(p[0], PERIOD='first'), dict(p[1], PLAYER1_ID='x'), dict(p[2], GAME_ID=None), dict(p[3], EVENTMSGTYPE='?')]))
-    assert len(plays) == 4 and left_out['game, quarter, kind or shooter unreadable'] == 4 and set(plays.game) == {'0000000007'}
+    assert left_out['game, quarter, kind or shooter unreadable'] == 4 and set(plays.game[plays.doubt == '']) == {'0000000007'}
+    assert plays.doubt.tolist() == ['']*4+['quarter unreadable', 'no shooter', 'game unreadable', 'kind unreadable']
 
 def test_rules_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError): ShotRules().reach = 5
@@ -525,16 +527,16 @@ def test_a_class_missing_in_a_split():
     for by in ('game', 'possession', 'frame'):
         with pytest.raises(DataError, match='lack a class'): split_table(t, by)
 
-SUMS = dict(x=3590413.38, y=3969100.16, right1=-10680.38678985482, right2=-1642.2852162594852, right5=-6.186972035521021, ahead1=690456.659892698, ahead2=248222.9219745727, ahead5=92.59645167143042,
-    dright1=-10124.812411070077, dright5=-38097.274061706834, dahead1=654888.7239860161, dahead5=3690693.1353151267, shot_clock=2137858.5000888277,
-    speed_in=269011.65725928044, speed_right=-20047.675448704806, closing=-293865.28115999757, touch=297546.8966461867, possession_time=956272.4429715723)
+SUMS = dict(x=3589980.71, y=3968623.88, right1=-10679.081647633124, right2=-1633.9367939551817, right5=-6.186972035521021, ahead1=690391.2992621565, ahead2=248156.200191848, ahead5=92.59645167143042,
+    dright1=-10116.841927368334, dright5=-38092.20230717622, dahead1=654841.6553101548, dahead5=3690324.5422566747, shot_clock=2137689.770088332,
+    speed_in=268923.4900537062, speed_right=-20008.956264482455, closing=-293834.48550348973, touch=297445.4966274947, possession_time=956128.9829858392)
 
 @pytest.mark.data
 def test_the_400_games_have_the_new_columns_on_the_same_rows(data):
     frames,(plays,_) = read_tracking(data(TRACKING)),read_play_by_play(data(EVENTS)); a,b = (learning_table(frames, plays, past=v).table for v in (False, True))
     pd.testing.assert_frame_equal(b[list(a)], a, check_exact=True); assert not b[ALL].isna().any(axis=None) and b[PAST].isna().mean().max() < .01 and .02 < b.shot_clock.isna().mean() < .03
     exact = a[['game', 'quarter', 'clock', 'possession', 'team', 'player', 'shot', 'y_true']]
-    assert pd.util.hash_pandas_object(exact, index=False).sum() == 15483764554289278038   # the rows before these columns were added
+    assert pd.util.hash_pandas_object(exact, index=False).sum() == 9643934514717772226   # the rows before these columns were added, without 18 that no play vouches for
     for c,v in SUMS.items(): np.testing.assert_allclose(b[c].sum(), v, rtol=1e-9, err_msg=c)
 
 @pytest.mark.data
@@ -542,8 +544,9 @@ def test_the_400_games_and_their_logs(data):
     frames,(plays,left_out) = read_tracking(data(TRACKING)),read_play_by_play(data(EVENTS)); got = learning_table(frames, plays)
     assert left_out['time unreadable'] == 0 
     np.testing.assert_allclose(got.report.frames[:9], BOOK[:9], rtol=2e-4)
-    np.testing.assert_allclose(got.report.frames, BOOK, rtol=.006)
-    assert len(got.table) == 156710 and got.table.y_true.sum() == 19860 and (got.goals.outcome == 'aligned').sum() == 14280   # what this version gives; a change must be meant
+    np.testing.assert_allclose(got.report.frames[:15], BOOK, rtol=.006)
+    assert got.report.frames.iloc[14] == 156710 and len(got.table) == 156692 and not got.doubts.refused.any() and got.doubts.share.max() < .016
+    assert got.table.y_true.sum() == 19860 and (got.goals.outcome == 'aligned').sum() == 14280   # what this version gives; a change must be meant
     assert .12 < got.table.y_true.mean() < .14 and (got.goals.outcome == 'aligned').mean() > .82 and abs((got.goals.outcome == 'never in contact').sum()-870) < 3
     logs = sorted(data('basketball/sportvu_json').glob('*.json.gz')); few,faults = read_sportvu(logs)
     assert few.sizes['game'] == 8 and counted(faults) == {}

@@ -1,7 +1,8 @@
 """Simulated games: every shot comes back, at any rate and packed or not; and what a wrong turn of the court or a shifted cell would do is seen at once."""
 import json
 import numpy as np, pandas as pd, pytest
-from mrtl.basketball.tracking import read_games, read_play_by_play
+from mrtl.basketball.plays import read_play_by_play
+from mrtl.basketball.tracking import read_games
 from mrtl.core import ConfigError, DataError
 from mrtl.basketball.games import elsewhere, game_frames, placed, planted_league, shot_odds, simulate_games, situations
 from mrtl.basketball.shots import COURT, DEFENDER, learning_table

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-# %% ../../nbs/basketball/01_handler.ipynb #248c37d5
+# %% ../../nbs/basketball/01_handler.ipynb #bb180355
 @dataclass(frozen=True)
 class ShotRules:
     "Every parameter of the way from frames to the learning table."
@@ -34,6 +34,9 @@ class ShotRules:
     after_made:float=5.          # Left out after a made shot, s
     horizon:float=1.             # Positive: the handler shoots in less than this, s
     passing:float=1.1            # Left out where another of the offence holds the ball within this, s
+    quiet:float=45.              # No play for longer than this: the play-by-play has a hole there, s
+    doubt:float=.1               # A game is refused where the play-by-play does not vouch for more than this share of its rows
+    found:float=1/3              # A game is refused where fewer of its field goals than this share are found in the tracking
 
 # %% ../../nbs/basketball/01_handler.ipynb #4b28d55c
 def time_axis(

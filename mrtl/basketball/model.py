@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MODELS', 'ShotProblem', 'shot_problem', 'shot_baselines', 'coherence', 'ShotFiles', 'read_shots']
 
-# %% ../../nbs/basketball/05_model.ipynb #42132590
+# %% ../../nbs/basketball/05_model.ipynb #5245903f
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,8 +21,10 @@ from sklearn.metrics import log_loss
 from .. import parallel
 from .court import court_factors, court_main, reliability_plot, shot_map
 from .shots import COURT, PAPER_SCHEDULE, Learned, known_players, learning_table, shot_design, split_table
-from .tracking import read_games, read_play_by_play
+from .plays import read_play_by_play
+from .tracking import read_games
 from .rivals import shot_rivals
+from .known import said_of_plays
 from .terms import shot_terms, term_design
 from .termcourt import DRAW, term_gains, term_shot_map
 from ..core import ConfigError, read_json, settings
@@ -135,7 +137,7 @@ class ShotFiles(NamedTuple):
     counts:dict         # What was left out, of tracking and of events
     names:dict          # Player to name
 
-# %% ../../nbs/basketball/05_model.ipynb #7e73dd48
+# %% ../../nbs/basketball/05_model.ipynb #3635d946
 def read_shots(
     tracking:list,   # Files of frames
     events:str|Path, # Play-by-play
@@ -143,9 +145,10 @@ def read_shots(
 )->ShotFiles:        # `learned`, `counts`, `names`
     "Read game files into the learning table."
     plays,left_plays = read_play_by_play(events); frames,left_frames = read_games(tracking)
-    named = plays.dropna(subset='name').drop_duplicates('player', keep='last')
-    counts = dict(tracking=left_frames.to_dict(), events=left_plays.to_dict())
-    return ShotFiles(learning_table(frames, plays, past=past), counts, dict(zip(named.player.astype(int).tolist(), named.name.tolist())))
+    named = plays.dropna(subset=['name','player']).drop_duplicates('player', keep='last')
+    learned = learning_table(frames, plays, past=past)
+    counts = dict(tracking=left_frames.to_dict(), events=left_plays.to_dict(), doubts=learned.doubts.to_dict('records'))
+    return ShotFiles(learned, counts, dict(zip(named.player.astype(int).tolist(), named.name.tolist())))
 
 # %% ../../nbs/basketball/05_model.ipynb #57a166f6
 def frame_labels(table):
@@ -238,7 +241,7 @@ def described(options):
     if 'terms' not in options: return options
     return options|dict(terms=[f'{t.name}, rank {t.rank or 1}, smooth {t.smooth}, ridge {t.ridge}' for t in options['terms']])
 
-# %% ../../nbs/basketball/05_model.ipynb #91038cf6
+# %% ../../nbs/basketball/05_model.ipynb #48ca737a
 def shots_command(
     tracking:FILES=None,       # Game logs (.json, .json.gz, .7z), or one netCDF table of frames
     events:str=None,           # Play-by-play CSV of the same games
@@ -265,7 +268,8 @@ def shots_command(
         **described(chosen), seed=s['seed'], split_seed=split_seed)
     start = time.perf_counter(); files = read_shots(tracking, events, given=='past')
     problem = shot_problem(files.learned.table, split, split_seed, least, given)
-    problem = replace(problem, names=frame_labels(problem.table), rivals=shot_baselines, figures=shot_figures)
+    notes = problem.notes+said_of_plays(files.learned.doubts)
+    problem = replace(problem, names=frame_labels(problem.table), rivals=shot_baselines, figures=shot_figures, notes=notes)
     if not parallel.on_main(lambda: open_run(out, config, resume, overwrite)): return print(f"{out} is finished: nothing to do")
     facts = partial(shot_facts, problem, files, time.perf_counter()-start)
     metrics = run_problem(out, problem, chosen|dict(device=s['device'], random_state=s['seed']), more=facts)

@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['PAPER_SCHEDULE', 'learning_table', 'split_table', 'known_players', 'shot_design']
 
-# %% ../../nbs/basketball/01_shots.ipynb #4fa6824f
+# %% ../../nbs/basketball/01_shots.ipynb #afd492f6
+import warnings
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
 from .handler import RIM, Hands, ShotRules, Tape, all_defenders, attack_left, find_hands, first_seen, inside, moves, no_jump, relative, tape_of, time_axis, turn, window
+from .known import doubtful_frames, said_of_plays, vouched_rows
 from ..core import ConfigError, DataError
 from ..grids import Grid
 from ..events import EventDesign
@@ -121,14 +123,15 @@ def passes_soon(
         soon |= (j<stop)&(run[j]==run)&valid[j]&(hands.id[j]!=hands.id)&(hands.home[j]==hands.home)
     return soon
 
-# %% ../../nbs/basketball/01_shots.ipynb #f1826dcb
+# %% ../../nbs/basketball/01_shots.ipynb #57a8dfd9
 class Learned(NamedTuple):
     "The learning table and how it came about."
     table:pd.DataFrame   # A row a frame: game, quarter, clock, possession, team, player, x, y, right1-5, ahead1-5 (nearest first, NaN outside the grid), dright1-5, dahead1-5 (all five), shot_clock, with `past` five more, shot, y_true
     report:pd.DataFrame  # Frames left after each step
     goals:pd.DataFrame   # A row a field goal: outcome and release (clock)
+    doubts:pd.DataFrame  # Rows that the play-by-play does not vouch for, by game and reason, and which games are refused
 
-# %% ../../nbs/basketball/01_shots.ipynb #51bd948c
+# %% ../../nbs/basketball/01_shots.ipynb #e4a0275a
 def learning_table(
     frames:xr.Dataset,    # Frames, as the readers give
     plays:pd.DataFrame,   # Play-by-play, as its reader gives
@@ -138,7 +141,7 @@ def learning_table(
     "From frames to labelled half-court frames."
     steps,plays = [],_plays_of(frames, plays); tape = tape_of(frames); _count(steps, 'all complete frames', len(tape.time))
     tape = tape.take(first_seen(tape)); _count(steps, 'no repetitions', len(tape.time)); every = tape.time
-    goals = plays[plays.kind.isin([1,2])].reset_index(drop=True)
+    goals = plays[plays.kind.isin([1,2])&(plays.doubt=='')].reset_index(drop=True); _check_teams(frames, goals)
     tape = tape.take(no_jump(tape, rules)); _count(steps, 'no jumps', len(tape.time))
     vote = attack_left(tape, goals, frames.sizes['game']); goals['left'] = _left(vote, goals.game_index, goals.quarter)==goals.home
     if (known := vote[tape.game]!=0).sum()<len(known): tape = tape.take(known); _count(steps, 'ends known from field goals', len(tape.time))
@@ -150,7 +153,7 @@ def learning_table(
     goals['outcome'] = np.select([release>=0, start==stop, ~touched], ['aligned','no frames','never in contact'], 'no flight seen'); goals['release'] = np.where(release>=0, tape.clock[release], np.nan)
     return _rows(tape, hands, goals, release, plays, frames, steps, rules, past)
 
-# %% ../../nbs/basketball/01_shots.ipynb #5efa57bb
+# %% ../../nbs/basketball/01_shots.ipynb #b51696c7
 def _count(steps, step, left): steps.append((step, int(left)))
 
 def _left(vote, game, quarter):
@@ -159,15 +162,18 @@ def _left(vote, game, quarter):
 
 def _plays_of(frames, plays):
     "The plays of these games, with the game's index and the side."
-    plays = plays.assign(game_index=pd.Index(frames.game_id.values.astype(str)).get_indexer(plays.game.astype(str)))
-    plays = plays[(plays.game_index>=0)&plays.quarter.isin(np.unique(frames.quarter))].reset_index(drop=True)
-    if plays.empty: raise DataError(f"the play-by-play has no row of game {', '.join(frames.game_id.values[:3].astype(str))}{', ...' if frames.sizes['game']>3 else ''}: give that of the same games and quarters")
-    home,visitor = (frames[v].values[plays.game_index] for v in ('home_team','visitor_team'))
-    shot = plays.kind.isin([1,2]); strange = shot&(plays.team!=home)&(plays.team!=visitor)
-    if strange.any(): raise DataError(f"{int(strange.sum())} field goals are by a team that does not play, such as team {plays.team[strange].iloc[0]:.0f} in game {plays.game[strange].iloc[0]}: the play-by-play and the tracking are of different games")
-    return plays.assign(home=plays.team==home)
+    ids = pd.Index(frames.game_id.values.astype(str)); unknown = (plays.game=='')|plays.quarter.isna()
+    plays = plays.assign(game_index=ids.get_indexer(plays.game.astype(str)))
+    plays = plays[((plays.game_index>=0)|(plays.game==''))&(unknown|plays.quarter.isin(np.unique(frames.quarter)))].reset_index(drop=True)
+    if not (plays.game_index>=0).any() or plays.quarter.isna().all(): raise DataError(f"the play-by-play has no row of game {', '.join(ids[:3])}{', ...' if len(ids)>3 else ''}: give that of the same games and quarters")
+    return plays.assign(home=(plays.team==frames.home_team.values[plays.game_index])&(plays.game_index>=0))
 
-# %% ../../nbs/basketball/01_shots.ipynb #0402b5b0
+def _check_teams(frames, goals):
+    "Field goals are by one of the two teams."
+    home,visitor = (frames[v].values[goals.game_index] for v in ('home_team','visitor_team')); strange = (goals.team!=home)&(goals.team!=visitor)
+    if strange.any(): raise DataError(f"{int(strange.sum())} field goals are by a team that does not play, such as team {goals.team[strange].iloc[0]:.0f} in game {goals.game[strange].iloc[0]}: the play-by-play and the tracking are of different games")
+
+# %% ../../nbs/basketball/01_shots.ipynb #55a23b87
 def _rows(tape, hands, goals, release, plays, frames, steps, rules, past):
     "The steps from the half court to the table."
     around = lambda p,span: inside(*window(tape.time, time_axis(p.game_index, p.quarter, p.time), span), len(tape.time))
@@ -179,15 +185,23 @@ def _rows(tape, hands, goals, release, plays, frames, steps, rules, past):
     step('half court', (x<47).all(1)|(x>47).all(1)); step('ball inside the court', in_court(tape.ball))
     step('handler near the ball', hands.gap<=rules.reach); step('ball low enough to be held', tape.ball[:,2]<rules.high)
     step('no defender nearer', hands.guard>=hands.gap); holds = keep.copy()
-    step('no free throws', ~around(plays[plays.kind==3], rules.free_throw)); step('no turnovers', soon|~around(plays[plays.kind==5], rules.turnover))
+    certain = plays[plays.doubt=='']; step('no free throws', ~around(certain[certain.kind==3], rules.free_throw)); step('no turnovers', soon|~around(certain[certain.kind==5], rules.turnover))
     step('not the shooter of an unaligned field goal', soon|~_unaligned(tape, hands, goals, release, rules))
     step('not after a shot', soon|~_after(tape, goals, release, rules)); step('handler inside 40 x 50 ft', (xy>=0).all(1)&(xy<[40,50]).all(1))
     step('a defender in the grid', grid.any(1)); step('no pass', soon|~passes_soon(tape, hands, holds, rules))
-    rows = np.flatnonzero(keep); more = all_defenders(r[rows], a[rows])|dict(shot_clock=tape.shot_clock[rows])
+    rows,out = _vouched(keep, soon, tape, plays, goals, release, frames, rules); _count(steps, 'the play-by-play vouches for it', len(rows)); more = all_defenders(r[rows], a[rows])|dict(shot_clock=tape.shot_clock[rows])
     if past: more |= moves(tape, hands, rows, rules)
-    return Learned(_table(tape, hands, frames, xy, r, a, grid, shot, rows, more), pd.DataFrame(steps, columns=['step','frames']), goals)
+    return Learned(_table(tape, hands, frames, xy, r, a, grid, shot, rows, more), pd.DataFrame(steps, columns=['step','frames']), goals, out)
 
-# %% ../../nbs/basketball/01_shots.ipynb #a19f68d8
+# %% ../../nbs/basketball/01_shots.ipynb #ff9f0c4f
+def _vouched(keep, soon, tape, plays, goals, release, frames, rules):
+    "Rows that are left when those in doubt are out, and a table of what was left out; a warning says it."
+    doubt = doubtful_frames(tape, plays, goals, release, rules)
+    keep,out = vouched_rows(keep, soon, doubt, tape, goals, frames.game_id.values.astype(str), rules); said = said_of_plays(out)
+    if len(out) and not keep.any(): raise DataError('; '.join(said)+": nothing is left; give the whole play-by-play of these games")
+    for s in said: warnings.warn(s, stacklevel=4)
+    return np.flatnonzero(keep),out
+
 def _unaligned(tape, hands, goals, release, rules):
     "The shooter's frames around a field goal that could not be aligned."
     lost = goals[release<0]; goal,frame = _pairs(*window(tape.time, time_axis(lost.game_index, lost.quarter, lost.time), rules.shot))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['resolution_contest', 'basketball_contest', 'climate_contest', 'map_contest']
 
-# %% ../../nbs/lab/02_contest.ipynb #e8519112
+# %% ../../nbs/lab/02_contest.ipynb #85ffa7c4
 import tempfile, time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,8 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.metrics import average_precision_score
 from sklearn.pipeline import make_pipeline
-from ..basketball.tracking import read_games, read_play_by_play
+from ..basketball.plays import read_play_by_play
+from ..basketball.tracking import read_games
 from ..events import EventDesign
 from ..designs import FieldDesign
 from ..climate.prepare import LADDER, ClimateProblem, climate_problem
