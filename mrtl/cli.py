@@ -20,6 +20,21 @@ from .lab.commands import bench_command, compare_command, search_command
 from .runfiles import read_config
 from .runs import read_run, report_run, FILES
 
+# %% ../nbs/90_cli.ipynb #885bd4a0
+import contextlib, errno, inspect, os, signal, sys, threading
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from fastcore.script import anno_parser
+from . import parallel
+from .basketball.model import predict_games, shot_figures, shots_command
+from .climate.model import climate_command, climate_figures, predict_months
+from .core import ConfigError, MRTLError, read_json
+from .demo import demo_command, predict_demo
+from .folders import LOCK, claim, held_folders, release, seal_again
+from .lab.commands import bench_command, compare_command, search_command
+from .runs import read_run, report_run, FILES
+
 # %% ../nbs/90_cli.ipynb #df117883
 def predict_command(
     run:str,                # Folder of a finished run
@@ -38,14 +53,33 @@ def predict_command(
     elif config['command']=='demo': predict_demo(run, out, config, seed)
     else: predict_months(run, out, config, ocean, rain)
 
-# %% ../nbs/90_cli.ipynb #a74c2a54
+# %% ../nbs/90_cli.ipynb #f061c10d
+def predict_command(
+    run:str,                # Folder of a finished run
+    out:str=None,           # CSV file to write; its scores go beside it: those of new.csv into new.metrics.json
+    ocean:FILES=None,       # For a climate run: netCDF files of the same variables
+    rain:FILES=None,        # For a climate run: rain, where known
+    tracking:FILES=None,    # For a basketball run: game logs, or a netCDF table
+    events:str=None,        # For a basketball run: their play-by-play
+    seed:int=None,          # For a demo run: simulate again with this seed; the run's own when not given
+):
+    "Score samples with a finished run's model: one row per sample, and scores where the truth is known."
+    if not out: raise ConfigError("give the file to write: mrtl predict RUN --out FILE")
+    run,out = Path(run),Path(out); config = read_json(run/'config.json')
+    if out.resolve().is_relative_to(run.resolve()): raise ConfigError(f"--out {out} lies in the run's own folder: write somewhere else")
+    if config['command']=='basketball': predict_games(run, out, tracking, events)
+    elif config['command']=='demo': predict_demo(run, out, config, seed)
+    else: predict_months(run, out, config, ocean, rain)
+
+# %% ../nbs/90_cli.ipynb #fc4db7d8
 FIGURES = dict(climate=climate_figures, basketball=shot_figures)
 
 def report_command(
     run:str,  # Folder of a finished run
 ):
     "Write RUN/report.html again from the files in RUN."
-    files = read_run(run); report_run(files, FIGURES.get(files.config['command']))
+    files = read_run(run); claim(run)
+    page = report_run(files, FIGURES.get(files.config['command'])); seal_again(Path(run), page.name)
 
 # %% ../nbs/90_cli.ipynb #f8288654
 COMMANDS = dict(demo=demo_command, climate=climate_command, basketball=shots_command, predict=predict_command, report=report_command,
@@ -86,6 +120,50 @@ def main(
     except MRTLError as e: return _end(str(e), 2)
     except OSError as e: return _end(f'{e.strerror or e}: {e.filename}: check the path and the permissions', 2)
     except KeyboardInterrupt as e: return _end(f"interrupted{': '+str(e) if str(e) else ''}; the same command with --resume goes on", 130)
+
+# %% ../nbs/90_cli.ipynb #973c224d
+def main(
+    argv:list=None,   # Words after `mrtl`; the process's own when not given
+)->int:               # Exit code
+    "Run one command."
+    argv,name = sys.argv[1:] if argv is None else argv,''
+    with _ended_by() as told:
+        try:
+            parallel.join_processes()
+            parallel.on_main(lambda: parse(argv)[0]); name,args = parse(argv) # bad options are told once
+            with _muted(), parallel.work_threads():
+                if parallel.is_main() or name in SHARED: COMMANDS[name](**args)
+            return 0
+        except MRTLError as e: return _end(str(e), 2)
+        except OSError as e: return _end(f'{e.strerror or e}: {e.filename}: {_remedy(e)}', 2)
+        except KeyboardInterrupt as e: return _end(f"interrupted{': '+str(e) if str(e) else ''}; {_going_on(name)}", told[0])
+        finally: release()
+
+# %% ../nbs/90_cli.ipynb #87a3d781
+@contextlib.contextmanager
+def _ended_by():
+    "Let SIGTERM do what Ctrl-C does; the exit code of an interruption."
+    code,mine = [130],threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM)==signal.SIG_DFL
+    def first(*_):
+        code[0] = 143; now = signal.getsignal(signal.SIGINT)
+        if not callable(now): raise KeyboardInterrupt # in the background of a script Ctrl-C is ignored
+        now(signal.SIGINT, None)
+    if mine: signal.signal(signal.SIGTERM, first)
+    try: yield code
+    finally:
+        if mine: signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+def _going_on(name):
+    "What to do after an interruption: as much as the command can do."
+    if name not in COMMANDS or 'resume' not in inspect.signature(COMMANDS[name]).parameters or not (held := held_folders()): return 'give the same command again'
+    kept = [f for f in held[0].iterdir() if f.name not in ('config.json', LOCK)]
+    return 'the same command with --resume goes on' if kept else 'nothing was kept yet: the same command with --resume begins again'
+
+def _remedy(e):
+    "What to do about an error of the disk."
+    if e.errno in (errno.ENOSPC, errno.EDQUOT): return 'make room, then give the same command again, with --resume where it has that option'
+    if e.errno==errno.EFBIG: return 'files may not be so large here: see `ulimit -f`, or write to another disk'
+    return 'check the path and the permissions'
 
 # %% ../nbs/90_cli.ipynb #de5e6257
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ __all__ = []
 import atexit, errno, hashlib, json, os, re, shutil, socket, sys
 from pathlib import Path
 from filelock import FileLock, Timeout
-from .core import ConfigError, FormatError, atomic_write, read_json, write_json
+from .core import ConfigError, FormatError, read_json, write_json
 
 # %% ../nbs/03_folders.ipynb #94505691
 LOCK = '.mrtl.lock'

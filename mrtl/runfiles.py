@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../nbs/70_runfiles.ipynb #c74ef0bc
-import math
 from pathlib import Path
 from typing import Annotated
 import numpy as np

@@ -6,7 +6,7 @@
 __all__ = ['open_run', 'table_of', 'write_run', 'RunFiles', 'read_run', 'report_run', 'run_problem', 'predict_run']
 
 # %% ../nbs/71_runs.ipynb #9790b86a
-import json, math, shutil, sys, time
+import json, math, sys, time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -24,34 +24,74 @@ from .runfiles import read_config, read_factors, read_history, read_metrics, rea
 from .report import write_report
 from .rivals import best_threshold
 
-# %% ../nbs/71_runs.ipynb #035a5790
+# %% ../nbs/71_runs.ipynb #5cedcfaf
+import errno, json, math, sys, time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+import numpy as np
+import pandas as pd
+import xarray as xr
+from . import parallel
+from .bootstrap import block_bootstrap
+from .core import ConfigError, FormatError, atomic_write, read_json, write_csv, write_json
+from .estimators import MRTLClassifier, MRTLRegressor
+from .folders import SEAL, claim, faults, forget, lock_file, metrics_file, read_seal, release, seal
+from .problems import ESTIMATORS, Problem, set_names
+from .report import write_report
+from .rivals import best_threshold
+
+# %% ../nbs/71_runs.ipynb #22815925
 FILES = Annotated[list, dict(nargs='+', type=str)] # Of a command: one or several file names
 
-# %% ../nbs/71_runs.ipynb #f41d56f6
+FITTED = ('model.mrtl','scored.mrtl','factors.nc','truth.nc','prep.mrtl','history.csv','compare.csv','predictions.csv','metrics.json') # Written by the fit
+SHOWN = ('bootstrap.nc','report.html') # Made from these
+TABLES = ('maps.csv','maps_summary.csv','curves.csv','stability.csv','summary.csv','search.csv','options.json') # Of comparisons and searches
+
+# %% ../nbs/71_runs.ipynb #f76a728a
 def open_run(
     out:str|Path,     # The run's folder
     config:dict,      # What the run is asked to do
     resume:bool,      # Go on with the same run
     overwrite:bool,   # Do the same run again
 )->bool:              # Is there anything to do?
-    "Claim a folder for a run; `ConfigError` if it belongs to another."
+    "Hold a folder for a run; `ConfigError` if it belongs to another."
     out,file,config = Path(out),Path(out)/'config.json',json.loads(json.dumps(config))
-    if out.exists() and not out.is_dir(): raise ConfigError(f"--out {out} is a file: name a folder")
-    if out.exists() and any(out.iterdir()):
-        old = read_json(file) if file.exists() else None
-        if old!=config:
-            if old is None: differ = 'it holds no run of mrtl'
-            else: differ = 'it holds a run with another ' + ', '.join(k for k in {**old, **config} if old.get(k)!=config.get(k))
-            raise ConfigError(f"--out {out} cannot be used: {differ}; name another folder, or delete this one")
-        if resume and (out/'metrics.json').exists(): return False
-        if not (resume or overwrite):
-            raise ConfigError(f"--out {out} holds this very run already: add --resume to go on with it or --overwrite to do it again")
-        if overwrite:
-            for f in ('metrics.json','scored.mrtl','checkpoint.mrtl','bootstrap.nc','compare.csv','report.html','maps.csv','maps_summary.csv','curves.csv',
-                      'stability.csv','summary.csv','search.log','search.csv','options.json'): (out/f).unlink(missing_ok=True)
-            for f in ('bootstrap','trials'): shutil.rmtree(out/f, ignore_errors=True)
-    write_json(file, config)
-    return True
+    check_folder(out); claim(out)
+    try: old = read_config(file)
+    except FormatError: release(); raise
+    if old is not None and old!=config: release(); raise ConfigError(f"--out {out} cannot be used: it holds a run with another {differences(old, config)}")
+    if old is None: write_json(file, config); return True
+    if not (resume or overwrite):
+        release(); raise ConfigError(f"--out {out} holds this very run already: add --resume to go on with it or --overwrite to do it again")
+    if overwrite: forget(out, ('checkpoint.mrtl', 'search.log', 'bootstrap', 'trials', *FITTED, *SHOWN, *TABLES)); return True
+    found = faults(out)
+    if found: print(f"{out}: {', '.join(f'{k} {v}' for k,v in found.items())}; it is made again")
+    return bool(found) or not (read_seal(out) or {}).get('finished', False)
+
+# %% ../nbs/71_runs.ipynb #530b949e
+def check_folder(out):
+    "A folder that holds other things than a run is refused, and nothing is written there."
+    if not out.is_dir() or (out/'config.json').exists(): return
+    if [f for f in out.iterdir() if not f.name.startswith('.mrtl')]:
+        raise ConfigError(f"--out {out} cannot be used: it holds no run of mrtl; name another folder, or delete this one")
+
+def read_config(file):
+    "The configuration in a folder; None where there is none."
+    if not file.exists(): return None
+    try: found = read_json(file)
+    except FormatError: found = None
+    if isinstance(found, dict): return found
+    raise FormatError(f"{file} is not JSON or is damaged, so nobody can tell which run the folder holds: name another folder, or delete this one")
+
+def differences(old, new, most=60):
+    "What differs between two configurations, what to do, and the values of both."
+    def said(d, k): v = json.dumps(d[k]) if k in d else 'nothing'; return v if len(v)<=most else v[:most]+'...'
+    keys = [k for k in {**old, **new} if k not in old or k not in new or old[k]!=new[k]]
+    both = '; '.join(f'{k}: {said(old, k)} there, {said(new, k)} asked for' for k in keys)
+    return f"{', '.join(keys)}; name another folder, or delete this one ({both})"
 
 # %% ../nbs/71_runs.ipynb #8db8e15a
 def table_of(
@@ -75,7 +115,7 @@ def package_versions():
     "What a run was made with: package to version."
     return {p: version(p) for p in ('mrtl','torch','tensorly','scikit-learn','xarray','numpy')} | dict(python=sys.version.split()[0])
 
-# %% ../nbs/71_runs.ipynb #87f6d523
+# %% ../nbs/71_runs.ipynb #24f4e727
 def write_run(
     out:str|Path,                   # The run's folder
     m:MRTLRegressor|MRTLClassifier, # The fitted model
@@ -84,7 +124,7 @@ def write_run(
     truth:xr.Dataset|None=None,     # Planted factors
     final:MRTLRegressor|MRTLClassifier|None=None, # The same model fitted on all rows, where there is one
 ):
-    "Write the files of a finished run, except its report; metrics.json comes last."
+    "Write the files of a fitted run, except its report."
     out = Path(out); final = m if final is None else final
     if final is not m: m.save(out/'scored.mrtl')
     final.save(out/'model.mrtl')
@@ -93,6 +133,7 @@ def write_run(
             with atomic_write(out/f'{name}.nc') as tmp: write_netcdf(tmp, ds)
     write_csv(out/'history.csv', m.history_); write_csv(out/'predictions.csv', predictions)
     write_json(out/'metrics.json', metrics|dict(levels=m.levels_, rank=m.rank_, versions=package_versions()))
+    seal(out, FITTED, False)
 
 # %% ../nbs/71_runs.ipynb #2fa4ded5
 @dataclass
@@ -123,6 +164,21 @@ def write_netcdf(path, ds):
     "A Dataset, or a dict of them as one group each."
     if isinstance(ds, xr.Dataset): return ds.to_netcdf(path)
     xr.DataTree.from_dict({k.replace(':', '~'): v for k,v in ds.items()}).to_netcdf(path)
+
+# %% ../nbs/71_runs.ipynb #6d648dcd
+def write_netcdf(path, ds):
+    "A Dataset, or a dict of them as one group each."
+    if not isinstance(ds, xr.Dataset): ds = xr.DataTree.from_dict({k.replace(':', '~'): v for k,v in ds.items()})
+    try: ds.to_netcdf(path)
+    except RuntimeError as e: raise OSError(errno.EIO, f'cannot be written ({e}); is the disk full?', str(path)) from e
+
+def read_netcdf(path):
+    "A small file, read at once: a Dataset, or a dict of them; `FormatError` if it is damaged."
+    try:
+        with xr.open_datatree(path) as tree: groups = {k.replace('~', ':'): v.to_dataset().load() for k,v in tree.children.items()}
+        return groups or xr.load_dataset(path) or {}
+    except (OSError, ValueError) as e:
+        raise FormatError(f"{path} cannot be read as netCDF ({type(e).__name__}): run the command again") from None
 
 # %% ../nbs/71_runs.ipynb #d54e7776
 def report_run(
@@ -155,7 +211,7 @@ def map_count(factors):
     loadings = {d for k,v in factors.data_vars.items() if k.endswith('_loading') for d in v.dims}|{'output'}
     return math.prod(factors.sizes.get(d, 1) for d in loadings-{'component'})
 
-# %% ../nbs/71_runs.ipynb #77a70f64
+# %% ../nbs/71_runs.ipynb #012dcbe7
 def run_problem(
     out:str|Path,                 # The run's folder, from `open_run`
     problem:Problem,              # What is to be learnt
@@ -165,7 +221,23 @@ def run_problem(
     report:bool=True,             # Write the page, too?
 )->dict|None:                     # What metrics.json says; None in a process that is not the main one
     "Fit a problem, score the model and its rivals, and write the folder."
-    out,start = Path(out),time.perf_counter()
+    out = Path(out)
+    metrics = read_json(out/'metrics.json') if parallel.on_main(lambda: is_fitted(out)) else fit_problem(out, problem, options, callbacks, more)
+    if not parallel.is_main(): return None
+    if report: report_run(out, problem.figures); finish_run(out)
+    return metrics
+
+# %% ../nbs/71_runs.ipynb #31ab5158
+def is_fitted(
+    out:Path, # The run's folder
+)->bool:
+    "Are all files of the fit there, as they were written?"
+    return read_seal(out) is not None and not faults(out).keys()&set(FITTED)
+
+def fit_problem(out, problem, options, callbacks=(), more=None):
+    "Fit a problem, and write the files of the fit; what metrics.json says."
+    start = time.perf_counter()
+    if parallel.is_main(): (out/SEAL).unlink(missing_ok=True)
     m = problem.fit(problem.estimator(checkpoint=str(out/'checkpoint.mrtl'), **options), callbacks)
     seconds,yhat = time.perf_counter()-start,problem.predicted(m); final = problem.refit(m)
     found = more(m, yhat) if more else {}
@@ -173,8 +245,13 @@ def run_problem(
     metrics = run_metrics(problem, yhat, seconds, found)
     predictions = table_of(sample_names(problem), yhat, np.asarray(problem.y), problem.outputs, set=set_names(problem))
     write_run(out, m, metrics, predictions, problem.truth, final)
-    if report: report_run(out, problem.figures)
     return metrics
+
+def finish_run(
+    out:Path, # The run's folder, all its files written
+)->None:
+    "Say that nothing is missing, and let go of the folder."
+    seal(out, FITTED+SHOWN+TABLES, True); release()
 
 # %% ../nbs/71_runs.ipynb #4a2cab0c
 def sample_names(problem):
@@ -189,30 +266,19 @@ def run_metrics(problem, yhat, seconds, found):
     if np.ndim(problem.y)==2 and problem.outputs is not None: metrics['outputs'] = [str(k) for k in problem.outputs]
     return metrics|found|dict(rows=rows)
 
-# %% ../nbs/71_runs.ipynb #4bb86f92
+# %% ../nbs/71_runs.ipynb #2588f830
 def bootstrap_run(out, problem, blocks, n, seed=0):
     "Put intervals on a run's maps: n draws of blocks, given the number of each training row's block, into bootstrap.nc."
-    out,rows = Path(out),problem.rows; m = ESTIMATORS[problem.kind].load(out/'model.mrtl')
+    out,rows = Path(out),problem.rows; m = ESTIMATORS[problem.kind].load(out/'model.mrtl'); seal(out, FITTED, False)
     found = block_bootstrap(m, problem.design.take(rows['train']), problem.y[rows['train']], blocks, n,
         valid=(problem.design.take(rows['valid']), problem.y[rows['valid']]), seed=seed, folder=out/'bootstrap', coef=problem.y.ndim==1)
-    with atomic_write(out/'bootstrap.nc') as tmp: found.to_netcdf(tmp)
+    with atomic_write(out/'bootstrap.nc') as tmp: write_netcdf(tmp, found)
 
-# %% ../nbs/71_runs.ipynb #9b42747d
-def predict_run(
-    run:str|Path,      # Folder of a finished run
-    out:str|Path,      # CSV file to write; metrics.json goes beside it
-    problem:Problem,   # New samples, all of them in `rows['test']`
-    **facts:object,    # Further entries of metrics.json; `rows` is added to the counts that are there
-)->np.ndarray:         # Predictions, (n,) or (n, outputs)
-    "Predict new samples with a finished run's model, and score them where the truth is known."
-    run,out,y = Path(run),Path(out),np.asarray(problem.y)
-    yhat = problem.predicted(ESTIMATORS[problem.kind].load(run/'model.mrtl')); known = np.isfinite(problem.targets).any()
-    write_csv(out, table_of(sample_names(problem), yhat, y if known else None, problem.outputs))
-    rows = dict(total=len(yhat))|facts.pop('rows', {})
-    new = unseen_rows(run, problem); rows['seen'] = len(yhat)-len(new); problem = replace(problem, rows=dict(test=new))
-    test = new_scores(run, problem, yhat) if known and len(new) else {}
-    write_json(out.parent/'metrics.json', dict(test=test, rows=rows, **facts, versions=package_versions()))
-    return yhat
+def lost_draws(
+    out:Path, # The run's folder
+)->int:       # 0 where the bootstrap's file is whole, or was never made
+    "How many draws a bootstrap had whose file is missing or has changed."
+    return len(list((out/'bootstrap').glob('draw_*.mrtl'))) if 'bootstrap.nc' in faults(out) else 0
 
 # %% ../nbs/71_runs.ipynb #494d44aa
 def unseen_rows(run, problem):
@@ -227,4 +293,46 @@ def new_scores(run, problem, yhat):
     if problem.kind!='classes': return problem.scores(yhat)['test']
     if len(np.unique(np.asarray(problem.y)[problem.rows['test']]))<2: return {}
     old = read_predictions(run); old = old[old.set=='valid']
+    return problem.scores(yhat, best_threshold(old.truth.values, old.score.values))['test']
+
+# %% ../nbs/71_runs.ipynb #bbf5c895
+def predict_run(
+    run:str|Path,      # Folder of a finished run
+    out:str|Path,      # CSV file to write; its stem with .metrics.json goes beside it
+    problem:Problem,   # New samples, all of them in `rows['test']`
+    **facts:object,    # Further entries of the scores; `rows` is added to the counts that are there
+)->np.ndarray:         # Predictions, (n,) or (n, outputs)
+    "Predict new samples with a finished run's model, and score them where the truth is known."
+    run,out,y = Path(run),claim_prediction(out),np.asarray(problem.y)
+    yhat = problem.predicted(ESTIMATORS[problem.kind].load(run/'model.mrtl')); known = np.isfinite(problem.targets).any()
+    write_csv(out, table_of(sample_names(problem), yhat, y if known else None, problem.outputs))
+    rows = dict(total=len(yhat))|facts.pop('rows', {})
+    new = unseen_rows(run, problem); rows['seen'] = len(yhat)-len(new); problem = replace(problem, rows=dict(test=new))
+    test = new_scores(run, problem, yhat) if known and len(new) else {}
+    write_json(metrics_file(out), dict(file=out.name, test=test, rows=rows, **facts, versions=package_versions())); release(lock_file(out, True))
+    return yhat
+
+# %% ../nbs/71_runs.ipynb #dc8f353a
+def claim_prediction(out):
+    "Hold the file that predictions go to; `ConfigError` where its scores would replace those of another file."
+    out = Path(out); scores = metrics_file(out)
+    if out.name.endswith('.metrics.json'): raise ConfigError(f"--out {out} is the name of a file of scores: name a CSV file")
+    try: other = read_json(scores).get('file') if scores.exists() else None
+    except (FormatError, AttributeError): raise ConfigError(f"{scores} is not of mrtl or is damaged, and the scores of {out.name} would replace it: name another file, or delete it") from None
+    if other in (None, out.name) or not (out.parent/str(other)).exists(): return claim(out, single=True)
+    raise ConfigError(f"{scores} has the scores of {other}, and those of {out.name} would replace them: give the file another stem")
+
+# %% ../nbs/71_runs.ipynb #99e5008a
+def unseen_rows(run, problem):
+    "Rows that the run's final model never saw: all, unless it was fitted to all rows of the run; then those of other names."
+    n = np.arange(len(problem.design))
+    if problem.names is None or not (Path(run)/'scored.mrtl').exists(): return n
+    seen = set(pd.read_csv(Path(run)/'predictions.csv', usecols=['sample'], dtype=str)['sample'])
+    return n[[str(k) not in seen for k in problem.names]]
+
+def new_scores(run, problem, yhat):
+    "Scores of new samples; none where only one class occurs."
+    if problem.kind!='classes': return problem.scores(yhat)['test']
+    if len(np.unique(np.asarray(problem.y)[problem.rows['test']]))<2: return {}
+    old = pd.read_csv(Path(run)/'predictions.csv'); old = old[old.set=='valid']
     return problem.scores(yhat, best_threshold(old.truth.values, old.score.values))['test']

@@ -16,6 +16,16 @@ from typing_extensions import TypedDict
 from .core import FormatError, atomic_write, enough_memory, parse_json
 from .doors import checked
 
+# %% ../nbs/02_store.ipynb #0182b806
+import hashlib, json
+from pathlib import Path
+from typing import NamedTuple
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from .core import ConfigError, FormatError, atomic_write
+
 # %% ../nbs/02_store.ipynb #0e3c2630
 def _digest(tensors, meta):
     h = hashlib.sha256(meta.encode())
@@ -87,3 +97,27 @@ def unpack_tensors(
     if _digest(tensors, signed['mrtl'])!=signed['sha256']:
         raise FormatError(f"{path} was altered after it was written (its SHA-256 does not match): write it again")
     return TensorFile(tensors, checked(schema, parse_json(signed['mrtl'], path), path))
+
+# %% ../nbs/02_store.ipynb #7c387e99
+def tensors_out(
+    value:object,  # Tensors, arrays, numbers, texts, None; dicts and lists of such
+    tensors:dict,  # Name to tensor; filled
+    at:str,        # What it is called, as the start of the tensors' names and for the error
+)->object:         # What JSON can hold
+    "A value without its tensors."
+    if torch.is_tensor(value) or isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
+        tensors[at] = torch.as_tensor(value); return {'tensor' if torch.is_tensor(value) else 'array': at}
+    if isinstance(value, dict) and all(isinstance(k, str) for k in value): return dict(dict={k: tensors_out(v, tensors, f'{at}.{k}') for k,v in value.items()})
+    if isinstance(value, (list,tuple)): return [tensors_out(v, tensors, f'{at}.{i}') for i,v in enumerate(value)]
+    if value is None or isinstance(value, (bool,int,float,str)): return value
+    raise ConfigError(f"the state {at} is a {type(value).__name__}, which a checkpoint cannot hold: give tensors, arrays, numbers and texts, in lists or in dicts by name")
+
+def tensors_in(
+    value:object,  # From `tensors_out`
+    tensors:dict,  # Those that it took out
+)->object:         # As it was; tuples are lists
+    "The value with its tensors again."
+    if isinstance(value, list): return [tensors_in(v, tensors) for v in value]
+    if not isinstance(value, dict): return value
+    (kind,v), = value.items()
+    return {k: tensors_in(w, tensors) for k,w in v.items()} if kind=='dict' else tensors[v] if kind=='tensor' else tensors[v].numpy()

@@ -3,7 +3,8 @@ import zipfile
 import cftime, numpy as np, pytest, xarray as xr
 import mrtl.climate.fields as fields
 from mrtl.core import ConfigError, DataError, FormatError
-from mrtl.climate.fields import box_mean, cell_edges, common_grid, open_fields, overlap_area, regrid, select_box
+from mrtl.climate.fields import box_mean, common_grid, open_fields, overlap_area, regrid, select_box
+from mrtl.axes import cell_edges
 from mrtl.climate.fields import check_months, decode_months, month_starts
 from mrtl.readers import open_netcdf
 from mrtl.grids import Grid

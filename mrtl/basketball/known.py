@@ -9,8 +9,6 @@ __all__ = []
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
-import xarray as xr
-from ..core import DataError
 from .handler import ShotRules, Tape, inside, time_axis, window
 
 # %% ../../nbs/basketball/01_known.ipynb #4ebfbb92

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from ..core import ConfigError, DataError, FormatError, atomic_write, progress
-from .fields import cell_edges
+from ..axes import cell_edges
 from .fields import check_months, month_starts
 from ..grids import Grid
 

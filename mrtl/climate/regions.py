@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from ..core import ConfigError, DataError, FormatError
-from .fields import cell_edges
+from ..axes import cell_edges
 
 # %% ../../nbs/climate/02_regions.ipynb #317ea43e
 REGIONS = dict(midwest=((-104,41), (-104,49), (-95,49), (-90,48), (-84,46), (-80.5,42), (-80.5,40.5), (-82.5,38.5), (-83.5,36.5), (-94.5,36.5), (-94.5,37), (-102,37), (-102,41)))
