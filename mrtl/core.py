@@ -189,14 +189,43 @@ def read_json(
     except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror}; is this the folder of a finished run?") from None
     except ValueError: raise FormatError(f"{path} is not JSON or is damaged: run the command again") from None
 
-# %% ../nbs/00_core.ipynb #df0d13f4
+# %% ../nbs/00_core.ipynb #28310fdf
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+def _is_number(text):
+    try: return bool(float(text)) or True
+    except ValueError: return False
+
+def _each_text(table, change):
+    "A table with the text in it changed, also in names of columns; a column without such text stays as it is."
+    import numpy as np
+    of,out = (lambda v: change(v) if isinstance(v, str) else v),table.copy()
+    for i,kind in enumerate(table.dtypes):
+        if kind.kind in 'biufcmM': continue
+        old = table.iloc[:,i].tolist(); new = np.empty(len(old), object); new[:] = [of(v) for v in old]
+        if any(a is not b for a,b in zip(old, new)): out.isetitem(i, new)
+    return out.set_axis([of(c) for c in table.columns], axis=1)
+
+def safe_cells(
+    table:'pd.DataFrame', # As it is
+)->'pd.DataFrame':        # As it may be opened in a spreadsheet program
+    "Put an apostrophe before text that looks like a formula."
+    return _each_text(table, lambda v: f"'{v}" if _FORMULA.match(v) and not _is_number(v) else v)
+
+def plain_cells(
+    table:'pd.DataFrame', # As read from a CSV file that `write_csv` wrote
+)->'pd.DataFrame':        # With the labels as they were
+    "Undo `safe_cells`."
+    return _each_text(table, lambda v: v[1:] if v[:1]=="'" and _FORMULA.match(v) else v)
+
+# %% ../nbs/00_core.ipynb #9749210f
 def write_csv(
     path:str|Path,  # File to write
     table:object,   # A pandas table, written without its index
     **kw:object,    # For its `to_csv`
 )->None:
-    "Write a table whole or not at all."
-    with atomic_write(path) as tmp: table.to_csv(tmp, index=False, **kw)
+    "Write a table whole or not at all; text that looks like a formula gets an apostrophe before it."
+    with atomic_write(path) as tmp: safe_cells(table).to_csv(tmp, index=False, **kw)
 
 # %% ../nbs/00_core.ipynb #0375eec1
 _LINE = re.compile(r"""((?:[^#'"]|'[^']*'|"[^"]*")*)(?:#(.*))?""") # A line's code, and its comment

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['download']
 
-# %% ../../nbs/climate/01_archives.ipynb #d40fd952
+# %% ../../nbs/climate/01_archives.ipynb #940d685a
 import tempfile, time, zipfile
 from collections.abc import Iterable
 from pathlib import Path
 import numpy as np
 import xarray as xr
 from ..core import ConfigError, DataError, atomic_write, progress, settings
-from ..readers import READ_LOCK, unit_name
+from ..readers import READ_LOCK
+from ..units import unit_name
 from .fields import check_months, month_starts
 
 # %% ../../nbs/climate/01_archives.ipynb #5c4f3a54
