@@ -5,28 +5,30 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/climate/03_amounts.ipynb #c01b9bb8
+# %% ../../nbs/climate/03_amounts.ipynb #e40aa268
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 from ..core import ConfigError, DataError
 from ..designs import in_memory
 from ..units import parse_unit
 
-# %% ../../nbs/climate/03_amounts.ipynb #87ba2ad4
+# %% ../../nbs/climate/03_amounts.ipynb #b5edd17c
 @dataclass(frozen=True)
 class Reading:
     "One thing that a unit of rain may mean."
     said:str         # In words that `--rain-units` takes
     mm:float         # Millimetres of water in one such unit
     rate:bool=False  # A day, or a month?
+    usual:bool=False # Is it what a unit means where a file says nothing more?
 
     def totals(self, x, days):
         "Millimetres in months of so many days."
         return x*self.mm*(days if self.rate else 1.)
 
-_DAY,_STEPS = 86400.,dict(month=None, day=1., hour=24., second=86400.) # Steps of a day
+_DAY,_STEPS = 86400.,dict(day=1., hour=24., second=86400.) # Steps of a day
+_USUAL = ['month','day']
 
 def _reading(text):
     "The one thing that a unit means as it stands; None where it is no rain."
@@ -35,7 +37,7 @@ def _reading(text):
     if set(u.dims)-{'mass','length','calendar_month','time'} or (kg,m) not in ((0,1),(1,-2)) or (months,s) not in ((0,0),(-1,0),(0,-1)): return None
     return Reading(text, float(f'{u.factor*(1 if kg else 1000)*(_DAY if s else 1):.10g}'), s==-1)
 
-# %% ../../nbs/climate/03_amounts.ipynb #0d3e6e47
+# %% ../../nbs/climate/03_amounts.ipynb #d467eb24
 _AVERAGED = re.compile(r'avg|^mean', re.I)
 _MONTHLY_MEANS = re.compile(r'monthly[-_ ]?(means?|averaged)|moda\b|edmo\b|mnth\b', re.I)
 _SUMMED = re.compile(r'monsum|\btime: sum\b|monthly (total|sum)|total (monthly|for the month)|sum over (the )?month', re.I)
@@ -50,7 +52,7 @@ def rain_readings(
     plain = _reading(text)
     if plain is None: return []
     steps = _steps(text, attrs) if not plain.rate and 'calendar_month' not in parse_unit(text).dims else ['month']
-    return [plain if k=='month' else Reading(f'{str(text).strip()}/{k}', plain.mm*_STEPS[k], True) for k in steps]
+    return [replace(plain, usual=steps==_USUAL) if k=='month' else Reading(f'{str(text).strip()}/{k}', plain.mm*_STEPS[k], True) for k in steps]
 
 def _steps(text, attrs):
     "The times in which a plain depth may have fallen, by what the file says."
@@ -61,10 +63,10 @@ def _steps(text, attrs):
     if _SUMMED.search(about): return ['month']
     if ecmwf and (_AVERAGED.search(said('GRIB_stepType')) or _MONTHLY_MEANS.search(about+said('GRIB_stream','GRIB_dataType')) or 'GRIB_shortName' in attrs and 'GRIB_stepType' not in attrs): return ['day']
     if ecmwf or metres or re.search(r'\btime: mean\b', said('cell_methods')): return ['month','day','hour']
-    return ['month']
+    return _USUAL
 
-# %% ../../nbs/climate/03_amounts.ipynb #915fa198
-MOST,ON_AVERAGE,LEAST,ROUNDING = 10_000.,1_200.,.03,.1 # mm in a month
+# %% ../../nbs/climate/03_amounts.ipynb #835135a8
+MOST,ON_AVERAGE,DRY,LEAST,ROUNDING = 10_000.,1_200.,10.,.5,.1 # mm in a month
 
 @dataclass
 class Amounts:
@@ -90,10 +92,10 @@ def why_not(
     if low<-ROUNDING: return f"{a.low:g}, which is below zero"
     if high>MOST: return f"{a.high:g}, which would be {high:.4g} mm in a month, and no place on earth has had {MOST:g}"
     if mean>ON_AVERAGE: return f"{a.total/a.n:.4g} on average, which would be {mean:.4g} mm a month, and no place on earth has {ON_AVERAGE:g}"
-    if 0<high<LEAST and a.months>=12: return f"at most {a.high:.4g}, which would be {high:.2g} mm in the wettest of {a.months} months, and no region is as dry"
+    if 0<high<LEAST and a.months>=12: return f"at most {a.high:.4g}, which would be {high:.2g} mm in the wettest of {a.months} months, and hardly a region is as dry"
     return ''
 
-# %% ../../nbs/climate/03_amounts.ipynb #90b36b3e
+# %% ../../nbs/climate/03_amounts.ipynb #8128872f
 def look_at(
     rain:xr.DataArray, # Over time and places, in memory or lazy
     months:int=12,     # To read of a lazy array
@@ -118,10 +120,13 @@ def choose_reading(
     found = rain_readings(given, (about or {})|rain.attrs|dict(name=name))
     if not found: raise DataError(f"{name} has {f'the unit {given!r}, which is none of rain' if given else 'no unit'}: set attrs['units'], or "+ASK.format(*['mm']*2)+", or inch, mm/day or kg m-2 s-1, whichever it is")
     if len(found)==1: return found[0]
-    a = look_at(rain); wrong = {r: why_not(a, r) for r in found}; left = [r for r in found if not wrong[r]]
-    if len(left)==1: return left[0]
-    size = f"its numbers are {a.low:.4g} to {a.high:.4g}, {a.total/max(1, a.n):.4g} on average"
-    if not left: raise DataError(f"{name} has the unit {given!r}, but holds {wrong[found[0]]} ({size}): "+ASK.format(*['mm/day']*2)+", or whatever it is")
+    a = look_at(rain)
+    if not a.n: return found[0]
+    wrong = {r: why_not(a, r) for r in found}; left = [r for r in found if not wrong[r]]
+    first = found[0]; dry = first.totals(a.total/a.n, 30.4)<DRY
+    if len(left)==1 and not first.usual or first.usual and first in left and not dry: return left[0]
+    size = f"its numbers are {a.low:.4g} to {a.high:.4g}, {a.total/a.n:.4g} on average"
+    if not left or first.usual and first not in left: raise DataError(f"{name} has the unit {given!r}, but holds {wrong[first]} ({size}): "+ASK.format(*['mm/day']*2)+", or whatever it is")
     would = ' or '.join(f"{r.totals(a.total/a.n, 30.4):.3g} mm a month as {r.said}" for r in left)
     raise DataError(f"{name} has the unit {given!r}, which may mean {', '.join(r.said for r in left)}; {size}, which would be {would}: "+ASK.format(*[left[-1].said if len(left)<3 else left[1].said]*2)+', or another of them')
 

@@ -93,7 +93,7 @@ def believable(x):
 
 def _reading_of(x): return next(iter(rain_readings(u, {})), None) if (u := str(x.attrs.get('units', ''))) else None
 
-# %% ../../nbs/climate/04_rain.ipynb #d2d39eb3
+# %% ../../nbs/climate/04_rain.ipynb #5d115e05
 def division_means(
     rain:xr.DataArray,    # Rain by division, (division, time)
     region:str='midwest', # `midwest`, `all`, states or divisions, joined by commas
@@ -103,7 +103,7 @@ def division_means(
     if set(rain.dims)!={'division','time'}: raise DataError(f"rain by division must be (division, time); got {rain.dims}")
     rain = rain.transpose('division','time').assign_coords(time=month_starts(rain.time)).sortby('time'); check_months(rain.time.values, 'the rainfall', every=True)
     chosen = rain[pick_divisions(rain, region)].astype(float)
-    no_rain(chosen.where(abs(chosen)<np.inf)); believable(chosen)
+    no_rain(chosen.where(abs(chosen)<np.inf))
     if by=='division': return chosen.rename(division='output').transpose('time','output')
     if by!='state': return chosen.mean('division', keep_attrs=True)
     if 'state' not in rain.coords: raise DataError("the rainfall has no coordinate `state`: use by='division'")
@@ -128,7 +128,7 @@ def region_weight_rows(
     row = np.repeat(np.arange(len(at)), [len(a[2]) for a in at]); r,c,v = (np.concatenate([a[k] for a in at]) for k in range(3))
     return coo_array((v, (row, (r-i)*(j1-j)+c-j)), (len(at), (i1-i)*(j1-j))).tocsr(),slice(int(i), int(i1)),slice(int(j), int(j1))
 
-# %% ../../nbs/climate/04_rain.ipynb #d8110067
+# %% ../../nbs/climate/04_rain.ipynb #fd619d1c
 def region_means(
     rain:xr.DataArray,    # Rain on a grid, (time, lat, lon), NaN where there is none; may be a dask array
     regions:str|Path|tuple|list|np.ndarray|dict='midwest',  # A region, as `mrtl.climate.regions.region_polygons` takes it; or a dict of name to region, each an output
@@ -141,7 +141,7 @@ def region_means(
     step = block*max(1, 2**19//(block*rain[0].size))
     y = np.concatenate([_means(rain[i:i+step], W) for i in progress(range(0, len(rain), step), desc='averaging rain')])
     if (empty := np.isnan(y).all(0)).any(): raise DataError(f"no cell with data lies in the region {list(regions)[int(empty.argmax())] if many else str(regions)[:60]!r}: every month is missing there")
-    y = xr.DataArray(y, dict(time=rain.time.values, output=list(regions) if many else ['']), ('time','output'), rain.name, rain.attrs); believable(y)
+    y = xr.DataArray(y, dict(time=rain.time.values, output=list(regions) if many else ['']), ('time','output'), rain.name, rain.attrs)
     return y if many else y[:,0].drop_vars('output')
 
 def _means(rain, W):
@@ -224,7 +224,7 @@ def _one_grid(files, variable, missing, stamp):
     if archive_kind(files[0]) in ('zip','tar') or files[0].is_dir() and files[0].suffix!='.zarr': return rain,{}
     with opened(files[0]) as ds: return rain,dict(ds.attrs)
 
-# %% ../../nbs/climate/04_rain.ipynb #54bca17b
+# %% ../../nbs/climate/04_rain.ipynb #44736a06
 def rain_target(
     rain:str|Path|list|xr.DataArray,   # As `open_rain` takes it
     region:str|Path|tuple|list|np.ndarray|dict='midwest',  # Where: see the table; words and numbers joined by commas
@@ -235,8 +235,9 @@ def rain_target(
     if by not in (None,'division','state','feature'): raise ConfigError(f"by must be 'division', 'state', 'feature' or not given; got {by!r}")
     rain = open_rain(rain, **options); table = 'division' in rain.dims
     if by==('feature' if table else 'division'): raise ConfigError(f"by={by!r} is for {'gridded rain and GeoJSON' if table else 'rain by climate division'}: use 'state', or leave it out")
-    if table: return division_means(rain, region, by)
-    with _of_rain(): return region_means(rain, {s: s for s in _states_of(region)} if by=='state' else _features_of(region) if by=='feature' else region)
+    with _of_rain(): y = division_means(rain, region, by) if table else region_means(rain, {s: s for s in _states_of(region)} if by=='state' else _features_of(region) if by=='feature' else region)
+    if options.get('units') is None: believable(y)
+    return y
 
 def _states_of(region):
     "The states that a region names, for one output each."
