@@ -6,8 +6,8 @@
 __all__ = ['DEFAULTS', 'MRTLError', 'DataError', 'ScheduleError', 'ConfigError', 'FormatError', 'AbsentError', 'settings',
            'get_device', 'generator', 'atomic_write', 'progress', 'write_json', 'read_json', 'write_csv']
 
-# %% ../nbs/00_core.ipynb #cd374a46
-import datetime, os, operator, json, hashlib, secrets, math, re, sys, inspect
+# %% ../nbs/00_core.ipynb #f375fb91
+import csv, datetime, os, operator, json, hashlib, secrets, math, re, sys, inspect
 from collections.abc import Iterable, Iterator
 from configparser import Error as ParseError
 from contextlib import contextmanager
@@ -218,14 +218,16 @@ def plain_cells(
     "Undo `safe_cells`."
     return _each_text(table, lambda v: v[1:] if v[:1]=="'" and _FORMULA.match(v) else v)
 
-# %% ../nbs/00_core.ipynb #9749210f
+# %% ../nbs/00_core.ipynb #6097b3a4
 def write_csv(
     path:str|Path,  # File to write
     table:object,   # A pandas table, written without its index
     **kw:object,    # For its `to_csv`
 )->None:
     "Write a table whole or not at all; text that looks like a formula gets an apostrophe before it."
-    with atomic_write(path) as tmp: safe_cells(table).to_csv(tmp, index=False, **kw)
+    table = safe_cells(table); texts = table.select_dtypes(exclude=['number','bool','datetime'])
+    if any('\r' in str(v) for v in (*table.columns, *texts.to_numpy().ravel())): kw = dict(quoting=csv.QUOTE_NONNUMERIC)|kw # Python up to 3.12 forgets to quote it
+    with atomic_write(path) as tmp: table.to_csv(tmp, index=False, **kw)
 
 # %% ../nbs/00_core.ipynb #0375eec1
 _LINE = re.compile(r"""((?:[^#'"]|'[^']*'|"[^"]*")*)(?:#(.*))?""") # A line's code, and its comment

@@ -136,10 +136,11 @@ def _jsonable(v):
     if isinstance(v, (list,tuple,np.ndarray)): return [_jsonable(w) for w in v]
     return str(v) if hasattr(v, '__fspath__') or isinstance(v, np.random.RandomState) else v
 
-# %% ../nbs/52_results.ipynb #4dda7df8
+# %% ../nbs/52_results.ipynb #4706dc7b
 def _file_params(est):
-    "Constructor arguments as a file can hold them."
+    "Constructor arguments as a file can hold them; where a fit kept its state is nobody else's business."
     p = est.get_params()
+    if 'checkpoint' in p: p['checkpoint'] = None
     if isinstance(p.get('class_weight'), dict): p['class_weight'] = [[k, v] for k,v in p['class_weight'].items()]
     if p.get('terms') is not None: p['terms'] = [asdict(t) if isinstance(t, Term) else t for t in p['terms']]
     if not isinstance(p['random_state'], (int,np.integer,type(None))): p['random_state'] = est._seed

@@ -22,9 +22,9 @@ _WORDS = dict(calendar_month='month months mon mo mth monthly', day='d dy dys da
     degF='f °f degf deg_f fahrenheit degree_f degrees_f degree_fahrenheit degrees_fahrenheit degreesf', meter='m metre metres')
 _NAMES = {w: u for u,words in _WORDS.items() for w in words.split()}
 
-# %% ../nbs/15_units.ipynb #93283e2f
+# %% ../nbs/15_units.ipynb #6cb9b8aa
 _WATER = re.compile(r'\([^)]*\b(?:water|h2o|lwe|w\.? ?e)\b[^)]*\)|\b(of )?(liquid )?(water|rain|h2o|lwe)( equivalent| depth)?\b|\bw\.? ?e(\.|\b)', re.I)
-_PART = re.compile(r'\s*(?P<op>[*/.·]|per\b)?\s*(?:(?P<number>\d+(?:\.\d+)?(?:e[-+]?\d+)?)(?![a-z_])|(?P<name>[a-z°_]+))\s*(?:(?:\*\*|\^)?\s*(?P<power>[-+]?\d)(?!\d|\.\d))?', re.I)
+_PART = re.compile(r'\s*(?P<op>[*/.·]|per\b)?\s*(?:(?P<number>\d+(?:\.\d+)?(?:e[-+]?\d+)?)|(?P<name>[a-z°_]+))\s*(?:(?:\*\*|\^)?\s*(?P<power>[-+]?\d)(?!\d|\.\d))?', re.I)
 _PARTS = {'tenths of': '0.1', 'tenth of': '0.1', 'tenths': '0.1', 'hundredths of': '0.01', 'hundredth of': '0.01', 'hundredths': '0.01', 'thousandths of': '0.001'}
 
 class Unit(NamedTuple):

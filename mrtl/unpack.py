@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/16_unpack.ipynb #38b8d37a
-import gzip, io, lzma, re, tarfile, tempfile, zipfile, zlib
+# %% ../nbs/16_unpack.ipynb #76ae68de
+import gzip, io, lzma, sys, tarfile, tempfile, zipfile, zlib
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -28,15 +28,17 @@ def check_size(
     if size>largest: raise FormatError(f"{what} would unpack to {size/2**30:.1f} GiB, and at most {largest/2**30:.3g} are taken: do not trust it, or unpack it yourself and give the file")
     if size>FREE and size>RATIO*packed: raise FormatError(f"{what} would unpack to {size/2**20:.0f} MiB, {size/max(1, packed):.0f} times its packed size, as no data do: do not trust it, or unpack it yourself and give the file")
 
-# %% ../nbs/16_unpack.ipynb #2d0e182a
+# %% ../nbs/16_unpack.ipynb #35db7e0a
 FOREIGN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, NotImplementedError, ValueError, LookupError, TypeError, AttributeError, OverflowError, AssertionError)
+
+def _of_7z(): return (p.exceptions.ArchiveError,) if (p := sys.modules.get('py7zr')) else ()
 
 @contextmanager
 def _reading(what, kind):
     "Around the calls of a library that unpacks."
     try: yield
     except (FormatError, DataError, ConfigError, FileNotFoundError, MemoryError): raise
-    except FOREIGN as e:
+    except (*FOREIGN, *_of_7z()) as e:
         if 'password' in str(e).lower() or 'encrypt' in str(e).lower(): raise FormatError(f"{what} is locked with a password: unpack it yourself and give the file") from None
         raise FormatError(f"{what} cannot be read as a {kind} ({type(e).__name__}: {e}): it is damaged, cut short or of another kind; fetch it again") from e
 
@@ -134,7 +136,7 @@ def members_ending(
     if inner := [n for n in names if archive_kind(n)]: raise FormatError(f"{str(path)!r} holds the archive {inner[0]!r}: unpack it once by hand and give what comes out")
     return []
 
-# %% ../nbs/16_unpack.ipynb #ce5d0679
+# %% ../nbs/16_unpack.ipynb #4f10bc12
 def member_bytes(
     path:str|Path,       # A zip, tar or 7z
     member:str,          # A name in it
@@ -149,10 +151,15 @@ def member_bytes(
     if m.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED): raise FormatError(f"{what} is packed in way {m.method} of zip, of which mrtl takes only 0 (stored) and 8 (deflate): unpack it yourself and give the file")
     with _reading(what, kind):
         if kind=='zip':
-            with zipfile.ZipFile(path) as z: return z.read(member)
+            with zipfile.ZipFile(path) as z, z.open(member) as f: return _in_pieces(f)
         with _tar(path) as t: return next(t.extractfile(i).read() for i in t if i.name==member and i.isfile())
 
-# %% ../nbs/16_unpack.ipynb #cf80c182
+def _in_pieces(f):
+    out = io.BytesIO()
+    while piece := f.read(2**20): out.write(piece)
+    return out.getvalue()
+
+# %% ../nbs/16_unpack.ipynb #11e6264d
 def contents(
     path:str|Path,       # Any file
     member:str=None,     # A name in it, where it is an archive
@@ -161,7 +168,7 @@ def contents(
     "What is packed in a file."
     if member: return member_bytes(path, member, largest)
     if archive_kind(path)!='gzip' or not Path(path).is_file(): return None
-    with open_gzip(path, largest) as f: return f.read()
+    with open_gzip(path, largest) as f: return _in_pieces(f)
 
 # %% ../nbs/16_unpack.ipynb #3cc6ca77
 @contextmanager

@@ -65,7 +65,7 @@ def _steps(text, attrs):
     if ecmwf or metres or re.search(r'\btime: mean\b', said('cell_methods')): return ['month','day','hour']
     return _USUAL
 
-# %% ../../nbs/climate/03_amounts.ipynb #835135a8
+# %% ../../nbs/climate/03_amounts.ipynb #a6adf7ea
 MOST,ON_AVERAGE,DRY,LEAST,ROUNDING = 10_000.,1_200.,10.,.5,.1 # mm in a month
 
 @dataclass
@@ -90,12 +90,12 @@ def why_not(
     if not a.n: return ''
     low,mean,high = (float(r.totals(v, 30.4)) for v in (a.low, a.total/a.n, a.high))
     if low<-ROUNDING: return f"{a.low:g}, which is below zero"
-    if high>MOST: return f"{a.high:g}, which would be {high:.4g} mm in a month, and no place on earth has had {MOST:g}"
+    if high>MOST: return f"{a.high:g}, which would be {high:.6g} mm in a month, and no place on earth has had {MOST:g}"
     if mean>ON_AVERAGE: return f"{a.total/a.n:.4g} on average, which would be {mean:.4g} mm a month, and no place on earth has {ON_AVERAGE:g}"
     if 0<high<LEAST and a.months>=12: return f"at most {a.high:.4g}, which would be {high:.2g} mm in the wettest of {a.months} months, and hardly a region is as dry"
     return ''
 
-# %% ../../nbs/climate/03_amounts.ipynb #8128872f
+# %% ../../nbs/climate/03_amounts.ipynb #83b38b2a
 def look_at(
     rain:xr.DataArray, # Over time and places, in memory or lazy
     months:int=12,     # To read of a lazy array
@@ -120,17 +120,18 @@ def choose_reading(
     found = rain_readings(given, (about or {})|rain.attrs|dict(name=name))
     if not found: raise DataError(f"{name} has {f'the unit {given!r}, which is none of rain' if given else 'no unit'}: set attrs['units'], or "+ASK.format(*['mm']*2)+", or inch, mm/day or kg m-2 s-1, whichever it is")
     if len(found)==1: return found[0]
-    a = look_at(rain)
-    if not a.n: return found[0]
-    wrong = {r: why_not(a, r) for r in found}; left = [r for r in found if not wrong[r]]
-    first = found[0]; dry = first.totals(a.total/a.n, 30.4)<DRY
-    if len(left)==1 and not first.usual or first.usual and first in left and not dry: return left[0]
-    size = f"its numbers are {a.low:.4g} to {a.high:.4g}, {a.total/a.n:.4g} on average"
-    if not left or first.usual and first not in left: raise DataError(f"{name} has the unit {given!r}, but holds {wrong[first]} ({size}): "+ASK.format(*['mm/day']*2)+", or whatever it is")
-    would = ' or '.join(f"{r.totals(a.total/a.n, 30.4):.3g} mm a month as {r.said}" for r in left)
+    a,first = look_at(rain),found[0]; wrong = {r: why_not(a, r) for r in found}; left = [r for r in found if not wrong[r]]; mean = a.total/max(1, a.n)
+    if first.usual:
+        odd = a.low*first.mm<-ROUNDING or first.totals(a.high, 1.)>MOST # perhaps no unit's fault: values are looked at one by one later
+        if odd or not a.n or first in left and first.totals(mean, 30.4)>=DRY: return first
+        if wrong[first]: left = []
+    elif len(left)==1: return left[0]
+    size = f"its numbers are {a.low:.4g} to {a.high:.4g}, {mean:.4g} on average"
+    if not left: raise DataError(f"{name} has the unit {given!r}, but holds {wrong[first]} ({size}): "+ASK.format(*['mm/day']*2)+", or whatever it is")
+    would = ' or '.join(f"{r.totals(mean, 30.4):.3g} mm a month as {r.said}" for r in left)
     raise DataError(f"{name} has the unit {given!r}, which may mean {', '.join(r.said for r in left)}; {size}, which would be {would}: "+ASK.format(*[left[-1].said if len(left)<3 else left[1].said]*2)+', or another of them')
 
-# %% ../../nbs/climate/03_amounts.ipynb #4ed014de
+# %% ../../nbs/climate/03_amounts.ipynb #d6083238
 def month_days(rain):
     "Days of each month, (time,): those of the file's calendar where it differs."
     return (rain.month_days if 'month_days' in rain.coords else rain.time.dt.days_in_month).variable
@@ -143,7 +144,8 @@ def monthly_total(
     "Rain per month, whatever it was given in."
     given = ' '.join(str(rain.attrs.get('units', '')).split())
     if given.lower()=='unknown' and units is None: return rain.drop_vars('month_days', errors='ignore')
-    r = choose_reading(rain, units, about)
-    if r.rate: rain = (rain*xr.DataArray(month_days(rain)*r.mm).astype('float32')).transpose(*rain.dims).assign_attrs(rain.attrs|dict(units='mm/month'))
+    r = choose_reading(rain, units, about); said = units or given
+    if r.rate: rain = (rain*xr.DataArray(month_days(rain)*r.mm).astype('float32')).transpose(*rain.dims).rename(rain.name).assign_attrs(rain.attrs|dict(units='mm/month'))
     elif r.said!=given: rain = rain.assign_attrs(units=r.said)
-    return rain.drop_vars('month_days', errors='ignore')
+    rain = rain.drop_vars('month_days', errors='ignore'); rain.encoding = rain.encoding|dict(rain_units=said)
+    return rain

@@ -76,14 +76,14 @@ def pick_divisions(
         pick |= new
     return pick
 
-# %% ../../nbs/climate/04_rain.ipynb #55b2a269
+# %% ../../nbs/climate/04_rain.ipynb #674a9f85
 def no_rain(x):
     "`DataError` where rain holds numbers that are none, (time, ...) in any order."
     r = _reading_of(x); v = in_memory(x); lo,hi = (-ROUNDING/r.mm,MOST/r.mm) if r else (-9.,1e5)
     if not (bad := (v<lo)|(v>hi)).any(): return
     at = np.argwhere(bad)[0]; month = str(x.time.values[at[x.dims.index('time')]])[:7]
-    raise DataError(f"{x.name or 'the rain'} holds {bad.sum()} values that are no rain, like {v[tuple(at)]:g} in {month}: declare what marks missing values as _FillValue, or make it NaN"
-        +(f"; or the unit is not {x.attrs['units']!r}: "+ASK.format(*['mm']*2)+", or whatever it is" if r else ''))
+    raise DataError(f"{x.name or 'the rain'} holds {bad.sum()} values that are no rain, like {v[tuple(at)]:g} in {month}: declare what marks missing values as _FillValue, make it NaN, or say missing=[{v[tuple(at)]:g}] (--missing {v[tuple(at)]:g})"
+        +(f"; or the unit is not {x.encoding.get('rain_units', x.attrs['units'])!r}: "+ASK.format(*['mm']*2)+", or whatever it is" if r else ''))
 
 def believable(x):
     "`DataError` where the rain of a region as a whole contradicts its unit."
