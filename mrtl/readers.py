@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['open_netcdf']
 
-# %% ../nbs/18_readers.ipynb #8d16e386
+# %% ../nbs/18_readers.ipynb #468f3b84
 import re, warnings, zipfile, zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK, NetCDF4BackendEntrypoi
 from .axes import along_longitude, check_axes, check_places, edges_in_order, find_axes, given_edges
 from .core import ConfigError, DataError, FormatError, MRTLError
 from .units import same_unit, unit_name
-from .unpack import contents
+from .unpack import check_size, contents
 
 # %% ../nbs/18_readers.ipynb #49db840a
 READ_LOCK = NETCDF4_PYTHON_LOCK # Held while the netCDF library works, by mrtl and by xarray
@@ -134,13 +134,15 @@ def opened(path, member=None):
         finally:
             with reading(what, kind): ds.close()
 
-# %% ../nbs/18_readers.ipynb #c862c166
+# %% ../nbs/18_readers.ipynb #b51b43ee
 def open_netcdf(
     file:str|Path,     # A netCDF file, classic or netCDF-4
 )->xr.Dataset:         # What it holds, in memory, missing values as NaN, time not decoded
     "Read a whole netCDF file; `FormatError` if it is damaged or of another kind."
     if not Path(file).is_file(): raise DataError(f"there is no file {str(file)!r}: check the path")
-    with opened(file) as ds, reading(source_name(file)): return ds.load()
+    with opened(file) as ds, reading(source_name(file)):
+        check_size(ds.nbytes, Path(file).stat().st_size, source_name(file))
+        return ds.load()
 
 # %% ../nbs/18_readers.ipynb #8110d941
 _EN4 = ('temperature','salinity')

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/16_unpack.ipynb #76ae68de
-import gzip, io, lzma, sys, tarfile, tempfile, zipfile, zlib
+# %% ../nbs/16_unpack.ipynb #3568249e
+import gzip, io, lzma, struct, sys, tarfile, tempfile, zipfile, zlib
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -28,8 +28,8 @@ def check_size(
     if size>largest: raise FormatError(f"{what} would unpack to {size/2**30:.1f} GiB, and at most {largest/2**30:.3g} are taken: do not trust it, or unpack it yourself and give the file")
     if size>FREE and size>RATIO*packed: raise FormatError(f"{what} would unpack to {size/2**20:.0f} MiB, {size/max(1, packed):.0f} times its packed size, as no data do: do not trust it, or unpack it yourself and give the file")
 
-# %% ../nbs/16_unpack.ipynb #35db7e0a
-FOREIGN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, NotImplementedError, ValueError, LookupError, TypeError, AttributeError, OverflowError, AssertionError)
+# %% ../nbs/16_unpack.ipynb #f11b64c3
+FOREIGN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
 
 def _of_7z(): return (p.exceptions.ArchiveError,) if (p := sys.modules.get('py7zr')) else ()
 
@@ -37,7 +37,8 @@ def _of_7z(): return (p.exceptions.ArchiveError,) if (p := sys.modules.get('py7z
 def _reading(what, kind):
     "Around the calls of a library that unpacks."
     try: yield
-    except (FormatError, DataError, ConfigError, FileNotFoundError, MemoryError): raise
+    except (FormatError, DataError, ConfigError, FileNotFoundError): raise
+    except MemoryError as e: raise DataError(f"{what} does not fit in memory ({e}): unpack it yourself, or check that it is whole") from e
     except (*FOREIGN, *_of_7z()) as e:
         if 'password' in str(e).lower() or 'encrypt' in str(e).lower(): raise FormatError(f"{what} is locked with a password: unpack it yourself and give the file") from None
         raise FormatError(f"{what} cannot be read as a {kind} ({type(e).__name__}: {e}): it is damaged, cut short or of another kind; fetch it again") from e

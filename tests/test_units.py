@@ -192,3 +192,9 @@ def test_the_command(tmp_path, capsys):
 def test_pint_is_loaded_late():
     code = "import sys, mrtl, mrtl.units, mrtl.readers, mrtl.climate.rain; assert 'pint' not in sys.modules; mrtl.units.parse_unit('mm/day'); assert 'pint' in sys.modules"
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+def test_a_table_that_claims_to_be_huge(tmp_path):
+    "Damage in a header: nothing is allocated."
+    with netCDF4.Dataset(tmp_path/'r.nc', 'w') as d:
+        d.createDimension('division', 1000); d.createDimension('time', 1_000_000); v = d.createVariable('precip', 'f8', ('division', 'time'), chunksizes=(10, 1000), zlib=True); v.units = 'inch'
+    with pytest.raises(MRTLError, match='would unpack to 7.5 GiB'): rain_target(tmp_path/'r.nc', 'all')
