@@ -53,25 +53,25 @@ def test_kinds(name, kind): assert archive_kind(name) == kind
 
 # ---- bombs: measured in a process of its own
 
-BOMBS = {'zip': lambda f: big_zip(f/'a.zip'), 'zip that lies about its size': lambda f: lying_zip(f/'a.zip'), 'zip that lies about what is packed': lambda f: lying_zip(f/'a.zip', packed=2**30), 'zip in bzip2': lambda f: big_zip(f/'a.zip', zipfile.ZIP_BZIP2, 2**29), 'zip in lzma': lambda f: big_zip(f/'a.zip', zipfile.ZIP_LZMA, 2**28),
+BOMBS = {'zip': lambda f: big_zip(f/'a.zip'), 'zip that lies about its size': lambda f: lying_zip(f/'a.zip'), 'zip that lies about what is packed': lambda f: lying_zip(f/'a.zip', packed=2**30), 'zip in bzip2': lambda f: big_zip(f/'a.zip', zipfile.ZIP_BZIP2), 'zip in lzma': lambda f: big_zip(f/'a.zip', zipfile.ZIP_LZMA),
     'gzip': lambda f: big_gzip(f/'a.nc.gz'), 'gzip that lies': lambda f: big_gzip(f/'a.nc.gz', lie=True), 'gzip of many members': lambda f: many_gzip(f/'a.nc.gz'), 'tar.gz': lambda f: big_tar(f/'a.tar.gz'), 'tar with a sparse giant': lambda f: sparse_tar(f/'a.tar'), '7z': lambda f: seven(f/'a.7z', ('a.nc', bytes(2**27))), 'prism': lambda f: big_zip(f/'PRISM.zip', name='PRISM_ppt_stable_4kmM3_200001_bil.hdr', also='PRISM_ppt_stable_4kmM3_200001_bil.bil')}
-def big_zip(f, method=zipfile.ZIP_DEFLATED, size=2**30, name='sst.nc', also=None):
+def big_zip(f, method=zipfile.ZIP_DEFLATED, size=2**28, name='sst.nc', also=None):
     with zipfile.ZipFile(f, 'w', method) as z:
         with z.open(name, 'w', force_zip64=True) as out: [out.write(bytes(2**24)) for _ in range(size >> 24)]
         if also: z.writestr(also, b'')
     return f
 def lying_zip(f, size=1000, packed=None):
-    raw = bytearray(big_zip(f, size=2**29).read_bytes()); at = raw.rindex(b'PK\1\2')
+    raw = bytearray(big_zip(f).read_bytes()); at = raw.rindex(b'PK\1\2')
     if packed: raw[at+20:at+24] = struct.pack('<I', packed)
     else: raw[at+24:at+28] = struct.pack('<I', size)
     f.write_bytes(raw); return f
 def big_gzip(f, lie=False):
-    with gzip.open(f, 'wb') as out: [out.write(bytes(2**24)) for _ in range(64)]
+    with gzip.open(f, 'wb') as out: [out.write(bytes(2**24)) for _ in range(16)]
     if lie: f.write_bytes(f.read_bytes()[:-4]+b'\1\0\0\0')
     return f
-def many_gzip(f): f.write_bytes(gzip.compress(bytes(2**20))*1000); return f
+def many_gzip(f): f.write_bytes(gzip.compress(bytes(2**20))*300); return f
 def big_tar(f):
-    with tarfile.open(f, 'w:gz') as t: i = tarfile.TarInfo('sst.nc'); i.size = 2**29; t.addfile(i, open('/dev/zero', 'rb') if os.path.exists('/dev/zero') else io.BytesIO(bytes(2**29)))
+    with tarfile.open(f, 'w:gz') as t: i = tarfile.TarInfo('sst.nc'); i.size = 2**28; t.addfile(i, io.BytesIO(bytes(2**28)))
     return f
 def sparse_tar(f):
     with tarfile.open(f, 'w', format=tarfile.GNU_FORMAT) as t: i = tarfile.TarInfo('sst.nc'); i.size = 2**40; t.fileobj.write(i.tobuf(tarfile.GNU_FORMAT)); t.fileobj.write(bytes(1024))
@@ -84,19 +84,23 @@ from mrtl.core import MRTLError
 from mrtl.climate.fields import open_fields
 from mrtl.climate.rain import rain_target
 from mrtl.unpack import archive_kind, members, member_bytes
-f = Path(sys.argv[1]); before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-try:
-    if f.name=='PRISM.zip': rain_target(f, 'IA')
-    elif archive_kind(f)=='7z': member_bytes(f, 'a.nc')
-    else: open_fields(f)
-except MRTLError as e: print(str(e)[:200].replace('\\n', ' '))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss-before)//(1024 if sys.platform!='darwin' else 2**20))
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//(1024 if sys.platform!='darwin' else 2**20)
+before = peak()
+for f in map(Path, sys.argv[1:]):
+    try:
+        if f.name=='PRISM.zip': rain_target(f, 'IA')
+        elif archive_kind(f)=='7z': member_bytes(f, 'a.nc')
+        else: open_fields(f)
+        told = 'it was read'
+    except MRTLError as e: told = str(e)[:300].replace('\\n', ' ')
+    print(peak()-before, told)
 '''
-@pytest.mark.parametrize('kind', BOMBS)
-def test_bombs_take_little_memory(tmp_path, kind):
-    f = BOMBS[kind](tmp_path); assert f.stat().st_size < 2.1e6
-    told,mib = subprocess.run([sys.executable, '-c', MEASURE, str(f)], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT, env=os.environ|dict(OMP_NUM_THREADS='1')).stdout.strip().splitlines()
-    assert int(mib) < 100, f'{mib} MiB: {told}'; assert f.name in told and ('would unpack to' in told or 'packed in way' in told or 'cannot be read' in told), told
+def test_bombs_take_little_memory(tmp_path):
+    "One process meets them all, and grows by less than a tenth of any."
+    files = [make((tmp_path/str(i), (tmp_path/str(i)).mkdir())[0]) for i,make in enumerate(BOMBS.values())]; assert all(f.stat().st_size < 5e5 for f in files)
+    out = subprocess.run([sys.executable, '-c', MEASURE, *map(str, files)], capture_output=True, text=True, timeout=100, check=True, cwd=ROOT, env=os.environ|dict(OMP_NUM_THREADS='1')).stdout.strip().splitlines()
+    for kind,f,line in zip(BOMBS, files, out, strict=True):
+        mib,told = line.split(' ', 1); assert int(mib) < 80, f'{kind}: {mib} MiB: {told}'; assert f.name in told and ('would unpack to' in told or 'packed in way' in told or 'cannot be read' in told), (kind, told)
 
 @pytest.mark.parametrize('size,packed,ok', [(0, 0, 1), (2**25, 1, 1), (2**25+1, 1, 0), (2**30, 2**30//60+1, 1), (2**30, 2**30//61, 0), (2**31, 2**31, 1), (2**31+1, 2**31, 0), (2**60, 2**60, 0)])
 def test_sizes(size, packed, ok):
