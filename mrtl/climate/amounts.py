@@ -65,8 +65,8 @@ def _steps(text, attrs):
     if ecmwf or metres or re.search(r'\btime: mean\b', said('cell_methods')): return ['month','day','hour']
     return _USUAL
 
-# %% ../../nbs/climate/03_amounts.ipynb #a6adf7ea
-MOST,ON_AVERAGE,DRY,LEAST,ROUNDING = 10_000.,1_200.,10.,.5,.1 # mm in a month
+# %% ../../nbs/climate/03_amounts.ipynb #0d975835
+MOST,ON_AVERAGE,DRY,LEAST,ROUNDING = 10_000.,1_200.,3.,.5,.1 # mm in a month
 
 @dataclass
 class Amounts:
