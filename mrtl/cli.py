@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['parse', 'main']
 
-# %% ../nbs/90_cli.ipynb #716c8ff6
-import contextlib, os, sys, inspect
+# %% ../nbs/90_cli.ipynb #717a75c8
+import contextlib, errno, inspect, os, signal, sys, threading
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -16,29 +16,15 @@ from .basketball.model import predict_games, shot_figures, shots_command
 from .climate.model import climate_command, climate_figures, predict_months
 from .core import ConfigError, MRTLError, enough_memory
 from .demo import demo_command, predict_demo
+from .folders import LOCK, claim, held_folders, release, seal_again
 from .lab.commands import bench_command, compare_command, search_command
 from .runfiles import read_config
 from .runs import read_run, report_run, FILES
 
-# %% ../nbs/90_cli.ipynb #885bd4a0
-import contextlib, errno, inspect, os, signal, sys, threading
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
-from fastcore.script import anno_parser
-from . import parallel
-from .basketball.model import predict_games, shot_figures, shots_command
-from .climate.model import climate_command, climate_figures, predict_months
-from .core import ConfigError, MRTLError, read_json
-from .demo import demo_command, predict_demo
-from .folders import LOCK, claim, held_folders, release, seal_again
-from .lab.commands import bench_command, compare_command, search_command
-from .runs import read_run, report_run, FILES
-
-# %% ../nbs/90_cli.ipynb #df117883
+# %% ../nbs/90_cli.ipynb #94402790
 def predict_command(
     run:str,                # Folder of a finished run
-    out:str=None,           # CSV file to write; metrics.json goes beside it
+    out:str=None,           # CSV file to write; its scores go beside it: those of new.csv into new.metrics.json
     ocean:FILES=None,       # For a climate run: netCDF files of the same variables
     rain:FILES=None,        # For a climate run: rain, where known
     tracking:FILES=None,    # For a basketball run: game logs, or a netCDF table
@@ -53,25 +39,7 @@ def predict_command(
     elif config['command']=='demo': predict_demo(run, out, config, seed)
     else: predict_months(run, out, config, ocean, rain)
 
-# %% ../nbs/90_cli.ipynb #f061c10d
-def predict_command(
-    run:str,                # Folder of a finished run
-    out:str=None,           # CSV file to write; its scores go beside it: those of new.csv into new.metrics.json
-    ocean:FILES=None,       # For a climate run: netCDF files of the same variables
-    rain:FILES=None,        # For a climate run: rain, where known
-    tracking:FILES=None,    # For a basketball run: game logs, or a netCDF table
-    events:str=None,        # For a basketball run: their play-by-play
-    seed:int=None,          # For a demo run: simulate again with this seed; the run's own when not given
-):
-    "Score samples with a finished run's model: one row per sample, and scores where the truth is known."
-    if not out: raise ConfigError("give the file to write: mrtl predict RUN --out FILE")
-    run,out = Path(run),Path(out); config = read_json(run/'config.json')
-    if out.resolve().is_relative_to(run.resolve()): raise ConfigError(f"--out {out} lies in the run's own folder: write somewhere else")
-    if config['command']=='basketball': predict_games(run, out, tracking, events)
-    elif config['command']=='demo': predict_demo(run, out, config, seed)
-    else: predict_months(run, out, config, ocean, rain)
-
-# %% ../nbs/90_cli.ipynb #fc4db7d8
+# %% ../nbs/90_cli.ipynb #a74c2a54
 FIGURES = dict(climate=climate_figures, basketball=shot_figures)
 
 def report_command(
@@ -105,23 +73,10 @@ def parse(
     args = vars(_parser(COMMANDS[argv[0]], argv[0]).parse_args(argv[1:]))
     return argv[0],{k: v for k,v in args.items() if k not in ('pdb','xtra')}
 
-# %% ../nbs/90_cli.ipynb #7d4c1b43
-def main(
-    argv:list=None,   # Words after `mrtl`; the process's own when not given
-)->int:               # Exit code
-    "Run one command."
-    argv = sys.argv[1:] if argv is None else argv
-    try:
-        parallel.join_processes()
-        parallel.on_main(lambda: parse(argv)[0]); name,args = parse(argv) # bad options are told once
-        with _muted(), parallel.work_threads(), enough_memory(f'mrtl {name}', 'give it less data at once, a coarser grid or a lower rank, or a machine with more memory'):
-            if parallel.is_main() or name in SHARED: COMMANDS[name](**args)
-        return 0
-    except MRTLError as e: return _end(str(e), 2)
-    except OSError as e: return _end(f'{e.strerror or e}: {e.filename}: check the path and the permissions', 2)
-    except KeyboardInterrupt as e: return _end(f"interrupted{': '+str(e) if str(e) else ''}; the same command with --resume goes on", 130)
+# %% ../nbs/90_cli.ipynb #5bef265b
+LESS = 'give it less data at once, a coarser grid or a lower rank, or a machine with more memory'
 
-# %% ../nbs/90_cli.ipynb #973c224d
+# %% ../nbs/90_cli.ipynb #cad8ec7b
 def main(
     argv:list=None,   # Words after `mrtl`; the process's own when not given
 )->int:               # Exit code
@@ -131,7 +86,7 @@ def main(
         try:
             parallel.join_processes()
             parallel.on_main(lambda: parse(argv)[0]); name,args = parse(argv) # bad options are told once
-            with _muted(), parallel.work_threads():
+            with _muted(), parallel.work_threads(), enough_memory(f'mrtl {name}', LESS):
                 if parallel.is_main() or name in SHARED: COMMANDS[name](**args)
             return 0
         except MRTLError as e: return _end(str(e), 2)

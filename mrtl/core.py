@@ -7,7 +7,7 @@ __all__ = ['DEFAULTS', 'MRTLError', 'DataError', 'ScheduleError', 'ConfigError',
            'get_device', 'generator', 'atomic_write', 'progress', 'write_json', 'read_json', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #cd374a46
-import datetime, os, operator, json, hashlib, secrets, math, re, sys, inspect
+import csv, datetime, os, operator, json, hashlib, secrets, math, re, sys, inspect
 from collections.abc import Iterable, Iterator
 from configparser import Error as ParseError
 from contextlib import contextmanager
@@ -115,7 +115,7 @@ def generator(
     digest = hashlib.sha256(json.dumps(exact).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], 'big') >> 1)
 
-# %% ../nbs/00_core.ipynb #b768488c
+# %% ../nbs/00_core.ipynb #19846bbf
 @contextmanager
 def atomic_write(
     path:str|Path,  # The file to write; its folder is made where missing
@@ -199,7 +199,7 @@ def as_json(
     if isinstance(value, (np.datetime64,datetime.date,os.PathLike,np.random.RandomState)): return str(value)
     return value.item() if isinstance(value, np.generic) else value
 
-# %% ../nbs/00_core.ipynb #af185ad0
+# %% ../nbs/00_core.ipynb #16f3a6bf
 def write_json(
     path:str|Path,  # File to write
     value:object,   # As `as_json` takes it
@@ -244,13 +244,44 @@ def read_json(
     except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror}; is this the folder of a finished run?") from None
     return parse_json(text, path, 'run the command again')
 
+# %% ../nbs/00_core.ipynb #28310fdf
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+def _is_number(text):
+    try: return bool(float(text)) or True
+    except ValueError: return False
+
+def _each_text(table, change):
+    "A table with the text in it changed, also in names of columns; a column without such text stays as it is."
+    import numpy as np
+    of,out = (lambda v: change(v) if isinstance(v, str) else v),table.copy()
+    for i,kind in enumerate(table.dtypes):
+        if kind.kind in 'biufcmM': continue
+        old = table.iloc[:,i].tolist(); new = np.empty(len(old), object); new[:] = [of(v) for v in old]
+        if any(a is not b for a,b in zip(old, new)): out.isetitem(i, new)
+    return out.set_axis([of(c) for c in table.columns], axis=1)
+
+def safe_cells(
+    table:'pd.DataFrame', # As it is
+)->'pd.DataFrame':        # As it may be opened in a spreadsheet program
+    "Put an apostrophe before text that looks like a formula."
+    return _each_text(table, lambda v: f"'{v}" if _FORMULA.match(v) and not _is_number(v) else v)
+
+def plain_cells(
+    table:'pd.DataFrame', # As read from a CSV file that `write_csv` wrote
+)->'pd.DataFrame':        # With the labels as they were
+    "Undo `safe_cells`."
+    return _each_text(table, lambda v: v[1:] if v[:1]=="'" and _FORMULA.match(v) else v)
+
 # %% ../nbs/00_core.ipynb #df0d13f4
 def write_csv(
     path:str|Path,  # File to write
     table:object,   # A pandas table, written without its index
     **kw:object,    # For its `to_csv`
 )->None:
-    "Write a table whole or not at all."
+    "Write a table whole or not at all; text that looks like a formula gets an apostrophe before it."
+    table = safe_cells(table); texts = table.select_dtypes(exclude=['number','bool','datetime'])
+    if any('\r' in str(v) for v in (*table.columns, *texts.to_numpy().ravel())): kw = dict(quoting=csv.QUOTE_NONNUMERIC)|kw # Python up to 3.12 forgets to quote it
     with atomic_write(path) as tmp: table.to_csv(tmp, index=False, **kw)
 
 # %% ../nbs/00_core.ipynb #0375eec1

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Level', 'default_schedule', 'make_levels', 'finegrain_model', 'Factored', 'factorise', 'random_start', 'Run']
 
-# %% ../nbs/32_multiresolution.ipynb #b6901cec
+# %% ../nbs/32_multiresolution.ipynb #d077ff54
 import contextlib, dataclasses, hashlib, json, math, os, signal, threading, time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,26 +15,6 @@ from torch import Tensor
 from fastcore.basics import patch, store_attr
 from . import parallel
 from .checkpoints import CheckpointMeta, check_levels, check_optimizer, state_of
-from .designs import FieldDesign, as_shapes
-from .core import ConfigError, FormatError, ScheduleError, generator, progress
-from .decompose import cp_decompose, effective_rank, rebalance
-from .finegrain import finegrain
-from .grids import check_shape
-from .models import FullRank, LowRank
-from .training import Callback, Objective, Trainer, parameter_axes
-from .samples import Data, Samples
-from .store import save_tensors, unpack_tensors
-from .options import GradientOptions, PLAIN, changed, for_full_rank, settled
-
-# %% ../nbs/32_multiresolution.ipynb #05edda8e
-import contextlib, dataclasses, hashlib, json, math, os, signal, threading, time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
-import torch
-from torch import Tensor
-from fastcore.basics import patch, store_attr
-from . import parallel
 from .designs import FieldDesign, as_shapes
 from .core import ConfigError, FormatError, ScheduleError, generator, progress
 from .decompose import cp_decompose, effective_rank, rebalance
@@ -305,34 +285,7 @@ def _summary(self:Run, trainer, cp_error):
     return dict(stage=trainer.stage, level=trainer.level, epochs=h[-1]['epoch'], seconds=h[-1]['seconds'], start_loss=h[0][col], first_loss=h[min(1, len(h)-1)][col], best_loss=trainer.best_loss,
         jump=None if before is None else h[0][col]-before, cp_error=cp_error, stopped_by=h[-1]['stopped_by'], sigma=trainer.objective.sigmas, valid=trainer.valid is not None)
 
-# %% ../nbs/32_multiresolution.ipynb #606e5b8f
-@patch
-def fit(self:Run)->LowRank: # The best low-rank model, at the finest level of the schedule
-    "Train through all levels."
-    self.levels_done = 0
-    saved,self.began = self._resume(),time.perf_counter()
-    self.own = self._own(); self.modes = [self._designs(i, [])[0].modes for i in range(len(self.levels))]
-    model,bar = None,progress(total=len(self.levels), desc='levels', disable=None if parallel.is_main() else True)
-    with self._interruptible(), bar:
-        self.bar = bar
-        if saved: model = self._rebuild(saved); self._rebuild_best(saved)
-        for i in range(self.levels_done, len(self.levels)):
-            self.at,trainer = i,None # lets go of the last level's data
-            if saved and 'trainer' in saved[1]: trainer,cp_error = self._rebuild_trainer(saved)
-            else:
-                model,cp_error = self._start_model(i, model)
-                parallel.from_main_(list(model.state_dict().values())); cp_error = parallel.from_main(cp_error)
-                trainer = self._trainer(i, model)
-                if i:
-                    for cb in self.callbacks: cb.after_finegrain(self)
-            saved,self.cp_error = None,cp_error
-            model = trainer.fit().model
-            self._finish_level(trainer, cp_error)
-            bar.update()
-    if self.checkpoint and parallel.is_main(): Path(self.checkpoint).unlink(missing_ok=True)
-    return self._carry()
-
-# %% ../nbs/32_multiresolution.ipynb #79eecb7c
+# %% ../nbs/32_multiresolution.ipynb #814d6920
 @patch
 def fit(self:Run)->LowRank: # The best low-rank model, at the finest level of the schedule
     "Train through all levels."
@@ -349,7 +302,7 @@ def _fit(self:Run):
     model,bar = None,progress(total=len(self.levels), desc='levels', disable=None if parallel.is_main() else True)
     with self._interruptible(), bar:
         self.bar = bar
-        if saved: model = self._rebuild(saved)
+        if saved: model = self._rebuild(saved); self._rebuild_best(saved)
         self.states = saved and saved[1]['callbacks']
         if saved and 'trainer' not in saved[1]: self.before_fit()
         for i in range(self.levels_done, len(self.levels)):
@@ -427,34 +380,7 @@ def _interruptible(self:Run):
     try: yield
     finally: signal.signal(signal.SIGINT, old)
 
-# %% ../nbs/32_multiresolution.ipynb #84a5fae0
-@patch
-def _resume(self:Run):
-    "Read the checkpoint, if there is one for this very run."
-    if not self.checkpoint and parallel.process_count()==1: return None
-    self.fingerprint,self.last_save = self._fingerprint(),time.perf_counter()
-    parallel.check_same(int(self.fingerprint[:15], 16), 'data or settings')
-    if not self.checkpoint or (raw := parallel.on_main(self._read)) is None: return None
-    tensors,meta = unpack_tensors(raw, self.checkpoint, CheckpointMeta)
-    if meta['fingerprint']!=self.fingerprint: raise ConfigError(f"{self.checkpoint} belongs to a run with other data or settings: resume with the same ones, or delete it to start afresh")
-    check_levels(meta, len(self.levels), self.checkpoint)
-    self.levels_done,self.table,self.history,self.before = meta['levels_done'],meta['table'],meta['history'],meta['seconds']
-    return tensors,meta
-
-@patch
-def _read(self:Run):
-    "The checkpoint's bytes; None where there is none."
-    try: return Path(self.checkpoint).read_bytes() if Path(self.checkpoint).exists() else None
-    except OSError as e: raise FormatError(f"cannot read {self.checkpoint}: {e.strerror or e}") from None
-
-@patch
-def _empty(self:Run, i):
-    "A model of level i's kind and size."
-    level,modes = self.levels[i],self.modes[i]
-    new = LowRank(modes, self.rank, self.outputs, self.options.main_effects, self.dtype) if level.stage=='low' else FullRank(modes, self.outputs, self.options.main_effects, self.dtype)
-    return new.to(self.device)
-
-# %% ../nbs/32_multiresolution.ipynb #e1ee8eec
+# %% ../nbs/32_multiresolution.ipynb #a8fc8ba2
 @patch
 def _fingerprint(self:Run):
     "A digest of settings and data."
@@ -477,7 +403,7 @@ def _save(self:Run, tensors, meta):
     states = {k: tensors_out(cb.state_dict(), tensors, f'callback.{k}') for k,cb in callback_names(self.callbacks).items()}
     save_tensors(self.checkpoint, tensors|best, dict(meta, callbacks=states, fingerprint=self.fingerprint, levels_done=self.levels_done, table=self.table, history=self.history, seconds=self.clock(), best=self.best and self.best[:2]))
 
-# %% ../nbs/32_multiresolution.ipynb #18f9ec7b
+# %% ../nbs/32_multiresolution.ipynb #f6e0b049
 @patch
 def _resume(self:Run):
     "Read the checkpoint, if there is one for this very run."
@@ -487,10 +413,10 @@ def _resume(self:Run):
     if not self.checkpoint: return None
     parallel.on_main(lambda: bool(claim(self.checkpoint, single=True)))
     if (raw := parallel.on_main(self._read)) is None: return None
-    tensors,meta = unpack_tensors(raw, self.checkpoint)
+    tensors,meta = unpack_tensors(raw, self.checkpoint, CheckpointMeta)
     if meta['fingerprint']!=self.fingerprint: raise ConfigError(f"{self.checkpoint} belongs to a run with other data or settings: resume with the same ones, or delete it to start afresh")
+    check_levels(meta, len(self.levels), self.checkpoint)
     self.levels_done,self.table,self.history,self.before = meta['levels_done'],meta['table'],meta['history'],meta['seconds']
-    if meta['best']: self.best = *meta['best'],{k[4:]: v for k,v in tensors.items() if k.startswith('low.')}
     meta['callbacks'] = {k: tensors_in(v, tensors) for k,v in meta.get('callbacks', {}).items()}
     return tensors,meta
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['open_netcdf']
 
-# %% ../nbs/18_readers.ipynb #1207a439
+# %% ../nbs/18_readers.ipynb #468f3b84
 import re, warnings, zipfile, zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK, SerializableLock
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK, NetCDF4BackendEntrypoint
 from .axes import along_longitude, check_axes, check_places, edges_in_order, find_axes, given_edges
 from .core import ConfigError, DataError, FormatError, MRTLError
+from .units import same_unit, unit_name
+from .unpack import check_size, contents
 
 # %% ../nbs/18_readers.ipynb #49db840a
 READ_LOCK = NETCDF4_PYTHON_LOCK # Held while the netCDF library works, by mrtl and by xarray
@@ -113,17 +115,16 @@ def _check_chunks(path):
         if a.ndim>2 and (numbers or a.fill_value is None) and a.nchunks_initialized<a.nchunks:
             raise FormatError(f"{name} in {str(path)!r} lacks {a.nchunks-a.nchunks_initialized} of {a.nchunks} chunks, which would be read as {a.fill_value}: copy the store again, or write the missing times with NaN as fill value")
 
-# %% ../nbs/18_readers.ipynb #e7f09380
+# %% ../nbs/18_readers.ipynb #7b7a3b6a
 @contextmanager
 def opened(path, member=None):
     "What a source holds, missing values as NaN, time not decoded; `FormatError` where it cannot be opened or read."
-    path,data,what = Path(path),None,source_name(path, member)
+    path,what = Path(path),source_name(path, member)
     if not path.exists(): raise DataError(f"there is no file {str(path)!r}: check the path")
     kind = 'zarr' if is_zarr(path) else 'netCDF'
     with READ_LOCK:
         with reading(what, kind):
-            if member:
-                with zipfile.ZipFile(path) as z: data = z.read(member)
+            data = contents(path, member)
             ds = _dataset(path, data)
         try:
             with reading(what, kind):
@@ -133,25 +134,20 @@ def opened(path, member=None):
         finally:
             with reading(what, kind): ds.close()
 
-# %% ../nbs/18_readers.ipynb #c862c166
+# %% ../nbs/18_readers.ipynb #b51b43ee
 def open_netcdf(
     file:str|Path,     # A netCDF file, classic or netCDF-4
 )->xr.Dataset:         # What it holds, in memory, missing values as NaN, time not decoded
     "Read a whole netCDF file; `FormatError` if it is damaged or of another kind."
     if not Path(file).is_file(): raise DataError(f"there is no file {str(file)!r}: check the path")
-    with opened(file) as ds, reading(source_name(file)): return ds.load()
+    with opened(file) as ds, reading(source_name(file)):
+        check_size(ds.nbytes, Path(file).stat().st_size, source_name(file))
+        return ds.load()
 
-# %% ../nbs/18_readers.ipynb #40a119ac
-_UNITS = dict(K='k kelvin kelvins degk degrees_kelvin', degC='degc deg_c c °c celsius degree_c degrees_c degree_celsius degrees_celsius')
+# %% ../nbs/18_readers.ipynb #8110d941
 _EN4 = ('temperature','salinity')
 
-def unit_name(
-    text:str,  # A unit, as a file spells it
-)->str:        # The unit, as mrtl spells it
-    "One spelling for a unit."
-    return next((u for u,names in _UNITS.items() if str(text).strip().lower() in names.split()), str(text).strip())
-
-# %% ../nbs/18_readers.ipynb #e7f0951a
+# %% ../nbs/18_readers.ipynb #c8a31764
 @dataclass
 class Layout:
     "How one file holds its fields, and how they are put in order."
@@ -172,6 +168,7 @@ class Layout:
     cells:dict        # South and north, west and east ends of cells, where the file gives them
     missing:list=None # What the caller says is missing, beside what the file says; an empty list: nothing else is
     stamp:str=None    # What the caller says a stamp means
+    calendar:str=''   # In which the file counts days
 
 # %% ../nbs/18_readers.ipynb #b79063dd
 def _level(da, d, en4, what):
@@ -189,7 +186,7 @@ def _kept_type(da):
     raw = np.dtype(da.encoding.get('dtype', da.dtype))
     return np.dtype('f4' if raw.itemsize<=2 or (raw.kind,raw.itemsize)==('f',4) else 'f8')
 
-# %% ../nbs/18_readers.ipynb #ed06caf9
+# %% ../nbs/18_readers.ipynb #fda87464
 def file_layout(ds, what, variables=None, kind='', missing=None, stamp=None):
     "What one open file holds, and where."
     dim,coords = find_axes(ds, what); held = check_axes(ds, what, dim, coords)
@@ -202,7 +199,9 @@ def file_layout(ds, what, variables=None, kind='', missing=None, stamp=None):
         raise DataError(f"the temperature in {what} must be in kelvin or degC; its unit is {units['temperature'] or 'missing'}: convert it, or write the unit into the file")
     attrs = {v: {k: a for k,a in ds[v].attrs.items() if not k.startswith(('valid_','actual_'))} for v in names}
     lat,lon,order,cells = _cells(ds, what, coords)
-    return Layout(what, kind, en4, dim, coords, held, names, at, lat, lon, order, units, {v: _kept_type(ds[v]) for v in names}, attrs, cells, missing, stamp)
+    return Layout(what, kind, en4, dim, coords, held, names, at, lat, lon, order, units, {v: _kept_type(ds[v]) for v in names}, attrs, cells, missing, stamp, _calendar(ds[coords['time']]))
+
+def _calendar(time): return '' if str(time.attrs.get('units', '')).startswith('month') else str(time.attrs.get('calendar', '')).lower()
 
 def _cells(ds, what, coords):
     "Latitudes and longitudes in order, what puts a file's cells there, and the ends of cells that it gives."
@@ -211,7 +210,7 @@ def _cells(ds, what, coords):
     lon,cols = along_longitude(lon)
     return lat[rows],lon,(rows,cols),edges_in_order(ends[0], lat[rows], rows, 'lat', what)|edges_in_order(ends[1], lon, cols, 'lon', what)
 
-# %% ../nbs/18_readers.ipynb #ccb69c64
+# %% ../nbs/18_readers.ipynb #09f13532
 def check_alike(a, b):
     "`DataError` unless two files of the same variables can be joined."
     both = [v for v in a.names if v in b.names]
@@ -219,7 +218,7 @@ def check_alike(a, b):
         grid = lambda l: f"{len(l.lat)}x{len(l.lon)} cells from {l.lat[0]:g}, {l.lon[0]:g}"
         raise DataError(f"{b.what} has another {' and '.join(both)} ({grid(b)}), on another grid than {a.what} ({grid(a)}): rename one of the variables, or leave one file out")
     for v in both:
-        if a.units[v]!=b.units[v]: raise DataError(f"{v} has the unit {a.units[v] or '(none)'} in {a.what} and {b.units[v] or '(none)'} in {b.what}: convert one of them")
+        if not same_unit(a.units[v], b.units[v]): raise DataError(f"{v} has the unit {a.units[v] or '(none)'} in {a.what} and {b.units[v] or '(none)'} in {b.what}: convert one of them")
     if a.kind and b.kind and a.kind!=b.kind: raise DataError(f"{a.what} and {b.what} are of two analyses, {a.kind} and {b.kind}: give the files of one of them")
 
 # %% ../nbs/18_readers.ipynb #439c468a

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/52_results.ipynb #47bd217b
+# %% ../nbs/52_results.ipynb #f61263f9
 from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -141,10 +141,11 @@ def _jsonable(v):
     if isinstance(v, (list,tuple,np.ndarray)): return [_jsonable(w) for w in v]
     return str(v) if hasattr(v, '__fspath__') or isinstance(v, np.random.RandomState) else v
 
-# %% ../nbs/52_results.ipynb #08e91db9
+# %% ../nbs/52_results.ipynb #4dda7df8
 def _file_params(est):
-    "Constructor arguments as a file can hold them."
+    "Constructor arguments as a file can hold them; where a fit kept its state is nobody else's business."
     p = est.get_params()
+    if 'checkpoint' in p: p['checkpoint'] = None
     if isinstance(p.get('class_weight'), dict): p['class_weight'] = [[k, v] for k,v in p['class_weight'].items()]
     if p.get('terms') is not None: p['terms'] = [asdict(t) if isinstance(t, Term) else t for t in p['terms']]
     if not isinstance(p['random_state'], (int,np.integer,type(None))): p['random_state'] = est._seed
@@ -308,7 +309,7 @@ def _opened(cls, tensors, meta, path):
     except MRTLError as e: raise FormatError(f"{path} contradicts itself: {e}: fit the model again") from None
     return settings,modes
 
-# %% ../nbs/52_results.ipynb #66d994b1
+# %% ../nbs/52_results.ipynb #6ff118db
 class ModelFiles:
     "Save a fitted estimator to a file, and load it."
     def save(self,

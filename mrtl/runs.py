@@ -5,26 +5,7 @@
 # %% auto #0
 __all__ = ['open_run', 'table_of', 'write_run', 'RunFiles', 'read_run', 'report_run', 'run_problem', 'predict_run']
 
-# %% ../nbs/71_runs.ipynb #9790b86a
-import json, math, sys, time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
-from typing import Annotated
-import numpy as np
-import pandas as pd
-import xarray as xr
-from . import parallel
-from .bootstrap import block_bootstrap
-from .core import ConfigError, FormatError, atomic_write, read_json, write_csv, write_json
-from .estimators import MRTLClassifier, MRTLRegressor
-from .problems import ESTIMATORS, Problem, set_names
-from .runfiles import read_config, read_factors, read_history, read_metrics, read_predictions
-from .report import write_report
-from .rivals import best_threshold
-
-# %% ../nbs/71_runs.ipynb #5cedcfaf
+# %% ../nbs/71_runs.ipynb #d5ce2936
 import errno, json, math, sys, time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,6 +21,7 @@ from .core import ConfigError, FormatError, atomic_write, read_json, write_csv, 
 from .estimators import MRTLClassifier, MRTLRegressor
 from .folders import SEAL, claim, faults, forget, lock_file, metrics_file, read_seal, release, seal
 from .problems import ESTIMATORS, Problem, set_names
+from .runfiles import read_config, read_factors, read_history, read_metrics, read_predictions
 from .report import write_report
 from .rivals import best_threshold
 
@@ -115,7 +97,7 @@ def package_versions():
     "What a run was made with: package to version."
     return {p: version(p) for p in ('mrtl','torch','tensorly','scikit-learn','xarray','numpy')} | dict(python=sys.version.split()[0])
 
-# %% ../nbs/71_runs.ipynb #24f4e727
+# %% ../nbs/71_runs.ipynb #87f6d523
 def write_run(
     out:str|Path,                   # The run's folder
     m:MRTLRegressor|MRTLClassifier, # The fitted model
@@ -159,26 +141,12 @@ def read_run(
     return RunFiles(run, metrics, config, read_predictions(run, metrics.get('rows', {}).get('total')),
         read_factors(run/'factors.nc'), truth, read_history(run/'history.csv'), others)
 
-# %% ../nbs/71_runs.ipynb #dcf44261
-def write_netcdf(path, ds):
-    "A Dataset, or a dict of them as one group each."
-    if isinstance(ds, xr.Dataset): return ds.to_netcdf(path)
-    xr.DataTree.from_dict({k.replace(':', '~'): v for k,v in ds.items()}).to_netcdf(path)
-
-# %% ../nbs/71_runs.ipynb #6d648dcd
+# %% ../nbs/71_runs.ipynb #06f717fe
 def write_netcdf(path, ds):
     "A Dataset, or a dict of them as one group each."
     if not isinstance(ds, xr.Dataset): ds = xr.DataTree.from_dict({k.replace(':', '~'): v for k,v in ds.items()})
     try: ds.to_netcdf(path)
     except RuntimeError as e: raise OSError(errno.EIO, f'cannot be written ({e}); is the disk full?', str(path)) from e
-
-def read_netcdf(path):
-    "A small file, read at once: a Dataset, or a dict of them; `FormatError` if it is damaged."
-    try:
-        with xr.open_datatree(path) as tree: groups = {k.replace('~', ':'): v.to_dataset().load() for k,v in tree.children.items()}
-        return groups or xr.load_dataset(path) or {}
-    except (OSError, ValueError) as e:
-        raise FormatError(f"{path} cannot be read as netCDF ({type(e).__name__}): run the command again") from None
 
 # %% ../nbs/71_runs.ipynb #d54e7776
 def report_run(
@@ -211,7 +179,7 @@ def map_count(factors):
     loadings = {d for k,v in factors.data_vars.items() if k.endswith('_loading') for d in v.dims}|{'output'}
     return math.prod(factors.sizes.get(d, 1) for d in loadings-{'component'})
 
-# %% ../nbs/71_runs.ipynb #012dcbe7
+# %% ../nbs/71_runs.ipynb #77a70f64
 def run_problem(
     out:str|Path,                 # The run's folder, from `open_run`
     problem:Problem,              # What is to be learnt
@@ -266,7 +234,7 @@ def run_metrics(problem, yhat, seconds, found):
     if np.ndim(problem.y)==2 and problem.outputs is not None: metrics['outputs'] = [str(k) for k in problem.outputs]
     return metrics|found|dict(rows=rows)
 
-# %% ../nbs/71_runs.ipynb #2588f830
+# %% ../nbs/71_runs.ipynb #4bb86f92
 def bootstrap_run(out, problem, blocks, n, seed=0):
     "Put intervals on a run's maps: n draws of blocks, given the number of each training row's block, into bootstrap.nc."
     out,rows = Path(out),problem.rows; m = ESTIMATORS[problem.kind].load(out/'model.mrtl'); seal(out, FITTED, False)
@@ -280,22 +248,7 @@ def lost_draws(
     "How many draws a bootstrap had whose file is missing or has changed."
     return len(list((out/'bootstrap').glob('draw_*.mrtl'))) if 'bootstrap.nc' in faults(out) else 0
 
-# %% ../nbs/71_runs.ipynb #494d44aa
-def unseen_rows(run, problem):
-    "Rows that the run's final model never saw: all, unless it was fitted to all rows of the run; then those of other names."
-    n = np.arange(len(problem.design))
-    if problem.names is None or not (Path(run)/'scored.mrtl').exists(): return n
-    seen = set(read_predictions(run, dtype=dict(sample=str))['sample'])
-    return n[[str(k) not in seen for k in problem.names]]
-
-def new_scores(run, problem, yhat):
-    "Scores of new samples; none where only one class occurs."
-    if problem.kind!='classes': return problem.scores(yhat)['test']
-    if len(np.unique(np.asarray(problem.y)[problem.rows['test']]))<2: return {}
-    old = read_predictions(run); old = old[old.set=='valid']
-    return problem.scores(yhat, best_threshold(old.truth.values, old.score.values))['test']
-
-# %% ../nbs/71_runs.ipynb #bbf5c895
+# %% ../nbs/71_runs.ipynb #9b42747d
 def predict_run(
     run:str|Path,      # Folder of a finished run
     out:str|Path,      # CSV file to write; its stem with .metrics.json goes beside it
@@ -322,17 +275,17 @@ def claim_prediction(out):
     if other in (None, out.name) or not (out.parent/str(other)).exists(): return claim(out, single=True)
     raise ConfigError(f"{scores} has the scores of {other}, and those of {out.name} would replace them: give the file another stem")
 
-# %% ../nbs/71_runs.ipynb #99e5008a
+# %% ../nbs/71_runs.ipynb #85754373
 def unseen_rows(run, problem):
     "Rows that the run's final model never saw: all, unless it was fitted to all rows of the run; then those of other names."
     n = np.arange(len(problem.design))
     if problem.names is None or not (Path(run)/'scored.mrtl').exists(): return n
-    seen = set(pd.read_csv(Path(run)/'predictions.csv', usecols=['sample'], dtype=str)['sample'])
+    seen = set(read_predictions(run, dtype=dict(sample=str))['sample'])
     return n[[str(k) not in seen for k in problem.names]]
 
 def new_scores(run, problem, yhat):
     "Scores of new samples; none where only one class occurs."
     if problem.kind!='classes': return problem.scores(yhat)['test']
     if len(np.unique(np.asarray(problem.y)[problem.rows['test']]))<2: return {}
-    old = pd.read_csv(Path(run)/'predictions.csv'); old = old[old.set=='valid']
+    old = read_predictions(run); old = old[old.set=='valid']
     return problem.scores(yhat, best_threshold(old.truth.values, old.score.values))['test']

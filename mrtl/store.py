@@ -5,26 +5,19 @@
 # %% auto #0
 __all__ = ['save_tensors', 'load_tensors']
 
-# %% ../nbs/02_store.ipynb #6d6f4eae
+# %% ../nbs/02_store.ipynb #1a849e06
 import hashlib, json
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
+import numpy as np
+import torch
 from annotated_types import Len, MaxLen
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from typing_extensions import TypedDict
-from .core import FormatError, atomic_write, enough_memory, parse_json
+from .core import ConfigError, FormatError, atomic_write, enough_memory, parse_json
 from .doors import checked
 
-# %% ../nbs/02_store.ipynb #0182b806
-import hashlib, json
-from pathlib import Path
-from typing import NamedTuple
-import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from .core import ConfigError, FormatError, atomic_write
 
 # %% ../nbs/02_store.ipynb #0e3c2630
 def _digest(tensors, meta):
@@ -50,7 +43,7 @@ class TensorFile(NamedTuple):
     tensors:dict  # Name to tensor
     meta:dict     # What was given as metadata
 
-# %% ../nbs/02_store.ipynb #cdcfd5a1
+# %% ../nbs/02_store.ipynb #f76f56d4
 def load_tensors(
     path:str|Path,    # File written by `save_tensors`
     schema:type=dict, # What its metadata must be, as `checked` takes it
@@ -84,7 +77,7 @@ def _header(raw, path):
     checked(_Entries, head, path)
     return signed
 
-# %% ../nbs/02_store.ipynb #6e109221
+# %% ../nbs/02_store.ipynb #00a8fb58
 def unpack_tensors(
     raw:bytes,        # Contents of a file written by `save_tensors`
     path:str|Path,    # Its name, for errors

@@ -206,7 +206,7 @@ def test_rows_are_what_slicing_by_hand_gives(kw):
 @pytest.mark.parametrize('kw', CASES)
 @pytest.mark.parametrize('seed', [0, 1])
 def test_nothing_is_learnt_from_validation_or_test(kw, seed):
-    kw = dict(kw, split_seed=seed); ocean,rain = make_ocean(),make_rain(); p = climate_problem(ocean, rain, **kw); L,w,lag = kw['leads'],kw.get('window', 1),int(kw.get('detrend') == 'difference')
+    kw = dict(kw, split_seed=seed); ocean,rain = make_ocean(),make_rain().drop_attrs(); p = climate_problem(ocean, rain, **kw); L,w,lag = kw['leads'],kw.get('window', 1),int(kw.get('detrend') == 'difference')
     index = {t: i for i,t in enumerate(ocean.time.values)}; at = {k: [index[t] for t in p.times[v]] for k,v in p.rows.items()}
     xs,ys = ({k: used(v, *reach) for k,v in at.items()} for reach in ((L+lag, 0), (0, w)))
     whole = {k: xs[k]|ys[k] for k in SETS}; assert not (whole['train']&whole['valid'] or whole['train']&whole['test'] or whole['valid']&whole['test'])
@@ -227,7 +227,7 @@ def test_nothing_is_learnt_from_validation_or_test(kw, seed):
 @pytest.mark.parametrize('kw', [dict(region='AZ', leads=3), dict(region='all', by='division', leads=2, window=2), dict(region='IA', leads=2, detrend='difference', block=20)])
 def test_a_trained_model_does_not_know_the_test_months(kw, how):
     "Bit for bit: weights, history and scores on validation rows, whatever stands in the months that only the test looks at."
-    ocean,rain = make_ocean(),make_rain(); p = climate_problem(ocean, rain, **kw); L,w,lag = kw['leads'],kw.get('window', 1),int(kw.get('detrend') == 'difference'); index = {t: i for i,t in enumerate(ocean.time.values)}
+    ocean,rain = make_ocean(),make_rain().drop_attrs(); p = climate_problem(ocean, rain, **kw); L,w,lag = kw['leads'],kw.get('window', 1),int(kw.get('detrend') == 'difference'); index = {t: i for i,t in enumerate(ocean.time.values)}
     test = [index[t] for t in p.times[p.rows['test']]]; xs,ys = sorted(used(test, L+lag, 0)),sorted(used(test, 0, w)); bad_ocean,bad_rain,rng = ocean.copy(),rain.copy(),np.random.default_rng(0)
     bad_ocean[xs] = rng.normal(1e4, 1e3, (len(xs), *ocean.shape[1:])) if how == 'poisoned' else ocean[rng.permutation(xs)].values; bad_rain[:, ys] = 1e4 if how == 'poisoned' else rain[:, rng.permutation(ys)].values
     q = climate_problem(bad_ocean, bad_rain, **kw); assert not torch.equal(p.design.u, q.design.u)

@@ -228,3 +228,16 @@ def test_without_rasterio(tmp_path, monkeypatch):
     same(open_prism(write_prism(rain, tmp_path/'b')), rain)
     for do in (lambda: open_prism(new), lambda: write_prism(rain, tmp_path/'d', 'cog')):
         with pytest.raises(ConfigError, match=re.escape("pip install 'mrtl[prism]'")): do()
+
+@pytest.mark.parametrize('change', [('NROWS          20', 'NROWS          -4'), ('NROWS          20', 'NROWS          0'), ('NROWS          20', 'NROWS          99999999'), ('NROWS          20', f"NROWS          {'9'*30}"), ('XDIM           0', 'XDIM           -0'), ('XDIM           0', 'XDIM           9e9'), ('ULXMAP         -', 'ULXMAP         nan'), ('ULYMAP         ', 'ULYMAP         9')])
+def test_headers_that_are_no_map(tmp_path, change):
+    "Rows below zero, a grid of a terabyte, cells wider than the globe: named before anything is allocated."
+    f, = write_prism(make(n=1), tmp_path); old,new = change
+    repack(f, lambda n, d: (n, d.decode().replace(old, new, 1).encode() if n.endswith('.hdr') else d))
+    with pytest.raises(FormatError, match='is no map|is no header'): open_prism(f)
+
+@pytest.mark.parametrize('v', [-1., np.inf, 20_000.])
+def test_rain_that_cannot_be(tmp_path, v):
+    "A number beyond the wettest month ever is refused when the month is read."
+    f, = write_prism(make(n=1)*0+1, tmp_path); bad = np.full(600, v, '<f4').tobytes(); repack(f, lambda n, d: (n, bad if n.endswith('.bil') else d))
+    with pytest.raises(DataError, match='600 values that are no rain'): open_prism(f).values

@@ -163,3 +163,10 @@ def test_geojson(tmp_path):
 def test_bad_geojson(tmp_path, error, text, tree):
     (tmp_path/'r.json').write_text(tree)
     with pytest.raises(error, match=text): region_polygons(str(tmp_path/'r.json'))
+
+@pytest.mark.parametrize('corner', [[10**400, 1], [float('nan'), 1], [1e308, 1], ['a', 1], [None, 1], [1], [], {}, {'a': 1}, [[1], 2], True])
+def test_odd_corners_of_geojson(tmp_path, corner):
+    "Numbers that no float holds, and what is no number."
+    tree = dict(type='Polygon', coordinates=[[[0, 0], corner, [1, 1], [0, 1], [0, 0]]]); f = tmp_path/'a.geojson'; f.write_text(json.dumps(tree))
+    for source in tree,f:
+        with pytest.raises(DataError, match='three corners or more|leaves the globe'): region_polygons(source)

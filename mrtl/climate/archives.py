@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['download']
 
-# %% ../../nbs/climate/01_archives.ipynb #d40fd952
-import tempfile, time, zipfile
+# %% ../../nbs/climate/01_archives.ipynb #0611d9ea
+import hashlib, tempfile, time, zipfile
 from collections.abc import Iterable
 from pathlib import Path
 import numpy as np
 import xarray as xr
 from ..core import ConfigError, DataError, atomic_write, progress, settings
-from ..readers import READ_LOCK, unit_name
+from ..readers import READ_LOCK
+from ..units import unit_name
 from .fields import check_months, month_starts
 
 # %% ../../nbs/climate/01_archives.ipynb #5c4f3a54
@@ -130,13 +131,22 @@ SOURCES = dict(
     prism_bil=dict(about='PRISM, the older BIL zips', base=None, file='PRISM_ppt_stable_4kmM3_{year}{month:02d}_bil.zip', each='month', first=1895, pause=0.,
         terms='as prism', by_hand='choose the months at https://prism.oregonstate.edu/recent/ or /historical/ in a browser, and save the zips; nothing else is needed, they are read as they are'))
 
-# %% ../../nbs/climate/01_archives.ipynb #00697397
+# %% ../../nbs/climate/01_archives.ipynb #e17e1c68
 _BEGINS = {'.nc': (b'CDF', b'\x89HDF'), '.zip': (b'PK',)}
+
+def _sum_file(path): return path.with_name(path.name+'.sha256')
+
+def _check_sum(path):
+    "`DataError` where a file is not the one that was fetched; a file that was put there by hand has no sum."
+    if not (note := _sum_file(path)).is_file(): return path
+    with open(path, 'rb') as f: now = hashlib.file_digest(f, 'sha256').hexdigest()
+    if (was := note.read_text(encoding='latin-1').split()[:1])!=[now]: raise DataError(f"{str(path)!r} is not the file that was fetched: its SHA-256 is {now}, and {note.name} says {(was or ['nothing'])[0][:70]}; delete both to fetch it again, or only {note.name} if you changed the file on purpose")
+    return path
 
 def _fetch(url, path, by_hand):
     "One file, unless it is there."
     path = Path(path)
-    if path.exists(): return path
+    if path.exists(): return _check_sum(path)
     try: import pooch
     except ImportError: raise ConfigError("downloads need pooch: pip install 'mrtl[download]'") from None
     do = f"try again later, or by hand: {by_hand}, and save it as {path.name} in {str(path.parent)!r}"
@@ -146,6 +156,8 @@ def _fetch(url, path, by_hand):
             with open(temporary, 'rb') as f: start = f.read(200)
             if not start.startswith(_BEGINS.get(path.suffix, b'')) or start.lstrip()[:1]==b'<' or not start:
                 raise DataError(f"{url} gave something else than {path.name}, which begins {start[:60]!r}: {do}")
+            with open(temporary, 'rb') as f: found = hashlib.file_digest(f, 'sha256').hexdigest()
+            with atomic_write(_sum_file(path)) as note: note.write_text(f"{found}  {path.name}\n")
     except OSError as e: raise DataError(f"{url} could not be fetched ({e}): {do}") from e
     return path
 

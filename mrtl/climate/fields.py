@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['open_fields', 'regrid', 'common_grid', 'select_box', 'box_mean']
 
-# %% ../../nbs/climate/00_fields.ipynb #c42d1743
-import re, zipfile
+# %% ../../nbs/climate/00_fields.ipynb #3554bf8d
+import re
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 from uuid import uuid4
 import numpy as np
 import xarray as xr
-from ..core import ConfigError, DataError, FormatError, progress
+from ..core import ConfigError, DataError, progress
 from ..axes import CELLS, along_longitude, cell_edges, check_axes, check_places, decode_times, find_axes, time_bounds
 from ..readers import check_alike, checked, source_name, is_zarr, file_layout, opened, read_values
 from ..grids import Grid
+from ..unpack import archive_kind, members, members_ending
 
 # %% ../../nbs/climate/00_fields.ipynb #acdf2a25
 def month_starts(
@@ -128,28 +129,24 @@ def _spans(ds, lay, n, size=2**23):
     k = k-k%chunk if chunk<=k else min(chunk, 8*k)
     return [slice(i, i+k) for i in range(0, n, k)] if n>k else [slice(None)]
 
-# %% ../../nbs/climate/00_fields.ipynb #810c7754
+# %% ../../nbs/climate/00_fields.ipynb #358bc7ae
 _MONTH_FILE = re.compile(r'(EN\.4\.\d+\.\d+)\.[fp]\.analysis\.(\w+)\.(\d{4})(0[1-9]|1[0-2])\.nc|(ersst\.v\d\w*)()\.(\d{4})(0[1-9]|1[0-2])\.nc')
 
 def _sources(files):
     "Every (path, member) in the given files, folders and zips."
     for path in map(Path, [files] if isinstance(files, (str, Path)) else files):
         if not path.exists(): raise DataError(f"there is no file {str(path)!r}: check the path")
-        if path.suffix.lower()=='.zip' and path.is_file(): yield from ((path, m) for m in _members(path))
+        if archive_kind(path) in ('zip','tar') and path.is_file(): yield from ((path, m) for m in _members(path))
         elif not path.is_dir() or is_zarr(path): yield path,None
         else:
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in ('.nc','.nc4','.cdf','.zip','.zarr') and not p.name.startswith('.'))
+            inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(('.nc','.nc4','.cdf','.nc.gz','.zip','.tar','.zarr')) and not p.name.startswith('.'))
             if not inside: raise DataError(f"the folder {str(path)!r} holds no netCDF file, zip or zarr store: check the path")
             yield from _sources(inside)
 
 def _members(path):
-    "The netCDF members of a zip."
-    try:
-        with zipfile.ZipFile(path) as z: names = z.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError) as e:
-        raise FormatError(f"{str(path)!r} cannot be read as a zip ({e}): it is damaged, cut short or of another kind; fetch it again") from e
-    if found := [m for m in names if m.lower().endswith(('.nc','.nc4','.cdf')) and not m.startswith('__MACOSX')]: return found
-    raise DataError(f"{str(path)!r} holds no netCDF file but {', '.join(names[:3]) or 'nothing'}: leave it out, or give the zip of an ocean archive")
+    "The netCDF members of an archive."
+    if found := members_ending(path, ('.nc','.nc4','.cdf')): return found
+    raise DataError(f"{str(path)!r} holds no netCDF file but {', '.join(list(members(path))[:3]) or 'nothing'}: leave it out, or give the zip of an ocean archive")
 
 # %% ../../nbs/climate/00_fields.ipynb #9f79f103
 def _groups(files):
@@ -175,7 +172,7 @@ def _part(kind, group, variables, missing, stamp):
         x |= _lazy([(source, part, s, months[s]) for s in spans], part)
     return lay,months,x,[lay.what]*len(months)
 
-# %% ../../nbs/climate/00_fields.ipynb #4a93f421
+# %% ../../nbs/climate/00_fields.ipynb #dedc4529
 def open_fields(
     files:str|Path|list,   # netCDF files, zarr stores, zips with netCDF files, folders of those: one, or a list
     variables:list=None,   # Names of the variables to keep, in this order; all when not given, of EN4 temperature and salinity
@@ -207,7 +204,15 @@ def _joined(name, parts):
     cells = {k: (k[:3], v) for k,v in lay.cells.items()}
     da = xr.DataArray(x, dict(time=time[order], lat=lay.lat, lon=lay.lon)|cells, ('time','lat','lon'), name, lay.attrs[name])
     for k in ('lat','lon'): da[k].encoding['source'] = lay.what
+    da.encoding['month_days'] = np.concatenate([_calendar_days(p[0], p[2].calendar) for p in parts])[order]
     return da
+
+def _calendar_days(months, calendar):
+    "Days of each month in a calendar, (n,); those of our own where it is none that is known."
+    import cftime
+    ym = months.astype('datetime64[M]').astype(int)
+    try: return np.array([cftime.datetime(1970+m//12, m%12+1, 1, calendar=calendar if calendar in ('noleap','365_day','360_day','all_leap','366_day') else 'standard').daysinmonth for m in ym.tolist()], int)
+    except ValueError: return ((months.astype('datetime64[M]')+1).astype('datetime64[D]')-months.astype('datetime64[D]')).astype(int)
 
 # %% ../../nbs/climate/00_fields.ipynb #1c2b6f18
 def ordered(

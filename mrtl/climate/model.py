@@ -5,32 +5,7 @@
 # %% auto #0
 __all__ = ['CLIMATE_RIVALS', 'climate_options', 'climate_settings', 'nino34', 'baselines', 'compare_rivals']
 
-# %% ../../nbs/climate/08_model.ipynb #0a59f0b9
-import gc, math, re
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import NamedTuple
-import numpy as np
-import pandas as pd
-import torch
-from .. import parallel
-from .fields import overlap_area
-from .maps import by_place, response_maps, skill_map, uncertain_maps
-from .prepare import LADDER, ClimatePrep, ClimateProblem, climate_problem
-from .regions import state_outlines
-from ..core import ConfigError, DataError, check_whole, settings
-from ..designs import FieldDesign
-from ..grids import Grid
-from ..plots import factor_maps
-from ..readers import unit_name
-from ..rivals import RIVALS, field_rivals, known_rows, ridge_path, trained_ways
-from ..runfiles import read_netcdf, read_preps
-from ..runs import bootstrap_run, open_run, predict_run, report_run, run_problem, FILES
-from ..splits import time_blocks
-from ..store import save_tensors
-
-# %% ../../nbs/climate/08_model.ipynb #35cb1b3c
+# %% ../../nbs/climate/08_model.ipynb #07ce2399
 import gc, math, re
 from dataclasses import replace
 from functools import partial
@@ -49,11 +24,13 @@ from ..designs import FieldDesign
 from ..grids import Grid
 from ..folders import SEAL
 from ..plots import factor_maps
-from ..readers import unit_name
 from ..rivals import RIVALS, field_rivals, known_rows, ridge_path, trained_ways
-from ..runs import bootstrap_run, finish_run, lost_draws, open_run, predict_run, read_netcdf, report_run, run_problem, FILES
+from ..runfiles import read_netcdf, read_preps
+from ..runs import bootstrap_run, finish_run, lost_draws, open_run, predict_run, report_run, run_problem, FILES
 from ..splits import time_blocks
-from ..store import load_tensors, save_tensors
+from ..store import save_tensors
+from ..units import same_unit
+
 
 # %% ../../nbs/climate/08_model.ipynb #33a853d3
 def climate_options(
@@ -165,7 +142,7 @@ def places_of(factors):
     try: return list(by_place(pd.Series(0., factors.output.values.astype(str))).index)
     except DataError: return None
 
-# %% ../../nbs/climate/08_model.ipynb #03e1bb3c
+# %% ../../nbs/climate/08_model.ipynb #86aedbbc
 def save_preps(out, problem):
     "Store season, trend, scale and units in the run's folder, for `mrtl predict`."
     preps = {n: p.to_dict() for n,p in (('x',problem.prep_x),('y',problem.prep_y))}
@@ -226,55 +203,7 @@ def grid_shapes(text):
     if all(found := [re.fullmatch(r'(\d+)x(\d+)', t.strip()) for t in str(text).split(',')]): return [(int(m[1]),int(m[2])) for m in found]
     raise ConfigError(f"--schedule takes shapes joined by commas, like 4x9,8x18,40x90; got {text!r}")
 
-# %% ../../nbs/climate/08_model.ipynb #b67085f1
-def climate_command(
-    ocean:FILES=None,          # Files or folders of monthly fields: netCDF, zarr, EN4 or ERSST archives; they are put on one grid
-    rain:FILES=None,           # Rain by climate division (netCDF, nClimDiv text) or on a grid (PRISM archive, netCDF, zarr)
-    region:str='midwest',      # midwest, all, states or divisions, joined by commas; for gridded rain also S,N,W,E or a GeoJSON file
-    by:str=None,               # division or state: each is an output
-    box:str=None,              # Part of the ocean, like 20S,60N,180W,0W
-    leads:int=6,               # Months before the target that are looked at
-    start_months:str=None,     # Target months to keep, like 11,12,1
-    window:int=1,              # Months added up in the target
-    detrend:str='linear',      # Of the fields: none, linear or difference
-    rank:int=CLIMATE['rank'],  # Components
-    schedule:str=None,         # Grids from coarse to fine, like 4x9,8x18,40x90; the paper's for 80x180, else halvings
-    full_levels:int=None,      # How many of them train full-rank
-    smooth:float=None,         # Weight of the smoothness penalty; see `climate_options`
-    l2:float=None,             # Weight of the squared norm; see `climate_options`
-    bootstrap:int=0,           # Draws of blocks of months, for intervals on the maps
-    out:str=None,              # Folder to write to; RUNS/climate when not given
-    seed:int=None,             # Of the training
-    split_seed:int=None,       # Of the blocks for training, validation and test; the seed when not given
-    device:str=None,           # auto, cpu or cuda
-    resume:bool=False,         # Go on with the same run
-    overwrite:bool=False,      # Do the same run again
-):
-    "Predict a region's rain from ocean fields: from files to factor maps."
-    if not ocean or not rain: raise ConfigError("give the files: mrtl climate --ocean FILE [FILE ...] --rain FILE [FILE ...]")
-    check_numbers(rank, smooth, l2, bootstrap)
-    s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'climate')
-    split_seed = s['seed'] if split_seed is None else split_seed
-    asked = dict(region=region, by=by, box=ocean_box(box), leads=leads, start_months=whole_numbers(start_months), window=window,
-        detrend=None if detrend=='none' else detrend)
-    config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=file_names(ocean), rain=file_names(rain), **asked,
-        rank=rank, schedule=grid_shapes(schedule), full_levels=full_levels, smooth=smooth, l2=l2, seed=s['seed'], split_seed=split_seed)
-    if bootstrap and parallel.process_count()>1:
-        raise ConfigError("--bootstrap does not share its draws among processes: fit with torchrun first, "
-                          "then give the same command with --resume --bootstrap to mrtl alone")
-    claim = partial(open_run, out, config, resume, overwrite); todo = None
-    if parallel.on_main(lambda: resume and (out/SEAL).exists()): todo = parallel.on_main(claim) # before the data are read
-    if not (todo is None or todo or bootstrap): return print(f"{out} is finished: nothing to do")
-    problem = climate_problem(ocean, rain, split_seed=split_seed, **asked)
-    options = climate_settings(problem, config['schedule'], full_levels, rank=rank, smooth=smooth, l2=l2,
-        device=s['device'], random_state=s['seed'])
-    if todo or todo is None and parallel.on_main(claim): fit_climate(out, problem, options)
-    if not parallel.is_main(): return
-    if n := bootstrap or lost_draws(out): bootstrap_climate(out, problem, n, s['seed'])
-    del problem; gc.collect() # pictures need memory too
-    report_run(out, climate_figures); finish_run(out)
-
-# %% ../../nbs/climate/08_model.ipynb #e067e8f6
+# %% ../../nbs/climate/08_model.ipynb #6170d985
 def climate_command(
     ocean:FILES=None,          # Files or folders of monthly fields: netCDF, zarr, EN4 or ERSST archives; they are put on one grid
     rain:FILES=None,           # Rain by climate division (netCDF, nClimDiv text) or on a grid (PRISM archive, netCDF, zarr)
@@ -284,6 +213,10 @@ def climate_command(
     variables:str=None,        # Of the fields, joined by commas; all when not given
     missing:str=None,          # Numbers in the fields that are no values, joined by commas; none: there are none
     stamp:str=None,            # within or end: what the fields' time stamps are to their months; what the files say when not given
+    rain_units:str=None,       # Unit of the rain, like mm, inch, mm/day or m/day, whatever the file says
+    rain_variable:str=None,    # Which variable is the rain; found by its name when not given
+    rain_missing:str=None,     # As --missing, of the rain
+    rain_stamp:str=None,       # As --stamp, of the rain
     leads:int=6,               # Months before the target that are looked at
     start_months:str=None,     # Target months to keep, like 11,12,1
     window:int=1,              # Months added up in the target
@@ -308,24 +241,26 @@ def climate_command(
     split_seed = s['seed'] if split_seed is None else split_seed
     asked = dict(region=region, by=by, box=ocean_box(box), leads=leads, start_months=whole_numbers(start_months), window=window,
         detrend=None if detrend=='none' else detrend)|{k: v for k,v in said_of_files(variables, missing, stamp).items() if v is not None}
+    rain_as = {k: v for k,v in (dict(units=rain_units, variable=rain_variable)|said_of_files(None, rain_missing, rain_stamp)).items() if v is not None}
+    asked |= dict(rain_as=rain_as) if rain_as else {}
     config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=file_names(ocean), rain=file_names(rain), **asked,
         rank=rank, schedule=grid_shapes(schedule), full_levels=full_levels, smooth=smooth, l2=l2, seed=s['seed'], split_seed=split_seed)
     if bootstrap and parallel.process_count()>1:
         raise ConfigError("--bootstrap does not share its draws among processes: fit with torchrun first, "
                           "then give the same command with --resume --bootstrap to mrtl alone")
-    claim = partial(open_run, out, config, resume, overwrite)
-    if parallel.on_main(lambda: (out/'metrics.json').exists() and resume and not bootstrap and not claim()):
-        return print(f"{out} is finished: nothing to do")
+    claim = partial(open_run, out, config, resume, overwrite); todo = None
+    if parallel.on_main(lambda: resume and (out/SEAL).exists()): todo = parallel.on_main(claim) # before the data are read
+    if not (todo is None or todo or bootstrap): return print(f"{out} is finished: nothing to do")
     problem = climate_problem(ocean, rain, split_seed=split_seed, **asked)
     options = climate_settings(problem, config['schedule'], full_levels, rank=rank, smooth=smooth, l2=l2,
         device=s['device'], random_state=s['seed'])
-    if parallel.on_main(claim): fit_climate(out, problem, options)
+    if todo or todo is None and parallel.on_main(claim): fit_climate(out, problem, options)
     if not parallel.is_main(): return
-    if bootstrap: bootstrap_climate(out, problem, bootstrap, s['seed'])
+    if n := bootstrap or lost_draws(out): bootstrap_climate(out, problem, n, s['seed'])
     del problem; gc.collect() # pictures need memory too
-    report_run(out, climate_figures)
+    report_run(out, climate_figures); finish_run(out)
 
-# %% ../../nbs/climate/08_model.ipynb #6f46d496
+# %% ../../nbs/climate/08_model.ipynb #91e0e64e
 def check_numbers(rank, smooth, l2, bootstrap):
     "Numbers of the command line, or a `ConfigError` before anything is read."
     check_whole(rank=rank)
@@ -342,22 +277,23 @@ def said_of_files(variables, missing, stamp):
 def file_names(files): return [Path(f).name for f in ([files] if isinstance(files, str) else files)]
 
 # %% ../../nbs/climate/08_model.ipynb #7fa373ae
-def same_units(text):
-    "Units in one spelling, whatever order variables come in."
-    return sorted(': '.join(unit_name(w) for w in v.split(': ')) for v in text.split(', '))
+def same_units(a, b):
+    "Do units mean the same, in any spelling, whatever order variables come in?"
+    a,b = (dict(v.rpartition(': ')[::2] for v in text.split(', ')) for text in (a, b))
+    return set(a)==set(b) and all(same_unit(a[k], b[k]) for k in a)
 
 def check_units(run_units, problem, rain):
     "Fields and rain in the units of the run, or a `DataError`; unknown units are let through."
     for what,was,now in zip(('fields','rain'), run_units, (problem.config['units'], problem.config['target_units'] if rain else '')):
-        if was and now and same_units(was)!=same_units(now):
+        if was and now and not same_units(was, now):
             raise DataError(f"the {what} must be in the units of the run, {was}; got {now}: convert them")
 
-# %% ../../nbs/climate/08_model.ipynb #46a0ea21
+# %% ../../nbs/climate/08_model.ipynb #8828990b
 def predict_months(run, out, config, ocean, rain=None):
     "Predict the months of other files with a finished run, and score them where their rain is given."
     if not ocean: raise ConfigError("a climate run predicts from fields: give --ocean FILE [FILE ...] as `mrtl climate` takes them")
     prep,units = load_preps(run); at = prep[0].state_
     grid = Grid.from_coords(at.lat.values, at.lon.values, names=('lat','lon'), sphere=True)
-    problem = climate_problem(ocean, rain, prep=prep, onto=grid, **{k: config[k] for k in ('region','by','leads','start_months','window')}, **{k: config.get(k) for k in ('variables','missing','stamp')})
+    problem = climate_problem(ocean, rain, prep=prep, onto=grid, **{k: config[k] for k in ('region','by','leads','start_months','window')}, **{k: config.get(k) for k in ('variables','missing','stamp','rain_as')})
     check_units(units, problem, rain)
     yhat = predict_run(run, out, problem); print(f"{len(yhat)} rows: {out}")

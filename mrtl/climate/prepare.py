@@ -205,7 +205,7 @@ def fields(self:ClimateProblem)->xr.DataArray: # (time, variable, lat, lon), NaN
     x = torch.where(sea, d.u/d.grid.share.where(sea, torch.ones(())).to(d.u), torch.nan)
     return xr.DataArray(x.numpy(), dict(time=self.months, variable=d.labels['variable'], **d.grid.coords()), ('time','variable','lat','lon'), 'fields')
 
-# %% ../../nbs/climate/05_prepare.ipynb #f4e2cdc0
+# %% ../../nbs/climate/05_prepare.ipynb #4649f613
 def _ocean(ocean, onto, box, variables=None, missing=None, stamp=None):
     "The fields on one grid, every month there, not read yet."
     given = [ocean] if isinstance(ocean, (str, Path, xr.DataArray, xr.Dataset)) else list(ocean)
@@ -241,11 +241,11 @@ def _read(fields, dtype):
             raise DataError(f"{fields['variable'].values[v]} has no value at all in {_ym(fields.time.values[b][t])}: leave that variable or those months out")
     return fields.copy(data=out)
 
-def _target(rain, region, by, window):
+def _target(rain, region, by, window, rain_as=None):
     "The target by its first month, or None."
     if rain is None: return None
     if isinstance(rain, (pd.Series, pd.DataFrame)): rain = _from_pandas(rain)
-    y = rain if isinstance(rain, xr.DataArray) and not {'division','lat'}&set(rain.dims) else rain_target(rain, region, by)
+    y = rain if isinstance(rain, xr.DataArray) and not {'division','lat'}&set(rain.dims) else rain_target(rain, region, by, **rain_as or {})
     if n := int(np.isinf(y.values).sum()): raise DataError(f"the rainfall holds {n} infinite values: mask or replace them")
     return moving_sum(y.astype(float).assign_coords(time=month_starts(y.time)), window).assign_attrs(units=str(y.attrs.get('units', '')))
 
@@ -300,7 +300,7 @@ def _notes(times, window):
     if not (shared := int((np.diff(t)<window).sum())): return []
     return [f"Targets are sums of {window} months, and {shared} of {len(t)} rows share months with the row before: neighbouring rows are not independent, so there are fewer facts here than rows. No month is shared between training, validation and test."]
 
-# %% ../../nbs/climate/05_prepare.ipynb #2f05163e
+# %% ../../nbs/climate/05_prepare.ipynb #47542429
 def climate_problem(
     ocean:str|Path|list|xr.DataArray|xr.Dataset, # Files or folders, fields (time, lat, lon), a Dataset of them, or one DataArray (time, variable, lat, lon)
     rain:str|Path|list|xr.DataArray|pd.Series|pd.DataFrame=None, # What `rain_target` takes, or the target itself (time[, output]); None only with `prep`
@@ -316,6 +316,7 @@ def climate_problem(
     variables:list=None,                   # Of the fields, in this order; all when not given
     missing:list=None,                     # Numbers that are no values, as `open_fields` takes them
     stamp:str=None,                        # What a time stamp is to its month, as `open_fields` takes it
+    rain_as:dict=None,                     # What `open_rain` is told of the rain: units, variable, missing, stamp
     block:int=37,                          # Months in a block
     fractions:tuple=(.6,.2,.2),            # Shares of training, validation and test
     split_seed:int=0,                      # Deals the blocks out
@@ -323,7 +324,7 @@ def climate_problem(
     dtype:torch.dtype=torch.float32,       # Of the design's fields
 )->ClimateProblem:                         # Ready to train on
     "From files to a problem in which nothing leaks."
-    fields,y = _ocean(ocean, onto, box, variables, missing, stamp),_target(rain, region, by, window)
+    fields,y = _ocean(ocean, onto, box, variables, missing, stamp),_target(rain, region, by, window, rain_as)
     if y is None and prep is None: raise ConfigError("a problem to learn from needs rain: name the rainfall file, or give the `prep` of an earlier problem to predict")
     if prep: detrend = prep[0].detrend
     lag = int(detrend=='difference'); gap = leads+window-1+lag

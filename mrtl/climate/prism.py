@@ -5,17 +5,20 @@
 # %% auto #0
 __all__ = ['open_prism']
 
-# %% ../../nbs/climate/03_prism.ipynb #471eba2f
-import re, warnings, zipfile, zlib
+# %% ../../nbs/climate/03_prism.ipynb #5bc168f3
+import re, warnings, zipfile
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 import numpy as np
 import xarray as xr
 from ..core import ConfigError, DataError, FormatError, atomic_write, progress
+from .amounts import MOST
 from ..axes import cell_edges
 from .fields import check_months, month_starts
 from ..grids import Grid
+from ..units import same_unit
+from ..unpack import check_size, member_bytes, members, members_ending
 
 # %% ../../nbs/climate/03_prism.ipynb #6729694c
 def raster_name(
@@ -25,7 +28,7 @@ def raster_name(
     m = re.fullmatch(r'prism_([a-z]+)_(?:\w+_)?(\d{4}|\d{6}|\d{8})(?:_bil)?\.(?:bil|tif)', name.replace('\\','/').rsplit('/', 1)[-1].lower())
     return m and (m[1],m[2])
 
-# %% ../../nbs/climate/03_prism.ipynb #b7655b3f
+# %% ../../nbs/climate/03_prism.ipynb #5bb2d9d5
 def prism_months(
     files:str|Path|list,  # A folder, a file (.zip, .bil, .tif), or a list of files
 )->dict:                  # Month to (file, member of the zip or None), ascending
@@ -47,12 +50,8 @@ def _rasters(path):
     "(member, name) of each raster in a zip; the file itself when it is none."
     if not path.is_file(): raise DataError(f"there is no file {str(path)!r}: check the path")
     if path.suffix.lower()!='.zip': return [(None, path.name)]
-    try:
-        with zipfile.ZipFile(path) as z: names = z.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError) as e: raise FormatError(f"{str(path)!r} cannot be read as a zip ({e}): fetch it again") from e
-    members = [(n, n) for n in names if n.lower().endswith(('.bil','.tif'))]
-    if not members: raise FormatError(f"{str(path)!r} holds no .bil and no .tif: take PRISM's BIL or GeoTIFF zips")
-    return members
+    if found := members_ending(path, ('.bil','.tif')): return [(n, n) for n in found]
+    raise FormatError(f"{str(path)!r} holds no .bil and no .tif: take PRISM's BIL or GeoTIFF zips")
 
 def _add(found, date, path, member):
     "Note one month."
@@ -84,7 +83,7 @@ class Raster:
     def lon(self): return self.west+self.step[1]*np.arange(self.shape[1])
     def same_place(self, other): return self.shape==other.shape and np.allclose([self.north,self.west,*self.step], [other.north,other.west,*other.step], atol=1e-5)
 
-# %% ../../nbs/climate/03_prism.ipynb #2ce4b2a6
+# %% ../../nbs/climate/03_prism.ipynb #006941b2
 def read_hdr(
     text:str,        # A .hdr file
     name:str='hdr',  # What to call it in an error
@@ -93,25 +92,22 @@ def read_hdr(
     h = {w[0].upper(): w[1].strip() for line in text.splitlines() if len(w := line.split(None, 1))==2}
     fixed = dict(NBANDS='1', NBITS='32', PIXELTYPE='FLOAT')
     if wrong := [f"{k} {h[k]}" for k,v in fixed.items() if h.get(k, v).upper()!=v]: raise FormatError(f"{name} says {', '.join(wrong)}: PRISM has one band of 32-bit floats")
-    try: return Raster((int(h['NROWS']),int(h['NCOLS'])), float(h['ULYMAP']), float(h['ULXMAP']), (float(h['YDIM']),float(h['XDIM'])), float(h.get('NODATA', -9999)), '>f4' if h.get('BYTEORDER','I').upper()=='M' else '<f4')
+    try: found = Raster((int(h['NROWS']),int(h['NCOLS'])), float(h['ULYMAP']), float(h['ULXMAP']), (float(h['YDIM']),float(h['XDIM'])), float(h.get('NODATA', -9999)), '>f4' if h.get('BYTEORDER','I').upper()=='M' else '<f4')
     except (KeyError, ValueError) as e: raise FormatError(f"{name} is no header of a .bil ({type(e).__name__} {e}): fetch the file again") from e
+    return sound(found, name)
+
+def sound(r, name):
+    "A `Raster` that can lie on the globe and in memory, or a `FormatError`."
+    lat,lon = ([first,first+sign*step*(n-1)] for first,sign,step,n in zip((r.north,r.west), (-1,1), r.step, r.shape))
+    if min(r.shape)>=1 and r.shape[0]*r.shape[1]<=2**30 and np.isfinite([*lat,*lon]).all() and min(r.step)>0 and max(map(abs, lat))<=90 and max(map(abs, lon))<=360: return r
+    raise FormatError(f"{name} says that it has {r.shape[0]} rows of {r.step[0]:g} degrees from {r.north:g}N and {r.shape[1]} columns of {r.step[1]:g} from {r.west:g}E: that is no map; fetch the file again")
 
 # %% ../../nbs/climate/03_prism.ipynb #5e0d5a2a
 def prism_grid()->Grid: # 621 x 1405 cells of 1/24 degree
     "PRISM's grid of the United States."
     return Grid((621,1405), (49.9375-621/24,49.9375), (-125-1/48,-125-1/48+1405/24), ('lat','lon'), sphere=True)
 
-# %% ../../nbs/climate/03_prism.ipynb #13378626
-def member_bytes(
-    path:Path,    # A zip
-    member:str,   # A name in it
-)->bytes:         # What it holds
-    "One member of a zip, whole and checked."
-    try:
-        with zipfile.ZipFile(path) as z: return z.read(member)
-    except KeyError: raise FormatError(f"{str(path)!r} has no {member}: fetch it again") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as e: raise FormatError(f"{member} in {str(path)!r} is damaged ({e}): fetch it again") from e
-
+# %% ../../nbs/climate/03_prism.ipynb #8be4d5e6
 def _rasterio():
     try: import rasterio
     except ImportError: raise ConfigError("PRISM's GeoTIFFs need rasterio: pip install 'mrtl[prism]', or take the BIL zips") from None
@@ -119,12 +115,14 @@ def _rasterio():
 
 def _look(path, member):
     "The `Raster` of a month, from its header alone."
-    if (member or path.name).lower().endswith('.tif'): return _with_tif(path, member, lambda tif: _tif_raster(tif, path.name), whole=False)
+    if (member or path.name).lower().endswith('.tif'):
+        if member: m = members(path)[member]; check_size(m.size, m.packed, f'{member} in {str(path)!r}')
+        return _with_tif(path, member, lambda tif: _tif_raster(tif, path.name), whole=False)
     name = re.sub(r'bil$', 'hdr', member or str(path), flags=re.I)
     if member is None and not Path(name).is_file(): raise FormatError(f"{path.name} has no header {Path(name).name} beside it: fetch the zip again")
     return read_hdr((member_bytes(path, name) if member else Path(name).read_bytes()).decode('latin-1'), name)
 
-# %% ../../nbs/climate/03_prism.ipynb #d7c95f31
+# %% ../../nbs/climate/03_prism.ipynb #f652dfa4
 def _with_tif(path, member, use, whole=True):
     "What `use` makes of an open GeoTIFF."
     rio = _rasterio(); data = member_bytes(path, member) if member and whole else None
@@ -138,9 +136,9 @@ def _tif_raster(tif, name):
     "The `Raster` of an open GeoTIFF."
     t = tif.transform
     if tif.count!=1 or t.b or t.d or t.e>=0 or (tif.crs and not tif.crs.is_geographic): raise FormatError(f"{name} is no PRISM raster: it must have one band on a grid of latitude and longitude, north up; it has {tif.count} bands and {tif.crs}")
-    return Raster((tif.height,tif.width), t.f+t.e/2, t.c+t.a/2, (-t.e,t.a), -9999. if tif.nodata is None else tif.nodata)
+    return sound(Raster((tif.height,tif.width), t.f+t.e/2, t.c+t.a/2, (-t.e,t.a), -9999. if tif.nodata is None else tif.nodata), name)
 
-# %% ../../nbs/climate/03_prism.ipynb #2ee00b77
+# %% ../../nbs/climate/03_prism.ipynb #9b6be91c
 def read_month(
     path:Path,         # A zip, .bil or .tif
     member:str|None,   # Of the zip
@@ -153,7 +151,7 @@ def read_month(
     if name.lower().endswith('.tif'): own,x = _with_tif(path, member, lambda tif: (_same_place(_tif_raster(tif, name), like, name), tif.read(1, window=((down.start,down.stop), (cols.start,cols.stop)))))
     else: own = _same_place(_look(path, member), like, name); x = _bil_values(path, member, own)[down,cols]
     x = x[::-1].astype('float32'); x[(x==np.float32(own.nodata))|(x==-9999)] = np.nan
-    if (bad := np.isinf(x)|(x<0)).any(): raise DataError(f"{name} holds {bad.sum()} values that are no rain, like {x[bad][0]:g}: declare what marks missing cells, or fetch it again")
+    if (bad := np.isinf(x)|(x<0)|(x>MOST)).any(): raise DataError(f"{name} holds {bad.sum()} values that are no rain, like {x[bad][0]:g}: declare what marks missing cells, or fetch it again")
     return x
 
 def _same_place(own, like, name):
@@ -214,11 +212,11 @@ def _stem(layout, date):
     "The name of a raster before its last dot; four or six digits of date."
     return f'prism_ppt_us_25m_{date}' if layout=='cog' else f"PRISM_ppt_stable_4km{'M2' if date<'1981' else 'M3'}_{date}_bil"
 
-# %% ../../nbs/climate/03_prism.ipynb #f1b7685f
+# %% ../../nbs/climate/03_prism.ipynb #965aa149
 def _laid_out(rain, grid):
     "Rain in order, the raster to write, and for each of its rows and columns, south first, where to look in the rain (-1: nowhere)."
     if set(rain.dims)!={'time','lat','lon'}: raise DataError(f"rain to be written must be (time, lat, lon); got {rain.dims}")
-    if (units := str(rain.attrs.get('units', 'mm'))) not in ('mm','mm/month','mm month-1'): raise DataError(f"PRISM is in mm; got {units!r}: convert the rain first")
+    if not same_unit(units := str(rain.attrs.get('units', 'mm')), 'mm'): raise DataError(f"PRISM is in mm; got {units!r}: convert the rain first")
     rain = rain.transpose('time','lat','lon').assign_coords(time=month_starts(rain.time)).sortby(['time','lat','lon']); check_months(rain.time.values, 'the rain')
     if rain.lon[0]>=180: rain = rain.assign_coords(lon=rain.lon-360)
     rows,cols = cell_edges(rain.lat),cell_edges(rain.lon)

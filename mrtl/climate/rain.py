@@ -5,16 +5,19 @@
 # %% auto #0
 __all__ = ['open_climdiv', 'open_rain', 'rain_target']
 
-# %% ../../nbs/climate/04_rain.ipynb #40394963
+# %% ../../nbs/climate/04_rain.ipynb #ab201f3f
 import re
+from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 import xarray as xr
 from ..designs import in_memory
 from ..core import ConfigError, DataError, FormatError, progress
-from .fields import check_months, decode_months, month_starts
-from ..readers import open_netcdf
-from .fields import open_fields
+from ..readers import checked, opened, open_netcdf
+from ..unpack import archive_kind, members
+from ..axes import time_bounds
+from .amounts import ASK, ROUNDING, MOST, Amounts, monthly_total, rain_readings, why_not
+from .fields import check_months, decode_months, month_starts, open_fields
 from .prism import open_prism
 from .regions import CONTIGUOUS, MIDWEST_STATES, geojson_regions, region_weights
 
@@ -73,7 +76,24 @@ def pick_divisions(
         pick |= new
     return pick
 
-# %% ../../nbs/climate/04_rain.ipynb #a0f14026
+# %% ../../nbs/climate/04_rain.ipynb #674a9f85
+def no_rain(x):
+    "`DataError` where rain holds numbers that are none, (time, ...) in any order."
+    r = _reading_of(x); v = in_memory(x); lo,hi = (-ROUNDING/r.mm,MOST/r.mm) if r else (-9.,1e5)
+    if not (bad := (v<lo)|(v>hi)).any(): return
+    at = np.argwhere(bad)[0]; month = str(x.time.values[at[x.dims.index('time')]])[:7]
+    raise DataError(f"{x.name or 'the rain'} holds {bad.sum()} values that are no rain, like {v[tuple(at)]:g} in {month}: declare what marks missing values as _FillValue, make it NaN, or say missing=[{v[tuple(at)]:g}] (--missing {v[tuple(at)]:g})"
+        +(f"; or the unit is not {x.encoding.get('rain_units', x.attrs['units'])!r}: "+ASK.format(*['mm']*2)+", or whatever it is" if r else ''))
+
+def believable(x):
+    "`DataError` where the rain of a region as a whole contradicts its unit."
+    if (r := _reading_of(x)) is None: return
+    v = np.asarray(x.values, float); ok = np.isfinite(v); a = Amounts(int(ok.sum()), float(v[ok].sum()), *((float(v[ok].min()),float(v[ok].max())) if ok.any() else ()), months=x.sizes['time'])
+    if why := why_not(a, r): raise DataError(f"{x.name or 'the rain'} has the unit {x.attrs['units']!r}, but holds {why}: "+ASK.format(*['mm/day']*2)+", or whatever it is")
+
+def _reading_of(x): return next(iter(rain_readings(u, {})), None) if (u := str(x.attrs.get('units', ''))) else None
+
+# %% ../../nbs/climate/04_rain.ipynb #5d115e05
 def division_means(
     rain:xr.DataArray,    # Rain by division, (division, time)
     region:str='midwest', # `midwest`, `all`, states or divisions, joined by commas
@@ -83,7 +103,7 @@ def division_means(
     if set(rain.dims)!={'division','time'}: raise DataError(f"rain by division must be (division, time); got {rain.dims}")
     rain = rain.transpose('division','time').assign_coords(time=month_starts(rain.time)).sortby('time'); check_months(rain.time.values, 'the rainfall', every=True)
     chosen = rain[pick_divisions(rain, region)].astype(float)
-    if (bad := np.isfinite(chosen.values)&((chosen.values<-9)|(chosen.values>1e5))).any(): raise DataError(f"the rainfall holds {bad.sum()} values that are no rain, like {chosen.values[bad][0]:g}: make what marks missing months NaN, or declare it as _FillValue")
+    no_rain(chosen.where(abs(chosen)<np.inf))
     if by=='division': return chosen.rename(division='output').transpose('time','output')
     if by!='state': return chosen.mean('division', keep_attrs=True)
     if 'state' not in rain.coords: raise DataError("the rainfall has no coordinate `state`: use by='division'")
@@ -108,7 +128,7 @@ def region_weight_rows(
     row = np.repeat(np.arange(len(at)), [len(a[2]) for a in at]); r,c,v = (np.concatenate([a[k] for a in at]) for k in range(3))
     return coo_array((v, (row, (r-i)*(j1-j)+c-j)), (len(at), (i1-i)*(j1-j))).tocsr(),slice(int(i), int(i1)),slice(int(j), int(j1))
 
-# %% ../../nbs/climate/04_rain.ipynb #fa237086
+# %% ../../nbs/climate/04_rain.ipynb #fd619d1c
 def region_means(
     rain:xr.DataArray,    # Rain on a grid, (time, lat, lon), NaN where there is none; may be a dask array
     regions:str|Path|tuple|list|np.ndarray|dict='midwest',  # A region, as `mrtl.climate.regions.region_polygons` takes it; or a dict of name to region, each an output
@@ -126,9 +146,7 @@ def region_means(
 
 def _means(rain, W):
     "Means of a few months, (t, region)."
-    x = in_memory(rain).reshape(len(rain), -1).astype(float); ok = ~np.isnan(x)
-    if (bad := ok&~((x>=-9)&(x<=1e5))).any():
-        raise DataError(f"{rain.name or 'the rain'} holds {bad.sum()} values that are no rain, like {x[bad][0]:g} in {str(rain.time.values[bad.any(1)][0])[:7]}: declare what marks missing cells as _FillValue, or make it NaN")
+    rain = rain.copy(data=in_memory(rain)); no_rain(rain); x = rain.values.reshape(len(rain), -1).astype(float); ok = ~np.isnan(x)
     with np.errstate(invalid='ignore'): return ((W@np.where(ok, x, 0.).T)/(W@ok.T.astype(float))).T
 
 def _on_grid(rain):
@@ -138,74 +156,88 @@ def _on_grid(rain):
     rain = rain.sortby([k for k in rain.dims if (np.diff(rain[k].values.astype(float))<0).any()]); check_months(rain.time.values, 'the rain', every=True)
     return rain
 
-# %% ../../nbs/climate/04_rain.ipynb #d7101159
-_TOTALS = {'mm','mm/month','mm month-1','mm mon-1','millimeters','millimetres','kg m-2','kg m**-2','kg/m2','kg/m^2','cm','cm/month','m','inch','inches','in','inch/month','inches/month','in/month'}
-_RATES = {k: f for ks,f in (('mm/day,mm day-1,mm d-1,mm/d,mm day**-1,kg m-2 day-1,kg m-2 d-1', 1.), ('kg m-2 s-1,kg m**-2 s**-1,kg/m2/s,kg/m^2/s,mm/s,mm s-1', 86400.), ('mm/h,mm/hr,mm h-1,mm hr-1', 24.), ('m s-1,m/s,m s**-1', 86400e3)) for k in ks.split(',')}
-
-def monthly_total(
-    rain:xr.DataArray,  # Monthly rain with `attrs['units']`, (time, ...)
-)->xr.DataArray:        # The same as totals; `DataError` where the unit is missing or no unit of rain
-    "Rain per month, whatever it was given in."
-    units = ' '.join(str(rain.attrs.get('units', '')).split()); u = units.lower()
-    if u in _TOTALS|{'unknown'}: return rain
-    if u in _RATES: return (rain*(rain.time.dt.days_in_month*_RATES[u]).astype('float32')).transpose(*rain.dims).assign_attrs(rain.attrs|dict(units='mm/month'))
-    raise DataError(f"{rain.name or 'the rain'} has {f'the unit {units!r}, which is none of rain' if units else 'no unit'}: set attrs['units'] to mm, inch, mm/day or kg m-2 s-1, whichever it is")
-
-# %% ../../nbs/climate/04_rain.ipynb #b5db71ac
+# %% ../../nbs/climate/04_rain.ipynb #da8c2826
 def open_rain(
     rain:str|Path|list|xr.DataArray,  # PRISM files or their folder, climdiv text, netCDF or zarr over (division, time) or a grid; an array is only looked at
+    *,
+    units:str=None,                   # What the unit is, whatever the file says
+    variable:str=None,                # Which variable is the rain; found by its name when not given
+    missing:list=None,                # Numbers that are no values, as `open_fields` takes them
+    stamp:str=None,                   # What a time stamp is to its month, as `open_fields` takes it
 )->xr.DataArray:                      # Monthly totals, (division, time) or (time, lat, lon), with units; a grid may be a dask array
     "Open rain of any kind."
-    if isinstance(rain, xr.DataArray): found = rain
-    else: found = _open_files([Path(f) for f in ([rain] if isinstance(rain, str|Path) else rain)])
-    if 'division' in found.dims and not str(found.attrs.get('units', '')).strip(): found = found.assign_attrs(units='unknown')
-    return monthly_total(found)
+    with _of_rain():
+        about = {}
+        if isinstance(rain, xr.DataArray): found = rain
+        else: found,about = _open_files([Path(f) for f in ([rain] if isinstance(rain, str|Path) else rain)], variable, missing, stamp)
+        if 'division' in found.dims and not str(found.attrs.get('units', '')).strip(): found = found.assign_attrs(units='unknown')
+        return monthly_total(found, units, about)
 
-def _open_files(files):
+@contextmanager
+def _of_rain():
+    "Options of the command line that an error names are those of the rain."
+    try: yield
+    except DataError as e: raise type(e)(re.sub(r'--(missing|stamp)\b', r'--rain-\1', str(e))) from e
+
+def _open_files(files, variable, missing, stamp):
+    "The rain in files, and what they say of themselves as a whole."
     if not files: raise DataError("no rainfall file was given: name at least one")
     if gone := [f for f in files if not f.exists()]: raise DataError(f"there is no file {str(gone[0])!r}: check the path")
-    first = files[0]; zarr = first.suffix=='.zarr' or any((first/k).exists() for k in ('zarr.json','.zgroup','.zmetadata'))
-    if first.is_dir() and not zarr and any(first.glob('*.nc')): return _one_grid(sorted(first.glob('*.nc')))
-    if first.suffix.lower() in ('.zip','.bil','.tif') or first.is_dir() and not zarr: return open_prism(files)
+    first = files[0]; zarr = first.suffix=='.zarr' or any((first/k).exists() for k in ('zarr.json','.zgroup','.zmetadata')); gridded = lambda f: _one_grid(f, variable, missing, stamp)
+    if first.is_dir() and not zarr and any(first.glob('*.nc')): return gridded(sorted(first.glob('*.nc')))
+    packed = archive_kind(first) in ('zip','tar') and first.is_file()
+    if packed and any(n.lower().endswith(('.nc','.nc4','.cdf')) for n in members(first)): return gridded(files)
+    if packed or first.suffix.lower() in ('.bil','.tif') or first.is_dir() and not zarr: return open_prism(files),{}
     if not zarr and len(files)==1:
         with open(first, 'rb') as f: head = f.read(12)
-        if first.name.startswith('climdiv') or re.match(rb'\d{10}[ -]', head): return open_climdiv(first)
-        if _is_table(first): return _open_divisions(first)
-    return _one_grid(files)
+        if first.name.startswith('climdiv') or re.match(rb'\d{10}[ -]', head): return open_climdiv(first),{}
+        if _is_table(first): return _open_divisions(first, variable, missing, stamp)
+    return gridded(files)
 
 def _is_table(file):
-    "Is a netCDF file over divisions, or too flat to be a grid, or damaged (which reading it will tell)?"
-    try:
-        with xr.open_dataset(file, engine='netcdf4', decode_times=False) as ds: return 'division' in ds.dims or len(ds.dims)<3
-    except (OSError, RuntimeError, ValueError): return True
+    "Is a netCDF file over divisions, or too flat to be a grid?"
+    with opened(file) as ds: return 'division' in ds.dims or len(ds.dims)<3
 
-def _open_divisions(file):
-    "The rain variable of a file by division, with its months decoded."
+# %% ../../nbs/climate/04_rain.ipynb #67c9e9fd
+def _open_divisions(file, variable=None, missing=None, stamp=None):
+    "The rain variable of a file by division, with its months decoded, and the file's attributes."
     ds = open_netcdf(file)
-    found = [v for v in ds.data_vars if set(ds[v].dims)=={'division','time'}]
-    if len(found)!=1: raise DataError(f"{str(file)!r} must have one variable over (division, time), or one over (time, lat, lon); it has {', '.join(found) or 'none'} among {', '.join(map(str, ds.variables))}")
+    found = [v for v in ds.data_vars if set(ds[v].dims)=={'division','time'} and variable in (None, v)]
+    if len(found)!=1: raise DataError(f"{str(file)!r} must have one variable over (division, time), or one over (time, lat, lon); it has {', '.join(found) or 'none'} among {', '.join(map(str, ds.variables))}"+CHOOSE*(len(found)>1))
     ds = ds.set_coords([v for v in ds.data_vars if ds[v].dims==('division',)])
-    return ds[found[0]].assign_coords(time=decode_months(ds.time, str(file)))
+    if 'time' not in ds.coords: raise DataError(f"{str(file)!r} has no times of its months: give it the coordinate `time`")
+    rain = ds[found[0]]; attrs = {k: v for k,v in rain.attrs.items() if not k.startswith(('valid_','actual_'))}
+    x = checked(np.asarray(rain.values, float if rain.dtype.kind!='f' else rain.dtype), found[0], repr(str(file)), rain.attrs, rain.encoding, missing) if rain.dtype.kind in 'fiu' else None
+    if x is None: raise DataError(f"{found[0]} in {str(file)!r} must hold real numbers; got {rain.dtype}: write them as numbers")
+    return rain.copy(data=x).assign_attrs(attrs).assign_coords(time=decode_months(ds.time, str(file), *time_bounds(ds, 'time', repr(str(file))), stamp)),ds.attrs
 
-def _one_grid(files):
-    "The rain among the gridded variables of files."
-    fields = open_fields(files[0] if len(files)==1 else files)
-    rain = fields if len(fields)==1 else [f for f in fields if re.search('ppt|prec|rain|^(pr|tp|p)$', str(f.name), re.I)]
-    if len(rain)==1: return rain[0]
-    raise DataError(f"which variable is the rain? the files hold {', '.join(str(f.name) for f in fields)}: open them with `mrtl.climate.fields.open_fields` and give that variable")
+CHOOSE = ": choose one with variable= (--rain-variable)"
+_RAIN = re.compile('pre|pr|tp|ppt|prcp|precip|precipitation|rain|rainfall|rr|p|prate|mtpr|avg_tprate|tot_?prec|lwe_thickness.*', re.I)
 
-# %% ../../nbs/climate/04_rain.ipynb #5cffb1da
+def _one_grid(files, variable, missing, stamp):
+    "The rain among the gridded variables of files, and what the first file says of itself."
+    fields = open_fields(files[0] if len(files)==1 else files, [variable] if variable else None, missing=missing, stamp=stamp)
+    rain = fields if len(fields)==1 else [f for f in fields if _RAIN.fullmatch(str(f.name))]
+    if len(rain)!=1: rain = [f for f in fields if re.search('prec|rain', f"{f.name} {f.attrs.get('standard_name', '')}", re.I) and not re.search('err|num|gauge|count|flag|quality|std|unc|prob|index', str(f.name), re.I)]
+    if len(rain)!=1: raise DataError(f"which variable is the rain? the files hold {', '.join(str(f.name) for f in fields)}"+CHOOSE)
+    rain = rain[0].assign_coords(month_days=('time', rain[0].encoding['month_days']))
+    if archive_kind(files[0]) in ('zip','tar') or files[0].is_dir() and files[0].suffix!='.zarr': return rain,{}
+    with opened(files[0]) as ds: return rain,dict(ds.attrs)
+
+# %% ../../nbs/climate/04_rain.ipynb #44736a06
 def rain_target(
     rain:str|Path|list|xr.DataArray,   # As `open_rain` takes it
     region:str|Path|tuple|list|np.ndarray|dict='midwest',  # Where: see the table; words and numbers joined by commas
     by:str=None,                       # 'division', 'state' or 'feature' makes each an output; one mean series when not given
+    **options:object,                  # Of `open_rain`: units, variable, missing, stamp
 )->xr.DataArray:                       # (time,), or (time, output); NaN where missing; `attrs['units']`
     "Monthly rain of a region."
     if by not in (None,'division','state','feature'): raise ConfigError(f"by must be 'division', 'state', 'feature' or not given; got {by!r}")
-    rain = open_rain(rain); table = 'division' in rain.dims
+    rain = open_rain(rain, **options); table = 'division' in rain.dims
     if by==('feature' if table else 'division'): raise ConfigError(f"by={by!r} is for {'gridded rain and GeoJSON' if table else 'rain by climate division'}: use 'state', or leave it out")
-    if table: return division_means(rain, region, by)
-    return region_means(rain, {s: s for s in _states_of(region)} if by=='state' else _features_of(region) if by=='feature' else region)
+    with _of_rain(): y = division_means(rain, region, by) if table else region_means(rain, {s: s for s in _states_of(region)} if by=='state' else _features_of(region) if by=='feature' else region)
+    if options.get('units') is None: believable(y)
+    return y
 
 def _states_of(region):
     "The states that a region names, for one output each."

@@ -41,14 +41,14 @@ def box_ring(
     if not (-90<=s<n<=90 and -360<=w<=360 and e-w<=360): raise ConfigError(f"a box is 'S,N,W,E' in degrees, south below north, no wider than the globe; got {south},{north},{west},{east}")
     return np.array([(w,s), (e,s), (e,n), (w,n), (w,s)])
 
-# %% ../../nbs/climate/02_regions.ipynb #a26ba823
+# %% ../../nbs/climate/02_regions.ipynb #a72c0b17
 def checked_ring(
     points:list|np.ndarray,  # Corners (n, 2): lon, lat; further columns, such as heights, are left out
     what:str='the outline',  # What to call it in an error
 )->np.ndarray:               # The ring, (n or n+1, 2), closed
     "A ring that can be used, or a `DataError`."
     try: p = np.array([c[:2] for c in points], float)
-    except (TypeError, ValueError, IndexError): p = np.zeros(0)
+    except (TypeError, ValueError, LookupError, OverflowError): p = np.zeros(0)
     if p.ndim!=2 or p.shape[1:]!=(2,) or len(np.unique(p, axis=0))<3: raise DataError(f"{what} needs three corners or more, each (lon, lat); got {str(points)[:80]}")
     if not (np.isfinite(p).all() and np.abs(p[:,1]).max()<=90 and np.abs(p[:,0]).max()<=540):
         raise DataError(f"{what} leaves the globe: corners are (lon, lat) in degrees; longitudes run from {p[:,0].min():g} to {p[:,0].max():g}, latitudes from {p[:,1].min():g} to {p[:,1].max():g}")
@@ -84,7 +84,7 @@ def _geometry(g, what):
     if not isinstance(polygons, list) or not polygons or not all(isinstance(p, list) and p for p in polygons): raise FormatError(f"{what} has no list of rings as its coordinates: write it again as GeoJSON")
     return [[checked_ring(r, what) for r in p] for p in polygons]
 
-# %% ../../nbs/climate/02_regions.ipynb #a2e8720d
+# %% ../../nbs/climate/02_regions.ipynb #5c1e78d6
 def region_polygons(
     region:str|Path|tuple|list|np.ndarray|dict,  # A name in `REGIONS`, 'all', states by postal code, joined by commas; a box 'S,N,W,E' or (S, N, W, E); corners (n, 2): lon, lat; a GeoJSON file or dict; polygons already made
 )->list:                                         # Polygons, each a list of rings (n, 2)
@@ -93,7 +93,7 @@ def region_polygons(
     if isinstance(region, str): return _worded(region)
     if isinstance(region, list) and region and isinstance(region[0], list) and region[0] and isinstance(region[0][0], np.ndarray): return region
     try: a = np.asarray(region, float)
-    except (TypeError, ValueError): a = np.zeros(0)
+    except (TypeError, ValueError, OverflowError): a = np.zeros(0)
     if a.shape==(4,): return [[box_ring(*a)]]
     if a.ndim==2: return [[checked_ring(a)]]
     raise ConfigError(f"a region is a name, a box (S, N, W, E), corners (n, 2) or GeoJSON; got {str(region)[:80]!r}")
