@@ -127,7 +127,7 @@ def as_index(rows):
     rows = torch.as_tensor(rows)
     return rows if rows.numel() else rows.long()
 
-# %% ../nbs/11_designs.ipynb #20ffd298
+# %% ../nbs/11_designs.ipynb #7edbf335
 class FieldDesign:
     "A dense field per sample, (n, *features, h, w), on one grid."
     def __init__(self,
@@ -140,6 +140,7 @@ class FieldDesign:
         shared:bool=False,                     # Are the fields already multiplied by `grid.share`?
         space:str='space',                     # Name of the spatial mode
         window:int=None,                       # Times added up in each of its targets, if known
+        times:np.ndarray|None=None,            # When the T fields are, such as dates; not known when not given
     ):
         n_feat = len(fields.shape)-3
         names = names or (('feature',) if n_feat==1 else tuple(f'feature_{i}' for i in range(n_feat)))
@@ -148,6 +149,7 @@ class FieldDesign:
         if not isinstance(fields, _Stack): fields = _Stack(fields if shared else torch.where(grid.mask.to(fields.device), fields, 0.)*grid.share.to(fields), grid)
         self.fields,self.grid,self.names,self.labels,self.leads,self.space,self.window = fields,grid,tuple(names),dict(labels or {}),leads,space,window
         self.rows = torch.arange(leads or 0, fields.shape[0]) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
+        self.times = times
         self._check_rows()
 
     @property
@@ -175,12 +177,12 @@ def _check_rows(self:FieldDesign):
 @patch
 def __len__(self:FieldDesign): return len(self.rows)
 
-# %% ../nbs/11_designs.ipynb #58579b8d
+# %% ../nbs/11_designs.ipynb #8fe6ecbc
 @patch
 def _like(self:FieldDesign, u=None, grid=None, rows=None):
     "This design with some parts replaced; `u` is a tensor or a stack."
     if u is None: u = self.fields if grid is None else self.u
-    return FieldDesign(u, grid or getattr(u, 'grid', self.grid), self.names, self.labels, self.leads, self.rows if rows is None else rows, True, self.space, self.window)
+    return FieldDesign(u, grid or getattr(u, 'grid', self.grid), self.names, self.labels, self.leads, self.rows if rows is None else rows, True, self.space, self.window, self.times if u.shape[0]==self.fields.shape[0] else None)
 
 # %% ../nbs/11_designs.ipynb #f378de4b
 @patch(as_prop=True)
@@ -208,7 +210,7 @@ def batch(self:FieldDesign,
     if self.leads: t = t[:,None] - torch.arange(1, self.leads+1, device=t.device)
     return Batch({}, self.u.flatten(-2), t)
 
-# %% ../nbs/11_designs.ipynb #27e90a73
+# %% ../nbs/11_designs.ipynb #74deccab
 @patch
 def hold(self:FieldDesign,
     rows:slice,    # Samples to keep
@@ -217,7 +219,9 @@ def hold(self:FieldDesign,
     at,back = self.rows[rows],self.leads or 0
     if not len(at): return self._like(rows=at)
     lo,hi = int(at.min())-back,int(at.max())+(0 if self.leads else 1)
-    return self._like(u=_Stack(self.u[lo:hi], self.grid), rows=at-lo)
+    part = self._like(u=_Stack(self.u[lo:hi], self.grid), rows=at-lo)
+    part.times = None if self.times is None else self.times[lo:hi]
+    return part
 
 # %% ../nbs/11_designs.ipynb #21e2bd95
 @patch
@@ -240,13 +244,14 @@ def to(self:FieldDesign,
 # %% ../nbs/11_designs.ipynb #26b474c1
 LATS,LONS = ('lat','latitude'),('lon','longitude')
 
-# %% ../nbs/11_designs.ipynb #928937bd
+# %% ../nbs/11_designs.ipynb #6761ba2b
 def ascending(
     da:xr.DataArray, # Fields
     dim:str,         # A spatial dimension, with or without coordinates
 )->xr.DataArray:     # The same, its coordinate ascending
     "Order a spatial dimension; unwrap longitudes that jump from 360 to 0 or from 180 to -180."
     if dim not in da.coords: return da.assign_coords({dim: np.arange(da.sizes[dim])+.5})
+    if da[dim].dtype.kind not in 'biuf': raise DataError(f"{dim} must hold numbers; got {da[dim].dtype}, such as {da[dim].values[0]!r}: give the coordinate of each cell")
     c = da[dim].values.astype(float)
     if len(c)>1 and (np.diff(c)<0).all(): da,c = da.isel({dim: slice(None,None,-1)}),c[::-1]
     if dim in LONS and (np.diff(c)<0).sum()==1: c = np.where(np.arange(len(c))>np.argmin(np.diff(c)), c+360, c)
@@ -274,16 +279,73 @@ def _filled(da, dtype, mask=None):
     if bad.any(): raise DataError(f"X is NaN at some times in {int(bad.sum())} of {bad.size} cells: fill them, or set them to NaN at all times to mask them as land")
     return out,~land
 
-# %% ../nbs/11_designs.ipynb #0d7c37a7
-def _from_xarray(cls, da, leads, rows, dtype, grid):
+# %% ../nbs/11_designs.ipynb #b3d3c8d4
+PAIRS = (('lat','lon'),('latitude','longitude'),('y','x'))
+CF_PLACE = dict(Y=('latitude','degrees_north','projection_y_coordinate'), X=('longitude','degrees_east','projection_x_coordinate'))
+
+def _said(da, dim, axis):
+    "Do the attributes of a coordinate say that it runs along this axis?"
+    a = da[dim].attrs if dim in da.coords else {}
+    return a.get('axis')==axis or a.get('standard_name') in CF_PLACE[axis] or a.get('units') in CF_PLACE[axis]
+
+def spatial_dims(
+    da:xr.DataArray, # Fields
+)->tuple:            # Names of the dimensions of the map, y first; the last two where no name tells
+    "Which two dimensions are the map."
+    lower = {str(d).lower(): d for d in da.dims}
+    for y,x in PAIRS:
+        if y in lower and x in lower: return lower[y],lower[x]
+    found = [[d for d in da.dims if _said(da, d, a)] for a in 'YX']
+    return (found[0][0],found[1][0]) if all(len(v)==1 for v in found) else tuple(da.dims[-2:])
+
+# %% ../nbs/11_designs.ipynb #06cd8c4f
+def arranged(
+    da:xr.DataArray|xr.Dataset, # Fields; the variables of a Dataset become a mode
+)->xr.DataArray:                # (samples, *features, y, x); `DataError` for what is no field of numbers
+    "Put the dimensions in order: samples, features, map."
+    if isinstance(da, xr.Dataset): da = da.to_dataarray('variable')
+    if da.dtype.kind not in 'biuf':
+        raise DataError(f"X holds values of type {da.dtype}: give real numbers (Complex data not supported, nor dates or text)")
     if da.ndim<3: raise DataError(f"X must have a sample dimension and two spatial ones; got {da.dims}")
+    curved = [k for k,c in da.coords.items() if c.ndim==2 and str(k).lower() in (*LATS, *LONS)]
+    if curved: raise DataError(f"X has coordinates with two dimensions ({', '.join(map(str, curved))}), a curved grid: regrid it to latitudes and longitudes first")
+    y,x = spatial_dims(da)
+    rest = [d for d in da.dims if d not in (y, x)]
+    first = 'time' if 'time' in rest else rest[0]
+    if 'time' not in rest and da.dims[0]!=first:
+        raise DataError(f"X has the dimensions {da.dims}, and none is called time: transpose it so that samples come first")
+    return da.transpose(first, *[d for d in rest if d!=first], y, x)
+
+# %% ../nbs/11_designs.ipynb #db52bab7
+def whole_windows(
+    times:np.ndarray, # When the T fields are
+    leads:int,        # Times looked back at
+    rows=None,        # Rows that the caller names; all when not given
+)->'Tensor|None':     # Rows whose windows have no hole; `rows` as given where times are not dates
+    "Rows that look back without a hole."
+    if np.asarray(times).dtype.kind!='M' or len(times)<3: return rows
+    step = np.diff(times.astype('M8[s]').astype(np.int64))
+    if (step<=0).any():
+        raise DataError(f"times must ascend where leads look back; {times[1:][step<=0][0]} does not come after the time before it: sort X by time and drop what occurs twice")
+    broken = np.concatenate([[0], np.cumsum(step>1.5*np.median(step))]) # stretches without a hole
+    at = np.arange(leads, len(times)) if rows is None else np.arange(len(times))[np.asarray(rows)]
+    whole = broken[at]==broken[np.maximum(at-leads, 0)]
+    if rows is not None and not whole.all():
+        raise DataError(f"row {at[~whole][0]} ({times[at[~whole][0]]}) looks back across a hole in the times: leave it out, or fill the hole")
+    return torch.as_tensor(at[whole])
+
+# %% ../nbs/11_designs.ipynb #9a37cab4
+def _from_xarray(cls, da, leads, rows, dtype, grid):
+    da = arranged(da)
     y,x = da.dims[-2:]
     da = ascending(ascending(da, y), x)
     if grid is not None: da = _on_grid(da, grid)
     u,mask = _filled(da, dtype, None if grid is None else grid.mask.numpy())
     if grid is None: grid = Grid.from_coords(da[y].values, da[x].values, names=(y,x), sphere=y in LATS and x in LONS, mask=mask)
     labels = {n: list(da[n].values) for n in da.dims[1:-2] if n in da.coords}
-    return cls(u.mul_(grid.share.to(u)), grid, da.dims[1:-2], labels, leads, rows, True)
+    times = da[da.dims[0]].values if da.dims[0] in da.coords and da.indexes[da.dims[0]].nlevels==1 else None
+    if leads and times is not None: rows = whole_windows(times, leads, rows)
+    return cls(u.mul_(grid.share.to(u)), grid, da.dims[1:-2], labels, leads, rows, True, times=times)
 
 # %% ../nbs/11_designs.ipynb #ff13fbaa
 def _on_grid(da, grid):
@@ -299,7 +361,7 @@ class Moments(NamedTuple):
     mean:Tensor # Of every cell, (*stored features, h, w)
     sd:Tensor   # One per stored feature, (*stored features), ones where constant
 
-# %% ../nbs/11_designs.ipynb #51b23cbf
+# %% ../nbs/11_designs.ipynb #edbe0787
 @patch
 def moments(self:FieldDesign,
     weight:list|np.ndarray|Tensor|None=None, # Weight of each sample, (n,); equal when not given
@@ -311,16 +373,18 @@ def moments(self:FieldDesign,
     share = self.grid.share.where(self.grid.mask, torch.ones(())); blocks = time_slices(self.u.shape)
     total = lambda f: sum(torch.tensordot(p[b], f(self.u[b].cpu().double()/share), 1) for b in blocks)
     mean = total(lambda x: x)
-    return Moments(mean, _scale((total(lambda x: (x-mean)**2)*self.grid.share).sum((-2,-1)), self.names))
+    over = lambda v: (v*self.grid.share).sum((-2,-1))
+    return Moments(mean, _scale(over(total(lambda x: (x-mean)**2)), self.names, over(mean**2)))
 
-# %% ../nbs/11_designs.ipynb #49beeced
-def _scale(var, names):
-    "Pool the variance over all feature axes but the last that is not `lead`; its square root, 1 where it vanishes."
-    keep = var.ndim-1 if names and names[-1]!='lead' else None
+# %% ../nbs/11_designs.ipynb #2ad1f9b5
+def _scale(var, names, mean):
+    "Pool the variance over all feature axes but the last that is not `lead`, wherever that stands; its square root, 1 where it vanishes beside the values themselves."
+    keep = max((i for i,n in enumerate(names) if n!='lead'), default=None)
+    size = var+mean
     for a in range(var.ndim):
-        if a!=keep: var = var.mean(a, keepdim=True).expand_as(var)
+        if a!=keep: var,size = (v.mean(a, keepdim=True).expand_as(v) for v in (var, size))
     sd = var.sqrt()
-    return torch.where(sd>1e-12*max(1., float(sd.max()) if sd.numel() else 1.), sd, 1.)
+    return torch.where(sd>1e-12*size.sqrt(), sd, 1.)
 
 # %% ../nbs/11_designs.ipynb #8457e741
 @patch

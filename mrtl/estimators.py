@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['MRTLRegressor', 'MRTLClassifier']
 
-# %% ../nbs/60_estimators.ipynb #53e0dfa7
+# %% ../nbs/60_estimators.ipynb #748b7d52
 import math
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Self
 import numpy as np
+import pandas as pd
 import xarray as xr
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
@@ -20,14 +21,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 from . import parallel
 from .core import ConfigError, DataError, enough_memory, get_device
 from .events import EventDesign
-from .designs import FieldDesign
+from .designs import FieldDesign, arranged
 from .evidence.laplace import count_std, worth
 from .fits import Request
 from .ways import choose_way
 from .models import INVERSE_LINKS
 from .options import EvidenceOptions, GradientOptions
 from .results import LabelledResults, ModelFiles
-from .samples import Samples, as_design, as_targets
+from .samples import Samples, as_design, as_targets, by_date
 
 # %% ../nbs/60_estimators.ipynb #c222e1b3
 def options_of(
@@ -50,14 +51,15 @@ def seed_of(
     rng = np.random.default_rng() if random_state is None else random_state
     return int(rng.randint(2**31) if isinstance(rng, np.random.RandomState) else rng.integers(2**31))
 
-# %% ../nbs/60_estimators.ipynb #ba1abd0c
+# %% ../nbs/60_estimators.ipynb #e367fde7
 class Fitting:
     "Data in, a fit out, and scores."
     _numeric_target = True
 
     def _design(self, X, y=None, fitting=False):
         "The design of whatever came in, and y, which scikit-learn checks together with an array; a fit remembers the modes."
-        own = isinstance(X, (xr.DataArray, FieldDesign, EventDesign))
+        X = labelled(X)
+        own = isinstance(X, (xr.DataArray, xr.Dataset, FieldDesign, EventDesign))
         if not own: X,y = self._checked_array(X, y, fitting)
         design = as_design(X, None if fitting else self._modes)
         if fitting:
@@ -68,6 +70,8 @@ class Fitting:
     def _checked_array(self, X, y, fitting):
         "An array as scikit-learn checks it; it must have the features of the fit."
         kw = dict(allow_nd=True, dtype=np.float64, reset=fitting)
+        if not fitting and not hasattr(self, 'feature_shape_'):
+            raise DataError(f"X is an array without names, but the model was fitted on {', '.join(m.name for m in self._modes)} with theirs: give it the same kind of data as fit had")
         if y is None: X = validate_data(self, X, **kw)
         elif np.ndim(y)<2:
             X,y = validate_data(self, X, y, multi_output=True, y_numeric=self._numeric_target, ensure_min_samples=2, force_writeable=False, **kw)
@@ -96,14 +100,18 @@ class Fitting:
     def _fit(self, X, y, sample_weight, valid, groups, callbacks, encode=None):
         "Everything between the raw data and the fit."
         parallel.join_processes()
-        if y is not None and not isinstance(y, xr.DataArray): y = np.asarray(y)
+        for cb in callbacks:
+            if not hasattr(cb, 'before_fit'): raise ConfigError(f"callbacks must be `Callback` objects; got {cb!r}")
+        y,sample_weight,groups = (by_date(v, X, k) for v,k in ((y, 'y'), (sample_weight, 'sample_weight'), (groups, 'groups')))
+        named = y
+        if y is not None and not isinstance(y, xr.DataArray): y = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
         design,y = self._design(X, y, fitting=True); n = len(design)
         if n<2: raise DataError(f"at least 2 samples are needed to fit; got n_samples = {n}")
         Y = encode(y, n) if encode else as_targets(y, n, X)
         w = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
-        self._outputs,self._one_dim = _output_names(y, Y.shape[1]),np.ndim(y)==1
+        self._outputs,self._one_dim = _output_names(named, Y.shape[1]),np.ndim(y)==1
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
         way = choose_way(self.method, design, ask, valid is not None)
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
@@ -124,12 +132,21 @@ class Fitting:
         if not isinstance(valid, (tuple, list)) or len(valid) not in (2,3):
             raise DataError("valid must be a pair (X, y), or (X, y, sample_weight), of validation data")
         Xv,yv = valid[:2]; design,_ = self._design(Xv)
-        Yv = encode(yv, len(design), known=True) if encode else as_targets(yv, len(design), Xv)
+        Yv = encode(by_date(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
         if Yv.shape[1]!=len(self._outputs):
             raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
         return Samples(design, Yv, valid[2] if len(valid)==3 else None)
 
     @enough_memory('this prediction', 'give it fewer rows at once')
+    def _outputs_in_order(self, y):
+        "Targets with their named outputs in the order of the fit."
+        names = _output_names(y, 0)
+        if not names or names==list(self._outputs) or list(self._outputs)==list(range(len(self._outputs))): return y
+        if sorted(map(str, names))!=sorted(map(str, self._outputs)):
+            raise DataError(f"y has the outputs {', '.join(map(str, names))}, but the model was fitted on {', '.join(map(str, self._outputs))}: give the same ones")
+        at = [[str(v) for v in names].index(str(k)) for k in self._outputs]
+        return y.isel({y.dims[1]: at}) if isinstance(y, xr.DataArray) else y.iloc[:,at]
+
     def _scores(self, X):
         "Scores in the units of the data, (n, outputs), and the design."
         check_is_fitted(self, 'fitted_')
@@ -138,16 +155,33 @@ class Fitting:
 
     def _labelled(self, v, X, dim=None):
         "A DataArray if X was one."
-        if not isinstance(X, xr.DataArray): return v
-        first = X.dims[0]; coords = {first: X[first]} if first in X.coords else {}
+        if not isinstance(X, (xr.DataArray, xr.Dataset)): return v
+        X = arranged(X); first = X.dims[0]; coords = {first: X[first]} if first in X.coords else {}
         if v.ndim==1: return xr.DataArray(v, dims=first, coords=coords)
         return xr.DataArray(v, dims=(first,dim), coords=coords|({'output': self._outputs} if dim=='output' else {}))
 
-# %% ../nbs/60_estimators.ipynb #719ad4dd
+# %% ../nbs/60_estimators.ipynb #05dbec83
 def _output_names(y, outputs):
     "Labels of the outputs, whole numbers where there are none."
+    if isinstance(y, pd.DataFrame): return [v.item() if isinstance(v, np.generic) else v for v in y.columns]
     named = isinstance(y, xr.DataArray) and y.ndim==2 and y.dims[1] in y.coords
     return list(y.coords[y.dims[1]].values) if named else list(range(outputs))
+
+def labelled(X):
+    "A masked array of fields as fields with missing values: what the mask hides does not count."
+    if isinstance(X, np.ma.MaskedArray):
+        X = X.astype(float).filled(np.nan)
+        if X.ndim>2: return xr.DataArray(X, dims=('sample', *(f'feature_{i}' for i in range(X.ndim-3)), 'y', 'x'))
+    if isinstance(X, pd.DataFrame) and (X.columns.nlevels>1 or X.index.nlevels>1):
+        raise DataError("X is a table with an index of several levels: make it a DataArray (X.to_xarray()), or give it one level")
+    if isinstance(X, (np.ndarray, pd.DataFrame)) and any(k in 'cMm' for k in _kinds(X)):
+        raise DataError("X holds complex numbers or dates (Complex data not supported): give real numbers")
+    return X
+
+def _kinds(X):
+    "Kinds of the columns of a table, or of an array."
+    if isinstance(X, pd.DataFrame): return {getattr(t, 'kind', 'O') for t in X.dtypes}
+    return {X.dtype.kind}
 
 # %% ../nbs/60_estimators.ipynb #a46051f4
 class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, BaseEstimator):
@@ -188,7 +222,7 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
         write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
             coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(), **seen)
 
-# %% ../nbs/60_estimators.ipynb #3b62baec
+# %% ../nbs/60_estimators.ipynb #db27eb88
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
     def __init__(self,
@@ -264,7 +298,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
     def _judged(self, X, y):
         "Targets and predictions of some samples."
         yhat = np.asarray(self.predict(X))
-        return as_targets(y, len(yhat), X).reshape(yhat.shape),yhat
+        return as_targets(self._outputs_in_order(y), len(yhat), X).reshape(yhat.shape),yhat
 
     def score(self,
         X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
@@ -272,13 +306,13 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
     )->float:                                              # Mean over outputs of R2, missing targets left out
         "Coefficient of determination."
-        yhat = np.asarray(self.predict(X)); Y = as_targets(y, len(yhat), X); yhat = yhat.reshape(len(Y), -1)
+        yhat = np.asarray(self.predict(X)); Y = as_targets(self._outputs_in_order(y), len(yhat), X); yhat = yhat.reshape(len(Y), -1)
         if Y.shape!=yhat.shape: raise DataError(f"y has {Y.shape[1]} outputs, the model predicts {yhat.shape[1]}: give the same ones")
         w = np.ones(len(Y)) if sample_weight is None else np.asarray(sample_weight, float)
         seen = [np.isfinite(c) for c in Y.T]
         return float(np.mean([r2_score(c[k], h[k], sample_weight=w[k]) for c,h,k in zip(Y.T, yhat.T, seen)]))
 
-# %% ../nbs/60_estimators.ipynb #b544e83f
+# %% ../nbs/60_estimators.ipynb #351a70a6
 class MRTLClassifier(ClassifierMixin, TensorEstimator):
     "Multiresolution tensor classification of two classes."
     _numeric_target = False
@@ -360,7 +394,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
     def _judged(self, X, y):
         "Labels as 0 and 1 and probabilities of some samples."
         p = self.predict_proba(X)[:,1]
-        return self._encode(y, len(p), known=True)[:,0],p
+        return self._encode(by_date(y, X), len(p), known=True)[:,0],p
 
     def _encode(self, y, n, known=False):
         "Labels as zeros and ones, (n, 1)."

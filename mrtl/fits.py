@@ -182,13 +182,14 @@ def raw_units(
     for i,f in enumerate(factors): low.factors[i].data = f.clone()*(strength if i==free else 1.)
     return low
 
-# %% ../nbs/40_fits.ipynb #538c6645
+# %% ../nbs/40_fits.ipynb #b0275b8b
 def scaled_mode(modes, sd):
     "Which factor carries the standard deviations, and they as a column: the last feature, or the map if there is none."
     dense = [i for i,m in enumerate(modes) if not m.indexed]
     feature = [i for i in dense[:-1] if modes[i].name!='lead']
     if sd.ndim==0 or not feature or sd.numel()==1: return dense[-1],sd.flatten()[0]
-    return feature[-1],sd.reshape(-1, sd.shape[-1])[0][:,None]
+    at = feature[-1]; axis = at-(len(dense)-1-sd.ndim) # a lead that windows make is a mode, but no axis of the fields
+    return at,sd.movedim(axis, 0).flatten(1)[:,:1] if sd.ndim>1 else sd[:,None]
 
 # %% ../nbs/40_fits.ipynb #7066f21c
 def step_entries(

@@ -107,7 +107,7 @@ def for_full_rank(
 # %% ../nbs/24_options.ipynb #ae28b48c
 FEW_ROWS = 200 # Below this, full batches by L-BFGS and no validation rows
 
-# %% ../nbs/24_options.ipynb #8fc61535
+# %% ../nbs/24_options.ipynb #b6d97d45
 def settled(
     options:GradientOptions, # As given
     rows:int,                # Samples in all
@@ -115,7 +115,7 @@ def settled(
     "Options with 'auto' replaced by what it means for so many rows."
     few = rows<FEW_ROWS and options.optimizer=='auto'
     optimizer = options.optimizer if options.optimizer!='auto' else 'lbfgs' if few else 'adam'
-    dtype = options.dtype if options.dtype!='auto' else 'float64' if few else 'float32'
+    dtype = options.dtype if options.dtype!='auto' else 'float64' if optimizer=='lbfgs' else 'float32'
     full = options.full_options
     if full and full.get('optimizer')=='auto': full = full|dict(optimizer=optimizer)
     return replace(options, optimizer=optimizer, dtype=dtype, full_options=full)

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['Samples', 'Data']
 
-# %% ../nbs/13_samples.ipynb #1cbff137
+# %% ../nbs/13_samples.ipynb #d8a561f5
 from dataclasses import dataclass
 import numpy as np
+import pandas as pd
 import xarray as xr
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from fastcore.basics import patch
 from . import parallel
 from .core import DataError
 from .events import EventDesign
-from .designs import FieldDesign, time_slices
+from .designs import FieldDesign, Mode, arranged, time_slices
 from .grids import Grid
 from .nodes import Nodes
 
@@ -44,40 +45,136 @@ def array_design(
     if X.ndim==2: fields = fields[:,None]
     return FieldDesign(fields, Grid(fields.shape[-2:]))
 
-# %% ../nbs/13_samples.ipynb #341ea0db
-def check_modes(
-    modes:list,  # Modes of the new data
-    known:list,  # Modes of the fit
-)->None:
-    "Raise `DataError` if data have other modes than the fit had, or lie on another grid."
-    got,want = ([(m.name, m.size) for m in v] for v in (modes, known))
+# %% ../nbs/13_samples.ipynb #f4dd5844
+def places_of(
+    m:Mode,   # Of the new data
+    k:Mode,   # Of the fit
+)->list:      # Where each entry of `m` stands in `k`; None where it is not there
+    "Find each label among those of the fit."
+    if m.labels is None or k.labels is None: return list(range(m.size))
+    known = {str(v): i for i,v in enumerate(k.labels)}
+    return [known.get(str(v)) for v in m.labels]
+
+def unknown_labels(
+    m:Mode,       # Of the new data
+    k:Mode,       # Of the fit
+    names:list,   # Labels that the fit does not have
+)->str:           # For an error
+    "Say which labels are foreign."
+    some = lambda v: ', '.join(map(str, v[:5]))+(f' and {len(v)-5} more' if len(v)>5 else '')
+    return f"{m.name} of X has the labels {some(names)}, but the model was fitted on {some(list(k.labels))}"
+
+# %% ../nbs/13_samples.ipynb #7dc7f303
+def field_like(
+    d:FieldDesign, # New data
+    known:list,    # Modes of the fit
+)->FieldDesign:    # With every mode in the order of the fit
+    "Fields in the order of the labels of the fit; `DataError` for other labels."
+    for a,name in enumerate(d.names, 1):
+        m,k = (next(v for v in modes if v.name==name) for modes in (d.modes, known))
+        at = places_of(m, k)
+        if None in at: raise DataError(unknown_labels(m, k, [l for l,i in zip(m.labels, at) if i is None])+": give it the same ones")
+        if len(set(at))<len(at): raise DataError(f"{name} of X names an entry twice: {', '.join(map(str, m.labels))}")
+        if at!=list(range(m.size)): d = d._like(u=d.u.index_select(a, torch.argsort(torch.tensor(at)))); d.labels[name] = list(k.labels)
+    return d
+
+def events_like(
+    d:EventDesign, # New data
+    known:list,    # Modes of the fit
+)->EventDesign:    # With every mode in the order of the fit
+    "Events by the labels of the fit, which may be more than those of the new table; `DataError` for labels that it does not know."
+    idx,modes = dict(d.idx),list(d.modes)
+    for i,(m,k) in enumerate(zip(d.modes, known)):
+        if m.nodes is not None or m.grid is not None or m.labels is None or k.labels is None: continue
+        at = np.array([-2 if v is None else v for v in places_of(m, k)]+[-1])
+        code = torch.from_numpy(at).to(idx[m.name].device)[idx[m.name]]
+        if (code==-2).any():
+            names = [m.labels[j] for j in torch.unique(idx[m.name][code==-2]).tolist()]
+            raise DataError(unknown_labels(m, k, names)+f", in {int((code==-2).sum())} places: leave those rows out, give them a label that "
+                "pools rare ones before fitting, or let them add nothing, EventDesign.from_table(..., like=design)")
+        if m.size!=k.size or list(at[:-1])!=list(range(k.size)): idx[m.name],modes[i] = code,k
+    return EventDesign(idx, modes, d.weights)
+
+# %% ../nbs/13_samples.ipynb #26e5957f
+def matched(
+    d:FieldDesign|EventDesign, # New data
+    known:list,                # Modes of the fit
+)->FieldDesign|EventDesign:    # The same samples as the fit would have them
+    "New data by the names of the fit; `DataError` if they have other modes or labels, or lie on another grid."
+    got,want = ([m.name for m in v] for v in (d.modes, known))
+    if got==want:
+        shape = lambda modes: [(m.name, m.size) for m in modes if not (m.indexed and m.labels is not None)]
+        got,want = shape(d.modes),shape(known)
     if got!=want: raise DataError(f"X has the modes {got}, but the model was fitted on {want}: give it the same features, grid and labels")
-    for m,k in zip(modes, known):
-        if m.indexed and m.labels is not None and k.labels is not None and list(map(str, m.labels))!=list(map(str, k.labels)):
-            raise DataError(f"{m.name} has other labels than the model was fitted on, or in another order: make the new design like that of the training rows, EventDesign.from_table(..., like=design)")
-        if m.grid is not None and not same_grid(m.grid, k.grid):
+    d = field_like(d, known) if isinstance(d, FieldDesign) else events_like(d, known)
+    for m,k in zip(d.modes, known):
+        if (m.grid is None)!=(k.grid is None) or (k.grid is not None and not same_grid(m.grid, k.grid)):
             raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: "
                             f"use the same rectangle, cells and land")
         if (m.nodes is None)!=(k.nodes is None) or (k.nodes is not None and not same_nodes(m.nodes, k.nodes)):
             raise DataError(f"{m.name} has the nodes {m.nodes!r}, but the model was fitted with {k.nodes!r}: make the new design like that of the training rows, EventDesign.from_table(..., like=design)")
+    return d
 
-# %% ../nbs/13_samples.ipynb #2f28cafa
+# %% ../nbs/13_samples.ipynb #5947ca13
+def in_order(
+    da:xr.DataArray,   # Fields, (samples, *features, y, x)
+    known:list|None,   # Modes of the fit
+)->xr.DataArray:       # The same, features in the order of the fit
+    "Put the dimensions in the order of the fit, by name."
+    if known is None: return da
+    want = [m.name for m in known if m.grid is None]
+    if set(want)!=set(da.dims[1:-2]): raise DataError(f"X has the dimensions {da.dims}, but the model was fitted on {', '.join(want) or 'no features'} and a map: give it the same ones")
+    return da.transpose(da.dims[0], *want, *da.dims[-2:])
+
+# %% ../nbs/13_samples.ipynb #477ac180
 def as_design(
-    X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Fields (n, ..., h, w), an array (n, ..., h, w) or (n, p), or a design
+    X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Fields (n, ..., h, w), an array (n, ..., h, w) or (n, p), or a design
     modes:list|None=None,                              # Modes of the fit, which X must have; None when X is what is fitted
 )->FieldDesign|EventDesign:                            # n samples; in float64, unless X is a design already
     "Make a design of X; `DataError` if it does not match the model."
     if isinstance(X, xr.DataArray) and not X.size: raise DataError("X has no sample: give at least one row")
-    if isinstance(X, xr.DataArray): d = FieldDesign.from_xarray(X, dtype=torch.float64, grid=modes and modes[-1].grid)
+    if isinstance(X, (xr.DataArray, xr.Dataset)): d = FieldDesign.from_xarray(in_order(arranged(X), modes), dtype=torch.float64, grid=modes and modes[-1].grid)
     elif isinstance(X, (FieldDesign, EventDesign)): d = X
     else: d = array_design(X)
     if not len(d): raise DataError("X has no sample: give at least one row")
-    if modes is not None: check_modes(d.modes, modes)
+    if modes is not None: d = matched(d, modes)
     if isinstance(d, FieldDesign) and not all(d.u[b].isfinite().all() for b in time_slices(d.u.shape)):
         raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
     return d
 
-# %% ../nbs/13_samples.ipynb #1026b691
+# %% ../nbs/13_samples.ipynb #b9c9ab69
+def dates_of(
+    v:object,           # X or y: a design, a DataArray, a Series or DataFrame, or anything else
+)->'pd.Index|None':     # Dates of its samples; None where it knows none
+    "When the samples are."
+    if isinstance(v, FieldDesign): index = None if v.times is None else pd.Index(np.asarray(v.times)[v.rows.cpu().numpy()])
+    elif isinstance(v, (pd.Series, pd.DataFrame)): index = v.index
+    elif isinstance(v, xr.Dataset): index = v.indexes.get('time')
+    elif isinstance(v, xr.DataArray): index = v.indexes.get('time' if 'time' in v.dims else v.dims[0])
+    else: index = None
+    if isinstance(index, pd.MultiIndex): raise DataError(f"the rows have an index of {index.nlevels} levels ({', '.join(map(str, index.names))}): keep the dates as its only level")
+    if isinstance(index, pd.PeriodIndex): index = index.to_timestamp()
+    if isinstance(index, xr.CFTimeIndex): return pd.Index([f"{t:%Y-%m-%d %H:%M:%S}" for t in index])
+    if not isinstance(index, pd.DatetimeIndex): return None
+    return pd.Index(index.tz_localize(None).strftime('%Y-%m-%d %H:%M:%S'))
+
+# %% ../nbs/13_samples.ipynb #ac0da023
+def by_date(
+    y:object,   # Targets, weights or groups of the samples
+    X:object,   # What they belong to
+    what:str='y',
+)->object:      # The same, one entry for each sample
+    "Align by dates where both know theirs."
+    at,own = dates_of(X),dates_of(y)
+    if at is None or own is None or at.equals(own): return y
+    if own.has_duplicates: raise DataError(f"{what} has {own[own.duplicated()][0]} more than once: X and y must have the same time, value by value")
+    found = own.get_indexer(at)
+    if (found<0).any():
+        raise DataError(f"X and y must have the same time, value by value: {int((found<0).sum())} of {len(at)} times of X, such as {at[found<0][0]}, are not among those of {what}, "
+            f"{own[0]} to {own[-1]}: align them first (xr.align, or y.reindex)")
+    return y.isel({y.dims[0]: found}) if isinstance(y, xr.DataArray) else y.iloc[found]
+
+# %% ../nbs/13_samples.ipynb #5f856076
 def as_targets(
     y:list|np.ndarray|xr.DataArray,      # (n,) or (n, outputs)
     n:int,                               # Samples
@@ -86,17 +183,18 @@ def as_targets(
     "Targets as a matrix; `DataError` says what is wrong with them."
     if y is None:
         raise DataError("y is needed to fit: give one target (or one row of targets) per sample (requires y to be passed, but the target y is None)")
-    if isinstance(y, xr.DataArray) and isinstance(X, xr.DataArray):
-        dim = X.dims[0]
-        if dim in X.coords and dim in y.coords and not np.array_equal(X[dim].values, y[dim].values):
-            raise DataError(f"X and y must have the same {dim}, value by value: align them first (xr.align)")
-    Y = np.asarray(y, float)
+    if isinstance(y, xr.DataArray) and isinstance(X, xr.DataArray) and X.dims[0] in X.coords and X.dims[0] in y.coords and dates_of(X) is None:
+        if not np.array_equal(X[X.dims[0]].values, y[X.dims[0]].values): raise DataError(f"X and y must have the same {X.dims[0]}, value by value: align them first (xr.align)")
+    y = by_date(y, X)
+    if np.asarray(y).dtype.kind in 'cMm': raise DataError(f"y holds values of type {np.asarray(y).dtype} (Complex data not supported, nor dates): give numbers")
+    try: Y = np.array(np.ma.filled(np.ma.asarray(y, float) if isinstance(y, np.ma.MaskedArray) else np.asarray(y, float), np.nan))
+    except (TypeError, ValueError) as e: raise DataError(f"y must hold numbers ({e}); for labels use MRTLClassifier") from None
     if Y.ndim not in (1,2) or len(Y)!=n: raise DataError(f"y must be ({n},) or ({n}, outputs) for {n} samples; got {Y.shape}")
     if np.isinf(Y).any() or (Y.ndim==1 and np.isnan(Y).any()):
         raise DataError(f"Input y contains {'infinity' if np.isinf(Y).any() else 'NaN'} in {int((~np.isfinite(Y)).sum())} of {Y.size} entries: drop those samples")
     return Y.reshape(n, -1)
 
-# %% ../nbs/13_samples.ipynb #e78cd8bb
+# %% ../nbs/13_samples.ipynb #d5acae16
 def target_scale(
     Y:np.ndarray,       # Targets, (n, outputs), NaN where missing
     w:np.ndarray,       # Sample weights, (n,)
@@ -105,7 +203,7 @@ def target_scale(
     e = w[:,None]*np.isfinite(Y); n = np.maximum(e.sum(0), 1e-300)
     mean = (e*np.nan_to_num(Y)).sum(0)/n
     sd = np.sqrt((e*np.nan_to_num(Y-mean)**2).sum(0)/n)
-    return mean,np.where(sd>1e-12*np.maximum(1., np.abs(mean)), sd, 1.)
+    return mean,np.where(sd>1e-12*np.abs(mean), sd, 1.)
 
 # %% ../nbs/13_samples.ipynb #7c38d14e
 @dataclass
