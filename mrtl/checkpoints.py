@@ -5,12 +5,21 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/30_checkpoints.ipynb #0975abda
+# %% ../nbs/30_checkpoints.ipynb #8bb4a91b
+from pathlib import Path
 from typing import Annotated
 from annotated_types import Ge, Len
 from typing_extensions import NotRequired, TypedDict
 from .core import FormatError
 from .doors import Loss, Number, Scalar, Whole, Word, check_layout
+
+# %% ../nbs/30_checkpoints.ipynb #feec7589
+def read_checkpoint(
+    path:str,    # The file
+)->bytes|None:   # What it holds; None where there is none
+    "Read a checkpoint, if there is one."
+    try: return Path(path).read_bytes() if Path(path).exists() else None
+    except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
 
 # %% ../nbs/30_checkpoints.ipynb #1afb33a0
 class _CriterionMeta(TypedDict):
@@ -76,3 +85,17 @@ def check_optimizer(
         i = k.split('.')[1]
         if i not in opt or i not in shapes or tuple(v.shape) not in ((), (1,), shapes[i]) or v.is_floating_point() and not v.isfinite().all(): wrong.append(k)
     if wrong: raise FormatError(f"{path} is damaged: the optimizer's {', '.join(wrong[:5])} belong to no parameter of the model: delete it to start afresh")
+
+# %% ../nbs/30_checkpoints.ipynb #63d44190
+def load_trainer(
+    trainer:'Trainer',  # Of the level that was cut off
+    tensors:dict,       # All of the file
+    meta:dict,          # What the file says of the trainer
+    path:str,           # The file, for the error
+)->None:
+    "Put a trainer where the checkpoint has it."
+    for part in 'model.','best.': state_of(tensors, part, trainer.model, path)
+    check_optimizer(tensors, meta['opt'], list(trainer.model.parameters()), path)
+    try: trainer.load_state(tensors, meta)
+    except (KeyError, TypeError, ValueError, RuntimeError) as e:
+        raise FormatError(f"{path} is damaged: its state does not fit the optimizer ({type(e).__name__}: {e}): delete it to start afresh") from None

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/02_doors.ipynb #48b8a103
+# %% ../nbs/02_doors.ipynb #33fc6faa
 import math, re
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 from annotated_types import Ge, Le, Len, MaxLen, Predicate
-from .core import FormatError
+from .core import FormatError, plain_cells
 
 # %% ../nbs/02_doors.ipynb #6f20accf
 Whole = Annotated[int, Ge(0), Le(2**31)]
@@ -88,7 +88,7 @@ def check_layout(
         bad = t.isinf() if missing else ~t.isfinite()
         if bad.any(): raise FormatError(f"{where}: {k} holds {'infinite' if missing else 'NaN or infinite'} numbers, {int(bad.sum())} of {t.numel()}")
 
-# %% ../nbs/02_doors.ipynb #5c876cf9
+# %% ../nbs/02_doors.ipynb #4528b3ff
 MOST_TABLE = 2**31 # Bytes
 
 def _column_fault(c, kind):
@@ -114,7 +114,7 @@ def read_table(
         if Path(path).stat().st_size>MOST_TABLE: raise wrong('is larger than any table that mrtl writes')
         if not Path(path).stat().st_size: raise wrong('is empty')
         with open(path, 'rb') as f: f.seek(-1, 2); ended = f.read()==b'\n'
-        table = pd.read_csv(path, low_memory=False, **options)
+        table = plain_cells(pd.read_csv(path, low_memory=False, **options))
     except FileNotFoundError: raise wrong('is missing') from None
     except FormatError: raise
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeError, ValueError, OverflowError) as e:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Level', 'default_schedule', 'make_levels', 'finegrain_model', 'Factored', 'factorise', 'random_start', 'Run']
 
-# %% ../nbs/32_multiresolution.ipynb #d077ff54
+# %% ../nbs/32_multiresolution.ipynb #af0abd45
 import contextlib, dataclasses, hashlib, json, math, os, signal, threading, time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
 from . import parallel
-from .checkpoints import CheckpointMeta, check_levels, check_optimizer, state_of
+from .checkpoints import CheckpointMeta, check_levels, load_trainer, read_checkpoint, state_of
 from .designs import FieldDesign, as_shapes
-from .core import ConfigError, FormatError, ScheduleError, generator, progress
+from .core import ConfigError, ScheduleError, generator, progress
 from .decompose import cp_decompose, effective_rank, rebalance
 from .finegrain import finegrain
 from .grids import check_shape
@@ -403,7 +403,7 @@ def _save(self:Run, tensors, meta):
     states = {k: tensors_out(cb.state_dict(), tensors, f'callback.{k}') for k,cb in callback_names(self.callbacks).items()}
     save_tensors(self.checkpoint, tensors|best, dict(meta, callbacks=states, fingerprint=self.fingerprint, levels_done=self.levels_done, table=self.table, history=self.history, seconds=self.clock(), best=self.best and self.best[:2]))
 
-# %% ../nbs/32_multiresolution.ipynb #f6e0b049
+# %% ../nbs/32_multiresolution.ipynb #00bb1e1e
 @patch
 def _resume(self:Run):
     "Read the checkpoint, if there is one for this very run."
@@ -412,7 +412,7 @@ def _resume(self:Run):
     parallel.check_same(int(self.fingerprint[:15], 16), 'data or settings')
     if not self.checkpoint: return None
     parallel.on_main(lambda: bool(claim(self.checkpoint, single=True)))
-    if (raw := parallel.on_main(self._read)) is None: return None
+    if (raw := parallel.on_main(lambda: read_checkpoint(self.checkpoint))) is None: return None
     tensors,meta = unpack_tensors(raw, self.checkpoint, CheckpointMeta)
     if meta['fingerprint']!=self.fingerprint: raise ConfigError(f"{self.checkpoint} belongs to a run with other data or settings: resume with the same ones, or delete it to start afresh")
     check_levels(meta, len(self.levels), self.checkpoint)
@@ -421,19 +421,13 @@ def _resume(self:Run):
     return tensors,meta
 
 @patch
-def _read(self:Run):
-    "The checkpoint's bytes; None where there is none."
-    try: return Path(self.checkpoint).read_bytes() if Path(self.checkpoint).exists() else None
-    except OSError as e: raise FormatError(f"cannot read {self.checkpoint}: {e.strerror or e}") from None
-
-@patch
 def _empty(self:Run, i):
     "A model of level i's kind and size."
     level,modes = self.levels[i],self.modes[i]
     new = LowRank(modes, self.rank, self.outputs, self.options.main_effects, self.dtype) if level.stage=='low' else FullRank(modes, self.outputs, self.options.main_effects, self.dtype)
     return new.to(self.device)
 
-# %% ../nbs/32_multiresolution.ipynb #2eaf04e0
+# %% ../nbs/32_multiresolution.ipynb #d8693163
 @patch
 def _rebuild(self:Run, saved):
     "The finished model of the last level that is done."
@@ -451,11 +445,6 @@ def _rebuild_best(self:Run, saved):
 @patch
 def _rebuild_trainer(self:Run, saved):
     "The trainer of a level that was cut off."
-    model = self._empty(self.levels_done)
-    for part in 'model.','best.': state_of(saved[0], part, model, self.checkpoint)
-    check_optimizer(saved[0], saved[1]['trainer']['opt'], list(model.parameters()), self.checkpoint)
-    trainer = self._trainer(self.levels_done, model)
-    try: trainer.load_state(saved[0], saved[1]['trainer'])
-    except (KeyError, TypeError, ValueError, RuntimeError) as e: # an optimizer of torch has names of its own
-        raise FormatError(f"{self.checkpoint} is damaged: its state does not fit the optimizer ({type(e).__name__}: {e}): delete it to start afresh") from None
+    trainer = self._trainer(self.levels_done, self._empty(self.levels_done))
+    load_trainer(trainer, saved[0], saved[1]['trainer'], self.checkpoint)
     return trainer,saved[1]['cp_error']

@@ -32,7 +32,7 @@ FITTED = ('model.mrtl','scored.mrtl','factors.nc','truth.nc','prep.mrtl','histor
 SHOWN = ('bootstrap.nc','report.html') # Made from these
 TABLES = ('maps.csv','maps_summary.csv','curves.csv','stability.csv','summary.csv','search.csv','options.json') # Of comparisons and searches
 
-# %% ../nbs/71_runs.ipynb #f76a728a
+# %% ../nbs/71_runs.ipynb #2b930dda
 def open_run(
     out:str|Path,     # The run's folder
     config:dict,      # What the run is asked to do
@@ -42,7 +42,7 @@ def open_run(
     "Hold a folder for a run; `ConfigError` if it belongs to another."
     out,file,config = Path(out),Path(out)/'config.json',json.loads(json.dumps(config))
     check_folder(out); claim(out)
-    try: old = read_config(file)
+    try: old = _config_there(file)
     except FormatError: release(); raise
     if old is not None and old!=config: release(); raise ConfigError(f"--out {out} cannot be used: it holds a run with another {differences(old, config)}")
     if old is None: write_json(file, config); return True
@@ -53,14 +53,14 @@ def open_run(
     if found: print(f"{out}: {', '.join(f'{k} {v}' for k,v in found.items())}; it is made again")
     return bool(found) or not (read_seal(out) or {}).get('finished', False)
 
-# %% ../nbs/71_runs.ipynb #530b949e
+# %% ../nbs/71_runs.ipynb #83a9def5
 def check_folder(out):
     "A folder that holds other things than a run is refused, and nothing is written there."
     if not out.is_dir() or (out/'config.json').exists(): return
     if [f for f in out.iterdir() if not f.name.startswith('.mrtl')]:
         raise ConfigError(f"--out {out} cannot be used: it holds no run of mrtl; name another folder, or delete this one")
 
-def read_config(file):
+def _config_there(file):
     "The configuration in a folder; None where there is none."
     if not file.exists(): return None
     try: found = read_json(file)

@@ -28,10 +28,10 @@ def check_size(
     if size>largest: raise FormatError(f"{what} would unpack to {size/2**30:.1f} GiB, and at most {largest/2**30:.3g} are taken: do not trust it, or unpack it yourself and give the file")
     if size>FREE and size>RATIO*packed: raise FormatError(f"{what} would unpack to {size/2**20:.0f} MiB, {size/max(1, packed):.0f} times its packed size, as no data do: do not trust it, or unpack it yourself and give the file")
 
-# %% ../nbs/16_unpack.ipynb #f11b64c3
+# %% ../nbs/16_unpack.ipynb #4a31db0c
 FOREIGN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
 
-def _of_7z(): return (p.exceptions.ArchiveError,) if (p := sys.modules.get('py7zr')) else ()
+def _of_7z(): return (p.exceptions.ArchiveError, p.exceptions.PasswordRequired) if (p := sys.modules.get('py7zr')) else ()
 
 @contextmanager
 def _reading(what, kind):

@@ -5,18 +5,19 @@
 # %% auto #0
 __all__ = ['read_sportvu', 'read_tracking', 'read_games']
 
-# %% ../../nbs/basketball/00_tracking.ipynb #22bbafaf
-import codecs, gzip, json, lzma, re, struct, tempfile, zlib
+# %% ../../nbs/basketball/00_tracking.ipynb #94179e70
+import codecs, gzip, json, re, zlib
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
-from ..core import ConfigError, DataError, FormatError, progress
+from ..core import DataError, FormatError, progress
 from ..readers import open_netcdf
+from ..unpack import extracted
 
 # %% ../../nbs/basketball/00_tracking.ipynb #3b270560
 LARGEST,LONGEST = 2**31,2**26  # Bytes of a log, characters of an event
@@ -151,22 +152,7 @@ def _possible(when, rows):
     near = (np.abs(rows[...,2]-47)<100).all(1)&(np.abs(rows[...,3]-25)<100).all(1)&(np.abs(rows[:,0,4])<150)
     return timed&near&((ids%1==0)&(ids>0)&(ids<2**53)).all(1)
 
-# %% ../../nbs/basketball/00_tracking.ipynb #bf88621e
-def checked_member(
-    archive:'SevenZipFile',  # An open archive
-    file:str|Path,           # Its name, for messages
-    largest:int=LARGEST,     # Bytes allowed
-)->str:                      # Name of its one JSON member; `FormatError` where there is none to trust
-    "Look before unpacking."
-    if archive.needs_password(): raise FormatError(f"{str(file)!r} is locked with a password: unpack it yourself and give the .json")
-    logs = [m for m in archive.list() if not m.is_directory and m.filename.lower().endswith('.json')]
-    if len(logs)!=1: raise FormatError(f"{str(file)!r} holds {len(logs)} JSON files: give an archive of one game, or unpack it and give the .json files")
-    path = PurePosixPath(logs[0].filename.replace('\\', '/'))
-    if path.is_absolute() or '..' in path.parts or ':' in path.parts[0]: raise FormatError(f"{str(file)!r} wants to write to {logs[0].filename!r}, outside its folder: do not trust it")
-    if logs[0].uncompressed>largest: raise FormatError(f"{str(file)!r} would unpack to {logs[0].uncompressed/2**30:.1f} GiB, and a game takes about 0.1: do not trust it")
-    return logs[0].filename
-
-# %% ../../nbs/basketball/00_tracking.ipynb #09d6bb86
+# %% ../../nbs/basketball/00_tracking.ipynb #a6232a78
 @contextmanager
 def unpacked(
     file:str|Path,        # A game log, perhaps in a .7z
@@ -174,17 +160,7 @@ def unpacked(
 ):                        # Path of the .json or .json.gz, valid inside the `with`
     "The log itself, out of its archive where it is in one."
     if not str(file).lower().endswith('.7z'): yield file; return
-    try: import py7zr
-    except ImportError: raise ConfigError(f"{str(file)!r} needs py7zr: pip install 'mrtl[sevenzip]', or unpack it yourself and give the .json") from None
-    with tempfile.TemporaryDirectory() as d:
-        try:
-            with py7zr.SevenZipFile(file) as archive: archive.extract(d, targets=[name := checked_member(archive, file, largest)])
-        except FileNotFoundError: raise
-        except py7zr.exceptions.PasswordRequired: raise FormatError(f"{str(file)!r} is locked with a password: unpack it yourself and give the .json") from None
-        except (py7zr.exceptions.ArchiveError, lzma.LZMAError, zlib.error, struct.error, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError,
-                ArithmeticError, RuntimeError, MemoryError) as e: # py7zr has no error of its own for most damage
-            raise e if isinstance(e, FormatError) else FormatError(f"{str(file)!r} is damaged ({type(e).__name__}): download it again") from None
-        yield Path(d)/name
+    with extracted(file, '.json', largest) as log: yield log
 
 # %% ../../nbs/basketball/00_tracking.ipynb #b75a5319
 class Frames(NamedTuple):
