@@ -115,7 +115,7 @@ def matched(
             raise DataError(f"{m.name} has the nodes {m.nodes!r}, but the model was fitted with {k.nodes!r}: make the new design like that of the training rows, EventDesign.from_table(..., like=design)")
     return d
 
-# %% ../nbs/13_samples.ipynb #5947ca13
+# %% ../nbs/13_samples.ipynb #3e8b3a6b
 def in_order(
     da:xr.DataArray,   # Fields, (samples, *features, y, x)
     known:list|None,   # Modes of the fit
@@ -123,7 +123,8 @@ def in_order(
     "Put the dimensions in the order of the fit, by name."
     if known is None: return da
     want = [m.name for m in known if m.grid is None]
-    if set(want)!=set(da.dims[1:-2]): raise DataError(f"X has the dimensions {da.dims}, but the model was fitted on {', '.join(want) or 'no features'} and a map: give it the same ones")
+    if set(want)!=set(da.dims[1:-2]): 
+        raise DataError(f"X has the modes {', '.join(map(str, da.dims[1:-2])) or 'of no features'} and a map, but the model was fitted on {', '.join(want) or 'no features'} and a map: give it the same ones")
     return da.transpose(da.dims[0], *want, *da.dims[-2:])
 
 # %% ../nbs/13_samples.ipynb #477ac180

@@ -256,7 +256,7 @@ def test_draws_of_another_configuration_are_refused(sim, tmp_path, change):
     def go(kw={}, X=d, y=y, blocks=time_blocks(rows, 10), **more): return block_bootstrap(MRTLRegressor(**QUICK|kw), X.take(rows), y[rows], blocks, 2, folder=tmp_path, **base|more)
     go()
     other = d._like(u=d.u*1.01); named = d._like(); named.labels = dict(variable=['a', 'b'])
-    new = dict(rank=dict(kw=dict(rank=1)), seed=dict(seed=1), data=dict(X=other), target=dict(y=y+1e-9), blocks=dict(blocks=time_blocks(rows, 20)), weight=dict(sample_weight=np.full(60, 2.)), valid=dict(valid=(d.take(range(100, 119)), y[100:119])), labels=dict(X=named))[change]
+    new = dict(rank=dict(kw=dict(rank=1)), seed=dict(seed=1), data=dict(X=other), target=dict(y=y+1e-9), blocks=dict(blocks=time_blocks(rows, 20)), weight=dict(sample_weight=np.full(60, 2.)), valid=dict(valid=(d.take(range(100, 119)), y[100:119])), labels=dict(X=named, valid=(named.take(range(100, 120)), y[100:120])))[change]
     with pytest.raises(ConfigError, match='other data or settings'): go(**new)
     go()
 
