@@ -316,11 +316,11 @@ def arranged(
         raise DataError(f"X has the dimensions {da.dims}, and none is called time: transpose it so that samples come first")
     return da.transpose(first, *[d for d in rest if d!=first], y, x)
 
-# %% ../nbs/11_designs.ipynb #db52bab7
+# %% ../nbs/11_designs.ipynb #2f8fd8de
 def whole_windows(
     times:np.ndarray, # When the T fields are
     leads:int,        # Times looked back at
-    rows=None,        # Rows that the caller names; all when not given
+    rows:list|np.ndarray|Tensor|None=None, # Rows that the caller names; all when not given
 )->'Tensor|None':     # Rows whose windows have no hole; `rows` as given where times are not dates
     "Rows that look back without a hole."
     if np.asarray(times).dtype.kind!='M' or len(times)<3: return rows

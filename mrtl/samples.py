@@ -159,11 +159,11 @@ def dates_of(
     if not isinstance(index, pd.DatetimeIndex): return None
     return pd.Index(index.tz_localize(None).strftime('%Y-%m-%d %H:%M:%S'))
 
-# %% ../nbs/13_samples.ipynb #ac0da023
+# %% ../nbs/13_samples.ipynb #593d7aa0
 def by_date(
     y:object,   # Targets, weights or groups of the samples
     X:object,   # What they belong to
-    what:str='y',
+    what:str='y', # Its name, for an error
 )->object:      # The same, one entry for each sample
     "Align by dates where both know theirs."
     at,own = dates_of(X),dates_of(y)

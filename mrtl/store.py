@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['save_tensors', 'load_tensors']
 
-# %% ../nbs/02_store.ipynb #1a849e06
+# %% ../nbs/02_store.ipynb #58211a78
 import hashlib, json
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -17,7 +17,6 @@ from safetensors.torch import load, save
 from typing_extensions import TypedDict
 from .core import ConfigError, FormatError, atomic_write, enough_memory, parse_json
 from .doors import checked
-
 
 # %% ../nbs/02_store.ipynb #0e3c2630
 def _digest(tensors, meta):
@@ -54,7 +53,7 @@ def load_tensors(
         except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
         return unpack_tensors(raw, path, schema)
 
-# %% ../nbs/02_store.ipynb #c79def26
+# %% ../nbs/02_store.ipynb #0e5276c4
 class _Signed(TypedDict):
     "What a header says of the file."
     mrtl:str                                   # The metadata as JSON
@@ -62,7 +61,7 @@ class _Signed(TypedDict):
 
 class _Entry(TypedDict):
     "What a header says of one tensor."
-    dtype:Literal['F64','F32','I64','I32','U8','BOOL'] # Its numbers
+    dtype:Literal['F64','F32','I64','I32','I16','I8','U8','BOOL'] # Its numbers
     shape:Annotated[list[int], MaxLen(16)]             # Its sizes
     data_offsets:Annotated[list[int], Len(2, 2)]       # Where it lies
 
