@@ -373,7 +373,7 @@ def test_every_source(tmp_path, name, years, files):
     server = Server(files)
     with server.run() as base:
         got = download(name, tmp_path, years, base=base, pause=0); asked = len(server.asked)
-        assert asked == len(files) and [p.parent for p in got] == [tmp_path]*len(got) and sorted(tmp_path.iterdir()) == sorted(got)
+        assert asked == len(files) and [p.parent for p in got] == [tmp_path]*len(got) and sorted(tmp_path.iterdir()) == sorted([*got, *(p.with_name(p.name+'.sha256') for p in got)])
         assert sorted(p.read_bytes() for p in got) == sorted(v for k,v in files.items() if k != 'procdate.txt')
         assert download(name, tmp_path, years, base=base, pause=0) == got and len(server.asked) == asked+(name == 'nclimdiv'), 'nothing is fetched twice'
     if name == 'prism': assert got[0].name == 'prism_ppt_us_25m_200001.zip'
@@ -388,7 +388,7 @@ def test_what_was_fetched_can_be_opened(tmp_path):
 def test_bad_answers(tmp_path, answer, text):
     with Server({'EN.4.2.2.analyses.g10.1950.zip': ZIP, 'EN.4.2.2.analyses.g10.1951.zip': answer}).run() as base:
         with pytest.raises(DataError, match=rf'(?s){base}/EN.4.2.2.analyses.g10.1951.zip {text}.*by hand.*save it as EN.4.2.2.analyses.g10.1951.zip'): download('en4', tmp_path, [1950, 1951], base=base)
-    assert [p.name for p in tmp_path.iterdir()] == ['EN.4.2.2.analyses.g10.1950.zip'], 'what was whole stays, and nothing half is left'
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f'EN.4.2.2.analyses.g10.1950.zip{end}' for end in ('', '.sha256')], 'what was whole stays, and nothing half is left'
 
 def test_a_page_instead_of_a_text(tmp_path):
     with Server({'procdate.txt': b'20240206', 'climdiv-pcpndv-v1.0.0-20240206': b'\n<html>moved'}).run() as base:

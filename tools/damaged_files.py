@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 import xarray as xr
 from safetensors.torch import save
-from mrtl.basketball.tracking import read_games, read_play_by_play, tiny_game, tiny_plays
+from mrtl.basketball.plays import read_play_by_play, tiny_plays
+from mrtl.basketball.tracking import read_games, tiny_game
 from mrtl.climate.fields import open_fields
 from mrtl.climate.model import load_preps, save_preps
 from mrtl.climate.prepare import ClimatePrep
