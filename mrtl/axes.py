@@ -78,7 +78,7 @@ def check_axes(
     if coords['time'] is None: raise DataError(f"{what} has a time axis that cannot be read (its dimension {dims['time']!r} has no coordinate variable): give it CF units, like 'days since 1800-01-01'")
     return held
 
-# %% ../nbs/17_axes.ipynb #c9e1946b
+# %% ../nbs/17_axes.ipynb #3fde3d72
 def decode_times(
     time:xr.DataArray,  # The file's time variable, not decoded, with its `units` and `calendar`, (n,)
     source:str='time',  # What to call it in an error
@@ -98,7 +98,7 @@ def decode_times(
 
 def _odd_time(time):
     v = time.values.ravel(); odd = v[~np.isfinite(v)] if v.dtype.kind=='f' else v
-    return odd[0].item() if len(odd) else ''
+    return '' if not len(odd) else odd[0].item() if hasattr(odd[0], 'item') else odd[0] # text of a file is plain text
 
 # %% ../nbs/17_axes.ipynb #b8b8475c
 def time_bounds(
