@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['GradientFit', 'EvidenceFit']
 
-# %% ../nbs/40_fits.ipynb #45c405ea
+# %% ../nbs/40_fits.ipynb #21676a16
+import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 import numpy as np
@@ -205,7 +206,18 @@ def step_entries(
     inputs = n_weights(design.modes, levels[-1].shapes) if isinstance(design, FieldDesign) else 0
     return max(full, batch*inputs)
 
-# %% ../nbs/40_fits.ipynb #72b707c1
+# %% ../nbs/40_fits.ipynb #abbaa7fe
+def tell_explosion(
+    history:list, # One dict an epoch
+    lr:float,     # Learning rate, for the message
+)->None:
+    "Warn where the training loss rose to ten times what it was at the start."
+    worst = max(history, key=lambda h: h['train_loss'], default=None)
+    if worst is None or not worst['train_loss']>10*max(history[0]['train_loss'], 1.): return
+    warnings.warn(f"the training loss exploded: {worst['train_loss']:.3g} at {worst['stage']} {worst['level']}, epoch {worst['epoch']}, "
+        f"where it began at {history[0]['train_loss']:.3g}; the best state of each level was kept, but it has learnt little: lower lr ({lr:g})", stacklevel=4)
+
+# %% ../nbs/40_fits.ipynb #67bb87dd
 @patch(cls_method=True)
 def learn(cls:GradientFit,
     train:Samples,          # To learn from
@@ -225,6 +237,7 @@ def learn(cls:GradientFit,
     run = Run(*ready, levels=levels, loss=ask.loss, rank=ask.rank, options=o, seed=ask.seed, device=ask.device,
         bias=None if squared else base_rate(train.y, train.w, ask.loss), callbacks=ask.callbacks)
     with work_threads(step_entries(design, levels, o, train.outputs)): low = run.fit().cpu().double()
+    tell_explosion(run.history, o.lr)
     held = held_modes(low.modes, o.nonnegative)
     low = raw_units(low, moments, design, mean-shift, sd, held)
     return cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)

@@ -180,3 +180,9 @@ def test_lbfgs_by_name_does_not_depend_on_the_order_of_variables():
     fit = lambda x: MRTLRegressor(rank=2, method='sgd', optimizer='lbfgs', max_epochs=30).fit(x, Y)
     a,b = fit(X),fit(X.sel(variable=['slp', 'sst']))
     np.testing.assert_allclose(a.predict(X), b.predict(X), rtol=1e-4, atol=1e-4)
+
+def test_an_exploding_loss_is_told():
+    x = np.random.default_rng(0).normal(size=(300, 2, 6, 8)).cumsum(2).cumsum(3)/3; y = x[:,0,1:3,2:5].mean((1, 2))
+    with pytest.warns(UserWarning, match=r'training loss exploded: .*lower lr \(10\)'): m = MRTLRegressor(rank=2, method='sgd', lr=10).fit(x, y)
+    assert np.isfinite(m.predict(x)).all()
+    with pytest.raises(DataError, match='diverged; lower lr'): MRTLRegressor(rank=2, method='sgd', lr=10, optimizer='sgd').fit(x, y)
