@@ -48,7 +48,7 @@ class CheckpointMeta(TypedDict):
     trainer:NotRequired[_TrainerMeta]           # Of a level that was cut off
     cp_error:NotRequired[Loss]                  # Of its start
 
-# %% ../nbs/30_checkpoints.ipynb #996589c8
+# %% ../nbs/30_checkpoints.ipynb #682793ec
 def check_levels(
     meta:dict,   # A `CheckpointMeta`
     levels:int,  # Of the run
@@ -56,7 +56,8 @@ def check_levels(
 )->None:
     "Refuse a checkpoint of more levels than the run has."
     done,best = meta['levels_done'],(meta['best'] or [0., 0])[1]
-    if ('trainer' in meta)!=('cp_error' in meta) or done+('trainer' in meta)>levels or not isinstance(best, int) or not 0<=best<levels or len(meta['table'])!=done:
+    if ('trainer' in meta)!=('cp_error' in meta) or done+('trainer' in meta)>levels or not isinstance(best, int) or not 0<=best<levels or len(meta['table'])!=done \
+            or not all(isinstance(row.get('epochs'), int) for row in meta['table']):
         raise FormatError(f"{path} is damaged: it tells of {done} levels, the best of them number {best}, of a run with {levels}: delete it to start afresh")
 
 def state_of(
