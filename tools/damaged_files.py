@@ -335,7 +335,7 @@ def _in_child(reader, path, write):
     now = int(Path('/proc/self/statm').read_text().split()[0])*resource.getpagesize(); resource.setrlimit(resource.RLIMIT_AS, (now+MEMORY, now+MEMORY)); resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter('ignore')
     try: end = ('read' if reader(path) else 'odd','','')
-    except MRTLError as e: end = ('named',type(e).__name__,str(e))
+    except MRTLError as e: end = ('named',type(e).__name__,str(e)[:2000])
     except BaseException as e:
         where = [f'{Path(f.filename).name}:{f.lineno}' for f in traceback.extract_tb(e.__traceback__) if 'mrtl' in f.filename]
         end = ('raw',type(e).__name__,f"{str(e)[:200]} [{' '.join(where[-3:])}]")
