@@ -115,7 +115,7 @@ def generator(
     digest = hashlib.sha256(json.dumps(exact).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], 'big') >> 1)
 
-# %% ../nbs/00_core.ipynb #19846bbf
+# %% ../nbs/00_core.ipynb #b376dabf
 @contextmanager
 def atomic_write(
     path:str|Path,  # The file to write; its folder is made where missing
@@ -129,7 +129,7 @@ def atomic_write(
         with open(temporary, 'r+b') as f: os.fsync(f.fileno())
         os.replace(temporary, path)
     except OSError as e:
-        if e.filename in (None, str(temporary)): e.filename,e.filename2 = str(path),None
+        if e.errno is not None and e.filename in (None, str(temporary)): e.filename,e.filename2 = str(path),None
         raise
     finally: temporary.unlink(missing_ok=True)
 

@@ -111,7 +111,7 @@ def read_predictions(
     if want and len(p)!=want: raise FormatError(f"{path} has {len(p):,} rows, but the run had {want:,}: {AGAIN}")
     return p
 
-# %% ../nbs/70_runfiles.ipynb #0cab344c
+# %% ../nbs/70_runfiles.ipynb #4568c897
 MOST_CELLS,HUGE = 2**28,1e100 # Numbers in one variable; nothing that is measured is as large
 
 def _loaded(ds, path):
@@ -144,8 +144,8 @@ def read_factors(
 )->xr.Dataset|dict:        # A dict by term for a sum of terms
     "Components of a model; `FormatError` if a part is missing or has other dimensions."
     found = read_netcdf(path)
+    if isinstance(found, xr.Dataset) and not len(found.variables): return {} # all terms are held in full
     for ds in found.values() if isinstance(found, dict) else [found]:
-        if isinstance(found, xr.Dataset) and not len(ds.variables): continue # all terms are held in full
         want = dict(strength=('component',))|(dict(bias=('output',)) if bias else {})
         for k,dims in want.items():
             if k not in ds or ds[k].dims!=dims: raise FormatError(f"{path} is of another kind: it lacks {k} ({', '.join(dims)}): {AGAIN}")

@@ -55,7 +55,9 @@ def test_folds_of_one_group_and_of_few_rows(data):
 def test_other_labels_are_refused(data):
     t,d,y = data; m = MRTLRegressor(terms=[Term('side', ridge=1.)]).fit(d, y)
     swapped = EventDesign.from_table(t, MODES, NODES, LABELS | dict(side=['r', 'l']))
-    with pytest.raises(DataError, match='other labels'): m.predict(swapped)
+    assert np.array_equal(m.predict(swapped), m.predict(d)) # put right by name
+    foreign = EventDesign.from_table(t.assign(side='z'), MODES, NODES, LABELS | dict(side=['z']))
+    with pytest.raises(DataError, match='labels z, but'): m.predict(foreign)
     assert np.array_equal(m.predict(EventDesign.from_table(t, MODES, like=d)), m.predict(d))
 
 def test_groups_count_after_a_refit(data):
