@@ -21,7 +21,7 @@ def read_checkpoint(
     try: return Path(path).read_bytes() if Path(path).exists() else None
     except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
 
-# %% ../nbs/30_checkpoints.ipynb #1afb33a0
+# %% ../nbs/30_checkpoints.ipynb #e2025fec
 class _CriterionMeta(TypedDict):
     "The state of a stopping rule."
     name:Word                                   # Which rule
@@ -37,18 +37,23 @@ class _TrainerMeta(TypedDict):
     history:list[dict[Word, Scalar]]            # One entry an epoch
     opt:dict[Word, dict[Word, object]]          # Numbers of the optimizer, by parameter
 
+class _LevelRow(TypedDict):
+    "What came of a level; more than this is kept as it is."
+    epochs:Whole                                # That it took
+
 class CheckpointMeta(TypedDict):
     "What a checkpoint says."
     fingerprint:Word                            # Of data and settings
     levels_done:Whole                           # How many
-    table:list[dict[Word, object]]              # One entry a level
+    table:list[_LevelRow]                       # One entry a level
     history:list[dict[Word, Scalar]]            # One entry an epoch
     seconds:Number                              # Spent so far
     best:Annotated[list[float|int], Len(2, 2)]|None # Loss and number of the best level
     trainer:NotRequired[_TrainerMeta]           # Of a level that was cut off
     cp_error:NotRequired[Loss]                  # Of its start
+    callbacks:NotRequired[dict[Word, object]]   # States, as `tensors_out` gives them
 
-# %% ../nbs/30_checkpoints.ipynb #682793ec
+# %% ../nbs/30_checkpoints.ipynb #c4b069be
 def check_levels(
     meta:dict,   # A `CheckpointMeta`
     levels:int,  # Of the run
@@ -56,8 +61,9 @@ def check_levels(
 )->None:
     "Refuse a checkpoint of more levels than the run has."
     done,best = meta['levels_done'],(meta['best'] or [0., 0])[1]
-    if ('trainer' in meta)!=('cp_error' in meta) or done+('trainer' in meta)>levels or not isinstance(best, int) or not 0<=best<levels or len(meta['table'])!=done \
-            or not all(isinstance(row.get('epochs'), int) for row in meta['table']):
+    if ('trainer' in meta)!=('cp_error' in meta):
+        raise FormatError(f"{path} is damaged: of the level that was cut off it lacks the state or the start: delete it to start afresh")
+    if done+('trainer' in meta)>levels or not isinstance(best, int) or not 0<=best<levels or len(meta['table'])!=done:
         raise FormatError(f"{path} is damaged: it tells of {done} levels, the best of them number {best}, of a run with {levels}: delete it to start afresh")
 
 def state_of(

@@ -5,16 +5,18 @@
 # %% auto #0
 __all__ = ['Mode', 'FieldDesign']
 
-# %% ../nbs/11_designs.ipynb #f28a517d
+# %% ../nbs/11_designs.ipynb #226d5fec
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 import numpy as np
+import pandas as pd
 import xarray as xr
 import torch
 from torch import Tensor
 from fastcore.basics import patch
+from .axes import axis_kind
 from .core import DataError, ScheduleError
 from .grids import Grid, check_shape, overlaps
 from .nodes import Nodes
@@ -127,7 +129,7 @@ def as_index(rows):
     rows = torch.as_tensor(rows)
     return rows if rows.numel() else rows.long()
 
-# %% ../nbs/11_designs.ipynb #7edbf335
+# %% ../nbs/11_designs.ipynb #2378eff7
 class FieldDesign:
     "A dense field per sample, (n, *features, h, w), on one grid."
     def __init__(self,
@@ -140,7 +142,7 @@ class FieldDesign:
         shared:bool=False,                     # Are the fields already multiplied by `grid.share`?
         space:str='space',                     # Name of the spatial mode
         window:int=None,                       # Times added up in each of its targets, if known
-        times:np.ndarray|None=None,            # When the T fields are, such as dates; not known when not given
+        times:pd.Index|None=None,              # When the T fields are, such as dates; not known when not given
     ):
         n_feat = len(fields.shape)-3
         names = names or (('feature',) if n_feat==1 else tuple(f'feature_{i}' for i in range(n_feat)))
@@ -177,12 +179,14 @@ def _check_rows(self:FieldDesign):
 @patch
 def __len__(self:FieldDesign): return len(self.rows)
 
-# %% ../nbs/11_designs.ipynb #8fe6ecbc
+# %% ../nbs/11_designs.ipynb #c73b1f71
 @patch
 def _like(self:FieldDesign, u=None, grid=None, rows=None):
     "This design with some parts replaced; `u` is a tensor or a stack."
     if u is None: u = self.fields if grid is None else self.u
-    return FieldDesign(u, grid or getattr(u, 'grid', self.grid), self.names, self.labels, self.leads, self.rows if rows is None else rows, True, self.space, self.window, self.times if u.shape[0]==self.fields.shape[0] else None)
+    times = self.times if u.shape[0]==self.fields.shape[0] else None
+    return FieldDesign(u, grid or getattr(u, 'grid', self.grid), self.names, self.labels, self.leads,
+        self.rows if rows is None else rows, True, self.space, self.window, times)
 
 # %% ../nbs/11_designs.ipynb #f378de4b
 @patch(as_prop=True)
@@ -279,14 +283,12 @@ def _filled(da, dtype, mask=None):
     if bad.any(): raise DataError(f"X is NaN at some times in {int(bad.sum())} of {bad.size} cells: fill them, or set them to NaN at all times to mask them as land")
     return out,~land
 
-# %% ../nbs/11_designs.ipynb #b3d3c8d4
+# %% ../nbs/11_designs.ipynb #41a4a285
 PAIRS = (('lat','lon'),('latitude','longitude'),('y','x'))
-CF_PLACE = dict(Y=('latitude','degrees_north','projection_y_coordinate'), X=('longitude','degrees_east','projection_x_coordinate'))
-
-def _said(da, dim, axis):
-    "Do the attributes of a coordinate say that it runs along this axis?"
+def _said(da, dim, kind, axis):
+    "Do the attributes of a coordinate say that it runs along this axis of a map, on a globe or projected?"
     a = da[dim].attrs if dim in da.coords else {}
-    return a.get('axis')==axis or a.get('standard_name') in CF_PLACE[axis] or a.get('units') in CF_PLACE[axis]
+    return axis_kind(a)==kind or a.get('axis')==axis.upper() or a.get('standard_name')==f'projection_{axis}_coordinate'
 
 def spatial_dims(
     da:xr.DataArray, # Fields
@@ -295,7 +297,7 @@ def spatial_dims(
     lower = {str(d).lower(): d for d in da.dims}
     for y,x in PAIRS:
         if y in lower and x in lower: return lower[y],lower[x]
-    found = [[d for d in da.dims if _said(da, d, a)] for a in 'YX']
+    found = [[d for d in da.dims if _said(da, d, *way)] for way in (('lat','y'),('lon','x'))]
     return (found[0][0],found[1][0]) if all(len(v)==1 for v in found) else tuple(da.dims[-2:])
 
 # %% ../nbs/11_designs.ipynb #06cd8c4f
@@ -316,25 +318,25 @@ def arranged(
         raise DataError(f"X has the dimensions {da.dims}, and none is called time: transpose it so that samples come first")
     return da.transpose(first, *[d for d in rest if d!=first], y, x)
 
-# %% ../nbs/11_designs.ipynb #2f8fd8de
+# %% ../nbs/11_designs.ipynb #58dc56a3
 def whole_windows(
-    times:np.ndarray, # When the T fields are
-    leads:int,        # Times looked back at
+    times:pd.Index,  # When the T fields are
+    leads:int,       # Times looked back at
     rows:list|np.ndarray|Tensor|None=None, # Rows that the caller names; all when not given
-)->'Tensor|None':     # Rows whose windows have no hole; `rows` as given where times are not dates
+)->Tensor|None:      # Rows whose windows have no hole; `rows` as given where the times are not dates
     "Rows that look back without a hole."
-    if np.asarray(times).dtype.kind!='M' or len(times)<3: return rows
-    step = np.diff(times.astype('M8[s]').astype(np.int64))
+    if not isinstance(times, (pd.DatetimeIndex,xr.CFTimeIndex)) or len(times)<3: return rows
+    step = np.diff((times-times[0])/pd.Timedelta(1, 's'))
     if (step<=0).any():
         raise DataError(f"times must ascend where leads look back; {times[1:][step<=0][0]} does not come after the time before it: sort X by time and drop what occurs twice")
-    broken = np.concatenate([[0], np.cumsum(step>1.5*np.median(step))]) # stretches without a hole
+    stretch = np.concatenate([[0], np.cumsum(step>1.5*np.median(step))])
     at = np.arange(leads, len(times)) if rows is None else np.arange(len(times))[np.asarray(rows)]
-    whole = broken[at]==broken[np.maximum(at-leads, 0)]
+    whole = stretch[at]==stretch[np.maximum(at-leads, 0)]
     if rows is not None and not whole.all():
         raise DataError(f"row {at[~whole][0]} ({times[at[~whole][0]]}) looks back across a hole in the times: leave it out, or fill the hole")
     return torch.as_tensor(at[whole])
 
-# %% ../nbs/11_designs.ipynb #9a37cab4
+# %% ../nbs/11_designs.ipynb #e23c12e8
 def _from_xarray(cls, da, leads, rows, dtype, grid):
     da = arranged(da)
     y,x = da.dims[-2:]
@@ -343,7 +345,7 @@ def _from_xarray(cls, da, leads, rows, dtype, grid):
     u,mask = _filled(da, dtype, None if grid is None else grid.mask.numpy())
     if grid is None: grid = Grid.from_coords(da[y].values, da[x].values, names=(y,x), sphere=y in LATS and x in LONS, mask=mask)
     labels = {n: list(da[n].values) for n in da.dims[1:-2] if n in da.coords}
-    times = da[da.dims[0]].values if da.dims[0] in da.coords and da.indexes[da.dims[0]].nlevels==1 else None
+    times = da.indexes.get(da.dims[0])
     if leads and times is not None: rows = whole_windows(times, leads, rows)
     return cls(u.mul_(grid.share.to(u)), grid, da.dims[1:-2], labels, leads, rows, True, times=times)
 

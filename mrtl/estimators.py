@@ -51,20 +51,22 @@ def seed_of(
     rng = np.random.default_rng() if random_state is None else random_state
     return int(rng.randint(2**31) if isinstance(rng, np.random.RandomState) else rng.integers(2**31))
 
-# %% ../nbs/60_estimators.ipynb #e367fde7
+# %% ../nbs/60_estimators.ipynb #109a7e06
 class Fitting:
     "Data in, a fit out, and scores."
     _numeric_target = True
 
     def _design(self, X, y=None, fitting=False):
         "The design of whatever came in, and y, which scikit-learn checks together with an array; a fit remembers the modes."
-        X = labelled(X)
+        X = checked_input(X)
         own = isinstance(X, (xr.DataArray, xr.Dataset, FieldDesign, EventDesign))
         if not own: X,y = self._checked_array(X, y, fitting)
         design = as_design(X, None if fitting else self._modes)
         if fitting:
             self._modes = design.modes
-            if own: self.n_features_in_ = design.modes[0].size
+            if own:
+                self.n_features_in_ = design.modes[0].size
+                vars(self).pop('feature_shape_', None) # of an earlier fit to an array
         return design,y
 
     def _checked_array(self, X, y, fitting):
@@ -135,7 +137,7 @@ class Fitting:
         Yv = encode(by_date(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
         if Yv.shape[1]!=len(self._outputs):
             raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
-        return Samples(design, Yv, valid[2] if len(valid)==3 else None)
+        return Samples(design, Yv, by_date(valid[2], Xv, 'sample_weight') if len(valid)==3 else None)
 
     @enough_memory('this prediction', 'give it fewer rows at once')
     def _outputs_in_order(self, y):
@@ -160,14 +162,14 @@ class Fitting:
         if v.ndim==1: return xr.DataArray(v, dims=first, coords=coords)
         return xr.DataArray(v, dims=(first,dim), coords=coords|({'output': self._outputs} if dim=='output' else {}))
 
-# %% ../nbs/60_estimators.ipynb #05dbec83
+# %% ../nbs/60_estimators.ipynb #d928d0cd
 def _output_names(y, outputs):
     "Labels of the outputs, whole numbers where there are none."
     if isinstance(y, pd.DataFrame): return [v.item() if isinstance(v, np.generic) else v for v in y.columns]
     named = isinstance(y, xr.DataArray) and y.ndim==2 and y.dims[1] in y.coords
     return list(y.coords[y.dims[1]].values) if named else list(range(outputs))
 
-def labelled(X):
+def checked_input(X):
     "A masked array of fields as fields with missing values: what the mask hides does not count."
     if isinstance(X, np.ma.MaskedArray):
         X = X.astype(float).filled(np.nan)
@@ -183,7 +185,7 @@ def _kinds(X):
     if isinstance(X, pd.DataFrame): return {getattr(t, 'kind', 'O') for t in X.dtypes}
     return {X.dtype.kind}
 
-# %% ../nbs/60_estimators.ipynb #a46051f4
+# %% ../nbs/60_estimators.ipynb #c189f249
 class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, BaseEstimator):
     "What the regressor and the classifier share."
     def __sklearn_tags__(self):
@@ -192,7 +194,7 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
         return tags
 
     def transform(self,
-        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
     )->np.ndarray|xr.DataArray:                            # (n, component); a DataArray if X is one
         "Component scores: what each component adds to the score (before outputs are mixed, if there are several)."
         check_is_fitted(self, 'fitted_')
@@ -222,7 +224,7 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
         write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
             coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(), **seen)
 
-# %% ../nbs/60_estimators.ipynb #db27eb88
+# %% ../nbs/60_estimators.ipynb #352e5af5
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
     def __init__(self,
@@ -255,7 +257,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, up to 1,000 samples, no gradient option set
         window:int|None=None,                          # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
-        dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 where `optimizer='auto'` takes L-BFGS, else float32
+        dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one
         checkpoint:str|Path|None=None,                 # File for the state of an unfinished fit, which is resumed if the file exists
         random_state:int|np.random.RandomState|None=0, # Seed of splits, order and random starts
@@ -269,8 +271,8 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         return tags
 
     def fit(self,
-        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), an array (n, ..., h, w) or (n, p), or a design
-        y:list|np.ndarray|xr.DataArray,                    # Targets, (n,) or (n, outputs); in the latter NaN means missing
+        X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), a Dataset (its variables are a mode), an array (n, ..., h, w) or (n, p), or a design
+        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Targets, (n,) or (n, outputs), where NaN means missing; those with dates are aligned by them
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight)
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
@@ -284,7 +286,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         return self._fit(X, y, sample_weight, valid, groups, callbacks)
 
     def predict(self,
-        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
         return_std:bool=False,                             # Also the standard deviation of a new observation? Only where the fit has one
     )->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs); with `return_std` also their standard deviations; DataArrays if X is one
         "Predict the response."
@@ -301,18 +303,18 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         return as_targets(self._outputs_in_order(y), len(yhat), X).reshape(yhat.shape),yhat
 
     def score(self,
-        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
-        y:list|np.ndarray|xr.DataArray,                    # Targets as in `fit`
+        X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Targets as in `fit`
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
     )->float:                                              # Mean over outputs of R2, missing targets left out
         "Coefficient of determination."
         yhat = np.asarray(self.predict(X)); Y = as_targets(self._outputs_in_order(y), len(yhat), X); yhat = yhat.reshape(len(Y), -1)
         if Y.shape!=yhat.shape: raise DataError(f"y has {Y.shape[1]} outputs, the model predicts {yhat.shape[1]}: give the same ones")
-        w = np.ones(len(Y)) if sample_weight is None else np.asarray(sample_weight, float)
+        w = np.ones(len(Y)) if sample_weight is None else np.asarray(by_date(sample_weight, X, 'sample_weight'), float)
         seen = [np.isfinite(c) for c in Y.T]
         return float(np.mean([r2_score(c[k], h[k], sample_weight=w[k]) for c,h,k in zip(Y.T, yhat.T, seen)]))
 
-# %% ../nbs/60_estimators.ipynb #351a70a6
+# %% ../nbs/60_estimators.ipynb #9f711439
 class MRTLClassifier(ClassifierMixin, TensorEstimator):
     "Multiresolution tensor classification of two classes."
     _numeric_target = False
@@ -345,7 +347,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         refit:bool=False,                              # Learn from training and validation rows together in the end? For sums of terms and by evidence
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': gradients
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
-        dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 where `optimizer='auto'` takes L-BFGS, else float32
+        dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one
         checkpoint:str|Path|None=None,                 # File for the state of an unfinished fit, which is resumed if the file exists
         random_state:int|np.random.RandomState|None=0, # Seed of splits, order and random starts
@@ -359,8 +361,8 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         return tags
 
     def fit(self,
-        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), an array (n, ..., h, w) or (n, p), or a design
-        y:list|np.ndarray|xr.DataArray,                    # Labels of two classes, (n,)
+        X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), a Dataset (its variables are a mode), an array (n, ..., h, w) or (n, p), or a design
+        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Labels of two classes, (n,)
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight)
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
@@ -370,7 +372,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         return self._fit(X, y, sample_weight, valid, groups, callbacks, self._encode)
 
     def decision_function(self,
-        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
     )->np.ndarray|xr.DataArray:                            # Log odds of the second class, (n,); a DataArray if X is one
         "Log odds, corrected for balanced class weights; by evidence, those of the expected probability."
         s,d = self._scores(X)
@@ -378,14 +380,14 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         return self._labelled(s[:,0], X)
 
     def predict_proba(self,
-        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
     )->np.ndarray:                                         # Probability of each class, (n, 2)
         "Probabilities of the two classes."
         p = 1/(1+np.exp(-np.clip(np.asarray(self.decision_function(X)), -700, 700)))
         return np.stack([1-p, p], 1)
 
     def predict(self,
-        X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
     )->np.ndarray|xr.DataArray:                            # Labels, (n,); a DataArray if X is one
         "The more probable class."
         first = self.predict_proba(X).argmax(1)

@@ -403,7 +403,7 @@ def _save(self:Run, tensors, meta):
     states = {k: tensors_out(cb.state_dict(), tensors, f'callback.{k}') for k,cb in callback_names(self.callbacks).items()}
     save_tensors(self.checkpoint, tensors|best, dict(meta, callbacks=states, fingerprint=self.fingerprint, levels_done=self.levels_done, table=self.table, history=self.history, seconds=self.clock(), best=self.best and self.best[:2]))
 
-# %% ../nbs/32_multiresolution.ipynb #00bb1e1e
+# %% ../nbs/32_multiresolution.ipynb #b3d0b428
 @patch
 def _resume(self:Run):
     "Read the checkpoint, if there is one for this very run."
@@ -417,7 +417,7 @@ def _resume(self:Run):
     if meta['fingerprint']!=self.fingerprint: raise ConfigError(f"{self.checkpoint} belongs to a run with other data or settings: resume with the same ones, or delete it to start afresh")
     check_levels(meta, len(self.levels), self.checkpoint)
     self.levels_done,self.table,self.history,self.before = meta['levels_done'],meta['table'],meta['history'],meta['seconds']
-    meta['callbacks'] = {k: tensors_in(v, tensors) for k,v in meta.get('callbacks', {}).items()}
+    meta['callbacks'] = {k: tensors_in(v, tensors, self.checkpoint) for k,v in meta.get('callbacks', {}).items()}
     return tensors,meta
 
 @patch

@@ -59,7 +59,7 @@ def _truth(v): return '' if isinstance(v, (bool,np.bool_)) else 'True or False'
 
 def _names(v): return '' if isinstance(v, (tuple,list)) else 'a tuple of mode names'
 
-# %% ../nbs/24_options.ipynb #34c2dd51
+# %% ../nbs/24_options.ipynb #2c8f8f82
 @dataclass(frozen=True, kw_only=True)
 class GradientOptions:
     "How to learn by gradients: the schedule, the training of a level, the penalties."
@@ -85,7 +85,7 @@ class GradientOptions:
     main_effects:bool=setting(False, _truth)             # One extra coefficient per entry of each indexed mode?
     finegrain:str=setting('auto', _one_of('auto', *COPY_METHODS)) # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
     valid:float=setting(.2, _share)                      # Share of the rows set aside for validation, where there are 200 rows or more
-    dtype:str=setting('auto', _one_of('auto','float32','float64')) # 'float32' or 'float64'; 'auto': float64 where `optimizer='auto'` takes L-BFGS, else float32
+    dtype:str=setting('auto', _one_of('auto','float32','float64')) # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
     checkpoint:str|Path|None=None                        # File for the state of an unfinished fit, which is resumed if the file exists
 
     def __post_init__(self):

@@ -115,7 +115,7 @@ def matched(
             raise DataError(f"{m.name} has the nodes {m.nodes!r}, but the model was fitted with {k.nodes!r}: make the new design like that of the training rows, EventDesign.from_table(..., like=design)")
     return d
 
-# %% ../nbs/13_samples.ipynb #3e8b3a6b
+# %% ../nbs/13_samples.ipynb #380ed585
 def in_order(
     da:xr.DataArray,   # Fields, (samples, *features, y, x)
     known:list|None,   # Modes of the fit
@@ -123,8 +123,10 @@ def in_order(
     "Put the dimensions in the order of the fit, by name."
     if known is None: return da
     want = [m.name for m in known if m.grid is None]
-    if set(want)!=set(da.dims[1:-2]): 
-        raise DataError(f"X has the modes {', '.join(map(str, da.dims[1:-2])) or 'of no features'} and a map, but the model was fitted on {', '.join(want) or 'no features'} and a map: give it the same ones")
+    got = list(da.dims[1:-2])
+    if set(want)!=set(got):
+        said = lambda names: f"{', '.join(map(str, names))} and a map" if names else 'a map'
+        raise DataError(f"X has the modes {said(got)}, but the model was fitted on {said(want)}: give it the same ones")
     return da.transpose(da.dims[0], *want, *da.dims[-2:])
 
 # %% ../nbs/13_samples.ipynb #477ac180
@@ -143,12 +145,12 @@ def as_design(
         raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
     return d
 
-# %% ../nbs/13_samples.ipynb #b9c9ab69
+# %% ../nbs/13_samples.ipynb #d9e1b8fb
 def dates_of(
     v:object,           # X or y: a design, a DataArray, a Series or DataFrame, or anything else
 )->'pd.Index|None':     # Dates of its samples; None where it knows none
     "When the samples are."
-    if isinstance(v, FieldDesign): index = None if v.times is None else pd.Index(np.asarray(v.times)[v.rows.cpu().numpy()])
+    if isinstance(v, FieldDesign): index = None if v.times is None else v.times[v.rows.cpu().numpy()]
     elif isinstance(v, (pd.Series, pd.DataFrame)): index = v.index
     elif isinstance(v, xr.Dataset): index = v.indexes.get('time')
     elif isinstance(v, xr.DataArray): index = v.indexes.get('time' if 'time' in v.dims else v.dims[0])
@@ -159,12 +161,12 @@ def dates_of(
     if not isinstance(index, pd.DatetimeIndex): return None
     return pd.Index(index.tz_localize(None).strftime('%Y-%m-%d %H:%M:%S'))
 
-# %% ../nbs/13_samples.ipynb #593d7aa0
+# %% ../nbs/13_samples.ipynb #8b5fbdc6
 def by_date(
-    y:object,   # Targets, weights or groups of the samples
-    X:object,   # What they belong to
+    y:object,     # Targets, weights or groups of the samples
+    X:object,     # What they belong to
     what:str='y', # Its name, for an error
-)->object:      # The same, one entry for each sample
+)->object:        # The same, one entry for each sample
     "Align by dates where both know theirs."
     at,own = dates_of(X),dates_of(y)
     if at is None or own is None or at.equals(own): return y
@@ -175,7 +177,7 @@ def by_date(
             f"{own[0]} to {own[-1]}: align them first (xr.align, or y.reindex)")
     return y.isel({y.dims[0]: found}) if isinstance(y, xr.DataArray) else y.iloc[found]
 
-# %% ../nbs/13_samples.ipynb #5f856076
+# %% ../nbs/13_samples.ipynb #d2cb5161
 def as_targets(
     y:list|np.ndarray|xr.DataArray,      # (n,) or (n, outputs)
     n:int,                               # Samples
@@ -184,11 +186,13 @@ def as_targets(
     "Targets as a matrix; `DataError` says what is wrong with them."
     if y is None:
         raise DataError("y is needed to fit: give one target (or one row of targets) per sample (requires y to be passed, but the target y is None)")
-    if isinstance(y, xr.DataArray) and isinstance(X, xr.DataArray) and X.dims[0] in X.coords and X.dims[0] in y.coords and dates_of(X) is None:
-        if not np.array_equal(X[X.dims[0]].values, y[X.dims[0]].values): raise DataError(f"X and y must have the same {X.dims[0]}, value by value: align them first (xr.align)")
+    if isinstance(y, xr.DataArray) and isinstance(X, xr.DataArray) and dates_of(X) is None:
+        dim = X.dims[0]
+        if dim in X.coords and dim in y.coords and not np.array_equal(X[dim].values, y[dim].values):
+            raise DataError(f"X and y must have the same {dim}, value by value: align them first (xr.align)")
     y = by_date(y, X)
     if np.asarray(y).dtype.kind in 'cMm': raise DataError(f"y holds values of type {np.asarray(y).dtype} (Complex data not supported, nor dates): give numbers")
-    try: Y = np.array(np.ma.filled(np.ma.asarray(y, float) if isinstance(y, np.ma.MaskedArray) else np.asarray(y, float), np.nan))
+    try: Y = np.ma.filled(np.ma.asanyarray(y).astype(float), np.nan) if isinstance(y, np.ma.MaskedArray) else np.array(y, float)
     except (TypeError, ValueError) as e: raise DataError(f"y must hold numbers ({e}); for labels use MRTLClassifier") from None
     if Y.ndim not in (1,2) or len(Y)!=n: raise DataError(f"y must be ({n},) or ({n}, outputs) for {n} samples; got {Y.shape}")
     if np.isinf(Y).any() or (Y.ndim==1 and np.isnan(Y).any()):

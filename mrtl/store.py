@@ -90,7 +90,7 @@ def unpack_tensors(
         raise FormatError(f"{path} was altered after it was written (its SHA-256 does not match): write it again")
     return TensorFile(tensors, checked(schema, parse_json(signed['mrtl'], path), path))
 
-# %% ../nbs/02_store.ipynb #7c387e99
+# %% ../nbs/02_store.ipynb #869f476b
 def tensors_out(
     value:object,  # Tensors, arrays, numbers, texts, None; dicts and lists of such
     tensors:dict,  # Name to tensor; filled
@@ -105,11 +105,14 @@ def tensors_out(
     raise ConfigError(f"the state {at} is a {type(value).__name__}, which a checkpoint cannot hold: give tensors, arrays, numbers and texts, in lists or in dicts by name")
 
 def tensors_in(
-    value:object,  # From `tensors_out`
-    tensors:dict,  # Those that it took out
-)->object:         # As it was; tuples are lists
+    value:object,   # From `tensors_out`
+    tensors:dict,   # Those that it took out
+    where:str|Path, # The file, for the error
+)->object:          # As it was; tuples are lists
     "The value with its tensors again."
-    if isinstance(value, list): return [tensors_in(v, tensors) for v in value]
+    if isinstance(value, list): return [tensors_in(v, tensors, where) for v in value]
     if not isinstance(value, dict): return value
-    (kind,v), = value.items()
-    return {k: tensors_in(w, tensors) for k,w in v.items()} if kind=='dict' else tensors[v] if kind=='tensor' else tensors[v].numpy()
+    kind,v = next(iter(value.items()), ('',None))
+    if len(value)==1 and kind=='dict' and isinstance(v, dict): return {k: tensors_in(w, tensors, where) for k,w in v.items()}
+    if len(value)==1 and kind in ('tensor','array') and isinstance(v, str) and v in tensors: return tensors[v] if kind=='tensor' else tensors[v].numpy()
+    raise FormatError(f"{where} is damaged: it holds no state {str(value)[:60]}: write it again")

@@ -55,13 +55,15 @@ OTHER = {
     'complex': lambda x: x+0j,
     'text': lambda x: x.astype(str),
 }
+WORD = { # What the error must tell
+    'foreign variables': 'labels a, b, but .* sst, slp', 'one foreign variable': 'labels air, but', 'a variable twice': 'twice|modes', 'other leads': 'labels 4, but|modes', 'fewer leads': 'modes',
+    'another feature': r"modes (variable, level|\['variable', 'level')", 'another grid': 'grid|lies on Grid', 'no names': 'without names|modes|fitted on', 'only one variable': 'modes', 'numbers for names': 'labels 0, 1, but', 'complex': 'complex128', 'text': 'type <U'}
 @pytest.mark.parametrize('change', OTHER)
 def test_other_data_are_refused(fitted, change):
     x = OTHER[change](X)
     for use in (fitted['sgd'].predict, fitted['sgd'].transform, lambda x: fitted['evidence'].score(x, Y), lambda x: model('sgd').fit(X, Y, valid=(x, Y)),
                 lambda x: block_bootstrap(fitted['sgd'], x, Y, np.arange(N)//12, n=1)):
-        with pytest.raises(DataError) as e: use(x)
-        assert not str(e.value).startswith('\n') and len(str(e.value))>40
+        with pytest.raises(DataError, match=WORD[change]): use(x)
 
 def test_valid_in_another_order_is_put_right():
     a,b = (model('sgd').fit(X[:80], Y[:80], valid=(x, Y[80:])) for x in (X[80:], X[80:].sel(variable=['slp', 'sst'])))
@@ -136,6 +138,31 @@ def test_no_window_across_a_hole(gap):
     with pytest.raises(DataError, match='across a hole'): FieldDesign.from_xarray(x, leads=3, rows=[61])
     with pytest.raises(DataError, match='must ascend'): FieldDesign.from_xarray(x[::-1], leads=3)
 
+def test_no_window_across_a_hole_in_a_calendar_without_leap_days():
+    at = xr.date_range('1990-01', periods=N+10, freq='MS', calendar='noleap', use_cftime=True)
+    x = X[:,0,0].assign_coords(time=at[[*range(60), *range(70, N+10)]]); d = FieldDesign.from_xarray(x, leads=3, dtype=torch.float64)
+    assert len(d)==N-6 and not set(d.rows.tolist())&{60, 61, 62}
+    y = xr.DataArray(Y[d.rows], dict(time=x.time[d.rows.numpy()]), ('time',))
+    m = model().fit(d, y[::-1]); assert m.score(d, y)==model().fit(d, y).score(d, y) # aligned by date
+    with pytest.raises(DataError, match='same time'): m.score(d, y.assign_coords(time=at[:len(d)]))
+
+@pytest.mark.parametrize('units', ['degrees_north degrees_east', 'degreeN degreeE', 'degree_N degree_E', 'degrees_N degrees_E'])
+def test_a_map_by_what_its_coordinates_say(fitted, units):
+    x = X.rename(lat='row', lon='column').transpose('column', 'time', 'variable', 'row', 'lead')
+    for d,u in zip(('row', 'column'), units.split()): x[d].attrs['units'] = u
+    assert model().fit(x, Y).coef_.dims==('variable', 'lead', 'row', 'column')
+
+def test_weights_find_their_dates(fitted):
+    w = pd.Series(np.arange(N)+1., TIME); m = fitted['evidence']
+    assert m.score(X, Y, sample_weight=w[::-1])==m.score(X, Y, sample_weight=w)
+    np.testing.assert_array_equal(model().fit(X, Y, sample_weight=w[::-1]).coef_, model().fit(X, Y, sample_weight=w.values).coef_)
+    a,b = (model('sgd').fit(X[:80], Y[:80], valid=(X[80:], Y[80:], v)) for v in (w[80:], w[80:][::-1]))
+    np.testing.assert_array_equal(a.coef_, b.coef_)
+
+def test_an_earlier_fit_to_an_array_is_forgotten():
+    m = model().fit(X.values[:,0], Y).fit(X[:,0], Y)
+    with pytest.raises(DataError, match='an array without names'): m.predict(X.values[:,0])
+
 BAD = {
     'complex array': lambda: model().fit(X.values[:,0]+1j, Y), 'dates for values': lambda: model().fit(np.zeros((N, 3, 4), 'M8[D]'), Y),
     'masked here and there': lambda: model().fit(np.ma.masked_array(X.values, X.values>4), Y), 'text for targets': lambda: model().fit(X, ['a']*N),
@@ -169,8 +196,8 @@ def test_magnitudes_change_nothing(fitted, s, way):
 
 @pytest.mark.parametrize('s', [1e-12, 1e-7, 1e9, 1e12])
 def test_round_magnitudes_too(fitted, s):
-    for way,tol in (('evidence', 1e-9), ('sgd', 1e-9)): # below 200 rows gradients are L-BFGS in float64
-        np.testing.assert_allclose(np.asarray(model(way).fit(X*s, Y/s).predict(X*s))*s, np.asarray(fitted[way].predict(X)), rtol=1e-4 if way=='sgd' else 1e-9, atol=1e-4 if way=='sgd' else 1e-9)
+    for way,tol in (('evidence', 1e-9), ('sgd', 1e-4)): # L-BFGS ends elsewhere where inputs are rounded otherwise
+        np.testing.assert_allclose(np.asarray(model(way).fit(X*s, Y/s).predict(X*s))*s, np.asarray(fitted[way].predict(X)), rtol=tol, atol=tol)
 
 def test_constants_keep_the_scale_one():
     d = FieldDesign(torch.full((5, 2, 3, 3), 300.1, dtype=torch.float64), Grid((3, 3)))

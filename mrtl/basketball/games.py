@@ -151,15 +151,19 @@ def game_plays(
     for g in goals.itertuples(): rows += [row(g.quarter, g.time, g.kind, g.player, g.side)]+([row(g.quarter, g.time, 4, g.player+1, g.side)] if g.kind==2 else [])
     return pd.DataFrame(rows).sort_values(['PERIOD'], kind='stable').reset_index(drop=True)
 
-# %% ../../nbs/basketball/02_games.ipynb #c61c8043
+# %% ../../nbs/basketball/02_games.ipynb #e0bd9bce
 def plays_v3(
     plays:pd.DataFrame, # From `game_plays`
 )->pd.DataFrame:        # The same in the v3 layout
     "Plays as the stats site's v3 layout has them."
-    words = {1: 'Made Shot', 2: 'Missed Shot', 3: 'Free Throw', 4: 'Rebound', 5: 'Turnover', 12: 'period', 13: 'period'}; kind = plays.EVENTMSGTYPE
+    words = {1: 'Made Shot', 2: 'Missed Shot', 3: 'Free Throw', 4: 'Rebound', 5: 'Turnover', 12: 'period', 13: 'period'}
+    kind = plays.EVENTMSGTYPE
     clock = plays.PCTIMESTRING.str.split(':').map(lambda t: f'PT{int(t[0]):02d}M{int(t[1]):02d}.00S')
-    return pd.DataFrame(dict(gameId=plays.GAME_ID.map('{:010d}'.format), actionNumber=1+np.arange(len(plays)), clock=clock, period=plays.PERIOD, teamId=plays.PLAYER1_TEAM_ID.fillna(0).astype(int), personId=plays.PLAYER1_ID,
-        playerName=plays.PLAYER1_NAME, shotResult=kind.map({1: 'Made', 2: 'Missed'}), isFieldGoal=kind.isin([1,2]).astype(int), actionType=kind.map(words), subType=kind.map({12: 'start', 13: 'end'})))
+    team = plays.PLAYER1_TEAM_ID.fillna(0).astype(int)
+    return pd.DataFrame(dict(gameId=plays.GAME_ID.map('{:010d}'.format), actionNumber=1+np.arange(len(plays)),
+        clock=clock, period=plays.PERIOD, teamId=team, personId=plays.PLAYER1_ID, playerName=plays.PLAYER1_NAME,
+        shotResult=kind.map({1: 'Made', 2: 'Missed'}), isFieldGoal=kind.isin([1,2]).astype(int),
+        actionType=kind.map(words), subType=kind.map({12: 'start', 13: 'end'})))
 
 # %% ../../nbs/basketball/02_games.ipynb #1ea5d158
 class SimulatedGames(NamedTuple):
