@@ -224,7 +224,7 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
         write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
             coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(), **seen)
 
-# %% ../nbs/60_estimators.ipynb #352e5af5
+# %% ../nbs/60_estimators.ipynb #4bf9ff96
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
     def __init__(self,
@@ -272,7 +272,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
 
     def fit(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), a Dataset (its variables are a mode), an array (n, ..., h, w) or (n, p), or a design
-        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Targets, (n,) or (n, outputs), where NaN means missing; those with dates are aligned by them
+        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Targets, (n,), or (n, outputs), in which NaN means missing; those with dates are aligned by them
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight)
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
