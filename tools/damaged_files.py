@@ -111,7 +111,9 @@ def _rain(path): v = open_rain(path).load(); return v.dtype.kind in 'iuf' and no
 
 def _games(path): f = read_games(path).frames; return all(not np.isinf(v).any() for v in f.data_vars.values() if v.dtype.kind=='f')
 
-def _plays(path): p = read_play_by_play(path).plays; return finite(p.time) and finite(p.quarter)
+def _plays(path):
+    p = read_play_by_play(path).plays; sure = p[p.doubt==''] # the others are kept, and marked
+    return finite(sure.time) and finite(sure.quarter)
 
 def _folder(file, path):
     "The run's folder with this file in it: its report, made whole."
