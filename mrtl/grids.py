@@ -89,8 +89,12 @@ def _copied(v, dtype):
 def _full_area(self:Grid):
     e = np.linspace(*self.y, self.h+1)
     if self.sphere and abs(e[1:]+e[:-1]).max()>180+1e-6: raise DataError(f"latitudes must lie between -90 and 90; the rows of the {self.h}x{self.w} grid are centred on {(e[0]+e[1])/2:g} to {(e[-2]+e[-1])/2:g}")
+    turn = self.x[1]-self.x[0]
+    if self.sphere and turn>360*(1+1e-6):
+        raise DataError(f"longitudes must lie within one turn of 360 degrees; the {self.w} columns of the {self.h}x{self.w} grid take {turn:g}: "
+                        "drop the column that is there twice, like 360 beside 0")
     rows = np.diff(np.sin(np.deg2rad(e.clip(-90, 90)))) if self.sphere else np.diff(e)
-    return rows[:,None]*np.full(self.w, (self.x[1]-self.x[0])/self.w)
+    return rows[:,None]*np.full(self.w, turn/self.w)
 
 # %% ../nbs/10_grids.ipynb #7e2c89c0
 @patch(as_prop=True)
