@@ -179,6 +179,11 @@ def _check_rows(self:FieldDesign):
 @patch
 def __len__(self:FieldDesign): return len(self.rows)
 
+@patch(as_prop=True)
+def sample_times(self:FieldDesign)->pd.Index: # Of the targets, (n,); None where the fields have none
+    "When the samples are."
+    return None if self.times is None else self.times[self.rows.cpu().numpy()]
+
 # %% ../nbs/11_designs.ipynb #c73b1f71
 @patch
 def _like(self:FieldDesign, u=None, grid=None, rows=None):

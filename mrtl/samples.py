@@ -145,18 +145,27 @@ def as_design(
         raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
     return d
 
+# %% ../nbs/13_samples.ipynb #b10d49fd
+def as_dates(
+    index:pd.Index, # Of texts
+)->pd.Index:        # Of dates where every text is one, such as 2000-01-31; else as it came
+    "Texts that are dates, as dates: a table that was read without `parse_dates` has such an index."
+    found = pd.to_datetime(index, format='ISO8601', errors='coerce')
+    return index if found.hasnans else found
+
 # %% ../nbs/13_samples.ipynb #d9e1b8fb
 def dates_of(
     v:object,           # X or y: a design, a DataArray, a Series or DataFrame, or anything else
 )->'pd.Index|None':     # Dates of its samples; None where it knows none
     "When the samples are."
-    if isinstance(v, FieldDesign): index = None if v.times is None else v.times[v.rows.cpu().numpy()]
+    if isinstance(v, FieldDesign): index = v.sample_times
     elif isinstance(v, (pd.Series, pd.DataFrame)): index = v.index
     elif isinstance(v, xr.Dataset): index = v.indexes.get('time')
     elif isinstance(v, xr.DataArray): index = v.indexes.get('time' if 'time' in v.dims else v.dims[0])
     else: index = None
     if isinstance(index, pd.MultiIndex): raise DataError(f"the rows have an index of {index.nlevels} levels ({', '.join(map(str, index.names))}): keep the dates as its only level")
     if isinstance(index, pd.PeriodIndex): index = index.to_timestamp()
+    if isinstance(v, (pd.Series, pd.DataFrame)) and pd.api.types.is_string_dtype(index): index = as_dates(index)
     if isinstance(index, xr.CFTimeIndex): return pd.Index([f"{t:%Y-%m-%d %H:%M:%S}" for t in index])
     if not isinstance(index, pd.DatetimeIndex): return None
     return pd.Index(index.tz_localize(None).strftime('%Y-%m-%d %H:%M:%S'))
@@ -174,7 +183,7 @@ def by_date(
     found = own.get_indexer(at)
     if (found<0).any():
         raise DataError(f"X and y must have the same time, value by value: {int((found<0).sum())} of {len(at)} times of X, such as {at[found<0][0]}, are not among those of {what}, "
-            f"{own[0]} to {own[-1]}: align them first (xr.align, or y.reindex)")
+            f"{own[0]} to {own[-1]}: keep those that both have ("+("design.take(design.sample_times.isin(y.index))" if isinstance(X, FieldDesign) else "xr.align")+')')
     return y.isel({y.dims[0]: found}) if isinstance(y, xr.DataArray) else y.iloc[found]
 
 # %% ../nbs/13_samples.ipynb #d2cb5161
@@ -245,7 +254,8 @@ def entry_weights(
     sample_weight:list|Tensor|None=None, # Weight of each sample, (n,), not negative; equal when not given
 )->Tensor:                               # (n, outputs), mean one, zero where missing, float64
     "Weights of the entries of a loss."
-    w = torch.ones(len(y), dtype=torch.float64) if sample_weight is None else torch.as_tensor(sample_weight, dtype=torch.float64)
+    if sample_weight is None: sample_weight = torch.ones(len(y))
+    w = torch.as_tensor(sample_weight if torch.is_tensor(sample_weight) else np.array(sample_weight, float)).double()
     if not (w.shape==(len(y),) and w.isfinite().all() and (w>=0).all() and w.sum()>0):
         raise DataError(f"sample_weight must be {len(y)} finite numbers, none negative and not all zero; got shape {tuple(w.shape)}")
     e = w[:,None]*y.cpu().isfinite()
