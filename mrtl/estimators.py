@@ -110,7 +110,7 @@ class Fitting:
         design,y = self._design(X, y, fitting=True); n = len(design)
         if n<2: raise DataError(f"at least 2 samples are needed to fit; got n_samples = {n}")
         Y = encode(y, n) if encode else as_targets(y, n, X)
-        w = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)
+        w = np.array(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)) # a copy: pandas gives read-only views
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
         self._outputs,self._one_dim = _output_names(named, Y.shape[1]),np.ndim(y)==1
