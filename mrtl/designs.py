@@ -126,7 +126,7 @@ def to(self:_Stack, *args):
 # %% ../nbs/11_designs.ipynb #a0c312b3
 def as_index(rows):
     "Row numbers or booleans as a tensor, also when there is none."
-    rows = torch.as_tensor(rows)
+    rows = rows if torch.is_tensor(rows) else torch.from_numpy(np.array(rows)) # a copy: pandas gives read-only views
     return rows if rows.numel() else rows.long()
 
 # %% ../nbs/11_designs.ipynb #2378eff7
