@@ -10,6 +10,7 @@ import contextlib, dataclasses, hashlib, json, math, os, signal, threading, time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+import numpy as np
 import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
