@@ -45,6 +45,8 @@ class Batch:
     at:Tensor=None  # The times that each sample looks at, (b,) or (b, leads)
     ready:dict=None # What a model worked out once for many samples, a row each, and then looks at instead of `idx`
     widths:tuple=None # Indices that each mode has, where `ready`
+    z:Tensor=None   # Standardised covariates, (b, q)
+    offset:Tensor=None # What is known to add to the score, (b,)
 
     @property
     def x(self)->Tensor: return self.u if self.u is None or self.at is None else self.u[self.at]
@@ -56,9 +58,10 @@ class Batch:
         return self._each(lambda t: t.index_select(0, order))
 
     def _each(self, f):
-        if self.ready: return Batch({}, ready={k: f(v) for k,v in self.ready.items()}, widths=self.widths)
+        beside = {k: f(v) for k in ('z','offset') if (v := getattr(self, k)) is not None}
+        if self.ready: return Batch({}, ready={k: f(v) for k,v in self.ready.items()}, widths=self.widths, **beside)
         by_time = self.at is not None
-        return Batch({k: f(v) for k,v in self.idx.items()}, self.u if by_time or self.u is None else f(self.u), f(self.at) if by_time else None)
+        return Batch({k: f(v) for k,v in self.idx.items()}, self.u if by_time or self.u is None else f(self.u), f(self.at) if by_time else None, **beside)
 
 # %% ../nbs/11_designs.ipynb #753f4b63
 def as_shapes(

@@ -7,7 +7,7 @@ __all__ = ['GradientFit', 'EvidenceFit']
 
 # %% ../nbs/40_fits.ipynb #21676a16
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from fastcore.basics import patch, store_attr
 from .core import ConfigError, DataError
 from .decompose import canonical
 from .events import EventDesign
+from .glm import regress, ridge_precision, side_block
 from .designs import FieldDesign, Mode
 from .evidence.model import EvidenceModel, fit_evidence_model
 from .models import FullRank, LowRank
@@ -67,6 +68,10 @@ class Fit:
     def full(self)->Tensor: return self.scorer.full().detach() # (*sizes[, outputs])
     @property
     def steps(self)->int: return len(self.levels)
+    @property
+    def covariates(self)->int: return self.scorer.covariates # q
+    @property
+    def gamma(self)->np.ndarray: return self.scorer.gamma.detach().numpy() # Coefficients of standardised covariates, (q, outputs)
 
     refits = False # Can it be fitted to all rows, with nothing held back?
     settled = {}   # Settings that a further fit should take over, by name
@@ -83,12 +88,26 @@ def on_grid(self:Fit,
 @patch
 def scores(self:Fit,
     design:FieldDesign|EventDesign, # Samples
+    z:np.ndarray|None=None,         # Their standardised covariates, (n, q)
+    offset:np.ndarray|None=None,    # What is known to add to their scores, (n,)
     chunk:int=4096,                 # How many at a time
 )->np.ndarray:                      # (n, outputs), float64
     "Scores in the units of the data."
-    d = self.on_grid(design)
+    check_beside(self.covariates, design, z)
+    d,beside = self.on_grid(design),{k: torch.from_numpy(v) for k,v in dict(z=z, offset=offset).items() if v is not None}
     with torch.no_grad(), work_threads():
-        return torch.cat([self.scorer(d.batch(i)) for i in torch.arange(len(d)).split(chunk)]).numpy()
+        some = (replace(d.batch(i), **{k: v[i] for k,v in beside.items()}) for i in torch.arange(len(d)).split(chunk))
+        return torch.cat([self.scorer(b) for b in some]).numpy()
+
+# %% ../nbs/40_fits.ipynb #356223c7
+def check_beside(
+    q:int,                          # Covariates of a fit
+    design:FieldDesign|EventDesign, # Samples
+    z:np.ndarray|None,              # Their standardised covariates, (n, q)
+)->None:
+    "Refuse samples whose covariates are not those of the fit."
+    got = None if z is None else z.shape
+    if got!=((len(design), q) if q else None): raise DataError(f"the fit has {q} covariates for each of {len(design)} samples; got z of shape {got}: give those of the fit")
 
 # %% ../nbs/40_fits.ipynb #4ef7efa3
 @patch
@@ -109,7 +128,8 @@ def canonical(self:Fit)->tuple: # Strengths (component,), factors (size, compone
 class GradientFit(Fit):
     "A model learnt level by level, by gradients."
     way = 'sgd'
-    def spread(self, design:FieldDesign|EventDesign)->None: "Nothing: gradients give no standard deviation."
+    gamma_std = None # Standard deviations of the coefficients of covariates, (q, outputs)
+    def spread(self, design:FieldDesign|EventDesign, z:np.ndarray|None=None)->None: "Nothing: gradients give no standard deviation."
     def coef_std(self)->None: "Nothing: gradients give no standard deviation."
     @property
     def steps(self)->int: return int(sum(l['epochs'] for l in self.levels))
@@ -176,6 +196,7 @@ def raw_units(
         centre = design._like(u=mean_field, rows=[leads]).at({design.space: low.modes[-1].grid.shape})
         with torch.no_grad(): low.bias.data = 2*low.bias.data-low(centre.batch())[0]
     low.bias.data = m+s*low.bias.data
+    if low.covariates: low.gamma.data = s*low.gamma.data
     low.factors[-1].data = low.factors[-1].data*(s[:,None] if low.outputs>1 else s)
     shares,spatial = mode_shares(low.modes, low.outputs)
     strength,factors = canonical([f.detach() for f in low.factors], shares, spatial, held)
@@ -217,6 +238,20 @@ def tell_explosion(
     warnings.warn(f"the training loss exploded: {worst['train_loss']:.3g} at {worst['stage']} {worst['level']}, epoch {worst['epoch']}, "
         f"where it began at {history[0]['train_loss']:.3g}; the best state of each level was kept, but it has learnt little: lower lr ({lr:g})", stacklevel=4)
 
+# %% ../nbs/40_fits.ipynb #9eefe64c
+def gamma_given_maps(
+    s:Samples,         # Learnt from, with covariates
+    scores:np.ndarray, # Their scores, (n, outputs)
+    gamma:np.ndarray,  # Coefficients, (q, outputs)
+    loss:str,          # Which was minimised
+    ridge:float=0.,    # Weight of the penalty on squared coefficients
+)->np.ndarray:         # (q, outputs)
+    "Standard deviations of the coefficients of covariates, given the maps."
+    X = np.column_stack([np.ones(len(s)), s.z])
+    P = np.r_[0., np.full(len(gamma), ridge_precision(ridge, float((s.w[:,None]*np.isfinite(s.y)).sum()), loss))]
+    found = [regress(X, y, s.w, loss, m-s.z@g, P, np.r_[0., g], 0).cov for y,m,g in zip(s.y.T, scores.T, gamma.T)]
+    return np.sqrt([np.diag(c)[1:] for c in found]).T
+
 # %% ../nbs/40_fits.ipynb #67bb87dd
 @patch(cls_method=True)
 def learn(cls:GradientFit,
@@ -232,22 +267,34 @@ def learn(cls:GradientFit,
     sets = [s for s in (train, valid) if s is not None]
     designs = standardised([s.design for s in sets], moments) if moments else [s.design for s in sets]
     if ask.refit: raise ConfigError("refit is for sums of terms and for evidence: gradients level by level need their validation rows to know when to stop")
-    ready = [Samples(d, (s.y-mean)/sd, s.w) for d,s in zip(designs, sets)]
+    ready = [replace(s, design=d, y=(s.y-mean)/sd) for d,s in zip(designs, sets)]
     levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, train.outputs)
     run = Run(*ready, levels=levels, loss=ask.loss, rank=ask.rank, options=o, seed=ask.seed, device=ask.device,
-        bias=None if squared else base_rate(train.y, train.w, ask.loss), callbacks=ask.callbacks)
+        callbacks=ask.callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
     with work_threads(step_entries(design, levels, o, train.outputs)): low = run.fit().cpu().double()
     tell_explosion(run.history, o.lr)
     held = held_modes(low.modes, o.nonnegative)
     low = raw_units(low, moments, design, mean-shift, sd, held)
-    return cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
+    fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
+    if fit.covariates:
+        scores = fit.scores(train.design, train.z, train.offset)+shift
+        fit.gamma_std = gamma_given_maps(train, scores, fit.gamma, ask.loss, o.covariate_ridge)
+    return fit
+
+def start_of(s, loss, ridge):
+    "Where bias and coefficients of covariates start."
+    if s.z is None and s.offset is None: return dict(bias=None if loss=='squared' else base_rate(s.y, s.w, loss))
+    B = side_block(s.y, s.w, loss, s.z, s.offset, ridge)
+    return dict(bias=B[0].tolist(), gamma=None if s.z is None else B[1:])
 
 # %% ../nbs/40_fits.ipynb #0152f3f1
 @patch
 def pack(self:GradientFit)->tuple: # Name to tensor; dict that JSON can hold
     "What a file must hold of the model."
     tensors = {f'low.{k}': v for k,v in self.low.state_dict().items()}
-    return tensors,dict(rank=self.rank, outputs=self.outputs, main_effects=len(self.low.main)>0, held=list(self.held))
+    beside = dict(covariates=self.covariates) if self.covariates else {}
+    if beside: tensors['gamma_std'] = torch.from_numpy(self.gamma_std)
+    return tensors,dict(rank=self.rank, outputs=self.outputs, main_effects=len(self.low.main)>0, held=list(self.held))|beside
 
 @patch(cls_method=True)
 def unpack(cls:GradientFit,
@@ -259,9 +306,11 @@ def unpack(cls:GradientFit,
     levels:list,             # A dict for each level
 )->'GradientFit':            # The same model
     "A model out of a file."
-    low = LowRank(modes, meta['rank'], meta['outputs'], meta['main_effects'], torch.float64)
+    low = LowRank(modes, meta['rank'], meta['outputs'], meta['main_effects'], torch.float64, meta.get('covariates', 0))
     low.load_state_dict({k[4:]: v for k,v in tensors.items() if k.startswith('low.')})
-    return cls(low, low, loss, history, levels, tuple(meta['held']))
+    fit = cls(low, low, loss, history, levels, tuple(meta['held']))
+    if fit.covariates: fit.gamma_std = tensors['gamma_std'].numpy()
+    return fit
 
 # %% ../nbs/40_fits.ipynb #0a25ff1f
 class EvidenceFit(Fit):
@@ -276,15 +325,18 @@ class EvidenceFit(Fit):
         self.model = model
 
     def coef_std(self)->Tensor: return self.model.coef_std() # (*sizes[, outputs])
+    @property
+    def gamma_std(self)->np.ndarray: return self.model.gamma_std() # (q, outputs)
 
 # %% ../nbs/40_fits.ipynb #a46bf304
 @patch
 def spread(self:EvidenceFit,
     design:FieldDesign,  # Samples
+    z:np.ndarray|None=None, # Their standardised covariates, (n, q)
 )->np.ndarray:           # (n, outputs)
     "Standard deviation of a new observation for a squared loss, else of the score."
-    d = self.on_grid(design)
-    with work_threads(): return self.model.predict_std(d) if self.loss=='squared' else np.sqrt(self.model.score_variances(d))
+    check_beside(self.covariates, design, z); d = self.on_grid(design)
+    with work_threads(): return self.model.predict_std(d, z) if self.loss=='squared' else np.sqrt(self.model.score_variances(d, z))
 
 # %% ../nbs/40_fits.ipynb #757c7cd6
 @patch(cls_method=True)
@@ -315,12 +367,19 @@ def learn(cls:EvidenceFit,
         raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={held!r}: use method='sgd'")
     if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
     entry_weights(torch.from_numpy(Y), w) # refuses an output without any value
-    mean,sd = target_scale(Y, w) if ask.loss=='squared' else (base_rate(Y, w, ask.loss),None)
+    mean,sd = _scale_of(train, ask.loss)
     with work_threads(len(train)**2):
-        model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift,
-            ask.evidence.window, ask.rank, ask.standardise, train.groups, ask.device)
+        model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift, ask.evidence.window, ask.rank, ask.standardise,
+            train.groups, ask.device, train.z, train.offset, ask.evidence.covariate_ridge*train.outputs)
     names = np.asarray(ask.outputs).tolist()
     return cls(model, pd.DataFrame(model.history(names)), model.levels(names))
+
+def _scale_of(s, loss):
+    "What maps count from, and their unit: what is left of the targets by covariates has variance 1."
+    if loss!='squared': return (base_rate(s.y, s.w, loss) if s.offset is None else side_block(s.y, s.w, loss, offset=s.offset)[0]),None
+    mean,sd = target_scale(s.y, s.w)
+    if s.z is None: return mean,sd
+    return mean,target_scale(s.y-np.column_stack([np.ones(len(s)), s.z])@side_block(s.y, s.w, loss, s.z), s.w)[1]
 
 # %% ../nbs/40_fits.ipynb #5e715afb
 @patch

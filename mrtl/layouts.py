@@ -66,6 +66,7 @@ class GradientMeta(TypedDict):
     outputs:Count      # Scores per sample
     main_effects:bool  # One extra coefficient per entry of each indexed mode?
     held:list[Whole]   # Modes that keep their sign
+    covariates:NotRequired[Count] # How many, where there are any
 
 def low_layout(
     modes:list,       # Of the weights
@@ -78,6 +79,14 @@ def low_layout(
     mains = {f'low.main.{m.name}': (m.size, outputs) for m in modes if main and m.indexed}
     return {f'low.factors.{i}': (n, rank) for i,n in enumerate(sizes)}|{'low.bias': (outputs,)}|mains
 
+# %% ../nbs/43_layouts.ipynb #563b9556
+def gamma_layout(
+    meta:dict,   # With `outputs`, and `covariates` where there are any
+    *names:str,  # Of the tensors
+)->dict:         # Name to shape
+    "Tensors with a number for each covariate and output."
+    return {k: (meta['covariates'], meta['outputs']) for k in names} if 'covariates' in meta else {}
+
 # %% ../nbs/43_layouts.ipynb #8f6874a5
 class GradientLayout:
     "Files of models by gradients."
@@ -88,7 +97,7 @@ class GradientLayout:
         if any(m.nodes is not None for m in modes): raise DataError("a model by gradients has no nodes")
         if not set(meta['held'])<=set(range(len(modes))): raise DataError(f"the modes {meta['held']} are held, but there are {len(modes)}")
         if meta['main_effects'] and not any(m.indexed for m in modes): raise DataError("there are main effects, but no mode that could have them")
-        return low_layout(modes, meta['rank'], meta['outputs'], meta['main_effects'])
+        return low_layout(modes, meta['rank'], meta['outputs'], meta['main_effects'])|gamma_layout(meta, 'low.gamma', 'gamma_std')
     def check(meta, tensors): "Nothing: shapes tell all."
 
 # %% ../nbs/43_layouts.ipynb #b679bf81
@@ -102,12 +111,22 @@ class _LevelMeta(TypedDict):
     jitter:Number                 # Added to the diagonal
     components:bool               # One part a component?
 
+class _NothingMeta(TypedDict):
+    "A regression on covariates without maps."
+    lengths:list[Number]          # None
+    s2:Number                     # Variance of the noise
+    value:float                   # Negative log evidence
+    bias:Number                   # Intercept
+    jitter:Number                 # Added to the diagonal
+    components:bool               # Not read
+
 class _FitMeta(TypedDict):
     "One fit."
     prior:Several(Count|Literal['free','lagged','apart'], 3) # Leads, features, kind
     tried:list[Pair(float)]       # Lengths and values of the ladder
     weights:Several(Number)       # Of its levels
     levels:Several(_LevelMeta)    # Those with a weight
+    nothing:NotRequired[_NothingMeta] # Where there are covariates
 
 class EvidenceMeta(TypedDict):
     "What a file says of a model fitted by evidence."
@@ -117,6 +136,7 @@ class EvidenceMeta(TypedDict):
     mean:Several(Number)                          # Of the targets
     sd:Several(Positive)                          # Of the targets
     fits:Several(_FitMeta)                        # One an output, then one a direction
+    covariates:NotRequired[Count]                 # How many, where there are any
 
 # %% ../nbs/43_layouts.ipynb #5fe1591e
 def moment_layout(
@@ -134,14 +154,16 @@ def moment_layout(
 
 def _parts(f, name): return [f"{name}.{d['at']}.{j}" for d in f['levels'] for j in range(len(d['lengths']))]
 
-def _fit_layout(f, name, modes, found):
+def _fit_layout(f, name, modes, found, q):
     "The tensors of one fit."
     F,(h,w) = math.prod(m.size for m in modes[:-1]),modes[-1].grid.shape
     if list(map(type, f['prior']))!=[int,int,str] or math.prod(f['prior'][:2])!=F: raise DataError(f"{name} has a prior over {f['prior']}, but there are {F} maps")
     if len(f['weights'])!=len(f['levels']): raise DataError(f"{name} has {len(f['levels'])} levels and {len(f['weights'])} weights")
     out = {f'{name}.rows': (f'{name} samples', F)}
-    for k in (f"{name}.{d['at']}" for d in f['levels']):
-        out |= {f'{k}.theta': (f'{k} theta',), f'{k}.maps': (F, h, w), f'{k}.L': (f'{name} samples',)*2}
+    if ('nothing' in f)!=(q>0) or (q and f['nothing']['lengths']): raise DataError(f"{name} and its {q} covariates do not go together")
+    for k in [f"{name}.{d['at']}" for d in f['levels']]+[f'{name}.nothing']*(q>0):
+        out |= {f'{k}.theta': (f'{k} theta',) if k!=f'{name}.nothing' else (0,), f'{k}.maps': (F, h, w), f'{k}.L': (f'{name} samples',)*2}
+        if q: out |= {f'{k}.gamma': (q,), f'{k}.E': (f'{name} samples', q), f'{k}.C': (q, q)}
     for p in _parts(f, name):
         out |= {f'{p}.S': (h, w), f'{p}.Sigma': (F, F), f'{p}.Z': (f'{name} times', p)}
         out |= {f'{p}.modes0': (h, f'{p} y'), f'{p}.modes1': (w, f'{p} x')} if f'{p}.modes1' in found else {f'{p}.modes0': (h*w, p)}
@@ -169,7 +191,8 @@ class EvidenceLayout:
         if more<0 or (more>0)!=(shared!=0): raise DataError(f"there are {len(meta['fits'])} fits for {k} outputs with the votes {meta['votes']}")
         out = low_layout(modes, meta['rank'], k)|{'full.W': (*(m.size for m in modes), *([k] if k>1 else [])), 'full.bias': (k,)}
         if more: out['directions'] = (k, more)
-        for o,f in enumerate(meta['fits']): out |= _fit_layout(f, f'fit.{o}', modes, found)
+        for o,f in enumerate(meta['fits']): out |= _fit_layout(f, f'fit.{o}', modes, found, meta.get('covariates', 0))
+        out |= gamma_layout(meta|dict(outputs=k), 'full.gamma')
         return out|moment_layout(modes, 'moments.mean', 'moments.sd', found)
     def check(meta, tensors):
         "What no shape can tell."
@@ -197,6 +220,7 @@ class SumMeta(TypedDict):
     terms:Several(_TermMeta, 1000)  # Which there are
     facts:_FactsMeta                # Found on the way
     outputs:Count                   # Scores per sample
+    covariates:NotRequired[Count]   # How many, where there are any
 
 # %% ../nbs/43_layouts.ipynb #c7da7991
 class SumLayout:
@@ -211,9 +235,9 @@ class SumLayout:
             F += [(n, k)] if whole else [(s, t.rank) for s in sizes]
             w += [(n,)] if whole else [(s,) for s in sizes]
             if k>1 and not whole: mixes.append((k, t.rank))
-        F += [*mixes, (1, k)]; out = {f'F.{i}': s for i,s in enumerate(F)}|{f'w.{i}': s for i,s in enumerate(w)}|{'scale': (2, k)}
+        F += [*mixes, (1+meta.get('covariates', 0), k)]; out = {f'F.{i}': s for i,s in enumerate(F)}|{f'w.{i}': s for i,s in enumerate(w)}|{'scale': (2, k)}
         if any(n.startswith('draws.') for n in found): out |= {f'draws.{i}': ('draws', *s) for i,s in enumerate(F)}
-        return out|moment_layout(modes, 'mean', 'sd', found)
+        return out|moment_layout(modes, 'mean', 'sd', found)|gamma_layout(meta, 'gamma_std')
     def check(meta, tensors):
         "What no shape can tell."
         if 'sd' in tensors and not (tensors['sd']>0).all(): raise DataError("sd must be above zero")

@@ -26,12 +26,15 @@ class FullRank(nn.Module):
         outputs:int=1,                   # Scores per sample
         main_effects:bool=False,         # One extra coefficient per entry of each indexed mode?
         dtype:torch.dtype=torch.float32, # Of the parameters
+        covariates:int=0,                # How many there are (q)
     ):
         super().__init__()
         self.modes,self.outputs = check_modes(modes),outputs
         self.W = nn.Parameter(torch.zeros(*(m.size for m in modes), *([outputs] if outputs>1 else []), dtype=dtype))
         self.bias = nn.Parameter(torch.zeros(outputs, dtype=dtype))
         self.main = main_parameters(modes, outputs, main_effects, dtype)
+        self.covariates = covariates
+        self.gamma = nn.Parameter(torch.zeros(covariates, outputs, dtype=dtype)) if covariates else None
 
 # %% ../nbs/20_models.ipynb #bb608813
 def check_modes(
@@ -163,9 +166,9 @@ def forward(self:FullRank,
     "Score the samples."
     if b.u is None: return _Indexed.apply(self, b, *self.parameters())
     first = [m for m in self.modes if m.indexed]
-    if not first: return self._field_scores(b) + self.bias
+    if not first: return self._field_scores(b) + side_scores(self, b)
     s = bag_sum(self.W.reshape(math.prod(m.size for m in first), -1), joint_index(b.idx, first)); x = b.x.flatten(1)
-    return torch.einsum('br,bro->bo', x, s.reshape(len(x), -1, self.outputs)) + self.bias + main_scores(self.main, b)
+    return torch.einsum('br,bro->bo', x, s.reshape(len(x), -1, self.outputs)) + side_scores(self, b) + main_scores(self.main, b)
 
 @patch
 def _field_scores(self:FullRank, b):
@@ -174,6 +177,24 @@ def _field_scores(self:FullRank, b):
     z,at = time_products(b, self.W.reshape(L, -1, self.outputs).transpose(0, 1).flatten(1), whole=True)
     z = z[:,0].unflatten(-1, (L, self.outputs))
     return z[:,0] if at is None else sum(z[at[:,l],l] for l in range(L))
+
+# %% ../nbs/20_models.ipynb #30bb6aa1
+def side_scores(
+    model:nn.Module, # FullRank or LowRank
+    b:Batch,         # Inputs of some samples
+)->Tensor:           # (b, outputs), or (outputs,) with a bias only
+    "What bias, covariates and offset add to the scores."
+    s = model.bias if b.offset is None else model.bias+b.offset[:,None]
+    return s if model.gamma is None or b.z is None else s+b.z@model.gamma
+
+# %% ../nbs/20_models.ipynb #2791b1d7
+def mode_shares(
+    modes:list,    # Modes of the weights
+    outputs:int=1, # Scores per sample; an axis of its own above 1
+)->tuple:          # A list of shares (size,) or None, and a list of booleans
+    "Cell shares of spatial modes, None for the others and for the outputs; and which are spatial."
+    shares = [m.grid.share.flatten() if m.grid is not None else None for m in modes]+([None] if outputs>1 else [])
+    return shares,[s is not None for s in shares]
 
 # %% ../nbs/20_models.ipynb #418806f3
 def main_scores(
@@ -215,14 +236,16 @@ def indexed_scores(self:FullRank,
 def _ready(model, b, **ready): return replace(b, ready=ready, widths=tuple(b.idx[m.name].shape[1] for m in model.modes))
 
 def _rest(model, b):
-    "Scores of bias and main effects, and the way back."
-    bias,main,at = model.bias,[model.main[m.name] for m in model.modes if m.name in model.main],b.ready.get('at')
-    stack = torch.cat([*(t.detach() for t in main), bias.new_zeros(1, model.outputs)]) if main else None
+    "Scores of all that is beside the weights, and the way back."
+    main,at = [model.main[m.name] for m in model.modes if m.name in model.main],b.ready.get('at')
+    stack = torch.cat([*(t.detach() for t in main), model.bias.new_zeros(1, model.outputs)]) if main else None
+    side = side_scores(model, b).detach()
     def pull(g, grad):
-        grad(bias).add_(g.sum(0))
+        grad(model.bias).add_(g.sum(0))
+        if model.gamma is not None and b.z is not None: grad(model.gamma).addmm_(b.z.T, g)
         if main:
             for t,v in zip(main, scattered(at, g, len(stack)-1, at.shape[1:]).split([len(t) for t in main])): grad(t).add_(v)
-    return bias.detach()+gathered(stack, at) if main else bias.detach(),pull
+    return side+gathered(stack, at) if main else side,pull
 
 class _Indexed(torch.autograd.Function):
     @staticmethod
@@ -247,6 +270,7 @@ class LowRank(nn.Module):
         outputs:int=1,                   # Scores per sample; a factor `output` comes last if above 1
         main_effects:bool=False,         # One extra coefficient per entry of each indexed mode?
         dtype:torch.dtype=torch.float32, # Of the parameters
+        covariates:int=0,                # How many there are (q)
     ):
         super().__init__()
         self.modes,self.outputs,self.rank = check_modes(modes),outputs,rank
@@ -254,6 +278,8 @@ class LowRank(nn.Module):
         self.factors = nn.ParameterList([torch.zeros(s, rank, dtype=dtype) for s in sizes])
         self.bias = nn.Parameter(torch.zeros(outputs, dtype=dtype))
         self.main = main_parameters(modes, outputs, main_effects, dtype)
+        self.covariates = covariates
+        self.gamma = nn.Parameter(torch.zeros(covariates, outputs, dtype=dtype)) if covariates else None
 
 # %% ../nbs/20_models.ipynb #34dc4837
 @patch
@@ -280,7 +306,7 @@ def forward(self:LowRank,
     if b.u is None: return _Indexed.apply(self, b, *self.parameters())
     h = self.components(b)
     s = h@self.factors[-1].T if self.outputs>1 else h.sum(-1, keepdim=True)
-    return s + self.bias + main_scores(self.main, b)
+    return s + side_scores(self, b) + main_scores(self.main, b)
 
 # %% ../nbs/20_models.ipynb #c7d10acc
 @patch

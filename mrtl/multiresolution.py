@@ -10,6 +10,7 @@ import contextlib, dataclasses, hashlib, json, math, os, signal, threading, time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+import numpy as np
 import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
@@ -20,7 +21,7 @@ from .core import ConfigError, ScheduleError, generator, progress
 from .decompose import cp_decompose, effective_rank, rebalance
 from .finegrain import finegrain
 from .grids import check_shape
-from .models import FullRank, LowRank
+from .models import FullRank, LowRank, mode_shares
 from .training import Callback, callback_names, Objective, Trainer, parameter_axes
 from .samples import Data, Samples
 from .folders import claim, lock_file, release
@@ -121,8 +122,9 @@ def finegrain_model(
 )->FullRank|LowRank:        # A new model of the same kind
     "Copy a model to a finer level."
     kind = dict(rank=model.rank) if isinstance(model, LowRank) else {}
-    new = type(model)(modes, outputs=model.outputs, main_effects=len(model.main)>0, dtype=model.bias.dtype, **kind).to(model.bias.device)
+    new = type(model)(modes, outputs=model.outputs, main_effects=len(model.main)>0, dtype=model.bias.dtype, covariates=model.covariates, **kind).to(model.bias.device)
     new.bias.data = model.bias.data.clone()
+    if model.covariates: new.gamma.data = model.gamma.data.clone()
     for (t,axes),(t2,axes2) in zip(parameter_axes(model), parameter_axes(new)):
         for a,(m,m2) in enumerate(zip(axes, axes2)):
             if m is not None and m.grid is not None: t = _finegrain_axis(t, a, m.grid, m2.grid, method)
@@ -135,15 +137,6 @@ def _finegrain_axis(t, a, lo, hi, method):
     if lo.shape==hi.shape: return t
     t = t.movedim(a, -1)
     return finegrain(t.unflatten(-1, lo.shape), hi, method=method, source=lo).flatten(-2).movedim(-1, a)
-
-# %% ../nbs/32_multiresolution.ipynb #1e7a3e77
-def mode_shares(
-    modes:list,    # Modes of the weights
-    outputs:int=1, # Scores per sample; an axis of its own above 1
-)->tuple:          # A list of shares (size,) or None, and a list of booleans
-    "Cell shares of spatial modes, None for the others and for the outputs; and which are spatial."
-    shares = [m.grid.share.flatten() if m.grid is not None else None for m in modes]+([None] if outputs>1 else [])
-    return shares,[s is not None for s in shares]
 
 # %% ../nbs/32_multiresolution.ipynb #17edd6e0
 class Factored(NamedTuple):
@@ -162,8 +155,9 @@ def factorise(
     shares,spatial = mode_shares(model.modes, model.outputs)
     held = tuple(i for i,m in enumerate(model.modes) if m.name in nonnegative)
     cp = cp_decompose(model.W.detach(), rank, weights=shares, spatial=spatial, seed=seed, nonnegative=held)
-    low = LowRank(model.modes, cp.rank, model.outputs, len(model.main)>0, model.bias.dtype).to(model.bias.device)
+    low = LowRank(model.modes, cp.rank, model.outputs, len(model.main)>0, model.bias.dtype, model.covariates).to(model.bias.device)
     low.bias.data,low.main = model.bias.data.clone(),model.main
+    if model.covariates: low.gamma.data = model.gamma.data.clone()
     for f,c in zip(low.factors, cp.factors): f.data = c.to(f).contiguous()
     return Factored(low, float(cp.error))
 
@@ -185,9 +179,10 @@ def random_start(
     nonnegative:tuple=(),            # Modes that start with absolute values
     seed:int=0,                      # Of the draw
     dtype:torch.dtype=torch.float32, # Of the parameters
+    covariates:int=0,                # How many there are (q)
 )->LowRank:                          # Factors from a normal distribution, the weights' root mean square about 0.1
     "The baseline without a full-rank stage."
-    low,gen = LowRank(modes, rank, outputs, main_effects, dtype),generator(seed, 'random start')
+    low,gen = LowRank(modes, rank, outputs, main_effects, dtype, covariates),generator(seed, 'random start')
     size = (.1/rank**.5)**(1/len(low.factors))
     for f in low.factors: f.data = size*torch.randn(f.shape, generator=gen, dtype=torch.float64).to(dtype)
     for m,f in zip(modes, low.factors): f.data = f.data.abs() if m.name in nonnegative else f.data
@@ -205,6 +200,7 @@ class Run(Callback):
         rank:int=8,                     # Components
         options:GradientOptions=PLAIN,  # How to train
         bias:list|Tensor|None=None,     # Where biases start, one per output; zero when not given
+        gamma:np.ndarray|None=None,     # Where coefficients of covariates start, (q, outputs); zero when not given
         seed:int=0,                     # Of the order of samples, random starts and the decomposition
         device:str|torch.device='cpu',  # Where the work is done
         callbacks:tuple|list=(),        # `Callback` objects that watch or stop the training
@@ -212,12 +208,12 @@ class Run(Callback):
     ):
         parallel.join_processes()
         o = self.options = settled(changed(options, changes), len(train))
-        modes,self.outputs = train.design.modes,train.outputs
+        modes,self.outputs,self.covariates = train.design.modes,train.outputs,train.covariates
         if levels is None: levels = make_levels(modes, o.schedule, o.full_levels, o.init, self.outputs)
-        store_attr('levels,loss,bias,seed,device,callbacks')
+        store_attr('levels,loss,bias,gamma,seed,device,callbacks')
         self.checkpoint,self.dtype,self.method = o.checkpoint,getattr(torch, o.dtype),None if o.finegrain=='auto' else o.finegrain
         self.rank = effective_rank([m.size for m in modes]+([self.outputs] if self.outputs>1 else []), rank)
-        self.sets = [(s.design, torch.from_numpy(s.y), torch.from_numpy(s.w)) for s in (train, valid) if s is not None]
+        self.sets = [(s.design, *(v if v is None else torch.from_numpy(v) for v in (s.y, s.w, s.z, s.offset))) for s in (train, valid) if s is not None]
         self.history,self.table,self.before,self.last_save,self.best = [],[],0.,-math.inf,None
         self.config = self._described(rank)
 
@@ -240,7 +236,7 @@ def _designs(self:Run, i, rows=None):
 @patch
 def _data(self:Run, i):
     "Training and validation data of level i."
-    return [Data(d, y, w, self.dtype, self.device, part) for d,(_,part),(_,y,w) in zip(self._designs(i), self.own, self.sets)]
+    return [Data(d, y, w, self.dtype, self.device, part, z, o) for d,(_,part),(_,y,w,z,o) in zip(self._designs(i), self.own, self.sets)]
 
 @patch
 def _own(self:Run):
@@ -259,9 +255,10 @@ def _start_model(self:Run, i, model):
     "The model at the start of level i, and the error of a decomposition there."
     level,modes = self.levels[i],self.modes[i]
     if model is None:
-        if level.stage=='full': model = FullRank(modes, self.outputs, self.options.main_effects, self.dtype)
-        else: model = random_start(modes, self.rank, self.outputs, self.options.main_effects, self.options.nonnegative, self.seed, self.dtype)
+        if level.stage=='full': model = FullRank(modes, self.outputs, self.options.main_effects, self.dtype, self.covariates)
+        else: model = random_start(modes, self.rank, self.outputs, self.options.main_effects, self.options.nonnegative, self.seed, self.dtype, self.covariates)
         if self.bias is not None: model.bias.data = torch.as_tensor(self.bias, dtype=self.dtype)
+        if self.gamma is not None: model.gamma.data = torch.as_tensor(self.gamma, dtype=self.dtype)
         return model.to(self.device),None
     if level.stage=='low' and isinstance(model, FullRank): return factorise(model, self.rank, self.options.nonnegative, self.seed)
     model = finegrain_model(model, modes, self.method)
@@ -385,10 +382,10 @@ def _interruptible(self:Run):
 def _fingerprint(self:Run):
     "A digest of settings and data."
     h = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()); seen = set()
-    for design,y,w in self.sets:
+    for design,y,*rest in self.sets:
         h.update(str([(m.name, m.size, m.grid and (m.grid.y, m.grid.x, m.grid.sphere)) for m in design.modes]).encode())
         held = [design.u, design.rows] if isinstance(design, FieldDesign) else list(design.idx.values())
-        for t in (*held, y, *([] if w is None else [torch.as_tensor(w)])):
+        for t in (*held, y, *(v for v in rest if v is not None)):
             h.update(str(tuple(t.shape)).encode())
             if id(t) not in seen: h.update(t.detach().cpu().contiguous().numpy()) # shared fields count once
             seen.add(id(t))
@@ -423,8 +420,8 @@ def _resume(self:Run):
 @patch
 def _empty(self:Run, i):
     "A model of level i's kind and size."
-    level,modes = self.levels[i],self.modes[i]
-    new = LowRank(modes, self.rank, self.outputs, self.options.main_effects, self.dtype) if level.stage=='low' else FullRank(modes, self.outputs, self.options.main_effects, self.dtype)
+    level,modes = self.levels[i],self.modes[i]; rest = self.outputs,self.options.main_effects,self.dtype,self.covariates
+    new = LowRank(modes, self.rank, *rest) if level.stage=='low' else FullRank(modes, *rest)
     return new.to(self.device)
 
 # %% ../nbs/32_multiresolution.ipynb #d8693163

@@ -83,6 +83,7 @@ class GradientOptions:
     l1:float=setting(0., _number(0), by_stage=True)      # Weight of the penalty on absolute weights
     nonnegative:tuple=setting((), _names)                # Modes whose factors stay at zero or above
     main_effects:bool=setting(False, _truth)             # One extra coefficient per entry of each indexed mode?
+    covariate_ridge:float=setting(0., _number(0))        # Weight of the penalty on squared coefficients of covariates, per standard deviation
     finegrain:str=setting('auto', _one_of('auto', *COPY_METHODS)) # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
     valid:float=setting(.2, _share)                      # Share of the rows set aside for validation, where there are 200 rows or more
     dtype:str=setting('auto', _one_of('auto','float32','float64')) # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
@@ -136,8 +137,8 @@ def changed(
 def all_default(
     options:object, # A record of options
 )->bool:            # Are all options at their defaults?
-    "Say whether all options have their default values."
-    return all(np.array_equal(getattr(options, f.name), f.default) for f in fields(options))
+    "Say whether all options have their default values, but for those that both ways read."
+    return all(np.array_equal(getattr(options, f.name), f.default) for f in fields(options) if f.name!='covariate_ridge')
 
 # %% ../nbs/24_options.ipynb #f26c63a4
 def _window(v):
@@ -149,5 +150,6 @@ def _window(v):
 class EvidenceOptions:
     "How to learn by evidence."
     window:int|None=setting(None, _window) # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
+    covariate_ridge:float=setting(0., _number(0)) # Weight of the penalty on squared coefficients of covariates, per standard deviation
 
     def __post_init__(self): check_settings(self)

@@ -6,7 +6,7 @@
 __all__ = ['Samples', 'Data']
 
 # %% ../nbs/13_samples.ipynb #d8a561f5
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from . import parallel
 from .core import DataError
 from .events import EventDesign
-from .designs import FieldDesign, Mode, arranged, time_slices
+from .designs import Batch, FieldDesign, Mode, arranged, time_slices
 from .grids import Grid
 from .nodes import Nodes
 
@@ -227,17 +227,24 @@ class Samples:
     y:np.ndarray                    # Their targets, (n, outputs), float64, NaN where missing
     w:np.ndarray|None=None          # Their weights, (n,); all 1 when not given
     groups:np.ndarray|None=None     # Group of each, (n,), where samples of a group are alike
+    z:np.ndarray|None=None          # Their standardised covariates, (n, q)
+    offset:np.ndarray|None=None     # What is known to add to their score, (n,)
 
     def __post_init__(self):
         self.y = np.asarray(self.y, float)
         self.w = np.ones(len(self.y)) if self.w is None else np.asarray(self.w, float)
         if len(self.design)!=len(self.y):
             raise DataError(f"{len(self.design)} samples but {len(self.y)} targets: give one target row per sample")
+        for k in ('z','offset'):
+            if (v := getattr(self, k)) is not None and len(v)!=len(self.y): raise DataError(f"{len(self.y)} samples but {len(v)} rows of {k}: give one for each sample")
 
     def __len__(self): return len(self.y)
 
     @property
     def outputs(self)->int: return self.y.shape[1]
+
+    @property
+    def covariates(self)->int: return 0 if self.z is None else self.z.shape[1] # q
 
 # %% ../nbs/13_samples.ipynb #9e19d7b6
 @patch
@@ -245,8 +252,13 @@ def take(self:Samples,
     rows:np.ndarray, # Row numbers or booleans
 )->Samples:          # These rows, in this order
     "Some of the samples."
-    groups = None if self.groups is None else np.asarray(self.groups)[rows]
-    return Samples(self.design.take(rows), self.y[rows], self.w[rows], groups)
+    some = {k: None if (v := getattr(self, k)) is None else np.asarray(v)[rows] for k in ('groups','z','offset')}
+    return Samples(self.design.take(rows), self.y[rows], self.w[rows], **some)
+
+@patch
+def less_offset(self:Samples)->Samples: # Without an offset
+    "Samples of a squared loss: what is known of a target is taken off it, and the rest is learnt."
+    return self if self.offset is None else replace(self, y=self.y-self.offset[:,None], offset=None)
 
 # %% ../nbs/13_samples.ipynb #9237e7ac
 def entry_weights(
@@ -273,14 +285,21 @@ class Data:
         dtype:torch.dtype=torch.float32,     # Of inputs, targets and weights
         device:str|torch.device='cpu',       # Where they live
         part:slice|None=None,                # Rows that the design holds, where other processes hold the others; None: all
+        z:Tensor|None=None,                  # Standardised covariates, (n, q)
+        offset:Tensor|None=None,             # What is known to add to the score, (n,)
     ):
         whole = part is None; self.part,self.n = part,len(y); rows = slice(None) if whole else part
         if len(design)!=len(y[rows]): raise DataError(f"{len(design)} samples but {len(y[rows])} targets: give one target row per sample")
         self.design = design.to(device).to(dtype)
         self.e = entry_weights(y, sample_weight)[rows].to(device, dtype)
         self.y = torch.nan_to_num(y[rows]).to(device, dtype)
+        self.z,self.offset = (v if v is None else v[rows].to(device, dtype) for v in (z, offset))
 
     def __len__(self): return len(self.y)
+
+    def batch(self)->Batch: # All rows
+        "Inputs of the samples, covariates and offset among them."
+        return replace(self.design.batch(), z=self.z, offset=self.offset)
 
 # %% ../nbs/13_samples.ipynb #d2b9ef0f
 @patch

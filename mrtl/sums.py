@@ -6,6 +6,7 @@
 __all__ = ['SumFit']
 
 # %% ../nbs/41_sums.ipynb #3c00a731
+from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
@@ -13,7 +14,7 @@ from fastcore.basics import patch, store_attr
 from .core import ConfigError, DataError, as_json
 from .designs import FieldDesign, Mode
 from .events import EventDesign
-from .fits import Fit, Piece, Request, base_rate, scaled_mode
+from .fits import Fit, Piece, Request, base_rate, check_beside, gamma_given_maps, scaled_mode
 from .options import FEW_ROWS, GradientOptions
 from .parallel import work_threads
 from .samples import Samples, target_scale
@@ -22,7 +23,7 @@ from .terms.canonical import centre, components, frequencies, part_shares, stand
 from .terms.fields import FieldInputs, FieldSum
 from .terms.inputs import EventInputs
 from .terms.laplace import laplace
-from .terms.learn import Learning, Rows, folds_of, joined, ladders, model_at
+from .terms.learn import Learning, Rows, folds_of, in_chunks, joined, ladders, model_at
 from .terms.model import Sum
 from .terms.spec import Term, as_terms
 
@@ -43,14 +44,19 @@ class SumFit(Fit):
         levels:list,            # A dict for each level
         moments:tuple|None=None,# Mean and standard deviation by which fields are standardised
         scale:tuple|None=None,  # Mean and standard deviation of the targets, (outputs,) each
+        gamma_std:np.ndarray|None=None, # Standard deviations of the coefficients of covariates, (q, outputs)
     ):
-        store_attr('terms,F,w,draws,facts,loss,history,levels,moments,scale')
+        store_attr('terms,F,w,draws,facts,loss,history,levels,moments,scale,gamma_std')
         self.data_modes,self._outputs,self.held = data_modes,outputs,()
 
     @property
     def modes(self)->list: return self.data_modes
     @property
     def outputs(self)->int: return self._outputs
+    @property
+    def covariates(self)->int: return len(self.F[-1])-1 # q
+    @property
+    def gamma(self)->np.ndarray: return self.F[-1][1:]*self.scale[1] # Coefficients of standardised covariates, (q, outputs)
     @property
     def rank(self)->int: return max(t.rank for t in self.terms)
     @property
@@ -103,30 +109,26 @@ def blocks(self:SumFit,
 @patch
 def model(self:SumFit,
     design:FieldDesign|EventDesign, # Samples
+    z:np.ndarray|None=None,         # Their standardised covariates, (n, q); at their means when not given
 )->Sum:                             # On them
     "The sum on other samples, in float64."
     levels = [t.schedule[-1] for t in self.terms]
     d = design.standardise(*self.moments) if self.moments else design
-    rows = Rows(EventInputs(d, np.float64) if isinstance(d, EventDesign) else FieldInputs(d), None, None)
+    rows = Rows(EventInputs(d, np.float64) if isinstance(d, EventDesign) else FieldInputs(d), None, None, z)
     return model_at(rows, self.terms, levels, self.outputs, self.loss)
-
-# %% ../nbs/41_sums.ipynb #af581f5f
-def in_chunks(
-    design:FieldDesign|EventDesign, # Samples
-    chunk:int,                      # How many at a time
-)->list:                            # Designs
-    "Samples, some at a time; fields all at once, since they share what they look at."
-    if isinstance(design, FieldDesign) or len(design)<=chunk: return [design]
-    return [design.take(np.arange(a, min(a+chunk, len(design)))) for a in range(0, len(design), chunk)]
 
 # %% ../nbs/41_sums.ipynb #6a5cb71c
 @patch
 def scores(self:SumFit,
     design:FieldDesign|EventDesign, # Samples
+    z:np.ndarray|None=None,         # Their standardised covariates, (n, q)
+    offset:np.ndarray|None=None,    # What is known to add to their scores, (n,)
     chunk:int=2**16,                # How many at a time
 )->np.ndarray:                      # (n, outputs), float64
     "Scores in the units of the data."
-    return np.concatenate([self.scale[0]+self.scale[1]*self.model(d).forward(self.F)[0] for d in in_chunks(design, chunk)])
+    check_beside(self.covariates, design, z)
+    S = np.concatenate([self.scale[0]+self.scale[1]*self.model(d, v).forward(self.F)[0] for d,v in in_chunks(design, chunk, z)])
+    return S if offset is None else S+offset[:,None]
 
 # %% ../nbs/41_sums.ipynb #cb2d364b
 @patch
@@ -142,7 +144,7 @@ def components(self:SumFit,
 )->np.ndarray:                      # (n, component): those of the first term, then those of the next
     "What each component of each term adds to the score, before outputs are mixed."
     unit = self.scale[1] if self.outputs==1 else 1.
-    return np.concatenate([np.concatenate(self._made(d), 1)*unit for d in in_chunks(design, 2**16)])
+    return np.concatenate([np.concatenate(self._made(d), 1)*unit for d,_ in in_chunks(design, 2**16)])
 
 # %% ../nbs/41_sums.ipynb #c9d7f93d
 @patch
@@ -152,7 +154,7 @@ def contributions(self:SumFit,
     "What each term adds to the score of each sample."
     def adds(h, Fs, C): return h if len(Fs)==1 else h.sum(1, keepdims=True) if C is None else h@C.T
     out = {t.name: [] for t in self.terms}
-    for d in in_chunks(design, 2**16):
+    for d,_ in in_chunks(design, 2**16):
         for (t,Fs,_,C),h in zip(self.blocks(self.F), self._made(d)): out[t.name].append(adds(h, Fs, C)*self.scale[1])
     return {k: np.concatenate(v) for k,v in out.items()}
 
@@ -272,10 +274,12 @@ def coef_std(self:SumFit)->dict|None: # Like `tensors`
 @patch
 def spread(self:SumFit,
     design:FieldDesign|EventDesign, # Samples
+    z:np.ndarray|None=None,         # Their standardised covariates, (n, q)
 )->np.ndarray|None:                 # (n, outputs)
     "Standard deviation of a new observation for a squared loss, of the score for counts; nothing for labels."
     if self.draws is None or self.loss=='logistic': return None
-    v = np.concatenate([np.var([self.model(d).forward(F)[0] for F in self.draws], axis=0) for d in in_chunks(design, 2**14)])
+    check_beside(self.covariates, design, z); chunks = in_chunks(design, 2**14, z)
+    v = np.concatenate([np.var([self.model(*c).forward(F)[0] for F in self.draws], axis=0) for c in chunks])
     return np.sqrt(v+(self.facts['noise'] if self.loss=='squared' else 0.))*self.scale[1]
 
 # %% ../nbs/41_sums.ipynb #d9e6d37c
@@ -289,7 +293,9 @@ def pack(self:SumFit)->tuple: # Name to tensor; dict that JSON can hold
     if self.moments: tensors |= {'mean': self.moments[0], 'sd': self.moments[1]}
     tensors['scale'] = as_tensor(np.stack([np.broadcast_to(v, (self.outputs,)) for v in self.scale]))
     terms = [dict(modes=t.modes, rank=t.rank, full=t.full, smooth=t.smooth, ridge=t.ridge, schedule=t.schedule) for t in self.terms]
-    return tensors,dict(terms=as_json(terms, null=False), facts=self.facts, outputs=self.outputs)
+    if self.covariates: tensors['gamma_std'] = as_tensor(self.gamma_std)
+    beside = dict(covariates=self.covariates) if self.covariates else {}
+    return tensors,dict(terms=as_json(terms, null=False), facts=self.facts, outputs=self.outputs)|beside
 
 # %% ../nbs/41_sums.ipynb #3237fcff
 def as_term(t):
@@ -313,7 +319,8 @@ def unpack(cls:SumFit,
     draws = [[v[i].astype(float) for v in d] for i in range(len(d[0]))] if d else None
     moments = (tensors['mean'],tensors['sd']) if 'mean' in tensors else None
     terms = [as_term(t) for t in meta['terms']]
-    return cls(modes, terms, F, w, draws, meta['facts'], loss, meta['outputs'], history, levels, moments, tuple(tensors['scale'].numpy()))
+    return cls(modes, terms, F, w, draws, meta['facts'], loss, meta['outputs'], history, levels, moments,
+        tuple(tensors['scale'].numpy()), tensors['gamma_std'].numpy() if 'gamma_std' in tensors else None)
 
 # %% ../nbs/41_sums.ipynb #d91cfca9
 UNREAD = ('full_levels','full_options','criterion','patience','consecutive','tol','max_epochs','lr','lr_decay','batch_size',
@@ -402,7 +409,8 @@ def finish(cls:SumFit,
     post = laplace(model, F, rows.y, rows.e, groups, noise, seed=ask.seed) if events else None
     draws = post and [[f.astype(np.float32).astype(float) for f in centre(model, d, w, whole)] for d in post.draws]
     facts = dict(noise=noise, parameters=post and post.parameters, effect=post and post.effect)
-    fit = cls(modes, run.terms, F, w, draws, facts, ask.loss, run.outputs, pd.DataFrame(run.history), run.levels, moments, scale)
+    fit = cls(modes, run.terms, F, w, draws, facts, ask.loss, run.outputs, pd.DataFrame(run.history), run.levels, moments, scale,
+        post and post.gamma_std*scale[1])
     for t,k in fit.stability().items(): fit.levels[-1].setdefault('stability', {})[t] = k
     return fit
 
@@ -421,14 +429,17 @@ def learn(cls:SumFit,
     design,terms = train.design,asked_terms(ask, train.design.modes)
     mean,sd = target_scale(train.y, train.w) if ask.loss=='squared' else (np.zeros(train.outputs),np.ones(train.outputs))
     moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
-    scaled = lambda s: s and Samples(s.design, (s.y-mean)/sd, s.w, s.groups)
-    ready = lambda s: s and Rows.of(s, np.float64 if len(train)<=SMALL else np.float32, moments)
+    scaled,ridge = lambda s: s and replace(s, y=(s.y-mean)/sd),ask.gradients.covariate_ridge
+    ready = lambda s: s and Rows.of(s, np.float64 if len(train)<=SMALL else np.float32, moments, ridge)
     run,sets,F = Learning(ask, terms, train.outputs, base_rate),(scaled(train),scaled(valid)),None
     with work_threads():
         if open_weights(terms, design.modes):
             run.terms,F = run.search([(ready(a), ready(b)) for a,b in folds_of(*sets, ask.seed, train.groups)])
-        if ask.refit and valid is not None: sets = joined(*sets),None
+        if ask.refit and valid is not None: sets,train = (joined(*sets), None),joined(train, valid)
         rows,held = map(ready, sets)
         begun = F is not None and valid is not None
         model,F = run.stage_of(rows, F, ladders(run.terms)[-1], held) if begun else run.climb(rows, held)
-        return cls.finish(run, model, F, rows, sets[0].groups, design.modes, moments, (mean-shift, sd))
+        fit = cls.finish(run, model, F, rows, sets[0].groups, design.modes, moments, (mean-shift, sd))
+    if fit.covariates and fit.gamma_std is None:
+        fit.gamma_std = gamma_given_maps(train, fit.scores(train.design, train.z, train.offset)+shift, fit.gamma, ask.loss, ridge)
+    return fit

@@ -38,12 +38,12 @@ class Objective:
     def __init__(self,
         modes:list,             # The model's modes at this level
         loss:str='squared',     # 'squared', 'logistic' or 'poisson'
-        options:GradientOptions=PLAIN, # Of which `smooth`, `sigma`, `kernel`, `l2` and `l1` are read; no penalties when not given
+        options:GradientOptions=PLAIN, # Of which `smooth`, `sigma`, `kernel`, `l2`, `l1` and `covariate_ridge` are read; no penalties when not given
         **changes:object,       # Options that differ
     ):
         if loss not in LOSSES: raise ConfigError(f"loss must be one of {', '.join(LOSSES)}; got {loss!r}")
         o = changed(options, changes)
-        self.loss,self.smooth,self.l2,self.l1 = loss,o.smooth,o.l2,o.l1
+        self.loss,self.smooth,self.l2,self.l1,self.covariate_ridge = loss,o.smooth,o.l2,o.l1,o.covariate_ridge
         spatial = [m for m in modes if m.grid is not None] if o.smooth else []
         self.roughness = {m.name: Smoothness(m.grid, o.sigma, o.kernel) for m in spatial}
         self.sigmas = {k: r.sigma for k,r in self.roughness.items()}
@@ -64,7 +64,7 @@ def penalty(self:Objective,
             if m is not None and m.name in self.roughness:
                 others = [None if v is None or i==a else v.sqrt() for i,v in enumerate(shares)]
                 total = total+self.smooth*self.ease[m.name]*self.roughness[m.name](weigh(t, others).movedim(a, -1))
-    return total
+    return total if model.gamma is None else total+self.covariate_ridge*model.gamma.square().sum()
 
 # %% ../nbs/31_training.ipynb #407c6415
 class PenaltyGradient:
@@ -113,7 +113,7 @@ def evaluate(
     "The loss over a whole set, summed in float64."
     total = 0.
     with torch.no_grad():
-        whole = data.design.batch()
+        whole = data.batch()
         for a in range(0, len(data), chunk):
             rows = slice(a, a+chunk); s = model(whole.part(rows)).double()
             total = total+(LOSSES[loss](s, data.y[rows].double())*data.e[rows].double()).sum()
@@ -251,9 +251,15 @@ def _gradient(self:Trainer, b, y, w):
     if self.train.part is not None: return self._shared_gradient(b, y, w)
     for p in self.params:
         if p.grad is None: p.grad = torch.empty_like(p)
-    self.model.bias.grad.zero_()
+    self._begin_side()
     for t,penalty in self.penalties: penalty(t.grad, t)
     return self._add_loss(b, y, w)
+
+@patch
+def _begin_side(self:Trainer):
+    "Begin the gradients of bias and covariates, which only the ridge of the latter penalises."
+    m = self.model; m.bias.grad.zero_()
+    if m.gamma is not None: torch.mul(m.gamma.detach(), 2*self.objective.covariate_ridge, out=m.gamma.grad)
 
 @patch
 def _add_loss(self:Trainer, b, y, w):
@@ -272,6 +278,7 @@ def _shared_gradient(self:Trainer, b, y, w):
         self.flat = torch.empty(sum(p.numel() for p in params), dtype=params[0].dtype, device=params[0].device)
         for p,g in zip(params, self.flat.split([p.numel() for p in params])): p.grad = g.view_as(p)
     self.flat.zero_()
+    if parallel.process_rank()==0: self._begin_side()
     for i,((t,penalty),(_,axes)) in enumerate(zip(self.penalties, parameter_axes(self.model))):
         part = parallel.own_part(len(t)) if axes[0] is not None and axes[0].grid is None else slice(len(t) if i%parallel.process_count()==parallel.process_rank() else 0)
         if len(t[part]): penalty(t.grad[part], t[part])
@@ -302,7 +309,7 @@ def _block_step(self:Trainer, b, y, w):
     rest = [p for p in self.params if p is not m.W]
     for p in rest:
         if p.grad is None: p.grad = torch.empty_like(p)
-    m.bias.grad.zero_()
+    self._begin_side()
     for t,pen in self.penalties[1:]: pen(t.grad, t)
     s,pull = m.indexed_scores(b); g = LOSS_GRADIENTS[self.objective.loss](s, y).mul_(w)
     pull(g, lambda p: None if p is m.W else p.grad)
@@ -330,7 +337,7 @@ def _epoch(self:Trainer):
     "One pass over the training data in mini-batches; the mean loss and what the criterion needs."
     for g in self.opt.param_groups: g['lr'] = self.lr*self.lr_decay**self.epoch
     d,m = self.train,self.model; order,batches = d.deal(torch.randperm(d.n, generator=generator(self.seed, self.stage, self.level, self.epoch)), self.batch_size)
-    if self.whole is None or self.whole[0] is not d: self.whole = d,m.prepare(d.design.batch())
+    if self.whole is None or self.whole[0] is not d: self.whole = d,m.prepare(d.batch())
     whole,y,e = self.whole[1].shuffled(order),d.y.index_select(0, order),d.e.index_select(0, order)
     stats = GradientStats(self.criterion.needs_variance) if self.criterion.needs_gradients else None
     scores,blocks,free = torch.empty_like(y),self._in_blocks(whole, stats),[p for p in self.params if p.requires_grad]
@@ -373,7 +380,7 @@ def fit(self:Trainer)->'Trainer': # The trainer, its model in the best state
 @patch
 def _closure(self:Trainer, params):
     "The objective and its gradient as functions of one flat vector."
-    batch = self.train.design.batch()
+    batch = self.train.batch()
     def f(v):
         torch.nn.utils.vector_to_parameters(torch.from_numpy(v).to(params[0]), params)
         self.model.zero_grad(set_to_none=True)

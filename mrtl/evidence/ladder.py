@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch
 from scipy.ndimage import gaussian_filter
-from scipy.optimize import linear_sum_assignment
+from scipy.optimize import linear_sum_assignment, nnls
 from .prior import (
-    INTERCEPT, FeaturePrior, MapData, MapLevel, Part, feature_rows, kernel_modes, on_cells, pair_grams, part_kernel, project, times_of)
+    INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows, kernel_modes, on_cells, pair_grams, part_kernel, project, times_of)
 from ..grids import Grid
 from ..splits import block_folds
 
@@ -180,24 +180,48 @@ def held_out(
     for train,held in folds:
         known = data.take(train)
         for k,l in enumerate(levels):
-            level = remake(l, level, data.grid) if k else MapLevel([replace(p) for p in l.parts], l.theta, l.s2, 0.)
+            level = remake(l, level, data.grid) if k and l.parts else MapLevel([replace(p) for p in l.parts], l.theta, l.s2, 0.)
             level = known.likelihood.settle(level, known)
-            P[held,k] = known.likelihood.predict(level, known, data.rows[held]).cpu()
+            P[held,k] = known.likelihood.predict(level, known, data.take(held)).cpu()
     return P
+
+# %% ../../nbs/evidence/01_ladder.ipynb #10c2a5e4
+def stack_weights(
+    predictions:np.ndarray, # Out of fold, (n, levels)
+    y:np.ndarray,           # Targets, (n,)
+)->np.ndarray:              # (levels,), non-negative, at most 1 in all
+    "Weights of levels that predict best together, with nothing as one more level."
+    P = np.column_stack([predictions, np.zeros(len(y))])
+    big = 1e3*max(1., np.abs(P).max())*math.sqrt(len(y))
+    w,_ = nnls(np.vstack([P, np.full(P.shape[1], big)]), np.append(y, big))
+    return (w/w.sum())[:-1]
+
+# %% ../../nbs/evidence/01_ladder.ipynb #a89f79c8
+@patch
+def weigh(self:Gaussian,
+    predictions:np.ndarray,  # Out of fold, (n, levels)
+    y:np.ndarray,            # Targets, (n,)
+    base:np.ndarray|float=0.,# What is predicted without maps, (n,), or a number
+)->np.ndarray:               # (levels,), non-negative, at most 1 in all
+    "Weights of levels that predict best together."
+    base = np.broadcast_to(base, y.shape)
+    return stack_weights(predictions-base[:,None], y-base)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #452e62c2
 def vote(
     levels:list,   # As in `held_out`
     data:MapData,  # As in `held_out`
     folds:list,    # As in `held_out`
+    nothing:MapLevel=None, # From `no_maps`, where it is more than a number
 )->tuple:          # Weights (levels,), residuals of predictions out of fold (n,)
     "Weights of the levels from predictions out of fold, and what these leave."
     if len(folds)<2: return np.eye(len(levels))[0],torch.full((len(data.y),), torch.nan, dtype=torch.float64)
-    P,like = held_out(levels, data, folds),data.likelihood
-    seen = P[:,0].isfinite()
-    known = data.take(seen)
-    w = known.likelihood.weigh(P[seen].numpy(), known.y.cpu().numpy())
-    return w,like.residuals(like.base+(P-like.base)@torch.from_numpy(w), data.y.cpu())
+    y,like = data.y.cpu(),data.likelihood
+    P = held_out(levels if nothing is None else [*levels, nothing], data, folds)
+    base = torch.as_tensor(like.base, dtype=torch.float64).cpu().expand(len(y)) if nothing is None else P[:,-1]
+    P,seen = P[:,:len(levels)],P[:,0].isfinite()
+    w = data.take(seen).likelihood.weigh(P[seen].numpy(), y[seen].numpy(), base[seen].numpy())
+    return w,like.residuals(base+(P-base[:,None])@torch.from_numpy(w), y)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #9df3d01c
 def _priors(leads, features, n):
@@ -215,10 +239,11 @@ def _richer(level, to):
 
 def no_maps(
     data:MapData,  # What is learnt from
-)->float:          # Negative log evidence
-    "What a level must beat: an intercept, and noise of the best size."
+)->MapLevel:       # A level without parts, and without posterior
+    "What a level must beat: an intercept, covariates, and noise of the best size."
     n = len(data.y); nothing = torch.zeros(1, n*(n+1)//2, dtype=torch.float64, device=data.y.device)
-    return data.likelihood.evidence(nothing, data.y, FeaturePrior()).fit(np.zeros(2), 60)[1]
+    x,value = data.likelihood.evidence(nothing, data.y, FeaturePrior()).fit(np.zeros(2), 60)
+    return MapLevel([], torch.zeros(0, dtype=torch.float64), math.exp(x[-1]), value)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #3ab0ca89
 def first_level(
@@ -262,7 +287,8 @@ def map_variance(
         mixed = (sum(s*p.Z[rows[:,g]] for g,s in enumerate(p.Sigma[f].tolist())) for p in level.parts)
         V = [torch.linalg.solve_triangular(level.L, z, upper=False) for z in mixed]
         blocks = (sum(on_cells(p, v[k:k+64]) for p,v in zip(level.parts, V)) for k in range(0, len(rows), 64))
-        out.append(prior-sum((b**2).sum(0) for b in blocks))
+        more = 0. if level.E is None else (sum(on_cells(p, level.E.T@v) for p,v in zip(level.parts, V))**2).sum(0)
+        out.append(prior-sum((b**2).sum(0) for b in blocks)+more)
     return torch.stack(out).clamp(min=0)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #6e462cfd
@@ -271,15 +297,18 @@ def score_variance(
     rows:Tensor,     # Of the samples learnt from, (n, F)
     Z:list,          # Times of new samples in the modes of each part, (T*features, q)
     new:Tensor,      # From `feature_rows`, (m, F)
+    z:Tensor=None,   # Their covariates, (m, q)
 )->Tensor:           # (m,)
     "Posterior variance of new scores, without noise."
-    prior = k = INTERCEPT
-    for p,z in zip(level.parts, Z):
+    prior,k = INTERCEPT,level.L.new_full((len(new), len(rows)), INTERCEPT)
+    for p,t in zip(level.parts, Z):
         for f,s in enumerate(p.Sigma.tolist()):
-            P = sum(s[g]*z[new[:,g]] for g in range(len(s)))
-            prior = prior+(P*z[new[:,f]]).sum(1)
+            P = sum(s[g]*t[new[:,g]] for g in range(len(s)))
+            prior = prior+(P*t[new[:,f]]).sum(1)
             k = k+P@p.Z[rows[:,f]].T
-    return (prior-(torch.linalg.solve_triangular(level.L, k.T, upper=False)**2).sum(0)).clamp(min=0)
+    v = torch.linalg.solve_triangular(level.L, k.T, upper=False)
+    more = 0. if z is None else ((z@level.C-v.T@level.E)**2).sum(1)
+    return (prior-(v**2).sum(0)+more).clamp(min=0)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #209e06cd
 @dataclass
@@ -291,6 +320,12 @@ class MapFit:
     rows:Tensor          # Of the samples learnt from, (n, F)
     tried:list           # (length, value) of the ladder
     residuals:Tensor=None # Of predictions out of fold, (n,), NaN where there is none
+    nothing:MapLevel=None # A regression without maps, where there are covariates; it has the weight that is left
+
+    @property
+    def parties(self)->list: # Pairs of a weight above 0 and its `MapLevel`, that without maps among them
+        rest = [(max(0., 1-float(self.weights.sum())), self.nothing)] if self.nothing is not None else []
+        return [(float(w), l) for w,l in [*zip(self.weights, self.levels), *rest] if w>0]
 
     @property
     def maps(self)->Tensor: # (F, h, w)
@@ -298,7 +333,11 @@ class MapFit:
 
     @property
     def bias(self)->float: # Intercept
-        return sum(float(w)*l.bias for w,l in zip(self.weights, self.levels))
+        return sum((w*l.bias for w,l in self.parties), 0.)
+
+    @property
+    def gamma(self)->Tensor: # Coefficients of covariates, (q,)
+        return sum(w*l.gamma for w,l in self.parties)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #e069c8aa
 def fit_maps(
@@ -310,16 +349,19 @@ def fit_maps(
     like = data.likelihood; like.check(data.y)
     level,prior,tried = first_level(data, lengths or ladder_lengths(data.grid))
     levels = [like.settle(level, data)]
-    if not level.value+prior.freedom<no_maps(data):
-        return MapFit(levels, np.zeros(1), prior, data.rows, tried, like.residuals(like.constant(data.y), data.y).cpu())
+    nothing = no_maps(data); beaten = level.value+prior.freedom<nothing.value
+    nothing = None if like.effects is None else like.settle(nothing, data)
+    if not beaten:
+        said = like.constant(data.y) if nothing is None else like.predict(nothing, data, data)
+        return MapFit(levels, np.zeros(1), prior, data.rows, tried, like.residuals(said, data.y).cpu(), nothing)
     for last in (False, False, True):
         level = component_level(levels[-1], data) if last else _adapt(levels[-1], data, prior)
         if not math.isfinite(level.value):
             warnings.warn(f"the evidence is not finite after {len(levels)-1} rounds: the last good level is kept")
             break
         levels.append(like.settle(level, data))
-    weights,residuals = vote(levels, data, block_folds(np.arange(len(data.y))) if folds is None else folds)
-    return MapFit(levels, weights, prior, data.rows, tried, residuals)
+    weights,residuals = vote(levels, data, block_folds(np.arange(len(data.y))) if folds is None else folds, nothing)
+    return MapFit(levels, weights, prior, data.rows, tried, residuals, nothing)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #4eb7b0e8
 @patch
@@ -328,6 +370,11 @@ def map_std(self:MapFit)->Tensor: # (F, h, w)
     mean,rest = self.maps,1-float(self.weights.sum())
     pairs = [(float(w), l) for w,l in zip(self.weights, self.levels) if w>0]
     return (rest*mean**2+sum(w*(map_variance(l, self.rows)+(l.maps-mean)**2) for w,l in pairs)).sqrt()
+
+@patch
+def gamma_std(self:MapFit)->Tensor: # (q,)
+    "Posterior standard deviation of the coefficients of covariates; levels that disagree add to it."
+    return sum(w*((l.C**2).sum(1)+(l.gamma-self.gamma)**2) for w,l in self.parties).sqrt()
 
 # %% ../../nbs/evidence/01_ladder.ipynb #399b2a8f
 def map_scores(
@@ -347,14 +394,15 @@ def predict(self:MapFit,
     u:Tensor,         # Fields by time as in `MapData`, (T, features, h, w)
     at:Tensor,        # Times that each sample looks at, (n,) or (n, leads)
     std:bool=False,   # Also the standard deviation of a new observation?
+    z:Tensor=None,    # Their standardised covariates, (n, q)
 )->Tensor|tuple:      # Mean (n,), and standard deviation (n,)
     "Predict new samples."
     rows,flat = feature_rows(at.to(u.device), u.shape[1]),u.flatten(0, 1).flatten(1)
-    mean = map_scores(self.maps, self.bias, flat, rows)
+    beside = lambda l: 0. if z is None else z@l.gamma
+    mean = map_scores(self.maps, self.bias, flat, rows)+beside(self)
     if not std: return mean
-    total = max(0., 1-float(self.weights.sum()))*(1+mean**2)
-    for w,l in zip(self.weights, self.levels):
-        if not w>0: continue
-        variance = score_variance(l, self.rows, [times_of(p, u) for p in l.parts], rows)
-        total = total+float(w)*(variance+l.s2+(map_scores(l.maps, l.bias, flat, rows)-mean)**2)
+    total = 0. if self.nothing is not None else max(0., 1-float(self.weights.sum()))*(1+mean**2)
+    for w,l in self.parties:
+        variance = score_variance(l, self.rows, [times_of(p, u) for p in l.parts], rows, z)
+        total = total+w*(variance+l.s2+(map_scores(l.maps, l.bias, flat, rows)+beside(l)-mean)**2)
     return mean,total.sqrt()

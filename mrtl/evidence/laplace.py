@@ -14,6 +14,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from scipy.optimize import minimize
 from ..core import DataError
+from .effects import Effects
 from .prior import Evidence, FeaturePrior, Gaussian, MapData, MapLevel, factor, level_scores, prior_kernel
 from .ladder import score_variance
 from ..models import INVERSE_LINKS, LOSSES
@@ -22,14 +23,20 @@ from ..models import INVERSE_LINKS, LOSSES
 class LaplaceLikelihood:
     "What labels and counts have in common; the members are those of `Gaussian`."
     def __init__(self,
-        w:Tensor,    # Weights of the samples, (n,)
-        base:float,  # Score of the base rate, from which maps and bias count
+        w:Tensor,             # Weights of the samples, (n,)
+        base:float|Tensor,    # Score of the base rate, from which maps and bias count; (n,) with an offset in it
+        effects:Effects=None, # Covariates of the samples
     ):
-        self.weights,self.base = w,base
+        self.weights,self.base,self.effects = w,base,effects
         self.w = 1/(1/w) # as the inverse of a noise; this rounding is in every fit made so far
 
-    def to(self, device): return type(self)(self.weights.to(device, torch.float64), self.base)
-    def take(self, fold): return type(self)(self.weights[fold], self.base)
+    def _like(self, f): return type(self)(f(self.weights), f(self.base) if torch.is_tensor(self.base) else self.base, self.effects)
+    def to(self, device):
+        new = self._like(lambda t: t.to(device, torch.float64)); new.effects = self.effects and self.effects.to(device)
+        return new
+    def take(self, fold):
+        new = self._like(lambda t: t[fold]); new.effects = self.effects and self.effects.take(fold)
+        return new
 
     def check(self, y):
         "Raise `DataError` for what is no weight."
@@ -95,7 +102,8 @@ class Peak:
     g:Tensor      # Slope of the log likelihood there, (n,)
     W:Tensor      # Minus its second derivative, (n,)
     L:Tensor      # Cholesky factor of I + sqrt(W) K sqrt(W), (n, n)
-    value:float   # Log likelihood less h'g/2
+    value:float   # Log likelihood less a'Ka/2 and the prior of gamma
+    gamma:Tensor=None # Coefficients of covariates there, (q,)
 
 def _bend(K, y, like, h):
     "Slope and curvature of the log likelihood at some scores, and the factor of I + sqrt(W) K sqrt(W)."
@@ -111,21 +119,39 @@ def find_peak(
     y:Tensor,                # Labels 0 and 1, or counts, (n,)
     like:LaplaceLikelihood,  # Of these samples
     a:Tensor=None,           # A guess of the slope at the top, (n,)
+    gamma:Tensor=None,       # A guess of the coefficients there, (q,)
     steps:int=100,           # At most
 )->Peak:                     # The top
     "Newton's method with halved steps, from the base rate or from a better guess."
-    def at(a): h = K@a; return h,float((like.w*like.log_probability(like.base+h, y)).sum()-a@h/2)
-    a = max([torch.zeros_like(y)]+([] if a is None else [a]), key=lambda v: at(v)[1])
-    h,value = at(a); near = False
+    e,none = like.effects,y.new_zeros(0)
+    if e is not None: none = y.new_zeros(e.Z.shape[1])
+    def at(x):
+        a,gamma = x; h = Ka = K@a
+        if e is not None: h = Ka+e.Z@gamma
+        prior = a@Ka+(0. if e is None else e.ridge*gamma@gamma)
+        return h,float((like.w*like.log_probability(like.base+h, y)).sum()-prior/2)
+    x = max([(torch.zeros_like(y), none)]+([] if a is None else [(a, none if gamma is None else gamma)]), key=lambda x: at(x)[1])
+    (h,value),near = at(x),False
     for _ in range(steps):
         g,W,L = _bend(K, y, like, h)
         if near: break
-        v,root,size = W*h+g,W.sqrt(),1.
-        step = v-root*torch.cholesky_solve((root*(K@v))[:,None], L)[:,0]-a
-        near = float((K@step)@(g-a))<1e-10*(1+abs(value))
-        while not (new := at(a+size*step))[1]>=value-1e-9*(1+abs(value)) and size>1e-8: size /= 2
-        a = a+size*step; h,value = new
-    return Peak(h, g, W, L, value)
+        step,gain = _newton(K, e, x, h, g, W, L); size = 1.
+        near = gain<1e-10*(1+abs(value))
+        to = lambda size: tuple(v+size*s for v,s in zip(x, step))
+        while not (new := at(to(size)))[1]>=value-1e-9*(1+abs(value)) and size>1e-8: size /= 2
+        x = to(size); h,value = new
+    return Peak(h, g, W, L, value, None if e is None else x[1])
+
+def _newton(K, e, x, h, g, W, L):
+    "Newton's step in a and gamma, and the gain expected of it."
+    root,(a,gamma) = W.sqrt(),x
+    def R(v): return v-root[:,None]*torch.cholesky_solve(root[:,None]*(K@v), L) # of W times something
+    new = R((W*h+g)[:,None])[:,0]
+    if e is None: return (new-a, gamma),float((K@(new-a))@(g-a))
+    RZ = R(W[:,None]*e.Z); C = e.root(e.Z.T@RZ)[0]
+    to = C@(C.T@(e.Z.T@new))
+    step = new-RZ@to-a,to-gamma
+    return step,float((K@step[0])@(g-a)+(e.Z.T@g-e.ridge*gamma)@step[1])
 
 # %% ../../nbs/evidence/02_laplace.ipynb #0b9f5706
 class LaplaceEvidence(Evidence):
@@ -136,8 +162,8 @@ class LaplaceEvidence(Evidence):
         prior:FeaturePrior,      # Covariance of features
         like:LaplaceLikelihood,  # Of these samples
     ):
-        super().__init__(grams, y, None, prior)
-        self.like,self.a = like,None
+        super().__init__(grams, y, None, prior, like.effects)
+        self.like,self.a,self.gamma = like,None,None
 
     def fit(self,
         x:np.ndarray,      # Where to start: theta, and a number that is not read
@@ -157,16 +183,23 @@ def __call__(self:LaplaceEvidence,
     c,like = self.prior.coefficients(theta),self.like
     K = self.covariance(c.detach().to(self.y.device), 0.).tril()
     K = K+K.tril(-1).T
-    try: p = find_peak(K, self.y, like, self.a)
+    try: p = find_peak(K, self.y, like, self.a, self.gamma)
     except DataError: return math.inf,np.zeros(len(x))
-    self.a = p.g; root = p.W.sqrt()
+    self.a,self.gamma = p.g,p.gamma; root = p.W.sqrt()
     R = root[:,None]*torch.cholesky_inverse(p.L)*root
-    KR = K@R
-    r = -(K.diagonal()-(KR*K).sum(1))*like.w*like.curvature(like.base+p.h)[1]/2
-    t = r-KR.T@r
+    (sigma,turn),R,more = _moved(K, K@R, self.effects, R)
+    t = turn(-sigma*like.w*like.curvature(like.base+p.h)[1]/2)
     M = R-torch.outer(p.g, p.g)-torch.outer(t, p.g)-torch.outer(p.g, t); M.diagonal().div_(2)
     (c@(self.grams@M.flatten().take(self.at)).cpu()).backward()
-    return float(p.L.diagonal().log().sum())-p.value,np.append(theta.grad.numpy(), 0.)
+    return float(p.L.diagonal().log().sum())+more-p.value,np.append(theta.grad.numpy(), 0.)
+
+def _moved(K, KR, e, R):
+    "Posterior variances of scores (n,) and what turns r into t; R, or P where there are covariates; what they add to the value."
+    sigma = K.diagonal()-(KR*K).sum(1)
+    if e is None: return (sigma, lambda r: r-KR.T@r),R,0.
+    P,more,E,C = e.taken_out(R)
+    D = e.Z@C-K@E
+    return (sigma+(D**2).sum(1), lambda r: r-KR.T@r-E@(D.T@r)),P,more
 
 @patch
 def evidence(self:LaplaceLikelihood, grams, y, prior):
@@ -181,7 +214,7 @@ def settle(self:LaplaceLikelihood,
 )->MapLevel:         # The same, with maps, bias (beyond the base rate's), and what intervals need
     "Most probable maps given the samples."
     p = find_peak(prior_kernel(level, data), data.y, self)
-    return Gaussian(torch.diag(1/p.W)).settle(level, replace(data, y=p.h+p.g/p.W))
+    return Gaussian(torch.diag(1/p.W), self.effects).settle(level, replace(data, y=p.h+p.g/p.W))
 
 # %% ../../nbs/evidence/02_laplace.ipynb #7998b319
 def worth(
@@ -204,16 +237,16 @@ def count_std(
 def predict(self:LaplaceLikelihood,
     level:MapLevel,  # With its posterior
     data:MapData,    # What it learnt from
-    new:Tensor,      # From `feature_rows`, of other samples of the same fields, (m, F)
+    new:MapData,     # Other samples of the same fields, m of them
 )->Tensor:           # Scores, (m,)
     "What a level expects of samples that it has not seen."
-    s = level_scores(level, new)
-    return worth(self.base+s, score_variance(level, data.rows, [p.Z for p in level.parts], new), self.loss)
+    like = new.likelihood; z = None if like.effects is None else like.effects.Z
+    return worth(like.base+level_scores(level, new), score_variance(level, data.rows, [p.Z for p in level.parts], new.rows, z), self.loss)
 
 @patch
 def constant(self:LaplaceLikelihood, y):
     "What is expected of every sample without any map."
-    return torch.full_like(y, self.base)
+    return torch.zeros_like(y)+self.base
 
 @patch
 def residuals(self:LaplaceLikelihood, predictions, y):
@@ -225,13 +258,14 @@ def residuals(self:LaplaceLikelihood, predictions, y):
 def weigh(self:LaplaceLikelihood,
     scores:np.ndarray,  # Out of fold, (n, levels)
     y:np.ndarray,       # Labels 0 and 1, or counts, (n,)
+    base:np.ndarray|None=None, # Scores without any map, (n,); the base rate when not given
 )->np.ndarray:          # (levels,), non-negative, at most 1 in all
     "Weights of levels that predict best together, with the base rate as one more level."
-    w = self.weights.cpu().numpy()
-    P,y,w = (torch.from_numpy(np.asarray(v, float)) for v in (scores-self.base, y, w/w.sum()))
+    w,base = self.weights.cpu().numpy(),np.broadcast_to(self.base if base is None else base, y.shape)
+    P,y,w,base = (torch.from_numpy(np.array(v, float)) for v in (scores-base[:,None], y, w/w.sum(), base))
     P,k = P.clamp(-300, 300),P.shape[1]
     def value(v):
-        s = self.base+P@torch.from_numpy(v)
+        s = base+P@torch.from_numpy(v)
         return float((w*LOSSES[self.loss](s, y)).sum()),(P.T@(w*(self.mean(s)-y))).numpy()
     size = max(1e-12, np.abs(value(np.zeros(k))[1]).max())
     room = dict(type='ineq', fun=lambda v: 1-v.sum(), jac=lambda v: -np.ones(k))

@@ -16,8 +16,9 @@ from fastcore.basics import patch
 from ..designs import FieldDesign
 from ..core import ConfigError, DataError, progress
 from ..decompose import canonical, cp_decompose
-from .prior import FeaturePrior, Gaussian, MapData, MapLevel, Part, TimeFields, feature_rows, stack_weights
-from .ladder import MapFit, fit_maps, split_maps
+from .effects import Effects
+from .prior import FeaturePrior, Gaussian, MapData, MapLevel, Part, TimeFields, feature_rows
+from .ladder import MapFit, fit_maps, split_maps, stack_weights
 from .laplace import LIKELIHOODS
 from ..models import FullRank, LowRank
 from ..splits import cut_folds
@@ -166,12 +167,18 @@ class _Job:
     window:int|None        # Times added up in a target
     groups:np.ndarray|None # Group of each sample, (n,)
     loss:str               # 'squared', 'logistic' or 'poisson'
+    z:np.ndarray|None=None # Standardised covariates, (n, q)
+    offset:np.ndarray|None=None # What is known to add to the score, (n,); none for a squared loss
+    ridge:float=0.         # Weight of the penalty on squared coefficients of covariates
 
-def _likelihood(job, design, w, base):
+def _likelihood(job, design, used, base):
     "Of the samples of one output."
-    if job.loss!='squared': return LIKELIHOODS[job.loss](torch.from_numpy(w), base)
+    w = job.w[used]; size = len(w) if job.loss=='squared' else 2*w.sum()
+    effects = None if job.z is None else Effects(torch.from_numpy(job.z[used]), float(job.ridge*size))
+    if job.loss!='squared':
+        return LIKELIHOODS[job.loss](torch.from_numpy(w), base if job.offset is None else base+torch.from_numpy(job.offset[used]), effects)
     root = torch.from_numpy(np.sqrt(w/w.mean()))
-    return Gaussian(overlap_covariance(design.rows.cpu(), job.window or 1)/root[:,None]/root)
+    return Gaussian(overlap_covariance(design.rows.cpu(), job.window or 1)/root[:,None]/root, effects)
 
 def _one_output(job, y, base=0.):
     "The fit of one output: standardised numbers, labels or counts."
@@ -179,7 +186,7 @@ def _one_output(job, y, base=0.):
     d = job.design.take(np.flatnonzero(used))
     folds = cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used])
     u,at = design_times(d, job.moments)
-    likelihood = _likelihood(job, d, job.w[used], base)
+    likelihood = _likelihood(job, d, used, base)
     fit = fit_maps(MapData(u, feature_rows(at, u.shape[1]), torch.from_numpy(y[used]), d.grid, likelihood), folds)
     if job.window is None and d.leads and job.loss!='logistic': check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
@@ -201,6 +208,7 @@ def _directions(fits, job, Z):
     said = [Z[used]-np.stack([f.residuals.numpy() for f in g], 1)@m for g,m in ((fits, np.eye(len(fits))), (shared, D.T))]
     seen = np.isfinite(said[0]).all(1)
     p,q = stack_weights(np.stack([s[seen].ravel() for s in said], 1), Z[used][seen].ravel()).tolist()
+    if job.z is not None and p+q>0: p,q = p/(p+q),q/(p+q) # nothing must shrink what covariates say
     return (shared,(p, q),D) if q>0 else alone
 
 # %% ../../nbs/evidence/03_model.ipynb #9720084c
@@ -221,7 +229,8 @@ def raw_model(
     k,moments,scale = len(m.mean),m.moments,torch.from_numpy(m.sd)
     own,shared = m.votes
     M = torch.from_numpy(np.vstack([own*np.eye(k)]+([shared*m.directions.T] if shared else [])))
-    m.full = full = FullRank(design.modes, k, dtype=torch.float64)
+    q = 0 if m.fits[0].nothing is None else len(m.fits[0].gamma)
+    m.full = full = FullRank(design.modes, k, dtype=torch.float64, covariates=q)
     W = (torch.stack([f.maps.cpu().flatten(1) for f in m.fits], -1)@M).reshape(*(d.size for d in design.modes), k)
     if moments: W = W/moments[1].reshape(*moments[1].shape, 1, 1)
     full.W.data = (W if k>1 else W[...,0]).contiguous()
@@ -229,6 +238,7 @@ def raw_model(
     if moments: bias = bias-_at_means(full, design, moments)
     full.W.data = full.W.data*(scale if k>1 else scale[0])
     full.bias.data = torch.from_numpy(m.mean)+scale*bias
+    if q: full.gamma.data = (torch.stack([f.gamma.cpu() for f in m.fits], -1)@M)*scale
     m.low = map_components(full.W.data, design.modes, k, rank)
     m.low.bias.data = full.bias.data.clone()
     return m
@@ -256,11 +266,14 @@ def fit_evidence_model(
     standardise:bool=True,  # Centre and scale the fields by the samples?
     groups:np.ndarray=None, # Group of each sample, (n,)
     device:str='cpu',       # Where
+    z:np.ndarray=None,      # Standardised covariates, (n, q)
+    offset:np.ndarray=None, # What is known to add to the score of labels and counts, (n,)
+    ridge:float=0.,         # Weight of the penalty on squared coefficients of covariates
 )->EvidenceModel:           # In raw units
     "Fit every output, and carry the maps back to the units of the data."
     mean = np.asarray(mean, float); sd = np.ones(len(mean)) if sd is None else sd
     moments = design.moments(w) if standardise else None
-    job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss)
+    job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss, z, offset, ridge)
     Z = (Y-mean)/sd if loss=='squared' else Y
     pairs = progress(list(zip(Z.T, mean)), desc='outputs', disable=None if len(mean)>1 else True)
     fits = [_one_output(job, z, float(b)) for z,b in pairs]
@@ -293,10 +306,12 @@ def coef_std(self:EvidenceModel)->Tensor: # (*sizes[, outputs])
 @patch
 def predict_std(self:EvidenceModel,
     design:FieldDesign,  # New samples, fields as they came
+    z:np.ndarray=None,   # Their standardised covariates, (n, q)
 )->np.ndarray:           # (n, outputs)
     "Standard deviation of a new observation of every sample; for labels and counts, of its score with a noise of 1."
+    z = None if z is None else torch.from_numpy(z).to(self.fits[0].rows.device)
     d = (design.standardise(*self.moments) if self.moments else design).to(self.fits[0].rows.device)
-    found = ([v.cpu().numpy() for v in f.predict(*design_times(d), std=True)] for f in self.fits)
+    found = ([v.cpu().numpy() for v in f.predict(*design_times(d), std=True, z=z)] for f in self.fits)
     means,sds = (np.stack(v, 1) for v in zip(*found))
     return self.blend(means, sds**2, 1.)
 
@@ -306,15 +321,22 @@ def noise(self:EvidenceModel)->np.ndarray: # (outputs,), squared units of the ta
     "Variance of the noise of every output; for labels and counts that of the regression at the top."
     if self.loss!='squared': return np.ones(len(self.mean))
     k,(own,shared) = len(self.mean),self.votes
-    each = np.array([sum(w*l.s2 for w,l in zip(f.weights, f.levels))+max(0., 1-f.weights.sum()) for f in self.fits])
+    each = np.array([sum(w*l.s2 for w,l in f.parties)+(0. if f.nothing is not None else max(0., 1-f.weights.sum())) for f in self.fits])
     return self.sd**2*(own*each[:k]+(shared*self.directions**2@each[k:] if shared else 0.)+max(0., 1-own-shared))
 
 @patch
 def score_variances(self:EvidenceModel,
     design:FieldDesign,  # New samples, fields as they came
+    z:np.ndarray=None,   # Their standardised covariates, (n, q)
 )->np.ndarray:           # (n, outputs)
     "Variance of the score of every sample, without the noise of an observation."
-    return np.maximum(self.predict_std(design)**2-self.noise(), 0)
+    return np.maximum(self.predict_std(design, z)**2-self.noise(), 0)
+
+@patch
+def gamma_std(self:EvidenceModel)->np.ndarray: # (q, outputs)
+    "Posterior standard deviation of every coefficient of a covariate, per standard deviation of it."
+    means,sds = (np.stack([v.cpu().numpy() for v in vs], -1) for vs in zip(*((f.gamma, f.gamma_std()) for f in self.fits)))
+    return self.blend(means, sds**2, 0.)
 
 # %% ../../nbs/evidence/03_model.ipynb #e10af114
 @patch
@@ -349,21 +371,27 @@ class Packed(NamedTuple):
     meta:dict     # That JSON can hold
 
 _NUMBERS = ('s2','value','bias','jitter','components')
-_TENSORS,_OF_PARTS = ('theta','maps','L'),('S','Sigma','Z')
+_TENSORS,_OF_PARTS,_BESIDE = ('theta','maps','L'),('S','Sigma','Z'),('gamma','E','C')
+
+def _pack_level(level, name):
+    "What a file must hold of one level."
+    tensors = {f'{name}.{k}': v for k in _TENSORS+_BESIDE if (v := getattr(level, k)) is not None}
+    for j,p in enumerate(level.parts):
+        tensors |= {f'{name}.{j}.{k}': getattr(p, k) for k in _OF_PARTS}
+        tensors |= {f'{name}.{j}.modes{a}': b for a,b in enumerate(p.modes)}
+    return tensors,dict(lengths=[p.length for p in level.parts], **{k: getattr(level, k) for k in _NUMBERS})
 
 def _pack_fit(fit, name):
     "What a file must hold of one fit."
     kept = [i for i,w in enumerate(fit.weights) if w>0] or [0]
     tensors,levels = {f'{name}.rows': fit.rows},[]
     for i in kept:
-        level = fit.levels[i]
-        tensors |= {f'{name}.{i}.{k}': getattr(level, k) for k in _TENSORS}
-        for j,p in enumerate(level.parts):
-            tensors |= {f'{name}.{i}.{j}.{k}': getattr(p, k) for k in _OF_PARTS}
-            tensors |= {f'{name}.{i}.{j}.modes{a}': b for a,b in enumerate(p.modes)}
-        levels.append(dict(at=i, lengths=[p.length for p in level.parts], **{k: getattr(level, k) for k in _NUMBERS}))
-    prior = [fit.prior.leads, fit.prior.features, fit.prior.kind]
-    return tensors,dict(prior=prior, tried=[list(t) for t in fit.tried], weights=[float(fit.weights[i]) for i in kept], levels=levels)
+        more,about = _pack_level(fit.levels[i], f'{name}.{i}')
+        tensors |= more; levels.append(dict(at=i, **about))
+    prior = [fit.prior.leads, fit.prior.features, fit.prior.kind]; meta = {}
+    if fit.nothing is not None:
+        more,meta = _pack_level(fit.nothing, f'{name}.nothing'); tensors |= more; meta = dict(nothing=meta)
+    return tensors,dict(prior=prior, tried=[list(t) for t in fit.tried], weights=[float(fit.weights[i]) for i in kept], levels=levels)|meta
 
 # %% ../../nbs/evidence/03_model.ipynb #84c6e06c
 @patch
@@ -371,8 +399,9 @@ def pack(self:EvidenceModel)->Packed: # `tensors` by name, and `meta`, a dict th
     "What a file must hold."
     tensors = {f'{n}.{k}': v for n in ('full','low') for k,v in getattr(self, n).state_dict().items()}
     if self.votes[1]: tensors['directions'] = torch.from_numpy(self.directions)
+    beside = dict(covariates=self.full.covariates) if self.full.covariates else {}
     if self.moments: tensors |= dict(zip(('moments.mean','moments.sd'), self.moments))
-    meta = dict(rank=self.low.rank, loss=self.loss, votes=list(self.votes), mean=self.mean.tolist(), sd=self.sd.tolist(), fits=[])
+    meta = dict(rank=self.low.rank, loss=self.loss, votes=list(self.votes), mean=self.mean.tolist(), sd=self.sd.tolist(), fits=[])|beside
     for o,f in enumerate(self.fits):
         more,about = _pack_fit(f, f'fit.{o}')
         tensors |= more
@@ -382,17 +411,17 @@ def pack(self:EvidenceModel)->Packed: # `tensors` by name, and `meta`, a dict th
 # %% ../../nbs/evidence/03_model.ipynb #148f078c
 def _unpack_level(tensors, name, d):
     "One level out of a file."
-    name = f"{name}.{d['at']}"
     def part(j, length):
         modes = tuple(tensors[k] for a in (0, 1) if (k := f'{name}.{j}.modes{a}') in tensors)
         return Part(length, **{k: tensors[f'{name}.{j}.{k}'] for k in _OF_PARTS}, modes=modes)
     parts = [part(j, l) for j,l in enumerate(d['lengths'])]
-    return MapLevel(parts, **{k: d[k] for k in _NUMBERS}, **{k: tensors[f'{name}.{k}'] for k in _TENSORS})
+    return MapLevel(parts, **{k: d[k] for k in _NUMBERS}, **{k: tensors.get(f'{name}.{k}') for k in _TENSORS+_BESIDE})
 
 def _unpack_fit(tensors, name, f):
     "One fit out of a file."
-    levels = [_unpack_level(tensors, name, d) for d in f['levels']]
-    return MapFit(levels, np.array(f['weights']), FeaturePrior(*f['prior']), tensors[f'{name}.rows'], [tuple(t) for t in f['tried']])
+    levels = [_unpack_level(tensors, f"{name}.{d['at']}", d) for d in f['levels']]
+    nothing = _unpack_level(tensors, f'{name}.nothing', f['nothing']) if 'nothing' in f else None
+    return MapFit(levels, np.array(f['weights']), FeaturePrior(*f['prior']), tensors[f'{name}.rows'], [tuple(t) for t in f['tried']], nothing=nothing)
 
 # %% ../../nbs/evidence/03_model.ipynb #ee0f505a
 @patch(cls_method=True)
@@ -403,7 +432,7 @@ def unpack(cls:EvidenceModel,
 )->EvidenceModel:   # The same model
     "A model out of a file."
     k = len(meta['mean'])
-    held = dict(full=FullRank(modes, k, dtype=torch.float64), low=LowRank(modes, meta['rank'], k, dtype=torch.float64))
+    held = dict(full=FullRank(modes, k, dtype=torch.float64, covariates=meta.get('covariates', 0)), low=LowRank(modes, meta['rank'], k, dtype=torch.float64))
     for n,m in held.items(): m.load_state_dict({k.removeprefix(n+'.'): v for k,v in tensors.items() if k.startswith(n+'.')})
     fits = [_unpack_fit(tensors, f'fit.{o}', f) for o,f in enumerate(meta['fits'])]
     moments = (tensors['moments.mean'],tensors['moments.sd']) if 'moments.mean' in tensors else None

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch
 from scipy.linalg.lapack import dpotrf, dpotri
-from scipy.optimize import minimize, nnls
+from scipy.optimize import minimize
 from ..core import ConfigError, DataError
 from ..grids import Grid
+from .effects import Effects
 
 # %% ../../nbs/evidence/00_prior.ipynb #99b6fc16
 def axis_modes(
@@ -228,8 +229,9 @@ class Evidence:
         y:Tensor,            # Targets of about unit variance, (n,), float64
         C:Tensor|None,       # Covariance of the noise for s2 = 1, (n, n), float64; None where there is none to be added
         prior:FeaturePrior,  # Covariance of features
+        effects:Effects=None,# Covariates, whose coefficients are integrated out
     ):
-        self.grams,self.y,self.prior,n = grams,y,prior,len(y)
+        self.grams,self.y,self.prior,self.effects,n = grams,y,prior,effects,len(y)
         i,j = torch.tril_indices(n, n, device=y.device)
         self.at,self.diagonal = i*n+j,i==j
         self.C = None if C is None else C.flatten().take(self.at)
@@ -257,9 +259,10 @@ def __call__(self:Evidence, x):
     c = self.prior.coefficients(theta)
     found = _inverse(self.covariance(c.detach().to(self.y.device), s2*self.C))
     if found is None: return math.inf,np.zeros(len(x))
-    diagonal,lower = found
+    (diagonal,lower),more = found,0.
+    if self.effects is not None: lower,more,*_ = self.effects.taken_out(lower.tril()+lower.tril(-1).T)
     a = lower.tril()@self.y+lower.tril(-1).T@self.y
-    value = self.y@a/2+diagonal.log().sum()+len(a)*math.log(2*math.pi)/2
+    value = self.y@a/2+diagonal.log().sum()+len(a)*math.log(2*math.pi)/2+more
     M = lower.flatten().take(self.at)-torch.outer(a, a).take(self.at)
     M[self.diagonal] /= 2
     (c@(self.grams@M).cpu()).backward()
@@ -290,16 +293,17 @@ class Gaussian:
     "Likelihood of targets whose noise is Gaussian."
     loss,base = 'squared',0.
     def __init__(self,
-        C:Tensor,  # Covariance of the noise but for its size, (n, n), float64
-    ): self.C = C
+        C:Tensor,             # Covariance of the noise but for its size, (n, n), float64
+        effects:Effects=None, # Covariates of the samples
+    ): self.C,self.effects = C,effects
 
-    def to(self, device): return Gaussian(self.C.to(device))
+    def to(self, device): return Gaussian(self.C.to(device), self.effects and self.effects.to(device))
 
     def take(self,
         fold:Tensor,  # Sample numbers, or booleans
     )->'Gaussian':    # Of those samples
         "The part of some samples."
-        return Gaussian(self.C[fold][:,fold])
+        return Gaussian(self.C[fold][:,fold], self.effects and self.effects.take(fold))
 
     def check(self, y): "Raise `DataError` for what is no target: of a finite number, nothing is asked."
 
@@ -309,7 +313,7 @@ class Gaussian:
         prior:FeaturePrior,  # Covariance of features
     )->Evidence:             # Function of theta and log s2
         "What is to be maximised."
-        return Evidence(grams, y, self.C, prior)
+        return Evidence(grams, y, self.C, prior, self.effects)
 
 # %% ../../nbs/evidence/00_prior.ipynb #bea9ba91
 @dataclass
@@ -361,6 +365,9 @@ class MapLevel:
     bias:float=0.        # Intercept
     L:Tensor=None        # Cholesky factor of the samples' covariance, (n, n)
     jitter:float=0.      # Added to its diagonal
+    gamma:Tensor=None    # Coefficients of covariates, (q,)
+    E:Tensor=None        # L^-1 ZC, (n, q): what covariates do to intervals
+    C:Tensor=None        # Root of the covariance of their coefficients, (q, q)
 
 # %% ../../nbs/evidence/00_prior.ipynb #d94329cd
 def times_of(part, u):
@@ -376,7 +383,8 @@ def part_kernel(part, data):
 
 def prior_kernel(level, data):
     "Covariance of the samples without noise, (n, n)."
-    return INTERCEPT+sum(part_kernel(p, data) for p in level.parts)
+    n = len(data.y); nothing = torch.zeros(n, n, dtype=torch.float64, device=data.y.device)
+    return INTERCEPT+sum((part_kernel(p, data) for p in level.parts), nothing)
 
 def on_cells(part, c):
     "Maps (k, h, w) of coordinates (k, q)."
@@ -390,36 +398,29 @@ def settle(self:Gaussian,
     data:MapData,    # What is learnt from
 )->MapLevel:         # The same, with maps, bias, and what intervals need
     "Mean of the maps given the samples."
-    rows,F = data.rows,data.rows.shape[1]
+    F,y,e = data.rows.shape[1],data.y,self.effects
     level.L,level.jitter = factor(prior_kernel(level, data)+level.s2*self.C)
-    a = torch.cholesky_solve(data.y[:,None], level.L)[:,0]
-    times = torch.zeros(F, len(data.u)*data.u.shape[1], dtype=a.dtype, device=a.device).scatter_add(1, rows.T, a.expand(F, -1))
+    if e is not None: level.gamma,level.E,level.C = e.regress(level.L, y); y = y-e.Z@level.gamma
+    a = torch.cholesky_solve(y[:,None], level.L)[:,0]
+    times = torch.zeros(F, len(data.u)*data.u.shape[1], dtype=a.dtype, device=a.device).scatter_add(1, data.rows.T, a.expand(F, -1))
     for p in level.parts: p.c = p.Sigma.to(a)@(times@p.Z)
-    level.maps,level.bias = sum(on_cells(p, p.c) for p in level.parts),float(INTERCEPT*a.sum())
+    level.maps = sum((on_cells(p, p.c) for p in level.parts), a.new_zeros(F, *data.grid.shape))
+    level.bias = float(INTERCEPT*a.sum())
     return level
 
-# %% ../../nbs/evidence/00_prior.ipynb #fdb46beb
-def stack_weights(
-    predictions:np.ndarray, # Out of fold, (n, levels)
-    y:np.ndarray,           # Targets, (n,)
-)->np.ndarray:              # (levels,), non-negative, at most 1 in all
-    "Weights of levels that predict best together, with nothing as one more level."
-    P = np.column_stack([predictions, np.zeros(len(y))])
-    big = 1e3*max(1., np.abs(P).max())*math.sqrt(len(y))
-    w,_ = nnls(np.vstack([P, np.full(P.shape[1], big)]), np.append(y, big))
-    return (w/w.sum())[:-1]
-
-# %% ../../nbs/evidence/00_prior.ipynb #ad69180e
+# %% ../../nbs/evidence/00_prior.ipynb #a8181a9c
 def level_scores(level, new):
-    "Scores of samples, from `feature_rows`, of the fields that a level learnt from, (m,)."
-    return level.bias+sum((p.Z[new]*p.c).sum((1, 2)) for p in level.parts)
+    "Scores of samples of the fields that a level learnt from, a `MapData`, (m,)."
+    nothing,e = new.y.new_full((len(new.y),), level.bias),new.likelihood.effects
+    s = sum(((p.Z[new.rows]*p.c).sum((1, 2)) for p in level.parts), nothing)
+    return s if e is None else s+e.Z@level.gamma
 
 # %% ../../nbs/evidence/00_prior.ipynb #677cb96c
 @patch
 def predict(self:Gaussian,
     level:MapLevel,  # With its posterior
     data:MapData,    # What it learnt from
-    new:Tensor,      # From `feature_rows`, of other samples of the same fields, (m, F)
+    new:MapData,     # Other samples of the same fields, m of them
 )->Tensor:           # (m,)
     "What a level expects of samples that it has not seen."
     return level_scores(level, new)
@@ -431,15 +432,7 @@ def constant(self:Gaussian,
     "What is expected of every sample without any map."
     return y.mean()
 
-# %% ../../nbs/evidence/00_prior.ipynb #a4437f0d
-@patch
-def weigh(self:Gaussian,
-    predictions:np.ndarray,  # Out of fold, (n, levels)
-    y:np.ndarray,            # Targets, (n,)
-)->np.ndarray:               # (levels,), non-negative, at most 1 in all
-    "Weights of levels that predict best together."
-    return stack_weights(predictions, y)
-
+# %% ../../nbs/evidence/00_prior.ipynb #d5696ce9
 @patch
 def residuals(self:Gaussian,
     predictions:Tensor,  # (n,)

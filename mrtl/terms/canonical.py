@@ -62,7 +62,7 @@ def centre(
     for o in model.of:
         if len(o)==1 and whole[o[0]]:
             mean = w[o[0]]@F[o[0]]
-            F[o[0]],F[-1] = F[o[0]]-mean,F[-1]+mean
+            F[o[0]] = F[o[0]]-mean; F[-1][0] += mean
     return F
 
 # %% ../../nbs/terms/06_canonical.ipynb #45f14cf7

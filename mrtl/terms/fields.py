@@ -77,15 +77,18 @@ class FieldSum(Sum):
         seen:list,          # A `FieldTerm` for each term
         outputs:int=1,      # Scores per sample
         loss:str='squared', # 'squared', 'logistic' or 'poisson'
+        *beside:object,     # As in `Sum`: covariates, offset, ridge
     ):
-        super().__init__(parts, len(terms), outputs, loss, np.float64)
+        super().__init__(parts, len(terms), outputs, loss, np.float64, *beside)
         self.seen,self.whole = seen,[len(o)==1 for o in self.of]
 
     def in_blocks(self): return [(slice(None), self)]
 
     def graph(self, tensors:list)->Tensor: # (n, outputs)
         "Scores as a differentiable function of the parameters."
-        S = tensors[-1].expand(len(self.seen[0].at), -1)
+        S = tensors[-1][:1].expand(len(self.seen[0].at), -1)
+        if self.z is not None: S = S+torch.from_numpy(self.z)@tensors[-1][1:]
+        if self.offset is not None: S = S+torch.from_numpy(self.offset)[:,None]
         for o,C,seen,whole in zip(self.of, self._mixes(tensors), self.seen, self.whole):
             h = seen.scores([tensors[i] for i in o], whole)
             S = S+(h if whole else h.sum(1, keepdim=True) if C is None else h@C.T)

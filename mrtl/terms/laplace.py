@@ -18,7 +18,7 @@ def jacobian(
     F:list,           # Not read
     H:list,           # From `Sum.forward`
     rows:np.ndarray,  # Which samples
-)->sparse.csr_matrix: # (samples, parameters): part by part, column by column, then the bias
+)->sparse.csr_matrix: # (samples, parameters): part by part, column by column, then bias and covariates
     "How the scores of some samples change with each parameter."
     blocks = []
     for i,p in enumerate(model.parts):
@@ -28,8 +28,8 @@ def jacobian(
             continue
         c = multiplied([h[rows] for h in H], others)
         blocks += [sparse.diags(c[:,k])@X for k in range(p.columns)]
-    bias = sparse.csr_matrix(np.ones((len(rows), 1), np.float32))
-    return sparse.hstack(blocks+[bias], format='csr')
+    side = [np.ones((len(rows), 1), np.float32)]+([] if model.z is None else [model.z[rows].astype(np.float32)])
+    return sparse.hstack(blocks+[sparse.csr_matrix(np.concatenate(side, 1))], format='csr')
 
 # %% ../../nbs/terms/07_laplace.ipynb #5b667cfc
 def _curvature(model, J, w, p):
@@ -43,6 +43,7 @@ def _curvature(model, J, w, p):
             G[at:at+part.size,at:at+part.size] += P
             at += part.size
     G[np.diag_indices(p)] += 1e-9*max(G.diagonal().mean(), 1.)
+    tail = np.arange(at+1, p); G[tail,tail] += model.ridge
     return data,G
 
 # %% ../../nbs/terms/07_laplace.ipynb #2082d342
@@ -58,9 +59,10 @@ def _group_effect(J, L, g, groups, scale):
 # %% ../../nbs/terms/07_laplace.ipynb #ac310091
 class Posterior(NamedTuple):
     "Draws of the parameters around the estimate."
-    draws:list            # One for each draw: parts as in the model, then the bias
+    draws:list            # One for each draw: parts as in the model, then bias and covariates
     parameters:float      # Effective number
     effect:float          # Factor on variances, since samples of a group are alike
+    gamma_std:np.ndarray  # Standard deviations of the coefficients of covariates, (q, 1)
 
 # %% ../../nbs/terms/07_laplace.ipynb #7e04161c
 def _shaped(model, F, z):
@@ -69,7 +71,7 @@ def _shaped(model, F, z):
     for part,f in zip(model.parts, F):
         out.append(f+z[at:at+f.size].reshape(part.columns, part.size).T)
         at += f.size
-    return out+[F[-1]+z[at:].reshape(1, 1)]
+    return out+[F[-1]+z[at:].reshape(-1, 1)]
 
 # %% ../../nbs/terms/07_laplace.ipynb #c55c1dc0
 def laplace(
@@ -99,4 +101,6 @@ def laplace(
     if groups is not None:
         g = (LOSS_PARTS[model.loss](S, y)[1]*e)[:,0].astype(float)
         effect = _group_effect(J if n<=rows else jacobian(model, F, H, np.arange(n)), L, g, groups, noise*parameters)
-    return Posterior([_shaped(model, F, z) for z in np.sqrt(noise*effect)*Z.T], parameters, effect)
+    ends = solve_triangular(L, np.eye(p)[:,p-len(F[-1])+1:], lower=True)
+    std = np.sqrt(noise*effect*(ends**2).sum(0))[:,None]
+    return Posterior([_shaped(model, F, z) for z in np.sqrt(noise*effect)*Z.T], parameters, effect, std)

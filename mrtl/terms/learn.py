@@ -18,6 +18,7 @@ from ..decompose import cp_decompose
 from ..designs import FieldDesign
 from ..events import EventDesign
 from ..finegrain import finegrain
+from ..glm import ridge_precision, side_block
 from ..samples import Samples
 from .fields import FieldInputs, FieldSum, make_field_parts
 from .inputs import EventInputs
@@ -32,18 +33,25 @@ class Rows:
     inputs:object        # EventInputs or FieldInputs
     y:np.ndarray         # Targets, (n, outputs), zero where missing
     e:np.ndarray         # Weights of the entries, (n, outputs), zero where missing
+    z:np.ndarray=None    # Standardised covariates, (n, q)
+    offset:np.ndarray=None # What is known to add to the score, (n,)
+    ridge:float=0.       # Weight of the penalty on squared coefficients of covariates
 
     @classmethod
     def of(cls,
         s:Samples,                 # To learn from
         dtype:type=np.float32,     # Of the products, for events
         moments:tuple|None=None,   # Mean and standard deviation by which fields are standardised
+        ridge:float=0.,            # Weight of the penalty on squared coefficients of covariates
     )->'Rows':                     # Ready to learn from
         "Samples with their fields standardised."
         seen = np.isfinite(s.y)
-        y,e = np.nan_to_num(s.y),s.w[:,None]*seen
-        if isinstance(s.design, EventDesign): return cls(EventInputs(s.design, dtype), y.astype(dtype), e.astype(dtype))
-        return cls(FieldInputs(s.design.standardise(*moments) if moments else s.design), y, e)
+        y,e,rest = np.nan_to_num(s.y),s.w[:,None]*seen,(s.z, s.offset, ridge)
+        if isinstance(s.design, EventDesign): return cls(EventInputs(s.design, dtype), y.astype(dtype), e.astype(dtype), *rest)
+        return cls(FieldInputs(s.design.standardise(*moments) if moments else s.design), y, e, *rest)
+
+    @property
+    def total(self)->float: return 0. if self.e is None else float(self.e.sum(dtype=float)) # Sum of all weights
 
 # %% ../../nbs/terms/08_learn.ipynb #69362ac2
 def joined(
@@ -52,7 +60,8 @@ def joined(
 )->Samples:          # Those of `a`, then those of `b`
     "Two sets of samples as one."
     if b is None: return a
-    return Samples(stacked(a.design, b.design), np.concatenate([a.y, b.y]), np.concatenate([a.w, b.w]), _all_groups(a, b))
+    both = lambda k: None if getattr(a, k) is None else np.concatenate([getattr(a, k), getattr(b, k)])
+    return Samples(stacked(a.design, b.design), both('y'), both('w'), _all_groups(a, b), both('z'), both('offset'))
 
 def _all_groups(a, b):
     "Groups of both; a sample of `b` of unknown group is one of its own."
@@ -93,10 +102,22 @@ def model_at(
     full:bool=False, # Hold all terms in full?
 )->Sum:              # `Sum`, or `FieldSum` for fields
     "The sum at one level, on some samples."
+    beside = rows.z,rows.offset,ridge_precision(rows.ridge, rows.total, loss)
     if isinstance(rows.inputs, FieldInputs):
         parts,seen = make_field_parts(terms, rows.inputs, levels, outputs, full)
-        return FieldSum(parts, terms, seen, outputs, loss)
-    return Sum(make_parts(terms, rows.inputs, levels, outputs, full), len(terms), outputs, loss, rows.inputs.dtype)
+        return FieldSum(parts, terms, seen, outputs, loss, *beside)
+    return Sum(make_parts(terms, rows.inputs, levels, outputs, full), len(terms), outputs, loss, rows.inputs.dtype, *beside)
+
+# %% ../../nbs/terms/08_learn.ipynb #7b64fbfb
+def in_chunks(
+    design:FieldDesign|EventDesign, # Samples
+    chunk:int,                      # How many at a time
+    z:np.ndarray|None=None,         # Their covariates, (n, q)
+)->list:                            # Pairs of a design and its covariates
+    "Samples, some at a time; fields all at once, since they share what they look at."
+    if isinstance(design, FieldDesign) or len(design)<=chunk: return [(design, z)]
+    some = (np.arange(a, min(a+chunk, len(design))) for a in range(0, len(design), chunk))
+    return [(design.take(i), None if z is None else z[i]) for i in some]
 
 # %% ../../nbs/terms/08_learn.ipynb #ef9b7e5c
 def ladders(
@@ -195,7 +216,8 @@ def start(self:Learning,
 )->list:        # Parameters
     "Main effects at zero, factors of other terms at a smooth random draw, the bias at the base rate."
     F,Y = model.zeros(),np.where(rows.e>0, rows.y, np.nan)
-    if self.ask.loss!='squared': F[-1][:] = self.base(Y, rows.e.max(1), self.ask.loss)
+    if rows.z is not None or rows.offset is not None: F[-1] = side_block(Y, rows.e.max(1), self.ask.loss, rows.z, rows.offset, rows.ridge)
+    elif self.ask.loss!='squared': F[-1][:] = self.base(Y, rows.e.max(1), self.ask.loss)
     for o in model.of:
         for i in o if len(o)>1 else []: F[i] = smooth_draw(model.parts[i], self.rng)
     for i in range(len(model.parts), len(F)-1): F[i] = self.rng.normal(size=F[i].shape)*.3

@@ -133,12 +133,16 @@ class Sum:
         outputs:int=1,           # Scores per sample
         loss:str='logistic',     # 'squared', 'logistic' or 'poisson'
         dtype:type=np.float32,   # Of the products
+        z:np.ndarray=None,       # Standardised covariates, (n, q)
+        offset:np.ndarray=None,  # What is known to add to the score, (n,)
+        ridge:float=0.,          # Precision of the prior of the coefficients of covariates
     ):
         self.parts,self.n_terms,self.outputs,self.loss,self.dtype = parts,n_terms,outputs,loss,dtype
+        self.z,self.offset,self.ridge = z if z is None else z.astype(dtype),offset,ridge
         self.of = [[i for i,p in enumerate(parts) if p.term==t] for t in range(n_terms)] # parts of each term
         self.mixed = [outputs>1 and len(o)>1 for o in self.of]                           # does it mix its components?
         mixes = [(outputs, parts[o[0]].columns) for o,m in zip(self.of, self.mixed) if m]
-        self.shapes = [(p.size, p.columns) for p in parts]+mixes+[(1, outputs)]
+        self.shapes = [(p.size, p.columns) for p in parts]+mixes+[(1+(0 if z is None else z.shape[1]), outputs)]
         self.groups = {}                                                                 # parts that share a matrix
         for i,p in enumerate(parts):
             if p.X is not None: self.groups.setdefault(id(p.X), []).append(i)
@@ -184,6 +188,16 @@ def multiplied(
     for i in of: start = start*H[i]
     return start
 
+# %% ../../nbs/terms/02_model.ipynb #4f33989c
+@patch
+def beside(self:Sum,
+    B:np.ndarray,  # Bias and, below it, coefficients of covariates, (1+q, outputs)
+    n:int,         # Samples
+)->np.ndarray:     # (n, outputs)
+    "What bias and covariates say; a sum without `z` is at the means of all covariates."
+    S = np.repeat(B[:1].astype(self.dtype), n, 0)
+    return S if self.z is None else S+self.z@B[1:].astype(self.dtype)
+
 # %% ../../nbs/terms/02_model.ipynb #71f9d807
 @patch
 def forward(self:Sum,
@@ -191,7 +205,8 @@ def forward(self:Sum,
 )->tuple:    # Scores (n, outputs), H of each part, components of each term (n, columns)
     "Scores, and what is needed to go back."
     H,made = self.shown(F),[]
-    S = np.repeat(F[-1].astype(self.dtype), len(H[0]), 0)
+    S = self.beside(F[-1], len(H[0]))
+    if self.offset is not None: S += self.offset[:,None].astype(self.dtype)
     for o,C in zip(self.of, self._mixes(F)):
         h = multiplied(H, o[1:], H[o[0]])
         made.append(h)
@@ -225,7 +240,8 @@ def pull(self:Sum,
         ends = np.cumsum([self.parts[i].columns for i in group])[:-1]
         for i,G in zip(group, np.split(both, ends, 1)): out[i] = G.astype(float)
     mixes = [(g.T@h).astype(float) for h,mixed in zip(made, self.mixed) if mixed]
-    return out+mixes+[g.sum(0, keepdims=True, dtype=float)]
+    side = [g.sum(0, keepdims=True, dtype=float)]+([] if self.z is None else [(self.z.T@g).astype(float)])
+    return out+mixes+[np.concatenate(side)]
 
 # %% ../../nbs/terms/02_model.ipynb #3b4f4370
 def squared_parts(z, y):
@@ -291,7 +307,8 @@ def in_blocks(self:Sum)->list: # Slices of samples, and a `Sum` for each
             rows = slice(a, min(a+ROWS, n))
             X = {k: row_view(v, rows) for k,v in of.items()}
             parts = [replace(p, X=X[id(p.X)]) for p in self.parts]
-            self.cut.append((rows, Sum(parts, self.n_terms, self.outputs, self.loss, self.dtype)))
+            beside = (None if v is None else v[rows] for v in (self.z, self.offset))
+            self.cut.append((rows, Sum(parts, self.n_terms, self.outputs, self.loss, self.dtype, *beside)))
     return self.cut
 
 # %% ../../nbs/terms/02_model.ipynb #abb60576
@@ -324,4 +341,5 @@ def objective(self:Sum,
         cost += .5*float((f*Pf).sum(dtype=float)); G[i] += Pf
     for i in mixes:
         cost += .5*float((F[i]**2).sum()); G[i] = G[i]+F[i]
+    cost += .5*self.ridge*float((F[-1][1:]**2).sum()); G[-1][1:] += self.ridge*F[-1][1:]
     return self.last,cost,G

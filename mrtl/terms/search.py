@@ -21,7 +21,7 @@ def tangent(self:Sum,
 )->np.ndarray: # (n, outputs)
     "How scores change, to first order, when the parameters change by D."
     dH = self.shown(D)
-    S = np.repeat(D[-1].astype(self.dtype), len(dH[0]), 0)
+    S = self.beside(D[-1], len(dH[0]))
     for o,C,dC in zip(self.of, self._mixes(F), self._mixes(D)):
         if len(o)==1:
             S += dH[o[0]]
@@ -64,6 +64,7 @@ def _hessian(model, F, e, ways, unit):
         G = model.pull(F, H, made, w*model.tangent(F, H, D))
         for i,P in enumerate(model.P): G[i] = G[i]+P@D[i]
         for i in range(len(model.parts), len(F)-1): G[i] = G[i]+D[i]
+        G[-1][1:] += model.ridge*D[-1][1:]
         return to_slopes(ways, unit, G)
     return apply
 
