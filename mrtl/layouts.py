@@ -29,6 +29,7 @@ class LevelMeta(TypedDict):
     stopped_by:NotRequired[Word]            # Why it ended
     sigma:NotRequired[dict[Word, Loss]]     # Bandwidth by mode
     valid:NotRequired[bool]                 # Are losses those of validation rows?
+    batch:NotRequired[Count]                # Samples per step
     stability:NotRequired[dict[Word, Loss]] # By term
 
 class HistoryMeta(TypedDict, total=False):
@@ -112,6 +113,8 @@ class _FitMeta(TypedDict):
 class EvidenceMeta(TypedDict):
     "What a file says of a model fitted by evidence."
     rank:Count                                    # Components
+    carried:Number                                # Share of the predictions that they carry
+    whole:bool                                    # Do all maps predict?
     loss:Literal['squared','logistic','poisson']  # Which was minimised
     votes:Pair(Number)                            # Of an output's own fit, and of the directions
     mean:Several(Number)                          # Of the targets

@@ -55,7 +55,6 @@ class SumFit(Fit):
     def rank(self)->int: return max(t.rank for t in self.terms)
     @property
     def steps(self)->int: return int(sum(l['epochs'] for l in self.levels))
-    refits = True
     @property
     def settled(self)->dict: return dict(terms=self.terms, rank=self.rank, schedule=None, main_effects=False)
 
