@@ -75,51 +75,6 @@ def branches(
         run.history,run.table = first.history+run.history,first.table+run.table
     return [r for r,_ in found],[m for _,m in found]
 
-# %% ../nbs/34_ranks.ipynb #2f5a7d26
-def fold_pairs(
-    s:Samples,   # To learn from
-)->list:         # Pairs of samples: to learn from, and to judge by; only those that hold values of every output
-    "Five folds in which nothing leaks."
-    seen = lambda p: (np.isfinite(p.y)&(p.w>0)[:,None]).any(0).all()
-    pairs = [(s.take(a.numpy()), s.take(b.numpy())) for a,b in cut_folds(s.design, getattr(s.design, 'window', None) or 1, s.groups)]
-    return [p for p in pairs if all(map(seen, p))]
-
-# %% ../nbs/34_ranks.ipynb #9e684fd9
-def last_loss(run): return run.history[-1]['valid_loss']
-
-def fit_ranks(
-    sets:list,         # Training samples, and validation samples where there are any
-    rank:int|str,      # Components, or 'auto'
-    options:object,    # GradientOptions
-    levels:list,       # From `make_levels`
-    **kwargs:object,   # As `Run` takes them
-)->tuple:              # The run and its model
-    "Train with a number of components, or with the best of some."
-    ranks = ranks_of(sets[0].design.modes, sets[0].outputs, rank)
-    if len(ranks)==1: return _plain(sets, ranks[0] if isinstance(rank, str) else rank, options, levels, kwargs)
-    if len(sets)>1:
-        runs,models = branches(sets, ranks, options, levels, '', **kwargs)
-        k = int(np.argmin([r.best[0] for r in runs]))
-        _forget(options.checkpoint)
-        return runs[k],models[k]
-    losses,patient = [],replace(options, patience=10**9)
-    for i,pair in enumerate(fold_pairs(sets[0])):
-        runs,_ = branches(pair, ranks, patient, levels, f'fold{i}', **kwargs)
-        losses.append([last_loss(r) for r in runs])
-    _forget(options.checkpoint)
-    return _plain(sets, ranks[int(np.argmin(np.mean(losses, 0))) if losses else 0], options, levels, kwargs)
-
-def _forget(checkpoint):
-    "Delete the checkpoints of branches."
-    if not checkpoint or not parallel.is_main(): return
-    for f in Path(checkpoint).parent.glob(f'{Path(checkpoint).name}.*'):
-        if re.fullmatch(r'(fold\d+)?(full|rank\d+)', f.name[len(Path(checkpoint).name)+1:]): f.unlink()
-
-def _plain(sets, rank, options, levels, kwargs):
-    "One run."
-    run = Run(*sets, levels=levels, rank=rank, options=options, **kwargs)
-    return run,run.fit()
-
 # %% ../nbs/34_ranks.ipynb #5f9670c4
 def kept_epochs(
     history:list,   # One dict an epoch, level after level
@@ -143,3 +98,49 @@ class Kept(Callback):
     def after_epoch(self,
         trainer:Trainer, # Of the level in training
     ): trainer.stop = trainer.stop or trainer.epoch>=self.epochs.get((trainer.stage, trainer.level), trainer.max_epochs)
+
+# %% ../nbs/34_ranks.ipynb #794f5ac7
+def fold_pairs(
+    s:Samples,   # To learn from
+)->list:         # Pairs of samples: to learn from, and to judge by; only those that hold values of every output
+    "Five folds in which nothing leaks."
+    seen = lambda p: (np.isfinite(p.y)&(p.w>0)[:,None]).any(0).all()
+    pairs = [(s.take(a.numpy()), s.take(b.numpy())) for a,b in cut_folds(s.design, getattr(s.design, 'window', None) or 1, s.groups)]
+    return [p for p in pairs if all(map(seen, p))]
+
+# %% ../nbs/34_ranks.ipynb #b552c3df
+def fit_ranks(
+    sets:list,         # Training samples, and validation samples where there are any
+    rank:int|str,      # Components, or 'auto'
+    options:object,    # GradientOptions
+    levels:list,       # From `make_levels`
+    **kwargs:object,   # As `Run` takes them
+)->tuple:              # The run and its model
+    "Train with a number of components, or with the best of some."
+    ranks = ranks_of(sets[0].design.modes, sets[0].outputs, rank)
+    if len(ranks)==1: return _plain(sets, ranks[0] if isinstance(rank, str) else rank, options, levels, kwargs)
+    if len(sets)>1:
+        runs,models = branches(sets, ranks, options, levels, '', **kwargs)
+        k = int(np.argmin([r.best[0] for r in runs]))
+        _forget(options.checkpoint)
+        return runs[k],models[k]
+    losses,epochs = [],[]
+    for i,pair in enumerate(fold_pairs(sets[0])):
+        runs,_ = branches(pair, ranks, options, levels, f'fold{i}', **kwargs)
+        losses.append([r.best[0] for r in runs]); epochs.append([kept_epochs(r.history, r.table) for r in runs])
+    _forget(options.checkpoint)
+    if not losses: return _plain(sets, ranks[0], options, levels, kwargs)
+    k = int(np.argmin(np.mean(losses, 0)))
+    kept = Kept({at: round(float(np.median([e[k][at] for e in epochs]))) for at in epochs[0][k]})
+    return _plain(sets, ranks[k], replace(options, patience=10**9), levels, kwargs|dict(callbacks=(*kwargs.get('callbacks', ()), kept)))
+
+def _forget(checkpoint):
+    "Delete the checkpoints of branches."
+    if not checkpoint or not parallel.is_main(): return
+    for f in Path(checkpoint).parent.glob(f'{Path(checkpoint).name}.*'):
+        if re.fullmatch(r'(fold\d+)?(full|rank\d+)', f.name[len(Path(checkpoint).name)+1:]): f.unlink()
+
+def _plain(sets, rank, options, levels, kwargs):
+    "One run."
+    run = Run(*sets, levels=levels, rank=rank, options=options, **kwargs)
+    return run,run.fit()
