@@ -91,7 +91,7 @@ class Fitting:
         if not set(gradients.nonnegative)<=set(names):
             raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {self.nonnegative!r}")
         return Request(loss=self._loss_name, rank=self.rank, gradients=gradients, evidence=options_of(self, EvidenceOptions),
-            outputs=outputs, rows=len(design), standardise=self.standardise, terms=self.terms, refit=bool(self.refit),
+            outputs=outputs, rows=len(design), standardise=self.standardise, terms=self.terms, refit=bool(self.refit), kept=getattr(self, '_kept', None),
             seed=parallel.from_main(seed_of(self.random_state)), device=parallel.own_device(get_device(self.device)),
             callbacks=tuple(callbacks))
 
@@ -228,7 +228,7 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
     def __init__(self,
-        rank:int=8,                                    # Number of components; by evidence, at most so many; of each term that does not say
+        rank:int|str='auto',                           # Number of components, of each term that does not say; 'auto': chosen, and told as `rank_`
         terms:list|None=None,                          # `Term`s, tuples of mode names or names: the model is their sum; one term over all modes when not given
         schedule:list|None=None,                       # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
         full_levels:int|None=None,                     # How many levels train full-rank; at most two when not given
@@ -253,7 +253,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
-        refit:bool=False,                              # Learn from training and validation rows together in the end? For sums of terms and by evidence
+        refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, up to 1,000 samples, no gradient option set
         window:int|None=None,                          # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
@@ -319,7 +319,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
     "Multiresolution tensor classification of two classes."
     _numeric_target = False
     def __init__(self,
-        rank:int=8,                                    # Number of components; by evidence, at most so many; of each term that does not say
+        rank:int|str='auto',                           # Number of components, of each term that does not say; 'auto': chosen, and told as `rank_`
         terms:list|None=None,                          # `Term`s, tuples of mode names or names: the model is their sum; one term over all modes when not given
         schedule:list|None=None,                       # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
         full_levels:int|None=None,                     # How many levels train full-rank; at most two when not given
@@ -344,7 +344,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
-        refit:bool=False,                              # Learn from training and validation rows together in the end? For sums of terms and by evidence
+        refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': gradients
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
         dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32

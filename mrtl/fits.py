@@ -21,9 +21,10 @@ from .glm import regress, ridge_precision, side_block
 from .designs import FieldDesign, Mode
 from .evidence.model import EvidenceModel, fit_evidence_model
 from .models import FullRank, LowRank
-from .multiresolution import Run, make_levels, mode_shares, n_weights
+from .multiresolution import make_levels, mode_shares, n_weights
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
 from .parallel import work_threads
+from .ranks import Kept, fit_ranks, kept_epochs
 from .samples import Samples, target_scale, entry_weights
 from .splits import validation_rows
 from .terms.learn import joined
@@ -34,7 +35,7 @@ from .training import auto_batch
 class Request:
     "What to learn, apart from the samples."
     loss:str                      # 'squared', 'logistic' or 'poisson'
-    rank:int                      # Components, at most
+    rank:int|str                  # Components; 'auto' to have them chosen
     gradients:GradientOptions     # Options of learning by gradients
     evidence:EvidenceOptions      # Options of learning by evidence
     outputs:list                  # Names of the outputs
@@ -42,6 +43,7 @@ class Request:
     standardise:bool=True         # Centre and scale fields by the training rows?
     terms:list|None=None          # `Term`s or tuples of mode names; one term over all modes when not given
     refit:bool=False              # Learn once more on training and validation rows together?
+    kept:tuple|None=None          # What a fit to fewer rows needed, from `kept`: no row is set aside, and it is not asked again
     seed:int=0                    # Seed of everything random
     device:str|torch.device='cpu' # Where the work is done
     callbacks:tuple=()            # `Callback` objects that watch or stop the training
@@ -73,8 +75,8 @@ class Fit:
     @property
     def gamma(self)->np.ndarray: return self.scorer.gamma.detach().numpy() # Coefficients of standardised covariates, (q, outputs)
 
-    refits = False # Can it be fitted to all rows, with nothing held back?
     settled = {}   # Settings that a further fit should take over, by name
+    kept = None    # What a further fit to more rows should need, for `Request`
 
 # %% ../nbs/40_fits.ipynb #00d68f0f
 @patch
@@ -94,10 +96,15 @@ def scores(self:Fit,
 )->np.ndarray:                      # (n, outputs), float64
     "Scores in the units of the data."
     check_beside(self.covariates, design, z)
-    d,beside = self.on_grid(design),{k: torch.from_numpy(v) for k,v in dict(z=z, offset=offset).items() if v is not None}
-    with torch.no_grad(), work_threads():
+    with work_threads(): return self._score(self.scorer, self.on_grid(design), z, offset, chunk)
+
+@patch
+def _score(self:Fit, scorer, d, z=None, offset=None, chunk=4096):
+    "Scores of one model, some samples at a time."
+    beside = {k: torch.from_numpy(v) for k,v in dict(z=z, offset=offset).items() if v is not None}
+    with torch.no_grad():
         some = (replace(d.batch(i), **{k: v[i] for k,v in beside.items()}) for i in torch.arange(len(d)).split(chunk))
-        return torch.cat([self.scorer(b) for b in some]).numpy()
+        return torch.cat([scorer(b) for b in some]).numpy()
 
 # %% ../nbs/40_fits.ipynb #356223c7
 def check_beside(
@@ -133,6 +140,11 @@ class GradientFit(Fit):
     def coef_std(self)->None: "Nothing: gradients give no standard deviation."
     @property
     def steps(self)->int: return int(sum(l['epochs'] for l in self.levels))
+    @property
+    def settled(self)->dict: return dict(rank=self.rank)
+    @property
+    def kept(self)->tuple: # Epochs by stage and level; samples per step
+        return kept_epochs(self.history.to_dict('records'), self.levels),self.levels[-1].get('batch', 'auto')
 
 # %% ../nbs/40_fits.ipynb #f73d9187
 @patch(cls_method=True)
@@ -142,11 +154,11 @@ def rows(cls:GradientFit,
     groups:np.ndarray|None,         # Group of each sample, (n,)
     seed:int,                       # Seed of the draw
     given:bool=False,               # Did the caller give validation data?
-    ask:Request|None=None,          # Not read
+    ask:Request|None=None,          # What to learn; after a first fit nothing is set aside
 )->tuple:                           # Training and validation rows, (n,) booleans
     "Which samples train and which validate."
     n = len(design); everything,nothing = np.ones(n, bool),np.zeros(n, bool)
-    if given or n<FEW_ROWS or not share: return everything,nothing
+    if given or n<FEW_ROWS or not share or (ask is not None and ask.kept): return everything,nothing
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
 
@@ -260,18 +272,20 @@ def learn(cls:GradientFit,
     ask:Request,            # What to learn
     shift:float=0.,         # To be subtracted from the scores at the end
 )->'GradientFit':           # In the units of the data
-    "Standardise, run Algorithm 1, and keep the model in raw units."
+    "Standardise, run Algorithm 1, and keep the model in raw units; with `refit`, once more on all rows."
+    if ask.refit and valid is not None: return cls._again(cls.learn(train, valid, replace(ask, refit=False), shift), joined(train, valid), ask, shift)
     squared,o,design = ask.loss=='squared',settled(ask.gradients, ask.rows),train.design
     mean,sd = target_scale(train.y, train.w) if squared else (np.zeros(train.outputs),np.ones(train.outputs))
     moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
     sets = [s for s in (train, valid) if s is not None]
     designs = standardised([s.design for s in sets], moments) if moments else [s.design for s in sets]
-    if ask.refit: raise ConfigError("refit is for sums of terms and for evidence: gradients level by level need their validation rows to know when to stop")
     ready = [replace(s, design=d, y=(s.y-mean)/sd) for d,s in zip(designs, sets)]
     levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, train.outputs)
-    run = Run(*ready, levels=levels, loss=ask.loss, rank=ask.rank, options=o, seed=ask.seed, device=ask.device,
-        callbacks=ask.callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
-    with work_threads(step_entries(design, levels, o, train.outputs)): low = run.fit().cpu().double()
+    o,callbacks = _as_kept(o, ask)
+    with work_threads(step_entries(design, levels, o, train.outputs)):
+        run,low = fit_ranks(ready, ask.rank, o, levels, loss=ask.loss, seed=ask.seed, device=ask.device,
+            callbacks=callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
+    low = low.cpu().double()
     tell_explosion(run.history, o.lr)
     held = held_modes(low.modes, o.nonnegative)
     low = raw_units(low, moments, design, mean-shift, sd, held)
@@ -286,6 +300,21 @@ def start_of(s, loss, ridge):
     if s.z is None and s.offset is None: return dict(bias=None if loss=='squared' else base_rate(s.y, s.w, loss))
     B = side_block(s.y, s.w, loss, s.z, s.offset, ridge)
     return dict(bias=B[0].tolist(), gamma=None if s.z is None else B[1:])
+
+def _as_kept(o, ask):
+    "Options and callbacks; after a first fit, those that end every level where that one was at its best."
+    if ask.kept is None: return o,ask.callbacks
+    epochs,batch = ask.kept
+    o = replace(o, patience=10**9, batch_size=batch, full_options=None if o.full_options is None else {k: v for k,v in o.full_options.items() if k not in ('patience','batch_size')},
+        checkpoint=o.checkpoint and f'{o.checkpoint}.refit')
+    return o,(*ask.callbacks, Kept(epochs))
+
+@patch(cls_method=True)
+def _again(cls:GradientFit, first, train, ask, shift):
+    "The same fit to more rows; history and levels stay those of the first, since they say how the rank and the epochs were found."
+    fit = cls.learn(train, None, replace(ask, refit=False, kept=first.kept, **first.settled), shift)
+    fit.history,fit.levels = first.history,first.levels
+    return fit
 
 # %% ../nbs/40_fits.ipynb #0152f3f1
 @patch
@@ -321,10 +350,12 @@ class EvidenceFit(Fit):
         history:pd.DataFrame,  # What was tried, in order
         levels:list,           # A dict for each level
     ):
-        super().__init__(model.full, model.low, model.loss, history, levels)
+        super().__init__(model.full if model.whole else model.low, model.low, model.loss, history, levels)
         self.model = model
 
-    def coef_std(self)->Tensor: return self.model.coef_std() # (*sizes[, outputs])
+    def coef_std(self)->Tensor: # (*sizes[, outputs])
+        std = self.model.coef_std()
+        return std if self.model.whole else (std**2+(self.model.full.full()-self.full).detach()**2).sqrt()
     @property
     def gamma_std(self)->np.ndarray: return self.model.gamma_std() # (q, outputs)
 
@@ -336,7 +367,8 @@ def spread(self:EvidenceFit,
 )->np.ndarray:           # (n, outputs)
     "Standard deviation of a new observation for a squared loss, else of the score."
     check_beside(self.covariates, design, z); d = self.on_grid(design)
-    with work_threads(): return self.model.predict_std(d, z) if self.loss=='squared' else np.sqrt(self.model.score_variances(d, z))
+    with work_threads(): std = self.model.predict_std(d, z) if self.loss=='squared' else np.sqrt(self.model.score_variances(d, z))
+    return std if self.model.whole else np.hypot(std, self._score(self.model.full, d)-self._score(self.model.low, d))
 
 # %% ../nbs/40_fits.ipynb #757c7cd6
 @patch(cls_method=True)
@@ -409,6 +441,8 @@ class Piece(NamedTuple):
     bias:np.ndarray      # (outputs,)
     main:dict            # Mode name to main effects, (entries, outputs)
     stds:list|None=None  # Standard deviations of the factors, as `factors`
+    rest:np.ndarray|None=None # Coefficients that the components leave out, (*sizes[, outputs])
+    carried:float=1.     # Share of the variance of predictions that the components carry
 
 # %% ../nbs/40_fits.ipynb #90a4fd03
 @patch
@@ -417,7 +451,13 @@ def pieces(self:Fit)->list: # One `Piece`
     low = self.low; strength,factors = self.canonical(); plain = lambda t: t.detach().numpy().copy()
     modes = low.modes+([Mode('output', low.outputs)] if low.outputs>1 else [])
     return [Piece(':'.join(m.name for m in low.modes), modes, plain(strength), [plain(f) for f in factors],
-        plain(low.bias), {k: plain(t) for k,t in low.main.items()})]
+        plain(low.bias), {k: plain(t) for k,t in low.main.items()}, None, *self._remainder())]
+
+@patch
+def _remainder(self:Fit): "Coefficients that the components leave out, and the share that these carry; nothing where the components predict."; return None,1.
+
+@patch
+def _remainder(self:EvidenceFit): return ((self.full-self.low.full().detach()).numpy() if self.model.whole else None),self.model.carried
 
 @patch
 def tensors(self:Fit)->dict: # Name of a term to its modes and its coefficients, (*sizes[, outputs])

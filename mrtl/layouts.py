@@ -29,6 +29,7 @@ class LevelMeta(TypedDict):
     stopped_by:NotRequired[Word]            # Why it ended
     sigma:NotRequired[dict[Word, Loss]]     # Bandwidth by mode
     valid:NotRequired[bool]                 # Are losses those of validation rows?
+    batch:NotRequired[Count]                # Samples per step
     stability:NotRequired[dict[Word, Loss]] # By term
 
 class HistoryMeta(TypedDict, total=False):
@@ -131,6 +132,8 @@ class _FitMeta(TypedDict):
 class EvidenceMeta(TypedDict):
     "What a file says of a model fitted by evidence."
     rank:Count                                    # Components
+    carried:Number                                # Share of the predictions that they carry
+    whole:bool                                    # Do all maps predict?
     loss:Literal['squared','logistic','poisson']  # Which was minimised
     votes:Pair(Number)                            # Of an output's own fit, and of the directions
     mean:Several(Number)                          # Of the targets
@@ -192,7 +195,7 @@ class EvidenceLayout:
         out = low_layout(modes, meta['rank'], k)|{'full.W': (*(m.size for m in modes), *([k] if k>1 else [])), 'full.bias': (k,)}
         if more: out['directions'] = (k, more)
         for o,f in enumerate(meta['fits']): out |= _fit_layout(f, f'fit.{o}', modes, found, meta.get('covariates', 0))
-        out |= gamma_layout(meta|dict(outputs=k), 'full.gamma')
+        out |= gamma_layout(meta|dict(outputs=k), 'full.gamma', 'low.gamma')
         return out|moment_layout(modes, 'moments.mean', 'moments.sd', found)
     def check(meta, tensors):
         "What no shape can tell."

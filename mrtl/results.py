@@ -66,7 +66,17 @@ def _labelled_piece(p, outputs):
     for k,t in p.main.items():
         m = next(m for m in p.modes if m.name==k); dims,coords = names[k]
         data[f'main_{k}'] = xr.DataArray(np.array(t).reshape(*m.shape, -1), dims=(*dims,'output'), coords=coords)
-    return xr.Dataset(data, coords=dict(component=np.arange(1, len(p.strength)+1), output=outputs))
+    if p.rest is not None: data['remainder'] = _over(p.rest, names, p.modes)
+    out = xr.Dataset(data, coords=dict(component=np.arange(1, len(p.strength)+1), output=outputs))
+    return out.assign_attrs(carried=p.carried) if p.rest is not None else out
+
+def _over(T, names, modes=()):
+    "A tensor over modes, labelled; NaN on land."
+    dims,coords = [d for at,_ in names.values() for d in at],{k: v for _,c in names.values() for k,v in c.items()}
+    out = xr.DataArray(np.array(T).reshape([len(coords[d]) for d in dims]), dims=dims, coords=coords)
+    for m in modes:
+        if m.grid is not None: out = out.where(xr.DataArray(m.grid.mask.numpy(), dims=names[m.name][0]))
+    return out
 
 # %% ../nbs/52_results.ipynb #656fbd6a
 class LabelledResults:
@@ -78,12 +88,7 @@ class LabelledResults:
     def _on_maps(self, modes, T):
         "A tensor of the size of the weights, labelled; NaN on land."
         if self.fitted_.outputs>1: modes = modes+[Mode('output', self.fitted_.outputs, labels=self._outputs)]
-        names = _names(modes); shape = [s for m in modes for s in m.shape]
-        dims,coords = [d for m in modes for d in names[m.name][0]],{k: v for m in modes for k,v in names[m.name][1].items()}
-        out = xr.DataArray(np.array(T).reshape(shape), dims=dims, coords=coords)
-        for m in modes:
-            if m.grid is not None: out = out.where(xr.DataArray(m.grid.mask.numpy(), dims=names[m.name][0]))
-        return out
+        return _over(T, _names(modes), modes)
 
     @property
     def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`
@@ -208,7 +213,7 @@ class _AskedTerm(TypedDict):
 
 class _Params(TypedDict, total=False):
     "Settings that are not options of a way, which have rules of their own."
-    rank:Count                                              # Components
+    rank:Count|Literal['auto']                              # Components
     nonnegative:list[Word]                                  # Modes that stay at zero or above
     schedule:_Levels                                        # From coarse to fine
     terms:list[Word|Several(Word, 100)|_AskedTerm]|None     # Of a sum

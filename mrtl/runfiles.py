@@ -151,7 +151,7 @@ def read_factors(
             if k not in ds or ds[k].dims!=dims: raise FormatError(f"{path} is of another kind: it lacks {k} ({', '.join(dims)}): {AGAIN}")
         if 'component' not in ds.coords or not ds.sizes['component']: raise FormatError(f"{path} has no components: {AGAIN}")
         for k,v in ds.data_vars.items():
-            if k in want: continue
+            if k in want or k=='remainder': continue
             last = 'output' if k.startswith('main_') else 'component'
             if not 2<=v.ndim<=3 or v.dims[-1]!=last: raise FormatError(f"{path} is of another kind: {k} has the dimensions {', '.join(v.dims)}, where {last} comes last: {AGAIN}")
             if axes := [d for d in v.dims[:-1] if v.ndim==3 and (d not in ds.coords or ds[d].dtype.kind not in 'iuf' or ds.sizes[d]>1 and not ds.indexes[d].is_monotonic_increasing)]:

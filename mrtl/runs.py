@@ -237,7 +237,7 @@ def run_metrics(problem, yhat, seconds, found):
 # %% ../nbs/71_runs.ipynb #4bb86f92
 def bootstrap_run(out, problem, blocks, n, seed=0):
     "Put intervals on a run's maps: n draws of blocks, given the number of each training row's block, into bootstrap.nc."
-    out,rows = Path(out),problem.rows; m = ESTIMATORS[problem.kind].load(out/'model.mrtl'); seal(out, FITTED, False)
+    out,rows = Path(out),problem.rows; m = ESTIMATORS[problem.kind].load(out/('scored.mrtl' if (out/'scored.mrtl').exists() else 'model.mrtl')); seal(out, FITTED, False)
     found = block_bootstrap(m, problem.design.take(rows['train']), problem.y[rows['train']], blocks, n,
         valid=(problem.design.take(rows['valid']), problem.y[rows['valid']]), seed=seed, folder=out/'bootstrap', coef=problem.y.ndim==1)
     with atomic_write(out/'bootstrap.nc') as tmp: write_netcdf(tmp, found)

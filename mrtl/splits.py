@@ -172,7 +172,7 @@ def block_folds(
 
 # %% ../nbs/12_splits.ipynb #0f3dc6d1
 def cut_folds(
-    design:FieldDesign,       # All samples, n rows
+    design:FieldDesign|EventDesign, # All samples, n rows
     window:int,               # Times added up in a target
     groups:np.ndarray|None,   # Group of each sample, (n,)
     folds:int=5,              # How many
@@ -182,7 +182,8 @@ def cut_folds(
     if groups is not None:
         k = min(folds, len(np.unique(groups)))
         return [(to(a), to(b)) for a,b in BlockSplit(k, gap=0).split(design, groups=groups)] if k>1 else []
-    if design.leads or window>1: return block_folds(times_of(design), (design.leads or 0)+window-1, folds)
+    leads = getattr(design, 'leads', None) or 0
+    if leads or window>1: return block_folds(times_of(design), leads+window-1, folds)
     return [(to(a), to(b)) for a,b in KFold(min(folds, n), shuffle=True, random_state=0).split(np.zeros(n))] if n>2 else []
 
 # %% ../nbs/12_splits.ipynb #1f6d76c5

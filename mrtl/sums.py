@@ -25,6 +25,7 @@ from .terms.inputs import EventInputs
 from .terms.laplace import laplace
 from .terms.learn import Learning, Rows, folds_of, in_chunks, joined, ladders, model_at
 from .terms.model import Sum
+from .terms.ranks import RANKS, open_ranks
 from .terms.spec import Term, as_terms
 
 # %% ../nbs/41_sums.ipynb #9544cf8a
@@ -61,7 +62,6 @@ class SumFit(Fit):
     def rank(self)->int: return max(t.rank for t in self.terms)
     @property
     def steps(self)->int: return int(sum(l['epochs'] for l in self.levels))
-    refits = True
     @property
     def settled(self)->dict: return dict(terms=self.terms, rank=self.rank, schedule=None, main_effects=False)
 
@@ -354,7 +354,7 @@ def asked_terms(
     modes:list,   # The design's modes
 )->list:          # `Term`s without open ends, but for weights
     "The terms that are asked for."
-    return as_terms(ask.terms, modes, ask.rank, ask.gradients.main_effects, ask.gradients.schedule)
+    return as_terms(ask.terms, modes, max(RANKS) if isinstance(ask.rank, str) else ask.rank, ask.gradients.main_effects, ask.gradients.schedule)
 
 # %% ../nbs/41_sums.ipynb #fa020f98
 def open_weights(
@@ -374,9 +374,9 @@ def rows(cls:SumFit,
     given:bool=False,               # Did the caller give validation data?
     ask:Request|None=None,          # What to learn
 )->tuple:                           # Training and validation rows, (n,) booleans
-    "Which samples train and which validate: all train where no weight is left to be found, or where there are few."
+    "Which samples train and which validate: all train where no weight and no rank is left to be found, or where there are few."
     everything,nothing = np.ones(len(design), bool),np.zeros(len(design), bool)
-    known = not open_weights(asked_terms(ask, design.modes), design.modes)
+    known = not open_weights(asked_terms(ask, design.modes), design.modes) and not open_ranks(ask.terms, design.modes, ask.rank)
     if given or known or len(design)<FEW_ROWS or not share: return everything,nothing
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
@@ -424,7 +424,7 @@ def learn(cls:SumFit,
     ask:Request,            # What to learn
     shift:float=0.,         # To be subtracted from the scores at the end
 )->'SumFit':                # In the units of the data
-    "Find the weights that are left open, then learn all parameters."
+    "Find the weights and ranks that are left open, then learn all parameters."
     check_options(ask.gradients)
     design,terms = train.design,asked_terms(ask, train.design.modes)
     mean,sd = target_scale(train.y, train.w) if ask.loss=='squared' else (np.zeros(train.outputs),np.ones(train.outputs))
@@ -433,8 +433,10 @@ def learn(cls:SumFit,
     ready = lambda s: s and Rows.of(s, np.float64 if len(train)<=SMALL else np.float32, moments, ridge)
     run,sets,F = Learning(ask, terms, train.outputs, base_rate),(scaled(train),scaled(valid)),None
     with work_threads():
-        if open_weights(terms, design.modes):
-            run.terms,F = run.search([(ready(a), ready(b)) for a,b in folds_of(*sets, ask.seed, train.groups)])
+        weights,ranks = open_weights(terms, design.modes),open_ranks(ask.terms, design.modes, ask.rank)
+        folds = [(ready(a), ready(b)) for a,b in folds_of(*sets, ask.seed, train.groups)] if weights or ranks else []
+        if weights: run.terms,F = run.search(folds)
+        if ranks: run.terms,F = run.ranks(folds, ranks, F)
         if ask.refit and valid is not None: sets,train = (joined(*sets), None),joined(train, valid)
         rows,held = map(ready, sets)
         begun = F is not None and valid is not None
