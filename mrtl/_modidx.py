@@ -1165,6 +1165,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'mrtl.gaps.leading': ('gaps.html#leading', 'mrtl/gaps.py'),
                            'mrtl.gaps.learn_gaps': ('gaps.html#learn_gaps', 'mrtl/gaps.py'),
                            'mrtl.gaps.looked_at': ('gaps.html#looked_at', 'mrtl/gaps.py'),
+                           'mrtl.gaps.most_components': ('gaps.html#most_components', 'mrtl/gaps.py'),
                            'mrtl.gaps.observed': ('gaps.html#observed', 'mrtl/gaps.py'),
                            'mrtl.gaps.on_mask': ('gaps.html#on_mask', 'mrtl/gaps.py'),
                            'mrtl.gaps.pairs': ('gaps.html#pairs', 'mrtl/gaps.py'),

@@ -95,7 +95,7 @@ class Columns:
         self.scale = (1/(unit*share)).where(g.grid.mask, torch.zeros(())).flatten()
         self.shift = (g.mean/unit).where(g.grid.mask, torch.zeros(())).flatten()
         self.T,self.P = len(self.rows),self.u.shape[1]
-        self.dtype = torch.float64 if self.T*self.P<2**22 else torch.float32
+        self.dtype = torch.float64 if self.T*self.P<2**18 else torch.float32
         size = max(1, 2**22//self.T)
         self.parts,self.hidden = [slice(a, min(a+size, self.P)) for a in range(0, self.P, size)],None
 
@@ -143,37 +143,38 @@ def unpaired(v, at, k):
     return M
 
 # %% ../nbs/13_gaps.ipynb #a56e9588
-def seen_by(x, there, W, at):
-    "What some cells say of the components of each time: the sums of `Latent`; the first column of `W` is the mean."
-    k = W.shape[1]; P = there@pairs(W, at); M = unpaired(P, at, k)
+def seen_by(x, there, W, at, V=0.):
+    "What some cells say of the components of each time: the sums of `Latent`. The first column of `W` is the mean; `V` are the loadings' covariances, as `pairs`."
+    k = W.shape[1]; M = unpaired(there@(pairs(W, at)+V), at, k)
     return x@W[:,1:]-M[:,0,1:],M[:,1:,1:]
 
-def regress(x, there, latent, at):
-    "Loadings of some cells on the expected components and a constant, (cells, 1+k), and their squared residuals in all."
+def regress(x, there, latent, at, prior):
+    "Loadings of some cells on a constant and the expected components, (cells, 1+k), the inverse matrix of that regression, and squared residuals in all but for it."
     z = torch.cat([torch.ones_like(latent.z[:,:1]), latent.z], 1); k = z.shape[1]
     second = torch.ones(len(z), k, k, dtype=torch.float64); second[:,0],second[:,:,0],second[:,1:,1:] = z,z,latent.second
     A = unpaired((there.T@second[:,at[0],at[1]].to(x)).double(), at, k); B = (x.T@z.to(x)).double()
-    prior = torch.eye(k, dtype=torch.float64); prior[0,0] = 1e-6
-    W = torch.linalg.solve(A+prior, B[...,None])[...,0]
-    return W,(x.double()**2).sum()-2*(W*B).sum()+torch.einsum('ci,cij,cj', W, A, W)
+    V = torch.linalg.inv(A+torch.diag(prior)); W = (V@B[...,None])[...,0]
+    return W,V,(x.double()**2).sum()-2*(W*B).sum()+torch.einsum('ci,cij,cj', W, A, W),(V*A).sum()
 
 # %% ../nbs/13_gaps.ipynb #4698319a
 def principal(
-    columns:Columns, # Of the training times
-    W:Tensor,        # First guess, (P, k)
-    rounds:int=30,   # At most
+    columns:Columns,   # Of the training times
+    W:Tensor,          # First guess, (P, k)
+    rounds:int=30,     # At most
     enough:float=2e-3, # Relative change of the noise that ends it
-)->tuple:            # Mean and loadings, (P, 1+k), float64; variance of the noise
+)->tuple:              # Mean and loadings, (P, 1+k), float64; variance of the noise
     "Probabilistic principal components of fields with gaps."
-    at = torch.triu_indices(W.shape[1]+1, W.shape[1]+1)
-    W = torch.cat([torch.zeros_like(W[:,:1]), W], 1); noise = _first_noise(columns, W)
+    at,cells = torch.triu_indices(W.shape[1]+1, W.shape[1]+1),columns.scale>0
+    W = torch.cat([torch.zeros_like(W[:,:1]), W], 1); noise,size = _first_noise(columns, W),(W.double()**2).sum(0)
     said = sum_pairs(seen_by(x, there, W[c], at) for c,x,there in columns)
     for _ in range(rounds):
-        latent,found,said,rest,n = Latent(*said, noise),[],None,0.,0.
+        prior = noise*cells.sum()/size.clamp(min=1e-12); prior[0] = 1e-6
+        latent,found,said,before,rest,n,size = Latent(*said, noise),[],None,noise,0.,0.,0.
         for c,x,there in columns:
-            w,left = regress(x, there, latent, at); found.append(w)
-            said = sum_pairs([*([said] if said else []), seen_by(x, there, w.to(x), at)]); rest += float(left); n += float(there.sum(dtype=torch.float64))
-        W,before,noise = torch.cat(found),noise,max(rest/max(n, 1.), 1e-8)
+            w,V,left,unsure = regress(x, there, latent, at, prior); found.append(w)
+            said = sum_pairs([*([said] if said else []), seen_by(x, there, w.to(x), at, (noise*V[:,at[0],at[1]]).to(x))])
+            rest += float(left+noise*unsure); n += float(there.sum(dtype=torch.float64)); size = size+(w**2+noise*V.diagonal(dim1=1, dim2=2))[cells[c]].sum(0)
+        W,noise = torch.cat(found),max(rest/max(n, 1.), 1e-8)
         if abs(noise-before)<enough*before: break
     return W,noise
 
@@ -220,15 +221,17 @@ def hidden_error(
 # %% ../nbs/13_gaps.ipynb #ddb66a44
 MOST = 64 # Components
 
+def most_components(columns): return int(max(1, min(MOST, columns.T//4, (columns.scale>0).sum()//2, max(4, math.sqrt(2**33/(columns.T*columns.P))))))
+
 def best_rank(
     columns:Columns, # Of the training times
     V:Tensor,        # Leading components, (P, most)
-)->list:             # Pairs of rank and error, from 1 on, each twice the one before
-    "Double the rank while hidden values are told better."
+)->list:             # Pairs of rank and error
+    "Raise the rank while hidden values are told better."
     columns.hidden,tried = hide(columns),[]
-    for k in [2**i for i in range(7) if 2**i<=V.shape[1]]:
+    for k in sorted({min(k, V.shape[1]) for k in (1, 4, 16, 64)}):
         tried.append((k, hidden_error(columns, *principal(columns, V[:,:k], 15, 5e-3))))
-        if len(tried)>1 and not tried[-1][1]<.99*tried[-2][1]: break
+        if len(tried)>2 and tried[-1][1]>.995*tried[-2][1]: break
     columns.hidden = None
     return tried
 
@@ -238,7 +241,7 @@ def conditional(
 )->Gaps:            # With the covariance of the fields
     "Add what cells say of each other."
     columns = Columns(d, g)
-    V = leading(columns, max(1, min(MOST, columns.T//4, int(g.grid.mask.sum())//2)))
+    V = leading(columns, most_components(columns))
     tried = best_rank(columns, V); k = min(tried, key=lambda t: t[1])[0]
     W,g.noise = principal(columns, V[:,:k])
     g.how,g.loadings,g.tried = 'conditional',W.reshape(*g.mean.shape, 1+k),tuple(tried)

@@ -72,6 +72,8 @@ def _labelled_piece(p, outputs):
 # %% ../nbs/52_results.ipynb #656fbd6a
 class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
+    _gaps = None # What fills gaps, where the model does
+
     def _all_modes(self):
         low = self.fitted_.low
         return low.modes+([Mode('output', low.outputs, labels=self._outputs)] if low.outputs>1 else [])
@@ -336,6 +338,8 @@ def _opened(cls, tensors, meta, path):
 # %% ../nbs/52_results.ipynb #6ff118db
 class ModelFiles:
     "Save a fitted estimator to a file, and load it."
+    _gaps = None # As above
+
     def save(self,
         path:str|Path, # File to write, such as midwest.mrtl
     )->None:
