@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch
 from .axes import axis_kind
-from .core import DataError, ScheduleError
+from .core import ConfigError, DataError, ScheduleError
 from .grids import Grid, check_shape, overlaps
 from .nodes import Nodes
 
@@ -92,6 +92,14 @@ def time_slices(
         at += n
     return [slice(a, b) for a,b in zip(cuts, cuts[1:]+[T]) if b>a]
 
+# %% ../nbs/11_designs.ipynb #8d5fd672
+def complete(
+    u:Tensor,  # Fields, or averages of them
+)->Tensor:     # The same; `DataError` if any number is missing
+    "Numbers without a gap."
+    if not u.isfinite().all(): raise DataError("the fields hold gaps (NaN) or infinite values, which have no average: fit an estimator with missing='climatology' or 'conditional', which fills gaps first")
+    return u
+
 # %% ../nbs/11_designs.ipynb #3c064b1f
 class _Stack:
     "Fields on one grid, shared by designs; those of a coarser grid are made when first looked at."
@@ -105,7 +113,7 @@ class _Stack:
     def u(self):
         if self.axes:
             u = self.base.new_empty(self.shape); My,Mx = (m.to(u) for m in self.axes)
-            for b in time_slices(self.base.shape): u[b] = My@self.base[b]@Mx.T
+            for b in time_slices(self.base.shape): u[b] = complete(My@self.base[b]@Mx.T)
             self.base,self.axes = u,()
         return self.base
 
@@ -168,9 +176,10 @@ class FieldDesign:
         rows:list|np.ndarray|Tensor|None=None, # Index along time of each sample, (n,); all when not given
         dtype:torch.dtype=torch.float32,       # Of the stored fields
         grid:Grid=None,                        # A known grid, whose coordinates must agree and whose mask is taken
+        missing:str='error',                   # Cells that are NaN at some times: 'error', or 'keep' for an estimator to fill
     )->'FieldDesign':                            # The design on the finest grid
         "A design from labelled fields; NaN at all times is land."
-        return _from_xarray(cls, da, leads, rows, dtype, grid)
+        return _from_xarray(cls, da, leads, rows, dtype, grid, missing)
 
 # %% ../nbs/11_designs.ipynb #1f9e6487
 @patch
@@ -269,7 +278,16 @@ def ascending(
     if dim in LONS and (np.diff(c)<0).sum()==1: c = np.where(np.arange(len(c))>np.argmin(np.diff(c)), c+360, c)
     return da.assign_coords({dim: c})
 
-# %% ../nbs/11_designs.ipynb #543ad6da
+# %% ../nbs/11_designs.ipynb #ea200949
+def gaps_said(
+    cells:int,   # Cells that are missing at some times
+    of:int,      # Cells in all
+    share:float, # Of the values of valid cells that is missing
+)->str:          # For an error
+    "Say how much is missing, and what can be done."
+    return (f"X is NaN at some times in {cells} of {of} cells, {share:.1%} of all values: let the model fill them, missing='climatology' (by each cell's mean) "
+        "or missing='conditional' (by what the other cells say), or set these cells to NaN at all times to mask them as land")
+
 def in_memory(
     da:xr.DataArray, # In memory or lazy
 )->np.ndarray:       # Its values
@@ -278,17 +296,18 @@ def in_memory(
     import dask
     with dask.config.set(scheduler='synchronous'): return da.values
 
-def _filled(da, dtype, mask=None):
-    "The values, zero where missing, as a tensor; and the cells valid in every feature, (h, w), or the known mask. Partly missing cells are an error."
+def _read(da, dtype, mask=None, keep=False):
+    "The values as a tensor, zero where masked; and the cells valid in every feature, (h, w), or the known mask. Cells that are missing at some times only are an error, unless kept as NaN."
     out = torch.empty(da.shape, dtype=dtype); nan,inf = np.zeros(da.shape[1:], np.int32),0
     for b in time_slices(da.shape, da.chunks and da.chunks[0]):
         v = np.array(in_memory(da[b]), np.float64 if dtype==torch.float64 else np.float32)
         if mask is not None: v = np.where(mask, v, 0.)
-        inf += int(np.isinf(v).sum()); nan += np.isnan(v).sum(0, dtype=np.int32); out[b] = torch.from_numpy(np.nan_to_num(v))
+        inf += int(np.isinf(v).sum()); nan += np.isnan(v).sum(0, dtype=np.int32); out[b] = torch.from_numpy(v if keep else np.nan_to_num(v))
     if inf: raise DataError(f"X holds {inf} infinite values: replace or mask them")
     flat = nan.reshape(-1, *da.shape[-2:]); land = (flat==len(da)).any(0) if mask is None else ~mask
     bad = ((flat>0)&~land).any(0)
-    if bad.any(): raise DataError(f"X is NaN at some times in {int(bad.sum())} of {bad.size} cells: fill them, or set them to NaN at all times to mask them as land")
+    if keep and land.any(): out.masked_fill_(torch.from_numpy(land), 0.)
+    elif bad.any() and not keep: raise DataError(gaps_said(int(bad.sum()), bad.size, int(flat[:,bad].sum())/(len(da)*len(flat)*(~land).sum())))
     return out,~land
 
 # %% ../nbs/11_designs.ipynb #41a4a285
@@ -344,13 +363,14 @@ def whole_windows(
         raise DataError(f"row {at[~whole][0]} ({times[at[~whole][0]]}) looks back across a hole in the times: leave it out, or fill the hole")
     return torch.as_tensor(at[whole])
 
-# %% ../nbs/11_designs.ipynb #e23c12e8
-def _from_xarray(cls, da, leads, rows, dtype, grid):
+# %% ../nbs/11_designs.ipynb #42d4802c
+def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
+    if missing not in ('error','keep'): raise ConfigError(f"missing must be 'error' or 'keep' here; got {missing!r}: 'climatology' and 'conditional' are settings of the estimator, which learns them from its training rows")
     da = arranged(da)
     y,x = da.dims[-2:]
     da = ascending(ascending(da, y), x)
     if grid is not None: da = _on_grid(da, grid)
-    u,mask = _filled(da, dtype, None if grid is None else grid.mask.numpy())
+    u,mask = _read(da, dtype, None if grid is None else grid.mask.numpy(), missing=='keep')
     if grid is None: grid = Grid.from_coords(da[y].values, da[x].values, names=(y,x), sphere=y in LATS and x in LONS, mask=mask)
     labels = {n: list(da[n].values) for n in da.dims[1:-2] if n in da.coords}
     times = da.indexes.get(da.dims[0])
@@ -382,7 +402,7 @@ def moments(self:FieldDesign,
     p = torch.zeros(len(self.u), dtype=torch.float64).index_put_((t.flatten(),), w.repeat_interleave(self.leads or 1), accumulate=True); p /= p.sum()
     share = self.grid.share.where(self.grid.mask, torch.ones(())); blocks = time_slices(self.u.shape)
     total = lambda f: sum(torch.tensordot(p[b], f(self.u[b].cpu().double()/share), 1) for b in blocks)
-    mean = total(lambda x: x)
+    mean = complete(total(lambda x: x))
     over = lambda v: (v*self.grid.share).sum((-2,-1))
     return Moments(mean, _scale(over(total(lambda x: (x-mean)**2)), self.names, over(mean**2)))
 
@@ -404,5 +424,5 @@ def standardise(self:FieldDesign,
 )->FieldDesign:    # Centred and divided, a copy
     "Subtract means and divide by standard deviations taken elsewhere."
     u = torch.empty_like(self.u); shift,sd = (mean*self.grid.share).to(u.device),sd.to(u.device)[...,None,None]
-    for b in time_slices(u.shape): u[b] = ((self.u[b].double()-shift)/sd).to(u.dtype)
+    for b in time_slices(u.shape): u[b] = complete((self.u[b].double()-shift)/sd).to(u.dtype)
     return self._like(u=u)

@@ -24,6 +24,7 @@ from .events import EventDesign
 from .designs import FieldDesign, arranged
 from .evidence.laplace import count_std, worth
 from .fits import Request
+from .gaps import check_missing, learn_gaps
 from .ways import choose_way
 from .models import INVERSE_LINKS
 from .options import EvidenceOptions, GradientOptions
@@ -61,7 +62,8 @@ class Fitting:
         X = checked_input(X)
         own = isinstance(X, (xr.DataArray, xr.Dataset, FieldDesign, EventDesign))
         if not own: X,y = self._checked_array(X, y, fitting)
-        design = as_design(X, None if fitting else self._modes)
+        design = as_design(X, None if fitting else self._modes, check_missing(self.missing)!='error')
+        if not fitting and self._gaps: design = self._gaps(design)
         if fitting:
             self._modes = design.modes
             if own:
@@ -71,7 +73,7 @@ class Fitting:
 
     def _checked_array(self, X, y, fitting):
         "An array as scikit-learn checks it; it must have the features of the fit."
-        kw = dict(allow_nd=True, dtype=np.float64, reset=fitting)
+        kw = dict(allow_nd=True, dtype=np.float64, reset=fitting, ensure_all_finite='allow-nan')
         if not fitting and not hasattr(self, 'feature_shape_'):
             raise DataError(f"X is an array without names, but the model was fitted on {', '.join(m.name for m in self._modes)} with theirs: give it the same kind of data as fit had")
         if y is None: X = validate_data(self, X, **kw)
@@ -117,6 +119,7 @@ class Fitting:
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
         way = choose_way(self.method, design, ask, valid is not None)
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
+        self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
         samples = Samples(design, Y, w, groups); training = samples if train.all() else samples.take(train)
         if valid is not None: validation = self._valid_set(valid, encode)
         else: validation = samples.take(held) if held.any() else None
@@ -191,6 +194,7 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array,tags.transformer_tags.preserves_dtype = True,[]
+        tags.input_tags.allow_nan = self.missing!='error'
         return tags
 
     def transform(self,
@@ -256,6 +260,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, up to 1,000 samples, no gradient option set
         window:int|None=None,                          # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
+        missing:str='error',                           # Values of fields that are NaN at some times: 'error', or fill by 'climatology' (the cell's mean) or 'conditional' (what the other cells say)
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
         dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one
@@ -346,6 +351,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
         refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': gradients
+        missing:str='error',                           # Values of fields that are NaN at some times: 'error', or fill by 'climatology' (the cell's mean) or 'conditional' (what the other cells say)
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
         dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one

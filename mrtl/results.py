@@ -20,6 +20,7 @@ from . import parallel
 from .core import AbsentError, FormatError, MRTLError, as_json
 from .designs import Mode
 from .doors import Count, Number, Pair, Scalar, Several, Whole, Word, check_layout, checked
+from .gaps import Gaps, gaps_layout, unpack_gaps
 from .layouts import LAYOUTS
 from .options import EvidenceOptions, GradientOptions
 from .ways import WAYS
@@ -81,6 +82,8 @@ def _over(T, names, modes=()):
 # %% ../nbs/52_results.ipynb #656fbd6a
 class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
+    _gaps = None # What fills gaps, where the model does
+
     def _all_modes(self):
         low = self.fitted_.low
         return low.modes+([Mode('output', low.outputs, labels=self._outputs)] if low.outputs>1 else [])
@@ -109,6 +112,18 @@ class LabelledResults:
         if (found := self.fitted_.tensor_stds()) is None:
             raise AbsentError(f"coef_std_ needs method='evidence', or a sum of terms over events; this model was fitted with method={self.method_!r}")
         return _one({k: self._on_maps(*v) for k,v in found.items()})
+
+    @property
+    def missing_(self)->xr.DataArray: # (*features, y, x), 0 to 1, NaN on land
+        "Share of the training times at which a value is missing; `AbsentError` for events."
+        check_is_fitted(self, 'fitted_'); modes = [m for m in self._modes if not m.indexed]
+        if not modes or modes[-1].grid is None: raise AbsentError("missing_ is of fields; this model was fitted to events")
+        g,land = self._gaps,~modes[-1].grid.mask.numpy(); told = dict(long_name='share missing', units='1', filled=self.missing)
+        modes = [m for m in modes if g is None or m.name!='lead' or g.sd.ndim==len(modes)-1]
+        v = np.zeros([k for m in modes for k in m.shape]) if g is None else g.missing.numpy().copy()
+        if g is not None and g.rank: told |= dict(rank=g.rank, noise=g.noise)
+        names = [_names(modes)[m.name] for m in modes]; dims = [d for n,_ in names for d in n]; coords = {k: c for _,n in names for k,c in n.items()}
+        return xr.DataArray(np.where(land, np.nan, v.reshape([k for m in modes for k in m.shape])), dims=dims, coords=coords, attrs=told)
 
     @property
     def terms_(self)->list: # `Term`s with the weights that were given or found
@@ -224,6 +239,7 @@ class _Params(TypedDict, total=False):
     checkpoint:Word|None                                    # Its file
     device:Word                                             # Where to learn
     method:Word                                             # How to learn
+    missing:Literal['error','climatology','conditional']    # What becomes of gaps
     loss:Word                                               # To be minimised
 
 # %% ../nbs/52_results.ipynb #d32e32f1
@@ -235,6 +251,12 @@ class _Fitted(TypedDict):
     feature_shape_:NotRequired[Annotated[list[Count], Len(1, 10)]]       # Of a sample that was an array
     _outputs:Several(Scalar)                                             # Names
     _one_dim:NotRequired[bool]                                           # Was y (n,)?
+
+class _GapsMeta(TypedDict):
+    "How gaps are filled."
+    how:Literal['climatology','conditional']   # By the mean, or by what other cells say
+    noise:Number                               # Variance
+    tried:list[Pair(Number)]                   # Ranks and errors
 
 class _BothModes(TypedDict):
     "Modes of the data, and of the weights."
@@ -257,6 +279,7 @@ class _ModelMeta(TypedDict):
     fit:dict                                       # As its way has it
     history:dict[Word, list[Scalar]]               # Likewise
     levels:list[dict]                              # Likewise
+    gaps:NotRequired[_GapsMeta]                    # How gaps are filled
 
 # %% ../nbs/52_results.ipynb #868a07b7
 def _mode_fault(m):
@@ -307,7 +330,10 @@ def _opened(cls, tensors, meta, path):
     try:
         if fault := _contradiction(meta): raise FormatError(fault)
         settings,modes = _checked_settings(cls, meta['params']),_checked_modes(meta['modes'], tensors)
-        own = {k: t for k,t in tensors.items() if not k.startswith('area.')}
+        own = {k: t for k,t in tensors.items() if not k.startswith(('area.','gaps.'))}
+        lost = {k: t for k,t in tensors.items() if k.startswith('gaps.')}
+        check_layout(lost, gaps_layout(meta['gaps'], modes['data'], lost) if 'gaps' in meta else {}, 'it')
+        settings['gaps'] = unpack_gaps(lost, meta['gaps'], modes['data'][-1].grid) if 'gaps' in meta else None
         layout = rule.tensors(meta['fit'], modes['model'], own)
         check_layout(own, layout, 'it', tuple(k for k in layout if k.endswith(rule.whole)))
         rule.check(meta['fit'], own)
@@ -317,6 +343,8 @@ def _opened(cls, tensors, meta, path):
 # %% ../nbs/52_results.ipynb #6ff118db
 class ModelFiles:
     "Save a fitted estimator to a file, and load it."
+    _gaps = None # As above
+
     def save(self,
         path:str|Path, # File to write, such as midwest.mrtl
     )->None:
@@ -327,8 +355,8 @@ class ModelFiles:
         fitted = {k: as_json(getattr(self, k), null=False) for k in known if hasattr(self, k)}
         both = dict(data=self._modes, model=self.fitted_.modes)
         areas = {f'area.{where}.{m.name}': m.grid.area for where,modes in both.items() for m in modes if m.grid is not None}
-        tensors,meta = self.fitted_.pack()
-        save_tensors(path, tensors|areas, dict(format=FORMAT, kind=type(self).__name__, mrtl=version('mrtl'),
+        tensors,meta = self.fitted_.pack(); lost,how = self._gaps.pack() if self._gaps else ({}, None)
+        save_tensors(path, tensors|areas|lost, dict(**(dict(gaps=how) if how else {}), format=FORMAT, kind=type(self).__name__, mrtl=version('mrtl'),
             params=as_json(_file_params(self), null=False), way=self.method_, fit=meta, loss=self.fitted_.loss, fitted=fitted,
             history=self.history_.to_dict('list'), levels=as_json(self.levels_, null=False),
             modes={where: [_pack_mode(m) for m in modes] for where,modes in both.items()}))
@@ -345,7 +373,7 @@ class ModelFiles:
         if version!=FORMAT:
             age,todo = ('a newer','update mrtl to read it') if version>FORMAT else ('an older','fit the model again')
             raise FormatError(f"{path} was written by {age} mrtl ({meta['mrtl'][:60]}, format {version}): {todo}")
-        settings,modes = _opened(cls, tensors, meta, path); self = cls(**settings)
+        settings,modes = _opened(cls, tensors, meta, path); gaps = settings.pop('gaps'); self = cls(**settings); self._gaps = gaps
         for k,v in meta['fitted'].items(): setattr(self, k, v)
         if 'classes_' in meta['fitted']: self.classes_ = np.array(self.classes_)
         if 'feature_shape_' in meta['fitted']: self.feature_shape_ = tuple(self.feature_shape_)

@@ -16,7 +16,8 @@ from fastcore.basics import patch
 from . import parallel
 from .core import DataError
 from .events import EventDesign
-from .designs import Batch, FieldDesign, Mode, arranged, time_slices
+from .designs import Batch, FieldDesign, Mode, arranged, gaps_said, time_slices
+from .gaps import on_mask
 from .grids import Grid
 from .nodes import Nodes
 
@@ -129,20 +130,35 @@ def in_order(
         raise DataError(f"X has the modes {said(got)}, but the model was fitted on {said(want)}: give it the same ones")
     return da.transpose(da.dims[0], *want, *da.dims[-2:])
 
+# %% ../nbs/13_samples.ipynb #a4cf3ac5
+def check_values(
+    d:FieldDesign, # n samples
+    gaps:bool,     # May values be missing?
+):
+    "Refuse infinite values, and missing ones that nobody would fill; say how many."
+    lost = torch.zeros(d.u.shape[1:], dtype=torch.int64); odd = 0
+    for b in time_slices(d.u.shape):
+        nan = d.u[b].isnan(); lost += nan.sum(0).cpu(); odd += int((~nan&~d.u[b].isfinite()).sum())
+    if odd: raise DataError(f"X holds {odd} NaN or infinite values that no filling could mend, infinity among them: replace or mask them")
+    if gaps or not lost.any(): return
+    cells = int((lost>0).flatten(0, -3).any(0).sum()) if lost.ndim>2 else int((lost>0).sum())
+    raise DataError(f"{gaps_said(cells, d.grid.D, int(lost.sum())/(len(d.u)*int(d.grid.mask.sum())*(lost.numel()//d.grid.D)))} (X holds NaN or infinite values)")
+
 # %% ../nbs/13_samples.ipynb #477ac180
 def as_design(
     X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Fields (n, ..., h, w), an array (n, ..., h, w) or (n, p), or a design
     modes:list|None=None,                              # Modes of the fit, which X must have; None when X is what is fitted
+    gaps:bool=False,                                   # May values be missing at some times?
 )->FieldDesign|EventDesign:                            # n samples; in float64, unless X is a design already
     "Make a design of X; `DataError` if it does not match the model."
     if isinstance(X, xr.DataArray) and not X.size: raise DataError("X has no sample: give at least one row")
-    if isinstance(X, (xr.DataArray, xr.Dataset)): d = FieldDesign.from_xarray(in_order(arranged(X), modes), dtype=torch.float64, grid=modes and modes[-1].grid)
+    if isinstance(X, (xr.DataArray, xr.Dataset)): d = FieldDesign.from_xarray(in_order(arranged(X), modes), dtype=torch.float64, grid=modes and modes[-1].grid, missing='keep' if gaps else 'error')
     elif isinstance(X, (FieldDesign, EventDesign)): d = X
     else: d = array_design(X)
     if not len(d): raise DataError("X has no sample: give at least one row")
+    if gaps and modes is not None and isinstance(d, FieldDesign) and modes[-1].grid is not None: d = on_mask(d, modes[-1].grid)
     if modes is not None: d = matched(d, modes)
-    if isinstance(d, FieldDesign) and not all(d.u[b].isfinite().all() for b in time_slices(d.u.shape)):
-        raise DataError("X holds NaN or infinite values: fill them or mask those cells in the grid")
+    if isinstance(d, FieldDesign): check_values(d, gaps)
     return d
 
 # %% ../nbs/13_samples.ipynb #b10d49fd
