@@ -13,7 +13,7 @@ import xarray as xr
 from annotated_types import Le, MaxLen
 from typing_extensions import NotRequired, TypedDict
 from .core import FormatError, enough_memory, read_json
-from .doors import Count, Loss, Number, Pair, Scalar, Whole, Word, check_layout, checked, read_table
+from .doors import Count, Loss, Number, Pair, Scalar, Whole, Word, check_columns, check_layout, checked, read_table
 from .layouts import LevelMeta, RoundMeta
 from .store import TensorFile, load_tensors
 
@@ -84,7 +84,24 @@ def read_metrics(
     file = Path(run)/'metrics.json'
     return checked(_Metrics, read_json(file), file, AGAIN)
 
-# %% ../nbs/70_runfiles.ipynb #988f2d0c
+# %% ../nbs/70_runfiles.ipynb #48e2da27
+def as_labels(col, labels, path):
+    "Labels of classes as text, NaN where there is none; numbers are put back into the spelling of their labels."
+    number = {}
+    for l in labels:
+        try: number[float(l)] = l
+        except ValueError: pass
+    out = col.map(number) if col.dtype.kind in 'iuf' else col.map(str, na_action='ignore'); unknown = col.notna()&~out.isin(labels)
+    if unknown.any(): raise FormatError(f"{path} is damaged: there is no class {str(col[unknown].iloc[0])!r:.60}: {AGAIN}")
+    return out
+
+def class_columns(
+    p:'pandas.DataFrame', # Predictions of classes, from `read_predictions`
+)->tuple:                 # Numbers of the true classes, (n,), NaN where unknown; probabilities, (n, classes)
+    "Truth and probabilities of classes."
+    P = [c for c in p if c.startswith('p_')]
+    return p.truth.map({c[2:]: float(i) for i,c in enumerate(P)}).values.astype(float),p[P].values
+
 _EPOCHS = dict(stage='label', level='label', epoch='finite', seconds='finite', train_loss='number', valid_loss='number', criterion='number', stopped_by='text')
 _LADDER = dict(output='label', length='finite', evidence='number')
 
@@ -100,11 +117,12 @@ def read_history(
 def read_predictions(
     run:str|Path,           # Folder of a finished run
     rows:int|None=None,     # Samples, where known
-    **options:object,       # For `pandas.read_csv`
 )->'pandas.DataFrame':      # One row a sample and output
     "Read what a run predicted."
-    path = Path(run)/'predictions.csv'
-    p = read_table(path, dict(sample='label', score='finite', truth='number', set='label'), dict(output='label'), AGAIN, **options)
+    path = Path(run)/'predictions.csv'; labels = dict(sample='label', set='label', prediction='label', truth='text')
+    p = read_table(path, labels|dict.fromkeys(('std','lower','upper'), 'number'), dict(output='label'), AGAIN, dtype=dict(sample=str), keep_default_na=False, na_values=[''])
+    P = {c: 'finite' for c in p if c.startswith('p_')}; check_columns(p, P or dict(prediction='finite', truth='number'), path, AGAIN)
+    if P: p = p.assign(**{c: as_labels(p[c], [k[2:] for k in P], path) for c in ('prediction','truth')})
     if unknown := set(p['set'])-{'train','valid','test','gap'}: raise FormatError(f"{path} is damaged: there is no set {sorted(map(str, unknown))[0]!r:.60}: {AGAIN}")
     if 'output' in p and p.duplicated(['sample','output']).any(): raise FormatError(f"{path} is damaged: it has a sample and output twice: {AGAIN}")
     want = rows and rows*(p['output'].nunique() if 'output' in p else 1)
