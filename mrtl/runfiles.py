@@ -7,13 +7,13 @@ __all__ = []
 
 # %% ../nbs/70_runfiles.ipynb #c74ef0bc
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 import numpy as np
 import xarray as xr
 from annotated_types import Le, MaxLen
 from typing_extensions import NotRequired, TypedDict
 from .core import FormatError, enough_memory, read_json
-from .doors import Count, Loss, Number, Pair, Scalar, Whole, Word, check_columns, check_layout, checked, read_table
+from .doors import Count, Loss, Number, Pair, Scalar, Several, Whole, Word, check_columns, check_layout, checked, read_table
 from .layouts import LevelMeta, RoundMeta
 from .store import TensorFile, load_tensors
 
@@ -39,7 +39,25 @@ class _Climate(_Config):
     start_months:list[Count]|None     # Of the target
     window:Whole|None                 # Months added up
 
-_CONFIGS = dict(demo=_Demo, climate=_Climate, basketball=_Config)
+class _Fields(_Config):
+    "What `mrtl predict` needs of a run of a reader's own fields."
+    columns:list[Word]|None           # Of the target
+    time:Word|None                    # Column of times
+    leads:Count|None                  # Steps before the target
+    kind:Word|None                    # Of the target
+    season:Word                       # How it is taken off
+    gaps:Word                         # What is done about them
+    covariates:list[Word]             # Columns
+    exposure:Word|None                # Column
+    missing:list[Number]|None         # Numbers that are no values
+    stamp:Word|None                   # Of months
+
+class _Events(_Config):
+    "What `mrtl predict` needs of a run of a reader's own events."
+    label:Word                        # Column of the target
+    modes:dict[Word, object]          # What each sample looks at
+
+_CONFIGS = dict(demo=_Demo, climate=_Climate, basketball=_Config, fields=_Fields, events=_Events)
 
 def read_config(
     run:str|Path,        # Folder of a run
@@ -203,4 +221,27 @@ def read_preps(
         if dims.keys()!=set(_PARTS) or any(len(set(d))<len(d) for d in dims.values()): raise FormatError(f"{path} is damaged: {n}.dims must name the dimensions of {', '.join(_PARTS)}: {AGAIN}")
         layout |= {f'{n}.{k}': tuple(len(coords[d]) if d in coords else f'{n} {d}' for d in dims[k]) for k in _PARTS}
     check_layout(tensors, layout, path, missing=True) # land has none
+    return TensorFile(tensors, meta)
+
+# %% ../nbs/70_runfiles.ipynb #7df48191
+class _OwnPrep(TypedDict):
+    "How a reader's own data were prepared."
+    season:Literal['month','day','none']   # Its kind
+    months:Whole                           # Calendar months of a step, or 0
+    seconds:Number                         # Else its length
+    names:Several(Word)                    # Of the outputs
+    kind:Literal['regression','classes','ordered','counts'] # Of the target
+    classes:list[Word]|None                # Labels
+    reference:Several(Number)              # Prediction whose R2 is 0
+    units:Word                             # Of the fields
+
+def read_own_prep(
+    run:str|Path,  # Folder of a run of `mrtl fields`
+)->TensorFile:     # Seasons `x`, (p, variable, h, w), and `y`, (p, outputs), where it was taken off; what the file says
+    "Read how a run's data were prepared; `FormatError` where its parts do not fit each other."
+    path = Path(run)/'prep.mrtl'; tensors,meta = load_tensors(path, _OwnPrep); p = dict(month=12, day=7, none=1)[meta['season']]
+    layout = dict(x=(p,'variables','rows','columns'))|(dict(y=(p, len(meta['names']))) if 'y' in tensors else {})
+    check_layout(tensors, layout, path, missing=True) # land has none
+    if len(meta['reference'])!=len(meta['names']): raise FormatError(f"{path} is damaged: {len(meta['names'])} outputs have {len(meta['reference'])} references: {AGAIN}")
+    if not meta['months'] and meta['seconds']<=0: raise FormatError(f"{path} is damaged: the step of its record is {meta['seconds']:g} s: {AGAIN}")
     return TensorFile(tensors, meta)
