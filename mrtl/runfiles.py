@@ -78,6 +78,11 @@ class _Season(TypedDict):
     r2:Loss      # Skill
     mse:Loss     # Mean squared error
 
+class _Target(TypedDict):
+    "What was to be explained."
+    kind:Literal['regression','classes','ordered','counts'] # Of numbers
+    classes:list[Word]|None                                 # Labels in order
+
 class _Metrics(TypedDict):
     "What a report reads."
     test:_Scores                                                     # Of the test rows
@@ -94,6 +99,7 @@ class _Metrics(TypedDict):
     counts:NotRequired[dict[Word, object]]                           # Of plays
     versions:NotRequired[dict[Word, Word]]                           # Of packages
     players:NotRequired[dict[Word, Word]]                            # Names by number
+    target:NotRequired[_Target]                                      # Of a reader's own events
 
 def read_metrics(
     run:str|Path,   # Folder of a finished run
