@@ -1986,6 +1986,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mrtl.seasons.Step.__str__': ('seasons.html#step.__str__', 'mrtl/seasons.py'),
                               'mrtl.seasons.Step.gaps': ('seasons.html#step.gaps', 'mrtl/seasons.py'),
                               'mrtl.seasons.Step.later': ('seasons.html#step.later', 'mrtl/seasons.py'),
+                              'mrtl.seasons.Step.many': ('seasons.html#step.many', 'mrtl/seasons.py'),
                               'mrtl.seasons.Step.names': ('seasons.html#step.names', 'mrtl/seasons.py'),
                               'mrtl.seasons.Step.stamp': ('seasons.html#step.stamp', 'mrtl/seasons.py'),
                               'mrtl.seasons.Windows': ('seasons.html#windows', 'mrtl/seasons.py'),

@@ -83,7 +83,7 @@ def read_events(path, modes, label, more=(), need_label=True, id=None):
             if gone.any(): left[c] = left.get(c, 0)+int(gone.sum())
         part = part.set_axis(np.arange(n, n+len(part))); n += len(part); keeps.append(ok); used = part[ok]
         for k,c in index.items(): names[k] |= set(used[c].unique())
-        frames.append(used[kept].assign(row=marked(used[columns])))
+        frames.append(used[kept].assign(row=marked(used[sorted(columns_of(modes))])))
     if not n: raise DataError(f"{source_name(path)} has no rows: give at least one")
     if not sum(k.sum() for k in keeps): raise DataError(f"no row of {source_name(path)} can be used: "+', '.join(f'{v:,} lack {k}' for k,v in left.items()))
     return Events(pd.concat(frames), np.concatenate(keeps), {k: in_order(v) for k,v in names.items()}, left)
@@ -94,7 +94,8 @@ def in_order(names):
 
 def marked(part):
     "A mark of what a row holds, 16 bits: rows of two tables with the same number are told apart by it."
-    return (pd.util.hash_pandas_object(part.astype({c: str for c in part if part[c].dtype==object}), index=False).values%65536).astype(np.uint16)
+    same = {c: float if part[c].dtype.kind in 'biuf' else str for c in part} # whatever types another table has
+    return (pd.util.hash_pandas_object(part.astype(same), index=False, categorize=False).values%65536).astype(np.uint16)
 
 # %% ../nbs/76_own_events.ipynb #4f7580f8
 def rectangles(path, modes, train):

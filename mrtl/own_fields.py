@@ -283,6 +283,7 @@ def prepared(x, times, season, seen, asked, mask=None):
     for b in time_slices(x.shape):
         v = x[b]; v -= season.expected(times[b]); v[...,land] = 0.; hole = np.isnan(v)&np.isin(np.arange(len(x))[b], seen)[:,None,None,None]
         gaps += hole.any(1).sum(0); v[np.isnan(v)] = 0.
+    if mask is not None and (n := int((gaps==len(seen)).sum())): raise DataError(f"{n} cells of the run have no value at any time: the files do not cover its region")
     if asked.gaps=='error' and gaps.any():
         raise DataError(f"the fields have no value at some times in {int((gaps>0).sum())} of {int((~land).sum())} cells ({gaps.sum()/(~land).sum()/len(seen):.1%} of all values): "
             "fill them, or say --gaps climatology to take the season's value there")
@@ -354,7 +355,7 @@ def _said(lazy, step, asked, kind, names, counts, rows, sx, sy, land, gaps, when
     parts = ', '.join(f'{len(v):,} {k}' for k,v in rows.items())
     return [f"fields: {', '.join(map(str, lazy['variable'].values))} on {lazy.shape[-2]}x{lazy.shape[-1]} cells, {plural(len(lazy), 'time')} from {t[0]} to {t[1]}, one every {step}",
         f"target: {', '.join(names)} ({kind})",
-        f"aligned: {plural(len(when), 'sample')} from {s[0]} to {s[1]}, each explained by the fields "+(f"of the {plural(asked.leads, 'step')} before it" if asked.leads else 'of the same time'),
+        f"aligned: {plural(len(when), 'sample')} from {s[0]} to {s[1]}, each explained by the fields "+(f"of the {step.many(asked.leads)} before it" if asked.leads else 'of the same time'),
         f"left out: {plural(lost, 'target value')} without fields, {made-len(when):,} fields without a target, {plural(holes, 'sample')} with a hole before {'them' if holes!=1 else 'it'}, {plural(empty, 'time')} without any value, {plural(int(land.sum()), 'cell')} without data"
             +(f", {plural(int((gaps>0).sum()), 'cell')} with gaps ({gaps[~land].mean():.1%} of their values)" if gaps.any() else ''),
         f"season: {season} is taken off the fields"+(' and the target' if sy is not None else '; the target is as it is')+', learnt from training rows',

@@ -19,6 +19,9 @@ class Step:
     months:int=0        # Calendar months; 0 where the step is none
     seconds:float=0.    # Else its length
 
+    def many(self, n): # n steps in words
+        return f'{self}' if n==1 else f'{n} {self}s' if str(self).isalpha() else f'{n} times {self}'
+
     def __str__(self):
         named = {1: 'month', 3: '3 months', 12: 'year'}
         if self.months: return named.get(self.months, f'{self.months} months')
