@@ -102,6 +102,21 @@ def _odd_time(time):
     v = time.values.ravel(); odd = v[~np.isfinite(v)] if v.dtype.kind=='f' else v
     return '' if not len(odd) else odd[0].item() if hasattr(odd[0], 'item') else odd[0] # text of a file is plain text
 
+# %% ../nbs/10_axes.ipynb #e85e7d35
+def as_dates(
+    times:np.ndarray, # Of any kind and calendar, (n,)
+)->np.ndarray:        # datetime64[ns], (n,)
+    "Times of any kind and calendar as datetime64; those of a calendar of 360 days at the same part of the year."
+    times = np.asarray(times)
+    if times.dtype.kind=='M': return times.astype('datetime64[ns]')
+    if not len(times): return times.astype('datetime64[ns]')
+    if getattr(times[0], 'calendar', '')=='360_day':
+        day = [(t.dayofyr-1+(t.hour+t.minute/60)/24)/360 for t in times]; year = np.array([t.year-1970 for t in times]).astype('datetime64[Y]')
+        size = ((year+1).astype('datetime64[D]')-year.astype('datetime64[D]')).astype(float)
+        return (year.astype('datetime64[m]')+np.round(np.array(day)*size*1440).astype('timedelta64[m]')).astype('datetime64[ns]')
+    text = [f'{t.year:04d}-{t.month:02d}-{t.day:02d}T{t.hour:02d}:{t.minute:02d}:{t.second:02d}' for t in times]
+    return np.array(text, 'datetime64[ns]')
+
 # %% ../nbs/10_axes.ipynb #9276f072
 def time_bounds(
     ds:xr.Dataset,   # What a file holds, time not decoded

@@ -18,6 +18,8 @@ from .core import ConfigError, MRTLError, enough_memory
 from .demo import demo_command, predict_demo
 from .folders import LOCK, claim, held_folders, release, seal_again
 from .lab.commands import bench_command, compare_command, search_command
+from .own import fields_command, predict_own
+from .own_events import events_command, predict_events
 from .runfiles import read_config
 from .runs import read_run, report_run, FILES
 
@@ -29,14 +31,19 @@ def predict_command(
     rain:FILES=None,        # For a climate run: rain, where known
     tracking:FILES=None,    # For a basketball run: game logs, or a netCDF table
     events:str=None,        # For a basketball run: their play-by-play
+    fields:FILES=None,      # For a run of `mrtl fields`: fields of the same variables; the times after the last target are a forecast
+    target:str=None,        # For a run of `mrtl fields`: table of the target, where known
+    table:str=None,         # For a run of `mrtl events`: other events
     seed:int=None,          # For a demo run: simulate again with this seed; the run's own when not given
 ):
-    "Score samples with a finished run's model: one row per sample, and scores where the truth is known."
+    "Predict other samples with a finished run's model, and those that have no truth yet: a forecast, in the target's units, with its interval."
     if not out: raise ConfigError("give the file to write: mrtl predict RUN --out FILE")
     run,out = Path(run),Path(out); config = read_config(run, again=True)
     if out.resolve().is_relative_to(run.resolve()): raise ConfigError(f"--out {out} lies in the run's own folder: write somewhere else")
     if config['command']=='basketball': predict_games(run, out, tracking, events)
     elif config['command']=='demo': predict_demo(run, out, config, seed)
+    elif config['command']=='fields': predict_own(run, out, config, fields, target)
+    elif config['command']=='events': predict_events(run, out, config, table)
     else: predict_months(run, out, config, ocean, rain)
 
 # %% ../nbs/90_cli.ipynb #a74c2a54
@@ -50,9 +57,9 @@ def report_command(
     page = report_run(files, FIGURES.get(files.config['command'])); seal_again(Path(run), page.name)
 
 # %% ../nbs/90_cli.ipynb #f8288654
-COMMANDS = dict(demo=demo_command, climate=climate_command, basketball=shots_command, predict=predict_command, report=report_command,
+COMMANDS = dict(demo=demo_command, fields=fields_command, events=events_command, climate=climate_command, basketball=shots_command, predict=predict_command, report=report_command,
     compare=compare_command, search=search_command, bench=bench_command)
-SHARED = ('demo','climate','basketball') # several processes train together; of any other command there is one
+SHARED = ('demo','fields','events','climate','basketball') # several processes train together; of any other command there is one
 POSITIONAL = dict(predict=['run'], report=['run'])
 
 # %% ../nbs/90_cli.ipynb #b8fe2d7e

@@ -155,4 +155,4 @@ def predict_demo(run, out, config, seed=None):
     "Predict the months of the run's simulation, or of one with another seed."
     problem = demo_problem(config['seed'] if seed is None else seed, config['split_seed'], config['n'])
     again = Problem(problem.design, problem.y, dict(test=np.arange(len(problem.y))), names=problem.names, reference=0.)
-    yhat = predict_run(run, out, again); print(f"{len(yhat)} rows: {out}")
+    p = predict_run(run, out, again, other=seed not in (None, config['seed'])); print(f"{len(p)} rows: {out}")

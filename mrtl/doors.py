@@ -100,6 +100,16 @@ def _column_fault(c, kind):
     if (c.abs()==math.inf).any(): return 'holds infinite numbers'
     return 'has empty cells' if kind=='finite' and c.isna().any() else ''
 
+def check_columns(
+    table:'pandas.DataFrame', # As read
+    columns:dict,             # Name to 'finite', 'number', 'label' or 'text'; columns that are not there are passed over
+    path:str|Path,            # Where it is from, for the error
+    todo:str,                 # What the reader can do about it, for the error
+):
+    "`FormatError` where a column holds something else."
+    for k,kind in columns.items():
+        if k in table and (fault := _column_fault(table[k], kind)): raise FormatError(f"{path} is damaged: column {k} {fault}: {todo}")
+
 def read_table(
     path:str|Path,      # A CSV file of mrtl
     columns:dict,       # Name to 'finite', 'number', 'label' or 'text'
@@ -122,6 +132,5 @@ def read_table(
     if absent := [c for c in columns if c not in table]: raise wrong(f"lacks the column {', '.join(absent)}")
     if not ended: raise wrong('is cut short: its last line has no end')
     if not len(table): raise wrong('has no rows')
-    for k,kind in {**maybe, **columns}.items():
-        if k in table and (fault := _column_fault(table[k], kind)): raise wrong(f"is damaged: column {k} {fault}")
+    check_columns(table, {**maybe, **columns}, path, todo)
     return table

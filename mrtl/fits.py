@@ -344,7 +344,7 @@ def unpack(cls:GradientFit,
 # %% ../nbs/40_fits.ipynb #0a25ff1f
 class EvidenceFit(Fit):
     "A model learnt by marginal likelihood, with standard deviations."
-    way = 'evidence'
+    way,refits = 'evidence',True
     def __init__(self,
         model:EvidenceModel,   # Maps of all outputs, and the fits behind them
         history:pd.DataFrame,  # What was tried, in order

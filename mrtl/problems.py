@@ -8,9 +8,12 @@ __all__ = ['Problem']
 # %% ../nbs/70_problems.ipynb #b92d7acc
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 import numpy as np
+import pandas as pd
 import xarray as xr
 from fastcore.basics import patch
+from scipy import stats
 from sklearn.base import clone
 from .events import EventDesign
 from .designs import FieldDesign
@@ -18,7 +21,8 @@ from .estimators import MRTLClassifier, MRTLRegressor
 from .rivals import best_threshold, class_scores, skill
 
 # %% ../nbs/70_problems.ipynb #cacf12fc
-ESTIMATORS = dict(regression=MRTLRegressor, classes=MRTLClassifier)
+ESTIMATORS = dict(regression=MRTLRegressor, classes=MRTLClassifier, counts=MRTLRegressor)
+LOSSES = dict(counts=dict(loss='poisson'))
 
 # %% ../nbs/70_problems.ipynb #58b39449
 @dataclass
@@ -27,7 +31,7 @@ class Problem:
     design:FieldDesign|EventDesign         # Inputs of all samples, on the finest grid
     y:np.ndarray|xr.DataArray              # Targets, (n,) or (n, outputs), NaN where missing; 0 and 1 for classes
     rows:dict                              # Row numbers of train, valid and test; a row in none of them lies in a gap
-    kind:str='regression'                  # 'regression' or 'classes'
+    kind:str='regression'                  # 'regression', 'classes' or 'counts'
     names:list|None=None                   # What each sample is called, (n,); its number when not given
     outputs:list|None=None                 # What each output is called; its number when not given
     reference:float|np.ndarray|None=None   # Prediction whose R2 is 0, a number or (outputs,); the training mean when not given
@@ -36,6 +40,11 @@ class Problem:
     notes:list|None=None                   # Sentences that a reader of the scores should know
     truth:xr.Dataset|None=None             # Planted factors, where they are known
     groups:np.ndarray|None=None            # Group of each sample, (n,), where samples of a group are alike, such as the frames of a game
+    classes:list|None=None                 # What the classes are called, in the order of their numbers in `y`; their numbers when not given
+    base:np.ndarray|None=None              # What targets and predictions lack to be in the target's own units, such as its season, shaped as `y`
+    looks:list|None=None                   # First and last time of the inputs of each sample, pairs of text, (n,)
+    covariates:pd.DataFrame|None=None      # Further columns that explain the target, (n, q)
+    offset:np.ndarray|None=None            # Known part of the score, such as the log of exposure, (n,)
 
     def __repr__(self):
         modes = ((m.name, 'x'.join(map(str, m.shape))) for m in self.design.modes)
@@ -57,7 +66,7 @@ def estimator(self:Problem,
     **options:object, # Of the estimator
 )->MRTLRegressor|MRTLClassifier: # Not fitted yet
     "An estimator for this kind of target, not fitted yet."
-    return ESTIMATORS[self.kind](**options)
+    return ESTIMATORS[self.kind](**LOSSES.get(self.kind, {})|options)
 
 @patch
 def fit(self:Problem,
@@ -108,3 +117,52 @@ def set_names(problem):
     out = np.full(len(problem.design), 'gap', dtype=object)
     for k,v in problem.rows.items(): out[v] = k
     return out
+
+# %% ../nbs/70_problems.ipynb #861d53bb
+Z,LEVEL,FEWEST = 1.96,.95,19 # Standard deviations to each side, share of observations, and errors that it takes to tell
+
+class Interval(NamedTuple):
+    "What a prediction may be wrong by, each shaped as the predictions."
+    std:np.ndarray    # Standard deviation of a new observation
+    lower:np.ndarray  # 2.5 % of new observations lie below
+    upper:np.ndarray  # 2.5 % lie above
+
+def conformal(error):
+    "Standard deviation and half width of the interval of one output, from errors on validation rows; NaN for too few."
+    e = np.sort(np.abs(error[np.isfinite(error)])); n = len(e)
+    return (np.sqrt((e**2).mean()),e[int(np.ceil((n+1)*LEVEL))-1]) if n>=FEWEST else (np.nan,np.nan)
+
+def count_range(mean, var):
+    "Quantiles of a negative binomial distribution; of a Poisson one where the variance is the mean."
+    over = var>mean*(1+1e-9); safe = np.where(over, var, 2*mean+1); p = mean/safe; r = mean*p/(1-p)
+    return [np.where(over, stats.nbinom.ppf(q, r, p), stats.poisson.ppf(q, mean)) for q in ((1-LEVEL)/2, (1+LEVEL)/2)]
+
+def interval_of(
+    kind:str,                   # Of the problem
+    yhat:np.ndarray,            # Predictions, (n,) or (n, outputs)
+    std:np.ndarray|None=None,   # Standard deviation of a new observation, where the fit has one
+    valid:tuple=(),             # Else truth and prediction of validation rows, (m,) or (m, outputs)
+)->Interval|None:               # None for classes, and where nothing tells
+    "Where new observations lie."
+    if kind=='classes' or std is None and not len(valid): return None
+    columns = lambda v: np.asarray(v, float).reshape(len(v), -1)
+    mean,std,valid = columns(yhat),std if std is None else columns(std),[columns(v) for v in valid]
+    if kind=='counts':
+        mean = np.maximum(mean, 1e-12); told = std is not None
+        times = 1. if told else np.maximum(1., np.nanmean((valid[0]-valid[1])**2/np.maximum(valid[1], 1e-12), 0))
+        var = np.maximum(std**2, mean) if told else times*mean
+        found = Interval(np.sqrt(var), *count_range(mean, var))
+    elif std is not None: found = Interval(std, mean-Z*std, mean+Z*std)
+    else:
+        sd,half = np.array([conformal(e) for e in (valid[0]-valid[1]).T]).T
+        found = Interval(np.broadcast_to(sd, mean.shape), mean-half, mean+half)
+    return Interval(*(np.reshape(v, np.shape(yhat)) for v in found))
+
+# %% ../nbs/70_problems.ipynb #9e3ace17
+@patch
+def deviation(self:Problem,
+    m:MRTLRegressor|MRTLClassifier, # Fitted
+)->np.ndarray|None:                 # (n,) or (n, outputs); None where the fit has none
+    "Standard deviation of a new observation of each row."
+    if self.kind=='classes' or m.fitted_.spread(self.design.take([0])) is None: return None
+    return np.asarray(m.predict(self.design, return_std=True)[1])

@@ -104,16 +104,23 @@ def ridge_fits(problem, G, **what):
         for f,g in zip(found, ridge_path(K, y[:,outputs], rows, alphas)): f[:,outputs] = g
     return [(dict(what, alpha=float(a)), f) for a,f in zip(alphas, found)]
 
-# %% ../nbs/62_rivals.ipynb #fe876397
-def eof_fits(problem, G, eofs):
-    "Ridge candidates on the leading EOFs."
+# %% ../nbs/62_rivals.ipynb #79943b07
+def eof_series(
+    problem:'Problem', # With a `FieldDesign` and training rows
+    G:np.ndarray,      # From `time_gram`, (T, T)
+    most:int,          # How many, at most
+)->np.ndarray:         # (T, k), k as many as have a variance
+    "Time series of the leading EOFs of the fields that training rows look at."
     d = problem.design; seen = d.rows.cpu().numpy()[problem.rows['train']]
     if d.leads: seen = seen[:,None]-np.arange(1, d.leads+1)
     seen = np.unique(seen); s,U = np.linalg.eigh(G[np.ix_(seen, seen)]); s,U = s[::-1],U[:,::-1]
-    few = [k for k in eofs if 0<k<=len(s) and s[k-1]>1e-9*s[0]>0]
-    if not few: return
-    P = G[:,seen]@U[:,:max(few)]/np.sqrt(s[:max(few)])
-    for k in few: yield from ridge_fits(problem, P[:,:k]@P[:,:k].T, eofs=k)
+    k = min(most, int((s>1e-9*s[0]).sum()) if s[0]>0 else 0)
+    return G[:,seen]@U[:,:k]/np.sqrt(s[:k])
+
+def eof_fits(problem, G, eofs):
+    "Ridge candidates on the leading EOFs."
+    P = eof_series(problem, G, max(eofs))
+    for k in (k for k in eofs if 0<k<=P.shape[1]): yield from ridge_fits(problem, P[:,:k]@P[:,:k].T, eofs=k)
 
 # %% ../nbs/62_rivals.ipynb #ded7ba24
 def laplacian(

@@ -7,13 +7,13 @@ __all__ = []
 
 # %% ../nbs/70_runfiles.ipynb #c74ef0bc
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 import numpy as np
 import xarray as xr
 from annotated_types import Le, MaxLen
 from typing_extensions import NotRequired, TypedDict
 from .core import FormatError, enough_memory, read_json
-from .doors import Count, Loss, Number, Pair, Scalar, Whole, Word, check_layout, checked, read_table
+from .doors import Count, Loss, Number, Pair, Scalar, Several, Whole, Word, check_columns, check_layout, checked, read_table
 from .layouts import LevelMeta, RoundMeta
 from .store import TensorFile, load_tensors
 
@@ -39,7 +39,25 @@ class _Climate(_Config):
     start_months:list[Count]|None     # Of the target
     window:Whole|None                 # Months added up
 
-_CONFIGS = dict(demo=_Demo, climate=_Climate, basketball=_Config)
+class _Fields(_Config):
+    "What `mrtl predict` needs of a run of a reader's own fields."
+    columns:list[Word]|None           # Of the target
+    time:Word|None                    # Column of times
+    leads:Count|None                  # Steps before the target
+    kind:Word|None                    # Of the target
+    season:Word                       # How it is taken off
+    gaps:Word                         # What is done about them
+    covariates:list[Word]             # Columns
+    exposure:Word|None                # Column
+    missing:list[Number]|None         # Numbers that are no values
+    stamp:Word|None                   # Of months
+
+class _Events(_Config):
+    "What `mrtl predict` needs of a run of a reader's own events."
+    label:Word                        # Column of the target
+    modes:dict[Word, object]          # What each sample looks at
+
+_CONFIGS = dict(demo=_Demo, climate=_Climate, basketball=_Config, fields=_Fields, events=_Events)
 
 def read_config(
     run:str|Path,        # Folder of a run
@@ -60,6 +78,11 @@ class _Season(TypedDict):
     r2:Loss      # Skill
     mse:Loss     # Mean squared error
 
+class _Target(TypedDict):
+    "What was to be explained."
+    kind:Literal['regression','classes','ordered','counts'] # Of numbers
+    classes:list[Word]|None                                 # Labels in order
+
 class _Metrics(TypedDict):
     "What a report reads."
     test:_Scores                                                     # Of the test rows
@@ -76,6 +99,7 @@ class _Metrics(TypedDict):
     counts:NotRequired[dict[Word, object]]                           # Of plays
     versions:NotRequired[dict[Word, Word]]                           # Of packages
     players:NotRequired[dict[Word, Word]]                            # Names by number
+    target:NotRequired[_Target]                                      # Of a reader's own events
 
 def read_metrics(
     run:str|Path,   # Folder of a finished run
@@ -84,7 +108,24 @@ def read_metrics(
     file = Path(run)/'metrics.json'
     return checked(_Metrics, read_json(file), file, AGAIN)
 
-# %% ../nbs/70_runfiles.ipynb #988f2d0c
+# %% ../nbs/70_runfiles.ipynb #48e2da27
+def as_labels(col, labels, path):
+    "Labels of classes as text, NaN where there is none; numbers are put back into the spelling of their labels."
+    number = {}
+    for l in labels:
+        try: number[float(l)] = l
+        except ValueError: pass
+    out = col.map(number) if col.dtype.kind in 'iuf' else col.map(str, na_action='ignore'); unknown = col.notna()&~out.isin(labels)
+    if unknown.any(): raise FormatError(f"{path} is damaged: there is no class {str(col[unknown].iloc[0])!r:.60}: {AGAIN}")
+    return out
+
+def class_columns(
+    p:'pandas.DataFrame', # Predictions of classes, from `read_predictions`
+)->tuple:                 # Numbers of the true classes, (n,), NaN where unknown; probabilities, (n, classes)
+    "Truth and probabilities of classes."
+    P = [c for c in p if c.startswith('p_')]
+    return p.truth.map({c[2:]: float(i) for i,c in enumerate(P)}).values.astype(float),p[P].values
+
 _EPOCHS = dict(stage='label', level='label', epoch='finite', seconds='finite', train_loss='number', valid_loss='number', criterion='number', stopped_by='text')
 _LADDER = dict(output='label', length='finite', evidence='number')
 
@@ -100,11 +141,12 @@ def read_history(
 def read_predictions(
     run:str|Path,           # Folder of a finished run
     rows:int|None=None,     # Samples, where known
-    **options:object,       # For `pandas.read_csv`
 )->'pandas.DataFrame':      # One row a sample and output
     "Read what a run predicted."
-    path = Path(run)/'predictions.csv'
-    p = read_table(path, dict(sample='label', score='finite', truth='number', set='label'), dict(output='label'), AGAIN, **options)
+    path = Path(run)/'predictions.csv'; labels = dict(sample='label', set='label', prediction='label', truth='text')
+    p = read_table(path, labels|dict.fromkeys(('std','lower','upper'), 'number'), dict(output='label'), AGAIN, dtype=dict(sample=str), keep_default_na=False, na_values=[''])
+    P = {c: 'finite' for c in p if c.startswith('p_')}; check_columns(p, P or dict(prediction='finite', truth='number'), path, AGAIN)
+    if P: p = p.assign(**{c: as_labels(p[c], [k[2:] for k in P], path) for c in ('prediction','truth')})
     if unknown := set(p['set'])-{'train','valid','test','gap'}: raise FormatError(f"{path} is damaged: there is no set {sorted(map(str, unknown))[0]!r:.60}: {AGAIN}")
     if 'output' in p and p.duplicated(['sample','output']).any(): raise FormatError(f"{path} is damaged: it has a sample and output twice: {AGAIN}")
     want = rows and rows*(p['output'].nunique() if 'output' in p else 1)
@@ -185,4 +227,27 @@ def read_preps(
         if dims.keys()!=set(_PARTS) or any(len(set(d))<len(d) for d in dims.values()): raise FormatError(f"{path} is damaged: {n}.dims must name the dimensions of {', '.join(_PARTS)}: {AGAIN}")
         layout |= {f'{n}.{k}': tuple(len(coords[d]) if d in coords else f'{n} {d}' for d in dims[k]) for k in _PARTS}
     check_layout(tensors, layout, path, missing=True) # land has none
+    return TensorFile(tensors, meta)
+
+# %% ../nbs/70_runfiles.ipynb #7df48191
+class _OwnPrep(TypedDict):
+    "How a reader's own data were prepared."
+    season:Literal['month','day','none']   # Its kind
+    months:Whole                           # Calendar months of a step, or 0
+    seconds:Number                         # Else its length
+    names:Several(Word)                    # Of the outputs
+    kind:Literal['regression','classes','ordered','counts'] # Of the target
+    classes:list[Word]|None                # Labels
+    reference:Several(Number)              # Prediction whose R2 is 0
+    units:Word                             # Of the fields
+
+def read_own_prep(
+    run:str|Path,  # Folder of a run of `mrtl fields`
+)->TensorFile:     # Seasons `x`, (p, variable, h, w), and `y`, (p, outputs), where it was taken off; what the file says
+    "Read how a run's data were prepared; `FormatError` where its parts do not fit each other."
+    path = Path(run)/'prep.mrtl'; tensors,meta = load_tensors(path, _OwnPrep); p = dict(month=12, day=7, none=1)[meta['season']]
+    layout = dict(x=(p,'variables','rows','columns'))|(dict(y=(p, len(meta['names']))) if 'y' in tensors else {})
+    check_layout(tensors, layout, path, missing=True) # land has none
+    if len(meta['reference'])!=len(meta['names']): raise FormatError(f"{path} is damaged: {len(meta['names'])} outputs have {len(meta['reference'])} references: {AGAIN}")
+    if not meta['months'] and meta['seconds']<=0: raise FormatError(f"{path} is damaged: the step of its record is {meta['seconds']:g} s: {AGAIN}")
     return TensorFile(tensors, meta)

@@ -199,7 +199,7 @@ def term_figures(files):
     star = most_shots(test, names)
     said = SAID['star'].format(names.get(star, str(star)))
     maps.append((term_shot_map(m, star, [(0.,3.)], inputs, names), said, 'Shot map of the player with most shots'))
-    honest = reliability_plot(test.truth.values.astype(int), test.score.values), SAID['honest'], 'Reliability curve'
+    honest = reliability_plot(test.truth.values.astype(int), test.p_1.values), SAID['honest'], 'Reliability curve'
     return dict(prediction=[honest], factors=maps)
 
 # %% ../../nbs/basketball/05_model.ipynb #5c3389ed
@@ -215,12 +215,12 @@ def shot_figures(files):
     star = most_shots(test, names)
     shots = shot_map(factors, star, [(0.,3.)], names=names)
     maps.append((shots, SAID['star'].format(names.get(star, str(star))), 'Shot map of the player with most shots'))
-    honest = reliability_plot(test.truth.values.astype(int), test.score.values), SAID['honest'], 'Reliability curve'
+    honest = reliability_plot(test.truth.values.astype(int), test.p_1.values), SAID['honest'], 'Reliability curve'
     return dict(prediction=[honest], factors=maps)
 
 def most_shots(test, names):
     "The named player with most shots in the test rows; the pooled 0 where there is none."
-    shooters = test[test.truth==1]['sample'].str.split().str[-1].value_counts().index
+    shooters = test[test.truth=='1']['sample'].str.split().str[-1].value_counts().index
     return next((int(k) for k in shooters if int(k) in names), 0)
 
 # %% ../../nbs/basketball/05_model.ipynb #b83d5850

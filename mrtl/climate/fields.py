@@ -15,7 +15,7 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 from ..core import ConfigError, DataError, progress
-from ..axes import CELLS, along_longitude, cell_edges, check_axes, check_places, decode_times, find_axes, time_bounds
+from ..axes import CELLS, as_dates, along_longitude, cell_edges, check_axes, check_places, decode_times, find_axes, time_bounds
 from ..readers import check_alike, checked, source_name, is_zarr, file_layout, opened, read_values
 from ..grids import Grid
 from ..unpack import archive_kind, members, members_ending
@@ -40,6 +40,7 @@ def _in_months(times):
     m = times.astype('datetime64[M]'); start,end = m.astype('datetime64[s]'),(m+1).astype('datetime64[s]')
     return m.astype(int)+(times.astype('datetime64[s]')-start)/(end-start)
 
+AS_IS = 'as it is'
 STAMPS = "say stamp='within' (--stamp within) where a stamp lies in its month, or stamp='end' (--stamp end) where it ends it"
 
 def _bounded_months(times, begin, end, source):
@@ -60,11 +61,12 @@ def decode_months(
     source:str='time',  # What to call it in an error
     bounds:tuple=None,  # Begins and ends, from `time_bounds`
     lost:str=None,      # The name of bounds that the file names and does not hold
-    stamp:str=None,     # 'within' or 'end': what a stamp is to its month, whatever the file says
-)->np.ndarray:          # Month starts, datetime64[ns], (n,)
+    stamp:str=None,     # 'within' or 'end': what a stamp is to its month, whatever the file says; 'as it is' for data that are not monthly
+)->np.ndarray:          # Month starts, datetime64[ns], (n,); the stamps themselves where they are taken as they are
     "The months that a file's time axis counts."
-    if stamp not in (None,'within','end'): raise ConfigError(f"stamp must be 'within' or 'end'; got {stamp!r}")
+    if stamp not in (None,'within','end',AS_IS): raise ConfigError(f"stamp must be 'within' or 'end'; got {stamp!r}")
     times = np.atleast_1d(decode_times(time, source))
+    if stamp==AS_IS: return as_dates(times)
     if bounds is not None and stamp is None: return month_starts(_bounded_months(times, *bounds, source).astype(int).astype('datetime64[M]'))
     if stamp is None and times.dtype!='M8[M]' and len(times) and (_in_months(times)%1==0).all(): stamp = _first_days(time, times, source, lost)
     if stamp=='end': times = times-(timedelta(days=1) if times.dtype==object else np.timedelta64(1, 'D'))
@@ -162,7 +164,7 @@ def _part(kind, group, variables, missing, stamp):
     "What a group of sources holds: header, months, lazy arrays, and in which file each month is."
     month,source = group[0]
     with opened(*source) as ds:
-        lay = file_layout(ds, source_name(*source), variables, kind, missing, stamp); months = file_months(ds, lay); spans = _spans(ds, lay, len(months))
+        lay = file_layout(ds, source_name(*source), variables, kind, missing, None if month is not None and stamp==AS_IS else stamp); months = file_months(ds, lay); spans = _spans(ds, lay, len(months))
     if month is not None:
         group = sorted(group, key=lambda g: g[0]); months = np.array([m for m,_ in group])
         return lay,months,_lazy([(s, lay, slice(None), months[i:i+1]) for i,(_,s) in enumerate(group)], lay),[source_name(*s) for _,s in group]
@@ -198,7 +200,7 @@ def _joined(name, parts):
     time = np.concatenate([p[0] for p in parts]); order = np.argsort(time, kind='stable')
     if (twice := time[order][1:][np.diff(time[order])==np.timedelta64(0)]).size:
         where = ' and in '.join(dict.fromkeys(w for p in parts for t,w in zip(p[0], p[3]) if t==twice[0]))
-        raise DataError(f"{name} has {len(twice)} months more than once, the first is {str(twice[0])[:7]} (in {where}): give monthly means, each month once")
+        raise DataError(f"{name} has {len(twice)} {'times' if lay.stamp==AS_IS else 'months'} more than once, the first is {str(twice[0])[:16 if lay.stamp==AS_IS else 7]} (in {where}): give {'each time' if lay.stamp==AS_IS else 'monthly means, each month'} once")
     x = dask.array.concatenate([p[1] for p in parts]) if len(parts)>1 else parts[0][1]
     x = x if (np.diff(order)==1).all() else x[order]
     cells = {k: (k[:3], v) for k,v in lay.cells.items()}

@@ -31,7 +31,6 @@ from ..splits import time_blocks
 from ..store import save_tensors
 from ..units import same_unit
 
-
 # %% ../../nbs/climate/08_model.ipynb #33a853d3
 def climate_options(
     outputs:int=1,  # Of the problem
@@ -296,4 +295,4 @@ def predict_months(run, out, config, ocean, rain=None):
     grid = Grid.from_coords(at.lat.values, at.lon.values, names=('lat','lon'), sphere=True)
     problem = climate_problem(ocean, rain, prep=prep, onto=grid, **{k: config[k] for k in ('region','by','leads','start_months','window')}, **{k: config.get(k) for k in ('variables','missing','stamp','rain_as')})
     check_units(units, problem, rain)
-    yhat = predict_run(run, out, problem); print(f"{len(yhat)} rows: {out}")
+    p = predict_run(run, out, problem); print(f"{len(p)} rows: {out}")

@@ -343,7 +343,8 @@ def climate_problem(
                   detrend=detrend, block=block, gap=gap, fractions=list(fractions), split_seed=split_seed, months=len(starts), first=_ym(month[0]),
                   last=_ym(month[-1]), variables=fields['variable'].values.astype(str).tolist(), units='' if '?' in (units := str(fields.attrs.get('units', ''))) else units, target_units=y.attrs.get('units', ''), filled=filled)
     y = prep[1].transform(y.isel(time=used)); outputs = list(y.output.values) if y.ndim==2 else None
-    return ClimateProblem(design, y, {k: np.searchsorted(used, v) for k,v in rows.items()}, names=list(pd.DatetimeIndex(month[used]).strftime('%Y-%m')), outputs=outputs, reference=0., notes=_notes(month[used], window),
+    m = month[used].astype('datetime64[M]'); looks = [(str(a), str(b)) for a,b in zip(m-leads-lag, m-1)]
+    return ClimateProblem(design, y, {k: np.searchsorted(used, v) for k,v in rows.items()}, names=list(pd.DatetimeIndex(month[used]).strftime('%Y-%m')), outputs=outputs, reference=0., base=prep[1].inverse_transform(xr.zeros_like(y)).values, looks=looks, notes=_notes(month[used], window),
         times=month[used], months=x.time.values[lag:], starts=starts[used]-lo, prep_x=prep[0], prep_y=prep[1], lost=split['lost'], config=config)
 
 def _unknown(month, prep):
