@@ -741,6 +741,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'mrtl.demo.demo_command': ('demo.html#demo_command', 'mrtl/demo.py'),
                            'mrtl.demo.demo_facts': ('demo.html#demo_facts', 'mrtl/demo.py'),
                            'mrtl.demo.demo_problem': ('demo.html#demo_problem', 'mrtl/demo.py'),
+                           'mrtl.demo.demo_rows': ('demo.html#demo_rows', 'mrtl/demo.py'),
                            'mrtl.demo.planted_rivals': ('demo.html#planted_rivals', 'mrtl/demo.py'),
                            'mrtl.demo.predict_demo': ('demo.html#predict_demo', 'mrtl/demo.py'),
                            'mrtl.demo.recovery': ('demo.html#recovery', 'mrtl/demo.py'),

@@ -147,7 +147,7 @@ class FieldDesign:
         n_feat = len(fields.shape)-3
         names = names or (('feature',) if n_feat==1 else tuple(f'feature_{i}' for i in range(n_feat)))
         if len(names)!=n_feat or tuple(fields.shape[-2:])!=grid.shape:
-            raise DataError(f"fields must be (time, {', '.join(names)}, {grid.h}, {grid.w}) for these names and this grid; got {tuple(fields.shape)}")
+            raise DataError(f"fields must be ({', '.join(map(str, ('time', *names, *grid.shape)))}) for these names and this grid; got {tuple(fields.shape)}")
         if not isinstance(fields, _Stack): fields = _Stack(fields if shared else torch.where(grid.mask.to(fields.device), fields, 0.)*grid.share.to(fields), grid)
         self.fields,self.grid,self.names,self.labels,self.leads,self.space,self.window = fields,grid,tuple(names),dict(labels or {}),leads,space,window
         self.rows = torch.arange(leads or 0, fields.shape[0]) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
