@@ -255,7 +255,7 @@ def ascending(
 )->xr.DataArray:     # The same, its coordinate ascending
     "Order a spatial dimension; unwrap longitudes that jump from 360 to 0 or from 180 to -180."
     if dim not in da.coords: return da.assign_coords({dim: np.arange(da.sizes[dim])+.5})
-    if da[dim].dtype.kind not in 'biuf': raise DataError(f"{dim} must hold numbers; got {da[dim].dtype}, such as {da[dim].values[0]!r}: give the coordinate of each cell")
+    if da[dim].dtype.kind not in 'biuf': raise DataError(f"{dim} must hold numbers; got {da[dim].dtype}, such as {str(da[dim].values[0])!r}: give the coordinate of each cell")
     c = da[dim].values.astype(float)
     if len(c)>1 and (np.diff(c)<0).all(): da,c = da.isel({dim: slice(None,None,-1)}),c[::-1]
     if dim in LONS and (np.diff(c)<0).sum()==1: c = np.where(np.arange(len(c))>np.argmin(np.diff(c)), c+360, c)

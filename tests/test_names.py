@@ -163,20 +163,6 @@ def test_an_earlier_fit_to_an_array_is_forgotten():
     m = model().fit(X.values[:,0], Y).fit(X[:,0], Y)
     with pytest.raises(DataError, match='an array without names'): m.predict(X.values[:,0])
 
-BAD = {
-    'complex array': lambda: model().fit(X.values[:,0]+1j, Y), 'dates for values': lambda: model().fit(np.zeros((N, 3, 4), 'M8[D]'), Y),
-    'masked here and there': lambda: model().fit(np.ma.masked_array(X.values, X.values>4), Y), 'text for targets': lambda: model().fit(X, ['a']*N),
-    'complex targets': lambda: model().fit(X, Y+1j), 'dates for targets': lambda: model().fit(X, TIME.values), 'curved grid': lambda: model().fit(
-        X.rename(lat='j', lon='i').assign_coords(lat=(('j', 'i'), np.zeros((4, 6)))), Y), 'latitudes in words': lambda: model().fit(X.assign_coords(lat=list('abcd')), Y),
-    'no callback': lambda: model('sgd').fit(X, Y, callbacks=[3]), 'columns of two levels': lambda: model().fit(
-        pd.DataFrame(X.values[:,0,0,0], columns=pd.MultiIndex.from_product([['a', 'b'], range(3)])), Y), 'samples not first': lambda: model().fit(
-        X[:,0,0].drop_vars('time').rename(time='n').transpose('lat', 'lon', 'n'), Y), 'infinite': lambda: model().fit(X*np.inf, Y),
-}
-@pytest.mark.filterwarnings('ignore::RuntimeWarning')
-@pytest.mark.parametrize('kind', BAD)
-def test_bad_inputs_are_named(kind):
-    with pytest.raises(MRTLError): BAD[kind]()
-
 def test_the_mask_of_an_array_is_land():
     land = np.zeros(X.shape, bool); land[...,0,0] = True
     m = model().fit(np.ma.masked_array(np.where(land, 1e20, X.values), land), Y)
