@@ -95,6 +95,9 @@ class _Stack:
     def __init__(self, base, grid, axes=()):
         self.base,self.grid,self.axes,self.made = base,grid,axes,WeakValueDictionary()
 
+    def __getstate__(self): return self.__dict__|dict(made=None) # coarser ones are made again
+    def __setstate__(self, state): self.__dict__.update(state, made=WeakValueDictionary())
+
     @property
     def shape(self): return (*self.base.shape[:-2], *self.grid.shape)
 
@@ -342,10 +345,13 @@ def _from_xarray(cls, da, leads, rows, dtype, grid):
     y,x = da.dims[-2:]
     da = ascending(ascending(da, y), x)
     if grid is not None: da = _on_grid(da, grid)
+    times = da.indexes.get(da.dims[0])
+    if not leads and isinstance(times, (pd.DatetimeIndex,xr.CFTimeIndex)) and not times.is_monotonic_increasing: # kept in the order of time
+        at = np.argsort(times.values, kind='stable'); back = np.argsort(at)
+        da,times,rows = da.isel({da.dims[0]: at}),times[at],back if rows is None else back[as_index(rows)]
     u,mask = _filled(da, dtype, None if grid is None else grid.mask.numpy())
     if grid is None: grid = Grid.from_coords(da[y].values, da[x].values, names=(y,x), sphere=y in LATS and x in LONS, mask=mask)
     labels = {n: list(da[n].values) for n in da.dims[1:-2] if n in da.coords}
-    times = da.indexes.get(da.dims[0])
     if leads and times is not None: rows = whole_windows(times, leads, rows)
     return cls(u.mul_(grid.share.to(u)), grid, da.dims[1:-2], labels, leads, rows, True, times=times)
 

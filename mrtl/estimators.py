@@ -29,6 +29,7 @@ from .models import INVERSE_LINKS
 from .options import EvidenceOptions, GradientOptions
 from .results import LabelledResults, ModelFiles
 from .samples import Samples, as_design, as_targets, by_date
+from .splits import dated_rows
 
 # %% ../nbs/60_estimators.ipynb #c222e1b3
 def options_of(
@@ -115,6 +116,7 @@ class Fitting:
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
         self._outputs,self._one_dim = _output_names(named, Y.shape[1]),np.ndim(y)==1
+        design,Y,w,groups = dated_rows(design, Y, w, groups)
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
         way = choose_way(self.method, design, ask, valid is not None)
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
