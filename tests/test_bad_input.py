@@ -103,8 +103,6 @@ def test_full_part_beyond_memory():
     s = [dict(court=(4,5), defender=(4,5)), dict(court=(400,500), defender=(400,500))]
     refused(ScheduleError, r"20,000,000,000,000 full-rank weights at 400x500, 400x500 takes about .* GiB, more than half of this machine's memory.*full_levels=1", lambda: quick(MRTLClassifier, schedule=s, full_levels=2).fit(d, [0, 1]))
 
-def test_diverging_is_said(): refused(DataError, 'training diverged; lower lr', lambda: quick(optimizer='sgd', lr=1e30, max_epochs=50, patience=50).fit(X4, Y))
-
 # ---- prediction
 
 @pytest.mark.parametrize('cls,y', [(MRTLRegressor, Y), (MRTLClassifier, LABEL)])
