@@ -74,7 +74,7 @@ def check_axes(
     if not held:
         unknown = [_WORDS[k] for k in NAMES if k not in dims]
         raise DataError(f"{what} has no variable over time, latitude and longitude: it holds {', '.join(f'{v} {ds[v].dims}' for v in ds.data_vars) or 'nothing'}"
-                        + (f"; no dimension says that it is {' or '.join(unknown)}" if unknown else ''))
+                        + (f"; no dimension says that it is {' or '.join(unknown)}" if unknown else '') + '; give a field on a map')
     if gone := [k for k in ('lat','lon') if coords[k] is None]:
         raise DataError(f"{what} does not say where its cells are: its dimension {dims[gone[0]]!r} has no coordinate variable; write the {_WORDS[gone[0]]}s of the cells into it, as {dims[gone[0]]}({dims[gone[0]]})")
     if coords['time'] is None: raise DataError(f"{what} has a time axis that cannot be read (its dimension {dims['time']!r} has no coordinate variable): give it CF units, like 'days since 1800-01-01'")

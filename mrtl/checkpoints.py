@@ -19,7 +19,7 @@ def read_checkpoint(
 )->bytes|None:   # What it holds; None where there is none
     "Read a checkpoint, if there is one."
     try: return Path(path).read_bytes() if Path(path).exists() else None
-    except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
+    except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}; check the path") from None
 
 # %% ../nbs/30_checkpoints.ipynb #e2025fec
 class _CriterionMeta(TypedDict):

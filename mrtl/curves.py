@@ -39,7 +39,7 @@ def level_runs(
     "Cut a history where the stage or the level changes."
     if missing := {'stage','level','seconds','valid_loss'}-set(history.columns):
         raise DataError(f"a history needs the columns {sorted(missing)}; got {list(history.columns)}")
-    if not len(history): raise DataError("the history is empty: nothing was trained")
+    if not len(history): raise DataError("the history is empty: nothing was trained; pass that of a fitted model")
     name = history.stage.astype(str)+' '+history.level.astype(str)
     return [run for _,run in history.groupby((name!=name.shift()).cumsum(), sort=False)]
 
@@ -132,7 +132,7 @@ def _by_output(history):
     "Output to its lengths and log evidence, from long to short."
     if missing := {'output','length','evidence'}-set(history.columns):
         raise DataError(f"a history of evidence needs the columns {sorted(missing)}; got {list(history.columns)}")
-    if not len(history): raise DataError("the history is empty: nothing was fitted")
+    if not len(history): raise DataError("the history is empty: nothing was fitted; pass that of a fitted model")
     known = history[np.isfinite(history.evidence.astype(float))].sort_values('length', ascending=False, kind='stable')
     if not len(known): raise DataError("nothing to draw: no log evidence in the history is a finite number")
     groups = dict(list(known.groupby('output', sort=False)))

@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 import torch
 from . import parallel
-from .core import settings, write_csv
+from .core import check_whole, get_device, settings, write_csv
 from .decompose import factor_match
 from .designs import FieldDesign
 from .estimators import MRTLRegressor
@@ -37,6 +37,15 @@ class DemoProblem(Problem):
     "A problem of simulated months, with everything that was simulated."
     world:xr.Dataset   # As `simulate_field` gives it
 
+# %% ../nbs/72_demo.ipynb #84f5318e
+def demo_rows(
+    n:int,           # Target months
+    split_seed:int,  # Seed of the split
+)->dict:             # Row numbers of train, valid, test and gap
+    "Blocks of months for training, validation and test."
+    check_whole(n=n)
+    return block_split(n, block=50, gap=PLANTED['leads'], fractions=(.75,.1,.15), seed=split_seed)
+
 # %% ../nbs/72_demo.ipynb #d2988589
 def demo_problem(
     seed:int,        # Seed of the simulation
@@ -46,7 +55,7 @@ def demo_problem(
     "Simulated months in blocks for training, validation and test."
     ds = simulate_field(n, seed=seed, **PLANTED); leads = ds.sizes['lead']
     design,y = FieldDesign.from_xarray(ds.X, leads=leads),ds.y.values[leads:]
-    rows = block_split(len(y), block=50, gap=leads, fractions=(.75,.1,.15), seed=split_seed)
+    rows = demo_rows(len(y), split_seed)
     names = pd.DatetimeIndex(ds.time.values[leads:]).strftime('%Y-%m')
     rows = {k: np.asarray(rows[k]) for k in ('train','valid','test')}
     truth = ds[['lead_loading','variable_loading','space','strength']]
@@ -135,6 +144,7 @@ def demo_command(
     "Simulate, fit, compare with the planted truth, and write a report; needs no data."
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'demo')
     config = dict(command='demo', title='mrtl demo', seed=s['seed'], split_seed=split_seed, n=n, planted=PLANTED, **DEMO)
+    get_device(s['device']); demo_rows(n, split_seed) # what cannot be claims no folder
     if not parallel.on_main(lambda: open_run(out, config, resume, overwrite)): return print(f"{out} is finished: nothing to do")
     problem = demo_problem(s['seed'], split_seed, n); options = DEMO|dict(device=s['device'], random_state=s['seed'])
     keep = KeepMaps(problem.design.grid)

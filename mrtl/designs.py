@@ -106,6 +106,9 @@ class _Stack:
     def __init__(self, base, grid, axes=()):
         self.base,self.grid,self.axes,self.made = base,grid,axes,WeakValueDictionary()
 
+    def __getstate__(self): return self.__dict__|dict(made=None) # coarser ones are made again
+    def __setstate__(self, state): self.__dict__.update(state, made=WeakValueDictionary())
+
     @property
     def shape(self): return (*self.base.shape[:-2], *self.grid.shape)
 
@@ -158,7 +161,7 @@ class FieldDesign:
         n_feat = len(fields.shape)-3
         names = names or (('feature',) if n_feat==1 else tuple(f'feature_{i}' for i in range(n_feat)))
         if len(names)!=n_feat or tuple(fields.shape[-2:])!=grid.shape:
-            raise DataError(f"fields must be (time, {', '.join(names)}, {grid.h}, {grid.w}) for these names and this grid; got {tuple(fields.shape)}")
+            raise DataError(f"fields must be ({', '.join(map(str, ('time', *names, *grid.shape)))}) for these names and this grid; got {tuple(fields.shape)}")
         if not isinstance(fields, _Stack): fields = _Stack(fields if shared else torch.where(grid.mask.to(fields.device), fields, 0.)*grid.share.to(fields), grid)
         self.fields,self.grid,self.names,self.labels,self.leads,self.space,self.window = fields,grid,tuple(names),dict(labels or {}),leads,space,window
         self.rows = torch.arange(leads or 0, fields.shape[0]) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
@@ -272,7 +275,7 @@ def ascending(
 )->xr.DataArray:     # The same, its coordinate ascending
     "Order a spatial dimension; unwrap longitudes that jump from 360 to 0 or from 180 to -180."
     if dim not in da.coords: return da.assign_coords({dim: np.arange(da.sizes[dim])+.5})
-    if da[dim].dtype.kind not in 'biuf': raise DataError(f"{dim} must hold numbers; got {da[dim].dtype}, such as {da[dim].values[0]!r}: give the coordinate of each cell")
+    if da[dim].dtype.kind not in 'biuf': raise DataError(f"{dim} must hold numbers; got {da[dim].dtype}, such as {str(da[dim].values[0])!r}: give the coordinate of each cell")
     c = da[dim].values.astype(float)
     if len(c)>1 and (np.diff(c)<0).all(): da,c = da.isel({dim: slice(None,None,-1)}),c[::-1]
     if dim in LONS and (np.diff(c)<0).sum()==1: c = np.where(np.arange(len(c))>np.argmin(np.diff(c)), c+360, c)
@@ -370,10 +373,13 @@ def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
     y,x = da.dims[-2:]
     da = ascending(ascending(da, y), x)
     if grid is not None: da = _on_grid(da, grid)
+    times = da.indexes.get(da.dims[0])
+    if not leads and isinstance(times, (pd.DatetimeIndex,xr.CFTimeIndex)) and not times.is_monotonic_increasing: # kept in the order of time
+        at = np.argsort(times.values, kind='stable'); back = np.argsort(at)
+        da,times,rows = da.isel({da.dims[0]: at}),times[at],back if rows is None else back[as_index(rows)]
     u,mask = _read(da, dtype, None if grid is None else grid.mask.numpy(), missing=='keep')
     if grid is None: grid = Grid.from_coords(da[y].values, da[x].values, names=(y,x), sphere=y in LATS and x in LONS, mask=mask)
     labels = {n: list(da[n].values) for n in da.dims[1:-2] if n in da.coords}
-    times = da.indexes.get(da.dims[0])
     if leads and times is not None: rows = whole_windows(times, leads, rows)
     return cls(u.mul_(grid.share.to(u)), grid, da.dims[1:-2], labels, leads, rows, True, times=times)
 

@@ -19,7 +19,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from . import parallel
-from .core import ConfigError, DataError, enough_memory, get_device
+from .core import ConfigError, DataError, check_whole, enough_memory, get_device
 from .events import EventDesign
 from .designs import FieldDesign, arranged
 from .evidence.laplace import count_std, worth
@@ -30,6 +30,7 @@ from .models import INVERSE_LINKS
 from .options import EvidenceOptions, GradientOptions
 from .results import LabelledResults, ModelFiles
 from .samples import Samples, as_design, as_targets, by_date
+from .splits import dated_rows
 
 # %% ../nbs/60_estimators.ipynb #c222e1b3
 def options_of(
@@ -89,6 +90,7 @@ class Fitting:
         "What to learn, from the settings."
         if not isinstance(self.standardise, (bool,np.bool_)):
             raise ConfigError(f"standardise must be True or False; got {self.standardise!r}")
+        check_whole(rank=self.rank)
         gradients,names = options_of(self, GradientOptions),[m.name for m in design.modes]
         if not set(gradients.nonnegative)<=set(names):
             raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {self.nonnegative!r}")
@@ -116,6 +118,7 @@ class Fitting:
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
         self._outputs,self._one_dim = _output_names(named, Y.shape[1]),np.ndim(y)==1
+        design,Y,w,groups = dated_rows(design, Y, w, groups)
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
         way = choose_way(self.method, design, ask, valid is not None)
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
@@ -418,8 +421,8 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         if len(self.classes_)>2:
             raise ValueError(f"Only binary classification is supported. The type of the target is {type_of_target(y)}.")
         if len(self.classes_)<2:
-            raise DataError(f"y holds one class only, {self.classes_[0]!r}: a classifier needs samples of both classes")
-        if not np.isin(y, self.classes_).all(): raise DataError(f"validation labels must be {self.classes_[0]!r} or {self.classes_[1]!r}")
+            raise DataError(f"y holds one class only, {self.classes_.tolist()[0]!r}: a classifier needs samples of both classes")
+        if not np.isin(y, self.classes_).all(): raise DataError(f"validation labels must be {' or '.join(map(repr, self.classes_.tolist()))}")
         return (y==self.classes_[1]).astype(float)
 
     def _reweight(self, train, valid):

@@ -89,14 +89,14 @@ def _check_names(modes, **given):
     "Refuse options of modes that are not there."
     for what,v in given.items():
         extra = [k for k in v if k not in modes] if isinstance(v, dict) else []
-        if extra: raise DataError(f"{what} names {', '.join(map(repr, extra))}, but the modes are {', '.join(map(repr, modes))}")
+        if extra: raise DataError(f"{what} names {', '.join(map(repr, extra))}, but the modes are {', '.join(map(repr, modes))}: leave it out, or correct the name")
 
 # %% ../nbs/11_events.ipynb #a2e67fa8
 def _from_table(cls, df, modes, grids, labels, lookup, outside, like):
     "What `EventDesign.from_table` does."
     _check_names(modes, grids=grids, labels=labels, lookup=lookup, outside=outside)
     missing = [c for spec in modes.values() for c in np.ravel(spec) if c not in df]
-    if missing: raise DataError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, df.columns))}")
+    if missing: raise DataError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, df.columns))}: name one of these")
     if like is not None: grids,labels = _known_from(like, modes, grids, labels)
     idx,weights,out = {},{},[]
     for name,spec in modes.items():
@@ -128,7 +128,7 @@ def _codes(col, name, known):
     if col.isna().any(): raise DataError(f"column {col.name} has {int(col.isna().sum())} missing labels: drop those rows")
     known = sorted(col.unique()) if known is None else list(known)
     index = pd.Index(known)
-    if index.has_duplicates: raise DataError(f"labels of {name} occur twice: {', '.join(map(str, index[index.duplicated()]))}")
+    if index.has_duplicates: raise DataError(f"labels of {name} occur twice: {', '.join(map(str, index[index.duplicated()]))}; give each once")
     return index.get_indexer(col)[:,None],Mode(name, len(known), indexed=True, labels=known)
 
 # %% ../nbs/11_events.ipynb #d2bd1ee6

@@ -244,10 +244,12 @@ def tell_explosion(
     history:list, # One dict an epoch
     lr:float,     # Learning rate, for the message
 )->None:
-    "Warn where the training loss rose to ten times what it was at the start."
-    worst = max(history, key=lambda h: h['train_loss'], default=None)
+    "Warn where the training loss rose to ten times what it was at the start, or was no number any more."
+    over = [h|dict(train_loss=np.inf, epoch=h['epoch']+1) for h in history if h['stopped_by']=='diverged']
+    worst = max(over+history, key=lambda h: h['train_loss'], default=None)
     if worst is None or not worst['train_loss']>10*max(history[0]['train_loss'], 1.): return
-    warnings.warn(f"the training loss exploded: {worst['train_loss']:.3g} at {worst['stage']} {worst['level']}, epoch {worst['epoch']}, "
+    size = 'too large for a number' if over else f"{worst['train_loss']:.3g}"
+    warnings.warn(f"the training loss exploded: {size} at {worst['stage']} {worst['level']}, epoch {worst['epoch']}, "
         f"where it began at {history[0]['train_loss']:.3g}; the best state of each level was kept, but it has learnt little: lower lr ({lr:g})", stacklevel=4)
 
 # %% ../nbs/40_fits.ipynb #9eefe64c

@@ -26,7 +26,7 @@ def skill(
     "Scores of a prediction against a reference of zero."
     y,yhat = (np.asarray(a, float).reshape(len(a), -1) for a in (y, yhat))
     ok = np.isfinite(y); error = np.where(ok, y-yhat, 0.); n = ok.sum()
-    if not n: raise DataError("no observed target to score: every value is missing")
+    if not n: raise DataError("no observed target to score: every value is missing; give rows of which some are known")
     left,total = (error**2).sum(0),np.nansum(y**2, 0)
     r2 = np.where(total>0, 1-left/np.where(total>0, total, 1.), np.where(left>0, 0., 1.)); r2[~ok.any(0)] = np.nan
     out = dict(r2=float(np.nanmean(r2)), mse=float(left.sum()/n), mae=float(np.abs(error).sum()/n))

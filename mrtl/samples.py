@@ -75,7 +75,7 @@ def field_like(
         m,k = (next(v for v in modes if v.name==name) for modes in (d.modes, known))
         at = places_of(m, k)
         if None in at: raise DataError(unknown_labels(m, k, [l for l,i in zip(m.labels, at) if i is None])+": give it the same ones")
-        if len(set(at))<len(at): raise DataError(f"{name} of X names an entry twice: {', '.join(map(str, m.labels))}")
+        if len(set(at))<len(at): raise DataError(f"{name} of X names an entry twice: {', '.join(map(str, m.labels))}; give each once")
         if at!=list(range(m.size)): d = d._like(u=d.u.index_select(a, torch.argsort(torch.tensor(at)))); d.labels[name] = list(k.labels)
     return d
 

@@ -25,15 +25,31 @@ def gap_of(
     "The leads of a design, plus window-1 where its targets overlap; else 0."
     return (X.leads or 0)+(X.window or 1)-1 if isinstance(X, FieldDesign) else 0
 
+# %% ../nbs/12_splits.ipynb #7d5d9179
+def dated(
+    X:FieldDesign|EventDesign, # What is to be split
+)->bool:                       # Does it know the dates of its rows?
+    "Say whether a design knows its dates."
+    return isinstance(getattr(X, 'times', None), (pd.DatetimeIndex, xr.CFTimeIndex))
+
 # %% ../nbs/12_splits.ipynb #cb03f6b4
 def times_of(
     X:FieldDesign|EventDesign|xr.DataArray|np.ndarray, # What is to be split, n rows
 )->np.ndarray:                                         # Whole numbers, (n,)
-    "The time of each row: a design's own times, else the order of the dates, else the order of the rows."
-    if isinstance(X, FieldDesign): return X.rows.cpu().numpy()
+    "The time of each row: where a design looks back, its place among the stored times; else the order of the dates, else the order of the rows."
+    if isinstance(X, FieldDesign):
+        rows = X.rows.cpu().numpy()
+        return np.unique(X.times.values, return_inverse=True)[1][rows] if dated(X) else rows # with leads the times ascend
     index = X.indexes.get(X.dims[0]) if isinstance(X, xr.DataArray) else X.index if isinstance(X, (pd.DataFrame, pd.Series)) else None
     if isinstance(index, (pd.DatetimeIndex, xr.CFTimeIndex)): return np.unique(index.values, return_inverse=True)[1]
     return np.arange(X.shape[0] if hasattr(X, 'shape') else len(X))
+
+# %% ../nbs/12_splits.ipynb #a6955dd9
+def ranks(
+    t:np.ndarray, # Time of each row, (n,)
+)->np.ndarray:    # Which row in the order of time each one is, (n,); rows of one time keep their order
+    "The place of each row when they are put in order."
+    return np.argsort(np.argsort(t, kind='stable'))
 
 # %% ../nbs/12_splits.ipynb #f31d990b
 def close(
@@ -43,6 +59,17 @@ def close(
 )->np.ndarray:       # Rows not held out, but within the gap of one that is, (n,) booleans
     "Rows to leave out of training because they share data with held-out rows."
     return ~held&np.isin(t, (t[held][:,None]+np.arange(-gap, gap+1)).ravel()) if gap else np.zeros(len(t), bool)
+
+# %% ../nbs/12_splits.ipynb #99ec121c
+def dated_rows(
+    design:FieldDesign|EventDesign, # n samples
+    *arrays:np.ndarray|None,        # What there is of each sample, (n, ...)
+)->tuple:                           # The same, by date where the design knows dates
+    "Put samples in the order of time; rows without dates stay where they are."
+    t = times_of(design) if dated(design) else np.zeros(0)
+    if not (np.diff(t)<0).any(): return design,*arrays
+    at = np.argsort(t, kind='stable')
+    return design.take(at),*(v if v is None else np.asarray(v)[at] for v in arrays)
 
 # %% ../nbs/12_splits.ipynb #415ce7d2
 class BlockSplit(BaseEstimator, BaseCrossValidator):
@@ -133,7 +160,7 @@ def validation_rows(
 )->TrainValid:                                         # `train` and `valid`, (n,) booleans each
     "Set a share of the rows aside for validation, so that no training row shares data with them."
     t = times_of(X)
-    valid = split_blocks(len(t), share, seed=seed) if groups is None else split_groups(groups, share, seed)
+    valid = split_blocks(len(t), share, seed=seed)[ranks(t)] if groups is None else split_groups(groups, share, seed)
     return TrainValid(~valid&~close(t, valid, gap_of(X)), valid)
 
 # %% ../nbs/12_splits.ipynb #49af2a37
@@ -183,7 +210,7 @@ def cut_folds(
         k = min(folds, len(np.unique(groups)))
         return [(to(a), to(b)) for a,b in BlockSplit(k, gap=0).split(design, groups=groups)] if k>1 else []
     leads = getattr(design, 'leads', None) or 0
-    if leads or window>1: return block_folds(times_of(design), leads+window-1, folds)
+    if leads or window>1 or dated(design): return block_folds(times_of(design), leads+window-1, folds)
     return [(to(a), to(b)) for a,b in KFold(min(folds, n), shuffle=True, random_state=0).split(np.zeros(n))] if n>2 else []
 
 # %% ../nbs/12_splits.ipynb #1f6d76c5

@@ -50,7 +50,7 @@ def load_tensors(
     "Read a file written by `save_tensors`; `FormatError` if it is damaged or of another kind."
     with enough_memory(f'reading {path}', 'close other programs, or read it on a larger machine'):
         try: raw = Path(path).read_bytes()
-        except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}") from None
+        except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror or e}; check the path") from None
         return unpack_tensors(raw, path, schema)
 
 # %% ../nbs/02_store.ipynb #0e5276c4

@@ -120,7 +120,7 @@ def _label_scores(y, p):
     return ranked|dict(log_loss=float(log_loss(y, p, labels=[0.,1.])), brier=float(brier_score_loss(y, p)))
 
 # %% ../nbs/49_tables.ipynb #237a048a
-_ended = dict(criterion='its criterion', cap='the cap of epochs')
+_ended = dict(criterion='its criterion', cap='the cap of epochs', diverged='a loss that exploded')
 _level_names = dict(stage='stage', level='grid', epochs='epochs', seconds='ended at (s)', start_loss='loss at start',
     first_loss='after one epoch', best_loss='best', jump='jump on arrival', cp_error='CP error', sigma='sigma',
     map_correlation='map correlation', factor_match='factor match')

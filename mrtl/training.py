@@ -162,7 +162,7 @@ class Trainer:
         self.lr,self.lr_decay,self.max_epochs,self.nonnegative = o.lr,o.lr_decay,o.max_epochs,o.nonnegative
         self.batch_size = auto_batch(train.n) if o.batch_size=='auto' else min(o.batch_size, train.n)
         self.criterion = criterion or Criterion(o.criterion, patience=o.patience, consecutive=o.consecutive, tol=o.tol)
-        self.epoch,self.history,self.stop,self.done = -1,[],False,False
+        self.epoch,self.history,self.stop,self.done,self.diverged = -1,[],False,False,False
         self.best_loss,self.best,self.whole,self.set = math.inf,None,None,{}
         self.opt = None if o.optimizer=='lbfgs' else make_optimizer(o.optimizer, model, o.lr)
         self.params = list(model.parameters())
@@ -234,7 +234,9 @@ def _record(self:Trainer, train_loss, stats=None):
     "Write the history row of an epoch, keep the best state, and ask the criterion."
     valid = evaluate(self.model, self.valid, self.objective.loss) if self.valid is not None else math.nan
     watched = train_loss if self.valid is None else valid
-    if not math.isfinite(watched): raise DataError(f"the loss is {watched} at {self.stage} {self.level}, epoch {self.epoch}: training diverged; lower lr ({self.lr}) or look for huge values in the data")
+    if not math.isfinite(watched+train_loss):
+        if self.best is None: raise DataError(f"the loss is {watched} at {self.stage} {self.level}, epoch {self.epoch}: training diverged; lower lr ({self.lr}) or look for huge values in the data")
+        self.stop = self.diverged = True; return
     if watched<self.best_loss: self.best_loss,self.best = watched,{k: v.clone() for k,v in self.model.state_dict().items()}
     stats = dict(stats or {}, valid_loss=watched)
     needs = self.criterion.rule.needs
@@ -354,7 +356,8 @@ def _epoch(self:Trainer):
         if self.nonnegative and isinstance(m, LowRank): m.project_(self.nonnegative)
         for cb in self.callbacks: cb.after_batch(self)
     loss = (LOSSES[self.objective.loss](scores.double(), y.double())*e.double()).sum()
-    return d.total(loss)/(d.n*e.shape[1]),stats.summary() if stats else {}
+    loss = d.total(loss)/(d.n*e.shape[1])
+    return loss,stats.summary() if stats and math.isfinite(loss) else {}
 
 # %% ../nbs/31_training.ipynb #a59dae93
 @patch
@@ -371,7 +374,7 @@ def fit(self:Trainer)->'Trainer': # The trainer, its model in the best state
             self.epoch += 1
             self._record(*self._epoch())
         by = 'criterion' if self.done or self.stop else 'cap'
-    self.history[-1]['stopped_by'] = by
+    self.history[-1]['stopped_by'] = 'diverged' if self.diverged else by
     self.model.load_state_dict(self.best)
     for cb in self.callbacks: cb.after_fit(self)
     return self

@@ -54,3 +54,11 @@ def python():
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
     return run
+
+@pytest.fixture(scope='session')
+def demo_run(once):
+    "The folder of a finished demo of 300 months; copy it to change it."
+    def make(folder):
+        from mrtl.cli import main
+        assert main(['demo', '--out', str(folder/'run'), '--n', '300'])==0
+    return once('demo', make)/'run'

@@ -158,10 +158,6 @@ def test_a_box_across_the_date_line():
     ('--region Midwest', "'Midwest'|use midwest, all|AZ, NM"), ('--region AZ,XX', "'XX'"), ('--region 9999', "'9999'"), ('--region 30,40,-110,-100', 'no map to lay a box|gridded rain'), ('--region x.geojson', 'no map to lay a box or an outline on'), ('--out file', 'file is a file: name a folder')])
 def test_options(more, text, climate, tmp_path, monkeypatch): (tmp_path/'file').write_text('x'); monkeypatch.chdir(tmp_path); told(climate(*more.split()), text, tmp_path/'out')
 
-@pytest.mark.parametrize('more,text', [('--rank 0', 'rank must be|got 0'), ('--rank -1', 'rank must be|got -1'), ('--smooth -1', 'smooth must be a number of at least 0|-1'), ('--smooth nan', 'smooth must be|nan'), ('--l2 nan', 'l2 must be|nan'), ('--l2 inf', 'l2 must be|inf'), ('--full-levels 9', 'full_levels must lie in 1..|got 9'), ('--device tpu', "unknown device 'tpu'"),
-    ('--schedule 12x22', "coarse to fine|not beyond the data's 6x11|12x22"), ('--schedule 4x8,2x4', 'from coarse to fine|4x8 before 2x4'), ('--schedule 0x0', 'at least 1|(0, 0)')])
-def test_options_of_the_model(more, text, climate): told(climate(*more.split()), text)
-
 @pytest.mark.parametrize('name,kw,error', [('box', dict(box=((20,-20),(0,90))), ConfigError), ('box nan', dict(box=((np.nan,20),(0,90))), ConfigError), ('start', dict(start_months=[]), ConfigError), ('names', dict(start_months=['Nov']), ConfigError), ('fractions', dict(fractions=(.5,.5)), ConfigError), ('block', dict(block=1000), DataError), ('onto', dict(onto='x'), ConfigError), ('window', dict(window=1.5), ConfigError), ('leads', dict(leads=1.5), ConfigError), ('by', dict(by='county'), ConfigError)])
 def test_arguments(name, kw, error):
     with pytest.raises(error): climate_problem([S], R, **dict(dict(region='AZ', leads=2), **kw))

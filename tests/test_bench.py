@@ -173,15 +173,6 @@ def test_a_file_that_is_not_there(tmp_path):
 
 # ---- the command
 
-def test_only_with_an_unknown_name(tmp_path, capsys):
-    assert main(['bench', '--out', str(tmp_path/'b'), '--only', 'stepps']) == 2
-    said = capsys.readouterr().err; assert "nothing called 'stepps'" in said and 'steps' in said and 'low-rank step 40x50' in said and not (tmp_path/'b').exists()
-
-def test_out_is_a_file(tmp_path, capsys):
-    (tmp_path/'b').write_text(''); assert main(['bench', '--out', str(tmp_path/'b')]) == 2 and 'name a folder' in capsys.readouterr().err
-
-def test_no_such_device(tmp_path, capsys): assert main(['bench', '--out', str(tmp_path/'b'), '--device', 'tpu', '--only', 'cp']) == 2 and 'unknown device' in capsys.readouterr().err
-
 def test_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(bench, 'MEASURES', TINY)
     assert main(['bench', '--out', str(tmp_path), '--only', 'cp', '--quick']) == 0

@@ -27,7 +27,7 @@ from .rivals import shot_rivals
 from .known import said_of_plays
 from .terms import shot_terms, term_design
 from .termcourt import DRAW, term_gains, term_shot_map
-from ..core import ConfigError, read_json, settings
+from ..core import ConfigError, get_device, read_json, settings
 from ..termmaps import term_maps
 from ..estimators import MRTLClassifier
 from ..problems import Problem
@@ -260,7 +260,7 @@ def shots_command(
     "Who shoots, from where, past whom: from tracking logs to maps."
     if not tracking or not events: raise ConfigError("give the files: mrtl basketball --tracking FILE [FILE ...] --events FILE")
     if model not in MODELS: raise ConfigError(f"--model must be one of {', '.join(MODELS)}; got {model!r}")
-    s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'basketball')
+    s = settings(device=device, seed=seed); get_device(s['device']); out = Path(out or Path(s['runs'])/'basketball')
     split_seed = s['seed'] if split_seed is None else split_seed
     chosen,given = chosen_model(model, inputs, rank); least = LEAST[model] if least is None else least
     config = dict(command='basketball', title='Shots in the half court', tracking=[Path(f).name for f in tracking],

@@ -183,7 +183,7 @@ def read_sportvu(
         for part in found:
             keep = np.isin(part['quarter'], quarters) if quarters else slice(None); part = {k: v[keep] for k,v in part.items()}
             parts.append(part|dict(game_index=np.full(len(part['quarter']), index)))
-    if not parts: raise DataError(f"no complete moment in {', '.join(map(str, files)) or 'no file'}; left out: {faults}")
+    if not parts: raise DataError(f"no complete moment in {', '.join(map(str, files)) or 'no file'}; left out: {faults}: give other logs")
     frames = _dataset({k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, list(games), np.array([t for _,t,_ in games.values()]))
     return Frames(check_frames(frames), pd.Series(faults, name='count'))
 

@@ -336,7 +336,7 @@ def select_box(
     y = da.lat.values.astype(float); x = np.round((da.lon.values-west)%360, 9); x[x==0] = 360
     rows,cols = np.flatnonzero((y>south)&(y<=north)),np.flatnonzero(x<=width)
     rows,cols = rows[np.argsort(y[rows])],cols[np.argsort(x[cols])]
-    if not (len(rows) and len(cols)): raise DataError(f"no cell has its centre in the box lat={tuple(lat)}, lon={tuple(lon)}: the grid runs from {y.min():g} to {y.max():g} along latitude and from {float(da.lon[0]):g} to {float(da.lon[-1]):g} along longitude")
+    if not (len(rows) and len(cols)): raise DataError(f"no cell has its centre in the box lat={tuple(lat)}, lon={tuple(lon)}: the grid runs from {y.min():g} to {y.max():g} along latitude and from {float(da.lon[0]):g} to {float(da.lon[-1]):g} along longitude; take another box")
     _check_cover('latitude', y, y[rows], south, north); _check_cover('longitude', west+x, west+x[cols], west, west+width)
     turns = np.round((west+x[cols]-da.lon.values[cols])/360)
     part = lambda at: slice(at[0], at[-1]+1) if (np.diff(at)==1).all() else at

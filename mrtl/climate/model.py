@@ -19,10 +19,11 @@ from .fields import overlap_area
 from .maps import by_place, response_maps, skill_map, uncertain_maps
 from .prepare import LADDER, ClimatePrep, ClimateProblem, climate_problem
 from .regions import state_outlines
-from ..core import ConfigError, DataError, check_whole, settings
+from ..core import ConfigError, DataError, check_whole, get_device, settings
 from ..designs import FieldDesign
 from ..grids import Grid
 from ..folders import SEAL
+from ..multiresolution import make_levels
 from ..plots import factor_maps
 from ..rivals import RIVALS, field_rivals, known_rows, ridge_path, trained_ways
 from ..runfiles import read_netcdf, read_preps
@@ -53,6 +54,7 @@ def climate_settings(
     finest = problem.design.grid.shape==LADDER[-1]
     if schedule is None and finest: schedule,full_levels = LADDER,full_levels or 2
     base = climate_options(problem.y.sizes.get('output', 1))
+    make_levels(problem.design.modes, schedule, full_levels) # refused before a folder is claimed
     base |= dict(schedule=schedule, full_levels=full_levels, standardise=False, finegrain='bilinear')
     return base|{k: v for k,v in options.items() if v is not None}
 
@@ -236,7 +238,7 @@ def climate_command(
     "Predict a region's rain from ocean fields: from files to factor maps."
     if not ocean or not rain: raise ConfigError("give the files: mrtl climate --ocean FILE [FILE ...] --rain FILE [FILE ...]")
     check_numbers(rank, smooth, l2, bootstrap)
-    s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'climate')
+    s = settings(device=device, seed=seed); get_device(s['device']); out = Path(out or Path(s['runs'])/'climate')
     split_seed = s['seed'] if split_seed is None else split_seed
     asked = dict(region=region, by=by, box=ocean_box(box), leads=leads, start_months=whole_numbers(start_months), window=window,
         detrend=None if detrend=='none' else detrend)|{k: v for k,v in said_of_files(variables, missing, stamp).items() if v is not None}

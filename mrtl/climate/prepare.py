@@ -265,7 +265,7 @@ def lead_rows(time, y, leads=6):
         t = t[np.isin(np.datetime64(time[0], 'M')+t, known)]
     if len(t): return np.arange(t[0], t[-1]+1)
     spans = [f"{_ym(a[0])} to {_ym(a[-1])}" for a in (time, time if y is None else y.time.values)]
-    raise DataError(f"no target month has {leads} months of ocean before it: the ocean runs from {spans[0]}, the target from {spans[1]}")
+    raise DataError(f"no target month has {leads} months of ocean before it: the ocean runs from {spans[0]}, the target from {spans[1]}: take fewer leads, or more months")
 
 def _ym(t): return str(np.datetime64(t, 'M'))
 

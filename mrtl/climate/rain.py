@@ -121,7 +121,7 @@ def region_weight_rows(
     for name,region in regions.items():
         w = region_weights(region, lat, lon); what = repr(name or str(region)[:60]); inside = float(w.sum())/w.area
         where = f"the grid covers latitudes {np.min(lat):g}..{np.max(lat):g} and longitudes {np.min(lon):g}..{np.max(lon):g}"
-        if not inside>0: raise DataError(f"no cell lies in the region {what}: {where}")
+        if not inside>0: raise DataError(f"no cell lies in the region {what}: {where}; take another region or grid")
         if inside<.97: raise DataError(f"{1-inside:.0%} of the region {what} lies outside the grid: {where}; take a smaller region or a larger grid")
         at.append((*np.nonzero(w.values), w.values[w.values>0]))
     (i,i1),(j,j1) = ((min(a[k].min() for a in at),max(a[k].max() for a in at)+1) for k in (0,1))

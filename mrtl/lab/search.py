@@ -224,7 +224,7 @@ def check_search(
     if minutes is not None and not minutes>0: raise ConfigError(f"minutes must be above 0; got {minutes}")
     if players is not None and (problem!='basketball' or players<2):
         raise ConfigError(f"players belong to basketball, at least 2 of them; got {players} for {problem}")
-    if prune and splits>1: raise ConfigError(f"pruning looks at one split; got {splits}")
+    if prune and splits>1: raise ConfigError(f"pruning looks at one split; got {splits}: leave --prune out, or take one split")
     return pick_names(methods, SEARCHED, 'methods')
 
 # %% ../../nbs/lab/09_search.ipynb #48cbb55d
@@ -310,6 +310,6 @@ def read_options(
         if not _are_options(own):
             needs = f"problems ({', '.join(TRIAL_PROBLEMS)}), methods ({', '.join(SEARCHED)}) and their options"
             raise FormatError(f"{file} holds no settings: it needs {needs}")
-        if wrong := _unknown(own): raise FormatError(f"{file} has settings that there are not: {', '.join(sorted(wrong))}")
+        if wrong := _unknown(own): raise FormatError(f"{file} has settings that there are not: {', '.join(sorted(wrong))}; leave them out")
         for k,v in own.items(): found[k] = found.get(k, {})|v
     return found

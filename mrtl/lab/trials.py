@@ -241,7 +241,9 @@ def run_trial(
     run = Run(_rows_of(p, 'train'), _rows_of(p, 'valid'), levels=levels, loss=p.loss, criterion=t.criterion, seed=t.seed, device=device,
         callbacks=[keep, *own, *callbacks], **options)
     about = vars(t)|dict(device=str(device), load=machine_load())|settings_row(options)
-    try: low = run.fit()
+    try:
+        low = run.fit()
+        if any(r['stopped_by']=='diverged' for r in run.table): raise DataError("training diverged; lower lr")
     except DataError as e:
         if 'diverged' not in str(e): raise
         return TrialResult([about|dict(stage=s, error=str(e)) for s in sorted({l.stage for l in levels})], [], {})

@@ -76,7 +76,7 @@ def _check_all(terms, names):
     seen = set()
     for t in terms:
         if unknown := [m for m in t.modes if m not in names]:
-            raise ConfigError(f"term {t.name} names {', '.join(unknown)}, but the data have the modes {', '.join(names)}")
+            raise ConfigError(f"term {t.name} names {', '.join(unknown)}, but the data have the modes {', '.join(names)}: name some of these")
         if frozenset(t.modes) in seen:
             raise ConfigError(f"two terms run over {', '.join(t.modes)}: give one of them, with a higher rank if need be")
         first = next(n for n in names if n in t.modes)
