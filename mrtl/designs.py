@@ -143,6 +143,13 @@ def as_index(rows):
     rows = rows if torch.is_tensor(rows) else torch.from_numpy(np.array(rows)) # a copy: pandas gives read-only views
     return rows if rows.numel() else rows.long()
 
+def rows_of(key, n):
+    "Row numbers of an index in square brackets; `DataError` for one that takes anything but rows."
+    if isinstance(key, tuple):
+        if any(k is not Ellipsis and k!=slice(None) for k in key[1:]): raise DataError(f"a design is indexed by rows only; got {key!r}: use design.at(shape) for a coarser grid")
+        key = key[0]
+    return np.atleast_1d(np.arange(n)[np.asarray(key) if torch.is_tensor(key) else key])
+
 # %% ../nbs/11_designs.ipynb #2378eff7
 class FieldDesign:
     "A dense field per sample, (n, *features, h, w), on one grid."
@@ -199,6 +206,11 @@ def sample_times(self:FieldDesign)->pd.Index: # Of the targets, (n,); None where
     "When the samples are."
     return None if self.times is None else self.times[self.rows.cpu().numpy()]
 
+@patch(as_prop=True)
+def shape(self:FieldDesign)->tuple: # (n, leads, *features, h, w)
+    "Samples, and what each of them looks at."
+    return (len(self.rows), *([self.leads] if self.leads else []), *self.fields.shape[1:])
+
 # %% ../nbs/11_designs.ipynb #c73b1f71
 @patch
 def _like(self:FieldDesign, u=None, grid=None, rows=None):
@@ -224,6 +236,13 @@ def take(self:FieldDesign,
     "Some of the samples."
     return self._like(rows=self.rows[as_index(rows)])
 
+@patch
+def __getitem__(self:FieldDesign,
+    rows:int|slice|list|np.ndarray|Tensor, # Samples to keep
+)->FieldDesign:                            # Those samples; the fields are not copied
+    "Some of the samples."
+    return self.take(rows_of(rows, len(self)))
+
 # %% ../nbs/11_designs.ipynb #580bc5cc
 @patch
 def batch(self:FieldDesign,
@@ -233,6 +252,12 @@ def batch(self:FieldDesign,
     t = self.rows if idx is None else self.rows[idx]
     if self.leads: t = t[:,None] - torch.arange(1, self.leads+1, device=t.device)
     return Batch({}, self.u.flatten(-2), t)
+
+@patch
+def __array__(self:FieldDesign, dtype=None, copy=None)->np.ndarray: # (n, columns)
+    "The averages over cells that each sample looks at, as a table; 0 on land."
+    share = self.grid.share.flatten(); seen = self.batch().x/share.where(share>0, 1.)
+    return seen.flatten(1).numpy().astype(dtype or np.float64)
 
 # %% ../nbs/11_designs.ipynb #74deccab
 @patch

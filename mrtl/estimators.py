@@ -19,6 +19,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from . import parallel
+from .adapt import as_came, as_one, design_of, gradient_options, target_names, tell_rank, tell_unread, widths_of
 from .core import ConfigError, DataError, check_whole, enough_memory, get_device
 from .events import EventDesign
 from .designs import FieldDesign, arranged
@@ -66,7 +67,7 @@ class Fitting:
         design = as_design(X, None if fitting else self._modes, check_missing(self.missing)!='error')
         if not fitting and self._gaps: design = self._gaps(design)
         if fitting:
-            self._modes = design.modes
+            self._modes,self._widths = design.modes,widths_of(design)
             if own:
                 self.n_features_in_ = design.modes[0].size
                 vars(self).pop('feature_shape_', None) # of an earlier fit to an array
@@ -76,6 +77,7 @@ class Fitting:
         "An array as scikit-learn checks it; it must have the features of the fit."
         kw = dict(allow_nd=True, dtype=np.float64, reset=fitting, ensure_all_finite='allow-nan')
         if not fitting and not hasattr(self, 'feature_shape_'):
+            if np.ndim(X)==2 and np.shape(X)[1]==sum(self._widths): return design_of(np.asarray(X), self._modes, self._widths),y
             raise DataError(f"X is an array without names, but the model was fitted on {', '.join(m.name for m in self._modes)} with theirs: give it the same kind of data as fit had")
         if y is None: X = validate_data(self, X, **kw)
         elif np.ndim(y)<2:
@@ -108,6 +110,7 @@ class Fitting:
         parallel.join_processes()
         for cb in callbacks:
             if not hasattr(cb, 'before_fit'): raise ConfigError(f"callbacks must be `Callback` objects; got {cb!r}")
+        y,target = as_one(y),target_names(y)
         y,sample_weight,groups = (by_date(v, X, k) for v,k in ((y, 'y'), (sample_weight, 'sample_weight'), (groups, 'groups')))
         named = y
         if y is not None and not isinstance(y, xr.DataArray): y = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
@@ -117,10 +120,11 @@ class Fitting:
         w = np.array(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)) # a copy: pandas gives read-only views
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
-        self._outputs,self._one_dim = _output_names(named, Y.shape[1]),np.ndim(y)==1
+        self._outputs,self._one_dim,self._target = _output_names(named, Y.shape[1]),np.ndim(y)==1,target
         design,Y,w,groups = dated_rows(design, Y, w, groups)
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
-        way = choose_way(self.method, design, ask, valid is not None)
+        way = choose_way(self.method, design, ask, valid is not None or bool(self._searched & gradient_options()))
+        if way.way!='terms': tell_unread(self, way.way, self._searched); tell_rank(self.rank, design.modes, Y.shape[1])
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
         self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
         samples = Samples(design, Y, w, groups); training = samples if train.all() else samples.take(train)
@@ -148,7 +152,7 @@ class Fitting:
     @enough_memory('this prediction', 'give it fewer rows at once')
     def _outputs_in_order(self, y):
         "Targets with their named outputs in the order of the fit."
-        names = _output_names(y, 0)
+        y = as_one(y); names = _output_names(y, 0)
         if not names or names==list(self._outputs) or list(self._outputs)==list(range(len(self._outputs))): return y
         if sorted(map(str, names))!=sorted(map(str, self._outputs)):
             raise DataError(f"y has the outputs {', '.join(map(str, names))}, but the model was fitted on {', '.join(map(str, self._outputs))}: give the same ones")
@@ -191,9 +195,25 @@ def _kinds(X):
     if isinstance(X, pd.DataFrame): return {getattr(t, 'kind', 'O') for t in X.dtypes}
     return {X.dtype.kind}
 
-# %% ../nbs/60_estimators.ipynb #c189f249
+# %% ../nbs/60_estimators.ipynb #1d49a7c2
 class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, BaseEstimator):
     "What the regressor and the classifier share."
+    _searched = frozenset() # Settings that were set after the estimator was made, as a search does
+
+    def set_params(self,
+        **params:object, # Names and values of settings
+    )->Self:             # Itself
+        "Change settings; those that only one way of learning reads decide which way `method='auto'` takes."
+        if params: self._searched = self._searched|set(params)
+        return super().set_params(**params)
+
+    def get_feature_names_out(self,
+        input_features:list|None=None, # Not read: components have names of their own
+    )->np.ndarray:                     # component1, component2, ...; those of a sum begin with their term
+        "Names of the columns of `transform`."
+        check_is_fitted(self, 'fitted_')
+        return np.array(self.fitted_.columns, dtype=object)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array,tags.transformer_tags.preserves_dtype = True,[]
@@ -298,16 +318,19 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         return_std:bool=False,                             # Also the standard deviation of a new observation? Only where the fit has one
     )->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs); with `return_std` also their standard deviations; DataArrays if X is one
         "Predict the response."
-        s,d = self._scores(X); back = lambda v: self._labelled(v[:,0] if self._one_dim else v, X, 'output')
+        s,d = self._scores(X)
+        back = lambda v: as_came(self._labelled(v[:,0] if self._one_dim else v, X, 'output'), self._target)
         mean = back(INVERSE_LINKS[self.fitted_.loss](torch.from_numpy(s)).numpy())
         if not return_std: return mean
         if (std := self.fitted_.spread(d)) is None:
             raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; this model was fitted with method={self.method_!r}")
         return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
 
+    def _predicted(self, X): return np.asarray(as_one(self.predict(X)))
+
     def _judged(self, X, y):
         "Targets and predictions of some samples."
-        yhat = np.asarray(self.predict(X))
+        yhat = self._predicted(X)
         return as_targets(self._outputs_in_order(y), len(yhat), X).reshape(yhat.shape),yhat
 
     def score(self,
@@ -316,7 +339,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
     )->float:                                              # Mean over outputs of R2, missing targets left out
         "Coefficient of determination."
-        yhat = np.asarray(self.predict(X)); Y = as_targets(self._outputs_in_order(y), len(yhat), X); yhat = yhat.reshape(len(Y), -1)
+        yhat = self._predicted(X); Y = as_targets(self._outputs_in_order(y), len(yhat), X); yhat = yhat.reshape(len(Y), -1)
         if Y.shape!=yhat.shape: raise DataError(f"y has {Y.shape[1]} outputs, the model predicts {yhat.shape[1]}: give the same ones")
         w = np.ones(len(Y)) if sample_weight is None else np.asarray(by_date(sample_weight, X, 'sample_weight'), float)
         seen = [np.isfinite(c) for c in Y.T]
@@ -382,17 +405,17 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
 
     def decision_function(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
-    )->np.ndarray|xr.DataArray:                            # Log odds of the second class, (n,); a DataArray if X is one
+    )->np.ndarray:                                         # Log odds of the second class, (n,)
         "Log odds, corrected for balanced class weights; by evidence, those of the expected probability."
         s,d = self._scores(X)
         if (std := self.fitted_.spread(d)) is not None: s = worth(s, std**2, self.fitted_.loss)
-        return self._labelled(s[:,0], X)
+        return s[:,0]
 
     def predict_proba(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
     )->np.ndarray:                                         # Probability of each class, (n, 2)
         "Probabilities of the two classes."
-        p = 1/(1+np.exp(-np.clip(np.asarray(self.decision_function(X)), -700, 700)))
+        p = 1/(1+np.exp(-np.clip(self.decision_function(X), -700, 700)))
         return np.stack([1-p, p], 1)
 
     def predict(self,
@@ -400,7 +423,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
     )->np.ndarray|xr.DataArray:                            # Labels, (n,); a DataArray if X is one
         "The more probable class."
         first = self.predict_proba(X).argmax(1)
-        return self._labelled(self.classes_[first], X)
+        return as_came(self._labelled(self.classes_[first], X), self._target)
 
     def _judged(self, X, y):
         "Labels as 0 and 1 and probabilities of some samples."

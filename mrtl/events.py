@@ -16,7 +16,7 @@ from scipy import sparse
 from torch import Tensor
 from fastcore.basics import patch
 from .core import DataError, ScheduleError
-from .designs import Batch, Mode, as_index, as_shapes
+from .designs import Batch, Mode, as_index, as_shapes, rows_of
 from .nodes import Nodes
 
 # %% ../nbs/11_events.ipynb #fe3a5954
@@ -191,6 +191,24 @@ def take(self:EventDesign,
     rows = as_index(rows)
     weights = {k: X[rows.numpy(force=True)] for k,X in self.weights.items()}
     return EventDesign({k: v[rows] for k,v in self.idx.items()}, self.modes, weights)
+
+@patch
+def __getitem__(self:EventDesign,
+    rows:int|slice|list|np.ndarray|Tensor, # Samples to keep
+)->EventDesign:                            # Those samples
+    "Some of the samples."
+    return self.take(rows_of(rows, len(self)))
+
+@patch
+def __array__(self:EventDesign, dtype=None, copy=None)->np.ndarray: # (n, columns)
+    "Indices and weights of nodes as a table, mode by mode."
+    parts = [self.idx[m.name].numpy(force=True) if m.nodes is None else self.weights[m.name].toarray() for m in self.modes]
+    return np.concatenate(parts, 1).astype(dtype or np.float64)
+
+@patch(as_prop=True)
+def shape(self:EventDesign)->tuple: # (n, columns)
+    "Samples, and the columns of their table."
+    return len(self),sum(v.shape[1] for v in (*self.idx.values(), *self.weights.values()))
 
 # %% ../nbs/11_events.ipynb #fe858c0b
 @patch

@@ -67,6 +67,8 @@ class Fit:
     @property
     def rank(self)->int: return self.low.rank
     @property
+    def columns(self)->list: return [f'component{k}' for k in range(1, 1+self.rank)] # Of `components`
+    @property
     def full(self)->Tensor: return self.scorer.full().detach() # (*sizes[, outputs])
     @property
     def steps(self)->int: return len(self.levels)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from . import parallel
+from .core import ConfigError
 from .decompose import effective_rank
 from .models import FullRank, LowRank
 from .multiresolution import Run
@@ -29,6 +30,7 @@ def ranks_of(
 )->list:             # Different numbers of components, ascending
     "Which numbers of components are to be tried."
     sizes = [m.size for m in modes]+([outputs] if outputs>1 else [])
+    if isinstance(rank, str) and rank!='auto': raise ConfigError(f"rank must be 'auto' or a whole number of at least 1; got {rank!r}")
     return sorted({effective_rank(sizes, k) for k in (RANKS if isinstance(rank, str) else [rank])})
 
 # %% ../nbs/34_ranks.ipynb #de5436ca

@@ -242,7 +242,13 @@ class _Params(TypedDict, total=False):
     missing:Literal['error','climatology','conditional']    # What becomes of gaps
     loss:Word                                               # To be minimised
 
-# %% ../nbs/52_results.ipynb #d32e32f1
+# %% ../nbs/52_results.ipynb #313d1605
+class _TargetMeta(TypedDict):
+    "What targets are called."
+    name:Scalar|None                                # Of a DataArray or Series
+    attrs:dict[Word, object]                        # Its attributes
+    variables:NotRequired[dict[Word, dict]]         # Attributes of each variable of a Dataset
+
 class _Fitted(TypedDict):
     "What a fit remembers of its data."
     __pydantic_config__ = dict(extra='forbid')
@@ -251,6 +257,8 @@ class _Fitted(TypedDict):
     feature_shape_:NotRequired[Annotated[list[Count], Len(1, 10)]]       # Of a sample that was an array
     _outputs:Several(Scalar)                                             # Names
     _one_dim:NotRequired[bool]                                           # Was y (n,)?
+    _target:_TargetMeta                                                  # What y is called
+    _widths:Several(Whole)                                               # Columns of a mode in a table
 
 class _GapsMeta(TypedDict):
     "How gaps are filled."
@@ -351,8 +359,8 @@ class ModelFiles:
         "Write the fitted model to a file; with several processes, only the first one writes."
         check_is_fitted(self, 'fitted_')
         if not parallel.is_main(): return
-        known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim')
-        fitted = {k: as_json(getattr(self, k), null=False) for k in known if hasattr(self, k)}
+        known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_widths')
+        fitted = {k: as_json(getattr(self, k), null=False) for k in known if hasattr(self, k)}|dict(_target=as_json(_jsonable(self._target), null=False))
         both = dict(data=self._modes, model=self.fitted_.modes)
         areas = {f'area.{where}.{m.name}': m.grid.area for where,modes in both.items() for m in modes if m.grid is not None}
         tensors,meta = self.fitted_.pack(); lost,how = self._gaps.pack() if self._gaps else ({}, None)

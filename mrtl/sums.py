@@ -17,6 +17,7 @@ from .events import EventDesign
 from .fits import Fit, Piece, Request, base_rate, check_beside, gamma_given_maps, scaled_mode
 from .options import FEW_ROWS, GradientOptions
 from .parallel import work_threads
+from .ranks import RANKS
 from .samples import Samples, target_scale
 from .splits import validation_rows
 from .terms.canonical import centre, components, frequencies, part_shares, standard
@@ -25,7 +26,7 @@ from .terms.inputs import EventInputs
 from .terms.laplace import laplace
 from .terms.learn import Learning, Rows, folds_of, in_chunks, joined, ladders, model_at
 from .terms.model import Sum
-from .terms.ranks import RANKS, open_ranks
+from .terms.ranks import open_ranks
 from .terms.spec import Term, as_terms
 
 # %% ../nbs/41_sums.ipynb #9544cf8a
@@ -60,6 +61,8 @@ class SumFit(Fit):
     def gamma(self)->np.ndarray: return self.F[-1][1:]*self.scale[1] # Coefficients of standardised covariates, (q, outputs)
     @property
     def rank(self)->int: return max(t.rank for t in self.terms)
+    @property
+    def columns(self)->list: return [f'{t.name}_component{k}' for t,Fs,*_ in self.blocks(self.F) for k in range(1, 1+Fs[0].shape[1])]
     @property
     def steps(self)->int: return int(sum(l['epochs'] for l in self.levels))
     @property

@@ -9,13 +9,12 @@ __all__ = []
 from dataclasses import replace
 import numpy as np
 from fastcore.basics import patch
+from ..ranks import RANKS
 from .learn import Learning, Rows, ladders, mean_loss, model_at
 from .model import Sum
 from .spec import as_terms
 
 # %% ../../nbs/terms/09_ranks.ipynb #bcb5913d
-RANKS = 1,2,4,8
-
 def open_ranks(
     terms:list|None,   # As the caller gave them
     modes:list,        # The design's modes
