@@ -92,7 +92,7 @@ class Fitting:
         "What to learn, from the settings."
         if not isinstance(self.standardise, (bool,np.bool_)):
             raise ConfigError(f"standardise must be True or False; got {self.standardise!r}")
-        check_whole(rank=self.rank)
+        if self.rank!='auto': check_whole(rank=self.rank)
         gradients,names = options_of(self, GradientOptions),[m.name for m in design.modes]
         if not set(gradients.nonnegative)<=set(names):
             raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {self.nonnegative!r}")
