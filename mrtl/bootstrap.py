@@ -19,11 +19,11 @@ from .core import ConfigError, DataError, check_between, check_whole, generator,
 from .decompose import checked_factors, column_cosines, column_norms, cp_tensor
 from .events import EventDesign
 from .designs import FieldDesign
-from .estimators import TensorEstimator, options_of, seed_of
+from .estimators import TensorEstimator, as_valid, options_of, seed_of
 from .ways import choose_way
 from .multiresolution import mode_shares
 from .options import FEW_ROWS, GradientOptions, settled
-from .samples import as_targets
+from .samples import as_targets, rows_beside
 from .store import load_tensors, save_tensors
 
 # %% ../nbs/61_bootstrap.ipynb #354b5567
@@ -102,6 +102,7 @@ class Draw(NamedTuple):
     factors:list        # Of its components, (size, k) a mode, float64
     effect:Tensor       # How far each component moves the score, (k,)
     coef:Tensor=None    # All coefficients, where the components do not add up to them
+    gamma:Tensor=None   # Coefficients of covariates in their own units, (q,) or (q, outputs)
 
 # %% ../nbs/61_bootstrap.ipynb #bd69b3c9
 def summarise(
@@ -122,6 +123,9 @@ def summarise(
     out = _around(out, 'strength', out.strength, strengths, level)
     out = out.assign(strength_draws=(('draw','component'), strengths), match=(('draw','component'), match),
         stability=('component', match.mean(0)), effect=('component', effect.numpy()))
+    if reference.fitted_.covariates:
+        own = reference.covariates_; out = out.assign(gamma=own.coef)
+        out = _around(out, 'gamma', own.coef, np.stack([d.gamma.numpy() for d in draws]), level)
     if coef: out = _around_coef(out, reference.coef_, [d.coef if d.coef is not None else f for d,f in zip(draws, present)], level)
     return out.assign_coords(draw=np.arange(1, len(draws)+1)).assign_attrs(level=level, draws=len(draws))
 
@@ -163,24 +167,28 @@ def training_part(
     y:list|np.ndarray|xr.DataArray,                    # Targets, (n,) or (n, outputs)
     blocks:list|np.ndarray,                            # Label of each row's block, (n,)
     sample_weight:list|np.ndarray|None=None,           # Weight of each row, (n,)
-    valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight)
-)->dict:                                               # estimator (unfitted); design, y, blocks, sample_weight of the training rows; valid
+    valid:tuple|dict|None=None,                        # Validation data, as in `fit`
+    covariates:object=None,                            # As in `fit`, a row for each row of X
+    offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
+)->dict:                                               # estimator (unfitted); design, y, blocks, sample_weight, covariates, offset of the training rows; valid
     "The rows that draws are made of, and the validation data that never change."
     est = _settings(estimator); design,_ = est._design(X, fitting=True)
     if est._numeric_target: as_targets(y, len(design), X)
     y = y if isinstance(y, xr.DataArray) else np.asarray(y)
     weight = np.ones(len(design)) if sample_weight is None else np.asarray(sample_weight, float)
-    rows = dict(y=y, blocks=np.asarray(blocks), sample_weight=weight)
+    table,offset = rows_beside(covariates, offset, X, len(design))
+    rows = dict(y=y, blocks=np.asarray(blocks), sample_weight=weight); beside = dict(covariates=table, offset=offset)
     for k,v in rows.items():
         if not v.ndim or len(v)!=len(design):
             raise DataError(f"{k} must have one entry for each of the {len(design)} rows; got shape {v.shape}")
     way = chosen_way(estimator if hasattr(estimator, 'fitted_') else est, design, y, valid is not None); est.set_params(method=way.way)
     train,held = way.rows(design, est.valid, None, est.random_state, valid is not None)
-    if valid is not None: valid = est._design(valid[0])[0],*valid[1:]
-    elif held.any(): valid = design.take(held),rows['y'][held],rows['sample_weight'][held]
+    some = lambda on: {k: v if v is None else v[on] for k,v in beside.items()}
+    if valid is not None: valid = as_valid(valid); valid = valid|dict(X=est._design(valid['X'])[0])
+    elif held.any(): valid = dict(X=design.take(held), y=rows['y'][held], sample_weight=rows['sample_weight'][held], **some(held))
     if train.sum()<FEW_ROWS<=len(design): # draws are fitted as all rows would be
         o = settled(options_of(est, GradientOptions), len(design)); est.set_params(optimizer=o.optimizer, dtype=o.dtype)
-    return dict(estimator=est, design=design.take(train), valid=valid, **{k: v[train] for k,v in rows.items()})
+    return dict(estimator=est, design=design.take(train), valid=valid, **{k: v[train] for k,v in rows.items()}, **some(train))
 
 def _settings(est):
     "An unfitted copy without checkpoint, its seed a number."
@@ -190,14 +198,17 @@ def _settings(est):
 # %% ../nbs/61_bootstrap.ipynb #ac5d9cea
 def _stamp(part, seed):
     "A digest of all that a draw depends on."
-    est,train = part['estimator'],(part['design'], part['y'], part['blocks'], part['sample_weight'])
+    est,valid = part['estimator'],part['valid']
+    train = [part[k] for k in ('design','y','blocks','sample_weight','covariates','offset')]
     h = hashlib.sha256(json.dumps([type(est).__name__, est.get_params(), seed], default=str, sort_keys=True).encode())
     def place(g): return g and (g.y, g.x, g.sphere, g.area.tolist())
-    for design,*rows in (train, *([part['valid']] if part['valid'] is not None else [])):
+    known = [] if valid is None else [[valid.get(k) for k in ('X','y','sample_weight','covariates','offset')]]
+    for design,*rows in (train, *known):
         h.update(repr([(m.name, m.size, m.labels, place(m.grid)) for m in design.modes]).encode())
         tensors = (design.u, design.rows) if isinstance(design, FieldDesign) else design.idx.values()
         for t in tensors: h.update(t.detach().cpu().contiguous().numpy())
-        for v in rows: h.update(repr(np.asarray(v).tolist()).encode())
+        for v in rows:
+            if v is not None: h.update(repr(np.asarray(v).tolist()).encode())
     return h.hexdigest()
 
 def draw_factors(
@@ -213,14 +224,15 @@ def draw_factors(
         if meta.get('stamp')!=stamp:
             raise ConfigError(f"{file} is a draw with other data or settings: use another folder, or delete this one to start afresh")
         modes = sum(k.startswith('factor.') for k in tensors)
-        return Draw([tensors[f'factor.{i}'] for i in range(modes)], tensors['effect'], tensors.get('coef'))
+        return Draw([tensors[f'factor.{i}'] for i in range(modes)], tensors['effect'], tensors.get('coef'), tensors.get('gamma'))
     weight = part['sample_weight']*block_weights(part['blocks'], draw, seed)
-    try: fitted = clone(part['estimator']).fit(part['design'], part['y'], weight, valid=part['valid'])
+    try: fitted = clone(part['estimator']).fit(part['design'], part['y'], part['covariates'], part['offset'], weight, part['valid'])
     except DataError as e: raise DataError(f"draw {draw} cannot be fitted: {e}; with fewer rows in a block a draw leaves less out") from e
     fit = fitted.fitted_; coef = None if fit.scorer is fit.low else fit.full
-    found = Draw([f.detach().clone() for f in fit.low.factors], effect(fitted, part['design'], part['y']), coef)
+    gamma = torch.from_numpy(fitted.covariates_.coef.values) if fit.covariates else None
+    found = Draw([f.detach().clone() for f in fit.low.factors], effect(fitted, part['design'], part['y']), coef, gamma)
     if file is not None:
-        tensors = {f'factor.{i}': f for i,f in enumerate(found.factors)}|dict(effect=found.effect)|({} if coef is None else dict(coef=coef))
+        tensors = {f'factor.{i}': f for i,f in enumerate(found.factors)}|dict(effect=found.effect)|{k: v for k,v in dict(coef=coef, gamma=gamma).items() if v is not None}
         save_tensors(file, tensors, dict(stamp=stamp, draw=draw))
     return found
 
@@ -233,7 +245,9 @@ def block_bootstrap(
     n:int=20,                                          # Draws
     *,
     sample_weight:list|np.ndarray|None=None,           # Weight of each row, (n,)
-    valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight), the same in all draws
+    valid:tuple|dict|None=None,                        # Validation data, as in `fit`, the same in all draws
+    covariates:object=None,                            # As in `fit`, a row for each row of X
+    offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     level:float=.9,                                    # Share of the draws within an interval
     seed:int=0,                                        # Seed of the draws
     folder:str|Path|None=None,                         # Where draws are kept, to go on with; nowhere when not given
@@ -243,10 +257,10 @@ def block_bootstrap(
     check_whole(n=n); check_between(0, 1, level=level)
     if estimator.terms is not None or getattr(estimator, 'method_', '')=='terms':
         raise ConfigError("block_bootstrap resamples models of one product, and this one is a sum of terms: its intervals stand in coef_std_ and factors_; pass groups to fit where samples of a group are alike")
-    part = training_part(estimator, X, y, blocks, sample_weight, valid); block_weights(part['blocks'], 1, seed)
+    part = training_part(estimator, X, y, blocks, sample_weight, valid, covariates, offset); block_weights(part['blocks'], 1, seed)
     if hasattr(estimator, 'fitted_'): estimator._design(part['design'])
     if hasattr(estimator, 'fitted_'): reference = estimator
-    else: reference = clone(part['estimator']).fit(part['design'], part['y'], part['sample_weight'], valid=part['valid'])
+    else: reference = clone(part['estimator']).fit(*(part[k] for k in ('design','y','covariates','offset','sample_weight','valid')))
     stamp = _stamp(part, seed) if folder is not None else ''
     files = [None if folder is None else Path(folder)/f'draw_{b:04d}.mrtl' for b in range(1, n+1)]
     draws = [draw_factors(part, b, seed, f, stamp) for b,f in enumerate(progress(files, desc='draws'), 1)]

@@ -15,12 +15,13 @@ import pandas as pd
 import xarray as xr
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
-from sklearn.metrics import r2_score
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from . import parallel
 from .adapt import as_came, as_one, design_of, gradient_options, target_names, tell_rank, tell_unread, widths_of
 from .core import ConfigError, DataError, check_whole, enough_memory, get_device
+from .covariates import Covariates, covariate_matrix
 from .events import EventDesign
 from .designs import FieldDesign, arranged
 from .evidence.laplace import count_std, worth
@@ -28,9 +29,9 @@ from .fits import Request
 from .gaps import check_missing, learn_gaps
 from .ways import choose_way
 from .models import INVERSE_LINKS
-from .options import EvidenceOptions, GradientOptions
+from .options import EvidenceOptions, GradientOptions, seed_of
 from .results import LabelledResults, ModelFiles
-from .samples import Samples, as_design, as_targets, by_date
+from .samples import Samples, as_design, as_targets, by_date, checked_input, output_names, rows_beside
 from .splits import dated_rows
 
 # %% ../nbs/60_estimators.ipynb #c222e1b3
@@ -42,17 +43,6 @@ def options_of(
     given = {f.name: getattr(estimator, f.name) for f in fields(kind) if hasattr(estimator, f.name)}
     options = kind(**given)
     return replace(options, nonnegative=tuple(options.nonnegative)) if 'nonnegative' in given else options
-
-# %% ../nbs/60_estimators.ipynb #d30060a7
-def seed_of(
-    random_state:int|np.random.Generator|np.random.RandomState|None, # A whole number, None or a numpy generator
-)->int:                                                              # A seed
-    "A seed from whatever scikit-learn allows as `random_state`."
-    if isinstance(random_state, (int, np.integer)) and random_state>=0: return int(random_state)
-    if random_state is not None and not isinstance(random_state, (np.random.RandomState, np.random.Generator)):
-        raise ConfigError(f"random_state must be a whole number of at least 0, a numpy generator or None; got {random_state!r}")
-    rng = np.random.default_rng() if random_state is None else random_state
-    return int(rng.randint(2**31) if isinstance(rng, np.random.RandomState) else rng.integers(2**31))
 
 # %% ../nbs/60_estimators.ipynb #109a7e06
 class Fitting:
@@ -105,7 +95,7 @@ class Fitting:
     def _loss_name(self): return self.loss if self._numeric_target else 'logistic'
 
     @enough_memory('this fit', 'give it fewer rows, a coarser grid, a lower rank or fewer full_levels')
-    def _fit(self, X, y, sample_weight, valid, groups, callbacks, encode=None):
+    def _fit(self, X, y, covariates, offset, sample_weight, valid, groups, callbacks, encode=None):
         "Everything between the raw data and the fit."
         parallel.join_processes()
         for cb in callbacks:
@@ -120,50 +110,58 @@ class Fitting:
         w = np.array(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)) # a copy: pandas gives read-only views
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
-        self._outputs,self._one_dim,self._target = _output_names(named, Y.shape[1]),np.ndim(y)==1,target
-        design,Y,w,groups = dated_rows(design, Y, w, groups)
+        self._outputs,self._one_dim,self._target = output_names(named, Y.shape[1]),np.ndim(y)==1,target
+        table,offset = rows_beside(covariates, offset, X, n)
+        design,Y,w,groups,table,offset = dated_rows(design, Y, w, groups, table, offset)
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
         way = choose_way(self.method, design, ask, valid is not None or bool(self._searched & gradient_options()))
         if way.way!='terms': tell_unread(self, way.way, self._searched); tell_rank(self.rank, design.modes, Y.shape[1])
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
         self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
-        samples = Samples(design, Y, w, groups); training = samples if train.all() else samples.take(train)
+        self._beside = Covariates.learn(table, w*train, offset is not None)
+        samples = Samples(design, Y, w, groups, covariate_matrix(self._beside, table), offset); training = samples if train.all() else samples.take(train)
         if valid is not None: validation = self._valid_set(valid, encode)
         else: validation = samples.take(held) if held.any() else None
         return self._learn(way, training, validation, ask)
 
     def _learn(self, way, train, valid, ask):
-        "Weigh the classes, learn, and keep the fit."
+        "Weigh the classes, take known parts off targets, learn, and keep the fit."
         train,valid,shift = self._reweight(train, valid)
+        if ask.loss=='squared': train,valid = train.less_offset(),valid and valid.less_offset()
         return self._keep(way.learn(train, valid, ask, shift))
 
     def _reweight(self, train, valid): return train,valid,0.
 
     def _valid_set(self, valid, encode):
-        "The caller's validation data: X, y and perhaps weights."
-        if not isinstance(valid, (tuple, list)) or len(valid) not in (2,3):
-            raise DataError("valid must be a pair (X, y), or (X, y, sample_weight), of validation data")
-        Xv,yv = valid[:2]; design,_ = self._design(Xv)
+        "The caller's validation data: X, y and what goes with them."
+        given,names = as_valid(valid),('X','y','covariates','offset','sample_weight')
+        Xv,yv,covariates,offset,w = map(given.get, names); design,_ = self._design(Xv)
         Yv = encode(by_date(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
         if Yv.shape[1]!=len(self._outputs):
             raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
-        return Samples(design, Yv, by_date(valid[2], Xv, 'sample_weight') if len(valid)==3 else None)
+        return Samples(design, Yv, by_date(w, Xv, 'sample_weight'), None, *self._sides(covariates, offset, Xv, len(design)))
+
+    def _sides(self, covariates, offset, X, n):
+        "Standardised covariates, and the offset, of samples of a fitted model."
+        known = getattr(self, '_beside', None) or Covariates({}, [], [], False)
+        table,offset = rows_beside(covariates, offset, X, n, known)
+        return covariate_matrix(known, table),offset
 
     @enough_memory('this prediction', 'give it fewer rows at once')
     def _outputs_in_order(self, y):
         "Targets with their named outputs in the order of the fit."
-        y = as_one(y); names = _output_names(y, 0)
+        y = as_one(y); names = output_names(y, 0)
         if not names or names==list(self._outputs) or list(self._outputs)==list(range(len(self._outputs))): return y
         if sorted(map(str, names))!=sorted(map(str, self._outputs)):
             raise DataError(f"y has the outputs {', '.join(map(str, names))}, but the model was fitted on {', '.join(map(str, self._outputs))}: give the same ones")
         at = [[str(v) for v in names].index(str(k)) for k in self._outputs]
         return y.isel({y.dims[1]: at}) if isinstance(y, xr.DataArray) else y.iloc[:,at]
 
-    def _scores(self, X):
-        "Scores in the units of the data, (n, outputs), and the design."
+    def _scores(self, X, covariates, offset):
+        "Scores in the units of the data, (n, outputs), the design, and standardised covariates."
         check_is_fitted(self, 'fitted_')
-        design,_ = self._design(X)
-        return self.fitted_.scores(design),design
+        design,_ = self._design(X); z,offset = self._sides(covariates, offset, X, len(design))
+        return self.fitted_.scores(design, z, offset),design,z
 
     def _labelled(self, v, X, dim=None):
         "A DataArray if X was one."
@@ -172,28 +170,17 @@ class Fitting:
         if v.ndim==1: return xr.DataArray(v, dims=first, coords=coords)
         return xr.DataArray(v, dims=(first,dim), coords=coords|({'output': self._outputs} if dim=='output' else {}))
 
-# %% ../nbs/60_estimators.ipynb #d928d0cd
-def _output_names(y, outputs):
-    "Labels of the outputs, whole numbers where there are none."
-    if isinstance(y, pd.DataFrame): return [v.item() if isinstance(v, np.generic) else v for v in y.columns]
-    named = isinstance(y, xr.DataArray) and y.ndim==2 and y.dims[1] in y.coords
-    return list(y.coords[y.dims[1]].values) if named else list(range(outputs))
-
-def checked_input(X):
-    "A masked array of fields as fields with missing values: what the mask hides does not count."
-    if isinstance(X, np.ma.MaskedArray):
-        X = X.astype(float).filled(np.nan)
-        if X.ndim>2: return xr.DataArray(X, dims=('sample', *(f'feature_{i}' for i in range(X.ndim-3)), 'y', 'x'))
-    if isinstance(X, pd.DataFrame) and (X.columns.nlevels>1 or X.index.nlevels>1):
-        raise DataError("X is a table with an index of several levels: make it a DataArray (X.to_xarray()), or give it one level")
-    if isinstance(X, (np.ndarray, pd.DataFrame)) and any(k in 'cMm' for k in _kinds(X)):
-        raise DataError("X holds complex numbers or dates (Complex data not supported): give real numbers")
-    return X
-
-def _kinds(X):
-    "Kinds of the columns of a table, or of an array."
-    if isinstance(X, pd.DataFrame): return {getattr(t, 'kind', 'O') for t in X.dtypes}
-    return {X.dtype.kind}
+# %% ../nbs/60_estimators.ipynb #99bc8109
+def as_valid(
+    valid:tuple|dict, # (X, y), (X, y, sample_weight), or a dict by the names of `fit`'s arguments
+)->dict:
+    "Validation data by name; `DataError` for anything else."
+    names = 'X','y','covariates','offset','sample_weight'
+    if isinstance(valid, (tuple,list)) and len(valid) in (2,3): valid = dict(zip(('X','y','sample_weight'), valid))
+    if not isinstance(valid, dict) or not {'X','y'}<=valid.keys()<=set(names):
+        raise DataError(f"valid must be a pair (X, y), or (X, y, sample_weight), of validation data, or a dict with the keys X, y and perhaps {', '.join(names[2:])}; "
+            f"got {', '.join(map(str, valid)) if isinstance(valid, dict) else type(valid).__name__}")
+    return valid
 
 # %% ../nbs/60_estimators.ipynb #1d49a7c2
 class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, BaseEstimator):
@@ -242,14 +229,17 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, Ba
         X:object=None,              # Samples that the model has not seen, as in `fit`; no scores when not given
         y:object=None,              # Their targets, as in `fit`
         title:str='A fitted model', # Of the page
+        covariates:object=None,     # Their covariates, as in `fit`
+        offset:object=None,         # Their offset, as in `fit`
     )->None:
         "Write one self-contained page: components, coefficients, how they were found, and scores on the given samples."
         from mrtl.report import write_report
         check_is_fitted(self, 'fitted_'); std = self.fitted_.coef_std()
-        seen = {} if X is None else dict(zip(('y','yhat'), self._judged(X, y)))
+        seen = {} if X is None else dict(zip(('y','yhat'), self._judged(X, y, covariates, offset)))
         size = self.fitted_.outputs*math.prod(m.size for m in self.fitted_.modes); small = size<1e6 and isinstance(self.coef_, xr.DataArray) and self.coef_.ndim>1
         write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
-            coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(), **seen)
+            coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(),
+            covariates=self.covariates_ if self.fitted_.covariates else None, **seen)
 
 # %% ../nbs/60_estimators.ipynb #4bf9ff96
 class MRTLRegressor(RegressorMixin, TensorEstimator):
@@ -276,6 +266,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         kernel:str='gaussian',                         # Kernel of that penalty: 'gaussian' or 'exponential'
         l2:float=1e-3,                                 # Weight of the penalty on squared weights
         l1:float=0.,                                   # Weight of the penalty on absolute weights
+        covariate_ridge:float=0.,                      # Weight of the penalty on squared coefficients of covariates, per standard deviation
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
@@ -301,8 +292,10 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
     def fit(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), a Dataset (its variables are a mode), an array (n, ..., h, w) or (n, p), or a design
         y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Targets, (n,), or (n, outputs), in which NaN means missing; those with dates are aligned by them
+        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # What else moves the response, (n, q): numbers or categories by name; aligned by date
+        offset:list|np.ndarray|None=None,                  # What is known to add to the score, (n,): of counts np.log(exposure); of a squared loss in units of y
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
-        valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight)
+        valid:tuple|dict|None=None,                        # Validation data (X, y) or (X, y, sample_weight), or a dict with names as here
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
@@ -311,35 +304,39 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
             raise ConfigError(f"loss must be 'squared' or 'poisson' for a regressor; got {self.loss!r}")
         if self.loss=='poisson' and y is not None and (np.asarray(y, float)<0).any():
             raise DataError("counts cannot be negative: loss='poisson' needs y >= 0; use loss='squared'")
-        return self._fit(X, y, sample_weight, valid, groups, callbacks)
+        return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks)
 
     def predict(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
+        offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
         return_std:bool=False,                             # Also the standard deviation of a new observation? Only where the fit has one
     )->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs); with `return_std` also their standard deviations; DataArrays if X is one
         "Predict the response."
-        s,d = self._scores(X)
+        s,d,z = self._scores(X, covariates, offset)
         back = lambda v: as_came(self._labelled(v[:,0] if self._one_dim else v, X, 'output'), self._target)
         mean = back(INVERSE_LINKS[self.fitted_.loss](torch.from_numpy(s)).numpy())
         if not return_std: return mean
-        if (std := self.fitted_.spread(d)) is None:
+        if (std := self.fitted_.spread(d, z)) is None:
             raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; this model was fitted with method={self.method_!r}")
         return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
 
-    def _predicted(self, X): return np.asarray(as_one(self.predict(X)))
+    def _predicted(self, X, covariates=None, offset=None): return np.asarray(as_one(self.predict(X, covariates, offset)))
 
-    def _judged(self, X, y):
+    def _judged(self, X, y, covariates=None, offset=None):
         "Targets and predictions of some samples."
-        yhat = self._predicted(X)
+        yhat = self._predicted(X, covariates, offset)
         return as_targets(self._outputs_in_order(y), len(yhat), X).reshape(yhat.shape),yhat
 
     def score(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
         y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Targets as in `fit`
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
+        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
+        offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     )->float:                                              # Mean over outputs of R2, missing targets left out
         "Coefficient of determination."
-        yhat = self._predicted(X); Y = as_targets(self._outputs_in_order(y), len(yhat), X); yhat = yhat.reshape(len(Y), -1)
+        yhat = self._predicted(X, covariates, offset); Y = as_targets(self._outputs_in_order(y), len(yhat), X); yhat = yhat.reshape(len(Y), -1)
         if Y.shape!=yhat.shape: raise DataError(f"y has {Y.shape[1]} outputs, the model predicts {yhat.shape[1]}: give the same ones")
         w = np.ones(len(Y)) if sample_weight is None else np.asarray(by_date(sample_weight, X, 'sample_weight'), float)
         seen = [np.isfinite(c) for c in Y.T]
@@ -371,6 +368,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         kernel:str='gaussian',                         # Kernel of that penalty: 'gaussian' or 'exponential'
         l2:float=1e-3,                                 # Weight of the penalty on squared weights
         l1:float=0.,                                   # Weight of the penalty on absolute weights
+        covariate_ridge:float=0.,                      # Weight of the penalty on squared coefficients of covariates, per standard deviation
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
@@ -395,39 +393,57 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
     def fit(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), a Dataset (its variables are a mode), an array (n, ..., h, w) or (n, p), or a design
         y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Labels of two classes, (n,)
+        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # What else moves the response, (n, q): numbers or categories by name; aligned by date
+        offset:list|np.ndarray|None=None,                  # What is known to add to the score, (n,): of counts np.log(exposure); of a squared loss in units of y
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
-        valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight)
+        valid:tuple|dict|None=None,                        # Validation data (X, y) or (X, y, sample_weight), or a dict with names as here
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
         "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`."
-        return self._fit(X, y, sample_weight, valid, groups, callbacks, self._encode)
+        return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks, self._encode)
 
     def decision_function(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
+        offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     )->np.ndarray:                                         # Log odds of the second class, (n,)
         "Log odds, corrected for balanced class weights; by evidence, those of the expected probability."
-        s,d = self._scores(X)
-        if (std := self.fitted_.spread(d)) is not None: s = worth(s, std**2, self.fitted_.loss)
+        s,d,z = self._scores(X, covariates, offset)
+        if (std := self.fitted_.spread(d, z)) is not None: s = worth(s, std**2, self.fitted_.loss)
         return s[:,0]
 
     def predict_proba(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
+        offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     )->np.ndarray:                                         # Probability of each class, (n, 2)
         "Probabilities of the two classes."
-        p = 1/(1+np.exp(-np.clip(self.decision_function(X), -700, 700)))
+        p = 1/(1+np.exp(-np.clip(self.decision_function(X, covariates, offset), -700, 700)))
         return np.stack([1-p, p], 1)
 
     def predict(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
+        offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     )->np.ndarray|xr.DataArray:                            # Labels, (n,); a DataArray if X is one
         "The more probable class."
-        first = self.predict_proba(X).argmax(1)
+        first = self.predict_proba(X, covariates, offset).argmax(1)
         return as_came(self._labelled(self.classes_[first], X), self._target)
 
-    def _judged(self, X, y):
+    def score(self,
+        X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        y:list|np.ndarray|pd.Series|xr.DataArray,          # Labels as in `fit`
+        sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
+        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
+        offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
+    )->float:                                              # Share of right labels
+        "Accuracy."
+        return float(accuracy_score(np.asarray(by_date(y, X)), np.asarray(self.predict(X, covariates, offset)), sample_weight=sample_weight))
+
+    def _judged(self, X, y, covariates, offset):
         "Labels as 0 and 1 and probabilities of some samples."
-        p = self.predict_proba(X)[:,1]
+        p = self.predict_proba(X, covariates, offset)[:,1]
         return self._encode(by_date(y, X), len(p), known=True)[:,0],p
 
     def _encode(self, y, n, known=False):
@@ -457,5 +473,5 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         elif self.class_weight=='balanced': c = n.sum()/(2*n)
         else: raise ConfigError(f"class_weight must be None, 'balanced' or a dict of costs by class; got {self.class_weight!r}")
         shift = np.log(c[1]/c[0]) if self.class_weight=='balanced' else 0.
-        weighed = [s and Samples(s.design, s.y, s.w*c[s.y[:,0].astype(int)], s.groups) for s in (train, valid)]
+        weighed = [s and replace(s, w=s.w*c[s.y[:,0].astype(int)]) for s in (train, valid)]
         return *weighed,shift

@@ -153,3 +153,14 @@ class EvidenceOptions:
     covariate_ridge:float=setting(0., _number(0)) # Weight of the penalty on squared coefficients of covariates, per standard deviation
 
     def __post_init__(self): check_settings(self)
+
+# %% ../nbs/24_options.ipynb #7527dab5
+def seed_of(
+    random_state:int|np.random.Generator|np.random.RandomState|None, # A whole number, None or a numpy generator
+)->int:                                                              # A seed
+    "A seed from whatever scikit-learn allows as `random_state`."
+    if isinstance(random_state, (int, np.integer)) and random_state>=0: return int(random_state)
+    if random_state is not None and not isinstance(random_state, (np.random.RandomState, np.random.Generator)):
+        raise ConfigError(f"random_state must be a whole number of at least 0, a numpy generator or None; got {random_state!r}")
+    rng = np.random.default_rng() if random_state is None else random_state
+    return int(rng.randint(2**31) if isinstance(rng, np.random.RandomState) else rng.integers(2**31))

@@ -54,11 +54,15 @@ class Problem:
     def targets(self)->np.ndarray: # (n, outputs), float64
         return np.asarray(self.y, float).reshape(len(self.design), -1)
 
-# %% ../nbs/70_problems.ipynb #4fb4e399
-def fit_rows(m, design, y, rows, callbacks=(), groups=None):
+# %% ../nbs/70_problems.ipynb #bf5ada7b
+def fit_rows(m, design, y, rows, callbacks=(), groups=None, covariates=None, offset=None):
     "Fit an estimator on the training rows, with the validation rows to choose when to stop."
-    of = None if groups is None else np.asarray(groups)[rows['train']]
-    return m.fit(design.take(rows['train']), y[rows['train']], valid=(design.take(rows['valid']), y[rows['valid']]), groups=of, callbacks=callbacks)
+    train,valid = (dict(X=design.take(r), y=y[r], covariates=some_rows(covariates, r), offset=some_rows(offset, r)) for r in (rows['train'], rows['valid']))
+    return m.fit(**train, valid=valid, groups=some_rows(groups, rows['train']), callbacks=callbacks)
+
+def some_rows(v, rows):
+    "Some rows of a table or an array, None where there is none."
+    return None if v is None else v.iloc[rows] if isinstance(v, (pd.DataFrame,pd.Series)) else np.asarray(v)[rows]
 
 # %% ../nbs/70_problems.ipynb #14cd85c1
 @patch
@@ -74,7 +78,7 @@ def fit(self:Problem,
     callbacks:tuple|list=(),        # `Callback` objects that watch or stop the training
 )->MRTLRegressor|MRTLClassifier:    # The same, fitted
     "Fit on the training rows; the validation rows say when a level is done."
-    return fit_rows(m, self.design, self.y, self.rows, callbacks, self.groups)
+    return fit_rows(m, self.design, self.y, self.rows, callbacks, self.groups, self.covariates, self.offset)
 
 @patch
 def refit(self:Problem,
@@ -83,15 +87,17 @@ def refit(self:Problem,
     "The model to use afterwards: nothing is chosen any more, so all rows can teach it."
     kept,m,known = m.fitted_.kept,clone(m).set_params(**m.fitted_.settled),np.isfinite(self.targets).any(1)
     m._kept = kept
-    if known.all(): return m.fit(self.design, self.y, groups=self.groups)
-    return m.fit(self.design.take(known), self.y[known], groups=None if self.groups is None else np.asarray(self.groups)[known])
+    if known.all(): return m.fit(self.design, self.y, self.covariates, self.offset, groups=self.groups)
+    beside = (some_rows(v, np.flatnonzero(known)) for v in (self.covariates, self.offset))
+    return m.fit(self.design.take(known), self.y[known], *beside, groups=None if self.groups is None else np.asarray(self.groups)[known])
 
 @patch
 def predicted(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted
 )->np.ndarray:                      # (n,) or (n, outputs)
     "Predictions of all rows; probabilities of the second class, for classes."
-    return m.predict_proba(self.design)[:,1] if self.kind=='classes' else m.predict(self.design)
+    given = self.design,self.covariates,self.offset
+    return m.predict_proba(*given)[:,1] if self.kind=='classes' else m.predict(*given)
 
 # %% ../nbs/70_problems.ipynb #812dae9c
 @patch(as_prop=True)

@@ -16,7 +16,7 @@ from fastcore.xml import (
     Summary, Title, Ul, to_xml)
 from .core import DataError, atomic_write
 from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
-from .panels import png
+from .panels import new_figure, png
 from .plots import coef_maps, factor_maps, maps_last, prediction_plot, truth_maps
 from .termmaps import term_maps
 from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores, highlights, score_table
@@ -44,6 +44,9 @@ _texts = dict(
         'open: then the first part of the curve shows the rounds of that search. Losses are shown without penalties.',
     truth='The data were simulated from known factors, so the learnt ones can be checked. The match of a component is the product '
         'over modes of the absolute cosines between learnt and planted columns: 1 is the same direction, 0 is unrelated.',
+    beside='What the covariates add to the score, beside the maps. A coefficient is the change of the score when the covariate goes up by one '
+        'of its own units and nothing else changes; "per sd" is the same for one standard deviation of the training rows, so that covariates '
+        'can be compared. A category is compared with its first level. The interval holds 95 % of what the coefficient may be.',
     compare='The same data trained in other ways, with the same options:')
 
 # %% ../nbs/51_report.ipynb #c6e7df84
@@ -153,6 +156,42 @@ def _factor_section(factors, figures=()):
     figures = figures or [(factor_maps(factors), *_pictures['factors'])]
     return Section(H2('What it learnt: the factors'), P(_texts['factors']), *[picture(*f) for f in figures])
 
+# %% ../nbs/51_report.ipynb #254921f8
+def covariate_rows(
+    c:xr.Dataset,  # `covariates_` of a fitted model
+)->list:           # A dict for each covariate (and output)
+    "Partial effects of covariates with their intervals."
+    rows = []
+    for o in c.output.values if 'output' in c.dims else [None]:
+        d = c if o is None else c.sel(output=o)
+        for k in d.covariate.values:
+            coef,std,sd = (float(d[v].sel(covariate=k)) for v in ('coef','std','sd'))
+            name = dict(covariate=str(k)) if o is None else dict(covariate=str(k), output=str(o))
+            rows.append(name|{'coef': coef, 'std': std, 'from': coef-1.96*std, 'to': coef+1.96*std, 'per sd': coef*sd, 'std per sd': std*sd})
+    return rows
+
+def effects_plot(
+    c:xr.Dataset,  # `covariates_` of a fitted model
+)->'Figure':       # matplotlib figure
+    "Partial effects per standard deviation, with 95 % bars."
+    rows = covariate_rows(c)[:40]; fig = new_figure(6, .6+.22*len(rows)); ax = fig.add_axes([.35, .35/fig.get_figheight(), .6, 1-.5/fig.get_figheight()])
+    y = -np.arange(len(rows)); m,s = (np.array([r[k] for r in rows]) for k in ('per sd','std per sd'))
+    ax.axvline(0, color='#999999', lw=.8)
+    ax.errorbar(m, y, xerr=1.96*s, fmt='o', ms=4, color='#222222', lw=1.2)
+    ax.set_yticks(y, [' '.join(filter(None, (r['covariate'], r.get('output')))) for r in rows], fontsize=8)
+    ax.tick_params(axis='x', labelsize=8); ax.set_ylim(y[-1]-.6, .6)
+    ax.set_xlabel('change of the score per standard deviation', fontsize=8)
+    for side in ('top','right','left'): ax.spines[side].set_visible(False)
+    return fig
+
+def covariate_section(
+    c:xr.Dataset,  # `covariates_` of a fitted model
+)->FT:             # HTML section
+    "What covariates say, as a table and a picture."
+    picked = picture(effects_plot(c), 'Each dot is the effect of a covariate per standard deviation, each bar its 95 % interval. '
+        'Where a bar crosses the line, the sign of the effect is not sure.', 'Effects of covariates')
+    return Section(H2('What goes with the covariates'), P(_texts['beside']), as_table(covariate_rows(c)), picked)
+
 # %% ../nbs/51_report.ipynb #3ec3cb10
 def _truth_section(factors, truth, recovery):
     "How near the learnt factors come to the planted ones."
@@ -255,6 +294,7 @@ def write_report(
     config:dict|None=None,                            # What the run was asked to do, such as `get_params()`
     coef:xr.DataArray|None=None,                      # Coefficients (..., lat, lon), such as `coef_`
     coef_std:xr.DataArray|None=None,                  # Their standard deviations, such as `coef_std_`; unsure cells are hatched
+    covariates:xr.Dataset|None=None,                  # `covariates_` of a fitted model
     y:np.ndarray|pd.Series|xr.DataArray|None=None,    # True responses of the test rows, (n,) or (n, outputs), labels as 0 and 1
     yhat:np.ndarray|pd.Series|xr.DataArray|None=None, # Predictions for them, the same shape, probabilities of labels
     truth:xr.Dataset|None=None,                       # Planted factors, a Dataset as `factors`
@@ -271,6 +311,7 @@ def write_report(
     body = _top(title, metrics, levels, notes)
     body.append(_prediction_section(metrics, y, yhat, own.get('prediction', ())))
     if len(factors): body.append(_factor_section(factors, own.get('factors', ()))) # none where all terms are held in full
+    if covariates is not None: body.append(covariate_section(covariates))
     if truth is not None or recovery: body.append(_truth_section(factors, truth, recovery))
     body.append(_learning_section(history, levels, metrics.get('compare'), histories, isinstance(factors, dict)))
     if coef is not None: body.append(_coef_section(coef, coef_std))

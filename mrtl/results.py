@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from typing_extensions import NotRequired, TypedDict
 from . import parallel
 from .core import AbsentError, FormatError, MRTLError, as_json
+from .covariates import Covariates, CovariatesMeta, covariates_fault
 from .designs import Mode
 from .doors import Count, Number, Pair, Scalar, Several, Whole, Word, check_layout, checked
 from .gaps import Gaps, gaps_layout, unpack_gaps
@@ -97,7 +98,23 @@ class LabelledResults:
     def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`
         "The components, labelled: maps, loadings and strengths; of several terms a dict by term."
         check_is_fitted(self, 'fitted_')
-        return _one({p.name: _labelled_piece(p, self._outputs) for p in self.fitted_.pieces()})
+        return _one({p.name: _labelled_piece(p._replace(bias=self._raw_bias(p.bias)), self._outputs) for p in self.fitted_.pieces()})
+
+    def _raw_bias(self, bias):
+        "The bias where all covariates are zero in their own units, (outputs,)."
+        if not self.fitted_.covariates: return bias
+        return bias-(np.array(self._beside.mean)/self._beside.sd)@self.fitted_.gamma
+
+    @property
+    def covariates_(self)->xr.Dataset: # `coef` and `std` per unit, over `covariate` (and `output`); `mean` and `sd` of each over the training rows
+        "Coefficients of covariates and their standard deviations; `AbsentError` for a fit without covariates."
+        check_is_fitted(self, 'fitted_')
+        if not self.fitted_.covariates: raise AbsentError("covariates_ needs a fit with covariates: fit(X, y, covariates=table)")
+        known,several = self._beside,self.fitted_.outputs>1; sd = np.array(known.sd)
+        dims = ('covariate','output') if several else ('covariate',)
+        unit = lambda v: (dims, (v/sd[:,None])[slice(None) if several else (slice(None), 0)])
+        data = dict(coef=unit(self.fitted_.gamma), std=unit(self.fitted_.gamma_std), mean=('covariate', np.array(known.mean)), sd=('covariate', sd))
+        return xr.Dataset(data, coords=dict(covariate=known.names)|(dict(output=self._outputs) if several else {}))
 
     @property
     def coef_(self)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land; of several terms a dict by term
@@ -259,6 +276,7 @@ class _Fitted(TypedDict):
     _one_dim:NotRequired[bool]                                           # Was y (n,)?
     _target:_TargetMeta                                                  # What y is called
     _widths:Several(Whole)                                               # Columns of a mode in a table
+    covariates:NotRequired[CovariatesMeta]                               # Covariates and offset
 
 class _GapsMeta(TypedDict):
     "How gaps are filled."
@@ -313,6 +331,9 @@ def _contradiction(meta):
     if outputs!=len(meta['fitted']['_outputs']): return f"{len(meta['fitted']['_outputs'])} outputs have names, but the fit has {outputs}"
     if (meta['loss']=='logistic')!=('classes_' in meta['fitted']): return f"the loss is {meta['loss']}, which {'has' if 'classes_' in meta['fitted'] else 'needs'} classes"
     if meta['params'].get('loss', meta['loss'])!=meta['loss'] or meta['fit'].get('loss', meta['loss'])!=meta['loss']: return 'two different losses are named'
+    beside = meta['fitted'].get('covariates', dict(levels={}, mean=[], sd=[]))
+    if fault := covariates_fault(beside): return fault
+    if (q := meta['fit'].get('covariates', 0))!=len(beside['mean']): return f"{len(beside['mean'])} covariates have names, but the fit has {q}"
     return 'columns of the history differ in length' if len({len(c) for c in meta['history'].values()})>1 else ''
 
 # %% ../nbs/52_results.ipynb #2a6142fa
@@ -361,6 +382,8 @@ class ModelFiles:
         if not parallel.is_main(): return
         known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_widths')
         fitted = {k: as_json(getattr(self, k), null=False) for k in known if hasattr(self, k)}|dict(_target=as_json(_jsonable(self._target), null=False))
+        beside = getattr(self, '_beside', None)
+        if beside is not None and (beside.levels or beside.offset): fitted['covariates'] = dict(vars(beside))
         both = dict(data=self._modes, model=self.fitted_.modes)
         areas = {f'area.{where}.{m.name}': m.grid.area for where,modes in both.items() for m in modes if m.grid is not None}
         tensors,meta = self.fitted_.pack(); lost,how = self._gaps.pack() if self._gaps else ({}, None)
@@ -382,6 +405,7 @@ class ModelFiles:
             age,todo = ('a newer','update mrtl to read it') if version>FORMAT else ('an older','fit the model again')
             raise FormatError(f"{path} was written by {age} mrtl ({meta['mrtl'][:60]}, format {version}): {todo}")
         settings,modes = _opened(cls, tensors, meta, path); gaps = settings.pop('gaps'); self = cls(**settings); self._gaps = gaps
+        self._beside = Covariates(**meta['fitted'].pop('covariates', dict(levels={}, mean=[], sd=[], offset=False)))
         for k,v in meta['fitted'].items(): setattr(self, k, v)
         if 'classes_' in meta['fitted']: self.classes_ = np.array(self.classes_)
         if 'feature_shape_' in meta['fitted']: self.feature_shape_ = tuple(self.feature_shape_)

@@ -15,6 +15,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from . import parallel
 from .core import DataError
+from .covariates import Covariates, covariate_table, offset_values
 from .events import EventDesign
 from .designs import Batch, FieldDesign, Mode, arranged, gaps_said, time_slices
 from .gaps import on_mask
@@ -202,6 +203,14 @@ def by_date(
             f"{own[0]} to {own[-1]}: keep those that both have ("+("design.take(design.sample_times.isin(y.index))" if isinstance(X, FieldDesign) else "xr.align")+')')
     return y.isel({y.dims[0]: found}) if isinstance(y, xr.DataArray) else y.iloc[found]
 
+# %% ../nbs/13_samples.ipynb #e6b6a89e
+def check_coordinate(v, X, what):
+    "Refuse a DataArray whose samples are called otherwise than those of X."
+    if not (isinstance(v, xr.DataArray) and isinstance(X, xr.DataArray)) or dates_of(X) is not None: return
+    dim = X.dims[0]
+    if dim in X.coords and dim in v.coords and not np.array_equal(X[dim].values, v[dim].values):
+        raise DataError(f"X and {what} must have the same {dim}, value by value: align them first (xr.align)")
+
 # %% ../nbs/13_samples.ipynb #d2cb5161
 def as_targets(
     y:list|np.ndarray|xr.DataArray,      # (n,) or (n, outputs)
@@ -211,10 +220,7 @@ def as_targets(
     "Targets as a matrix; `DataError` says what is wrong with them."
     if y is None:
         raise DataError("y is needed to fit: give one target (or one row of targets) per sample (requires y to be passed, but the target y is None)")
-    if isinstance(y, xr.DataArray) and isinstance(X, xr.DataArray) and dates_of(X) is None:
-        dim = X.dims[0]
-        if dim in X.coords and dim in y.coords and not np.array_equal(X[dim].values, y[dim].values):
-            raise DataError(f"X and y must have the same {dim}, value by value: align them first (xr.align)")
+    check_coordinate(y, X, 'y')
     y = by_date(y, X)
     if np.asarray(y).dtype.kind in 'cMm': raise DataError(f"y holds values of type {np.asarray(y).dtype} (Complex data not supported, nor dates): give numbers")
     try: Y = np.ma.filled(np.ma.asanyarray(y).astype(float), np.nan) if isinstance(y, np.ma.MaskedArray) else np.array(y, float)
@@ -223,6 +229,43 @@ def as_targets(
     if np.isinf(Y).any() or (Y.ndim==1 and np.isnan(Y).any()):
         raise DataError(f"Input y contains {'infinity' if np.isinf(Y).any() else 'NaN'} in {int((~np.isfinite(Y)).sum())} of {Y.size} entries: drop those samples")
     return Y.reshape(n, -1)
+
+# %% ../nbs/13_samples.ipynb #a24533b1
+def output_names(y, outputs):
+    "Labels of the outputs, whole numbers where there are none."
+    if isinstance(y, pd.DataFrame): return [v.item() if isinstance(v, np.generic) else v for v in y.columns]
+    named = isinstance(y, xr.DataArray) and y.ndim==2 and y.dims[1] in y.coords
+    return list(y.coords[y.dims[1]].values) if named else list(range(outputs))
+
+def checked_input(X):
+    "A masked array of fields as fields with missing values: what the mask hides does not count."
+    if isinstance(X, np.ma.MaskedArray):
+        X = X.astype(float).filled(np.nan)
+        if X.ndim>2: return xr.DataArray(X, dims=('sample', *(f'feature_{i}' for i in range(X.ndim-3)), 'y', 'x'))
+    if isinstance(X, pd.DataFrame) and (X.columns.nlevels>1 or X.index.nlevels>1):
+        raise DataError("X is a table with an index of several levels: make it a DataArray (X.to_xarray()), or give it one level")
+    if isinstance(X, (np.ndarray, pd.DataFrame)) and any(k in 'cMm' for k in _kinds(X)):
+        raise DataError("X holds complex numbers or dates (Complex data not supported): give real numbers")
+    return X
+
+def _kinds(X):
+    "Kinds of the columns of a table, or of an array."
+    if isinstance(X, pd.DataFrame): return {getattr(t, 'kind', 'O') for t in X.dtypes}
+    return {X.dtype.kind}
+
+# %% ../nbs/13_samples.ipynb #e821a6b0
+def rows_beside(
+    covariates:object, # As in `covariate_table`
+    offset:object,     # (n,)
+    X:object,          # What they belong to
+    n:int,             # Samples
+    known:Covariates|None=None, # Of the fit, None while fitting
+)->tuple:              # A table or None, an array (n,) or None
+    "Covariates and offset, a row for each sample; `DataError` says what is wrong with them."
+    for v,what in ((covariates, 'covariates'), (offset, 'offset')): check_coordinate(v, X, what)
+    table = by_date(covariate_table(covariates), X, 'covariates')
+    if table is not None and len(table)!=n: raise DataError(f"covariates have {len(table)} rows, but there are {n} samples: give one row for each")
+    return table,offset_values(by_date(offset, X, 'offset'), n, known)
 
 # %% ../nbs/13_samples.ipynb #d5acae16
 def target_scale(

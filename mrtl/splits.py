@@ -63,13 +63,13 @@ def close(
 # %% ../nbs/12_splits.ipynb #99ec121c
 def dated_rows(
     design:FieldDesign|EventDesign, # n samples
-    *arrays:np.ndarray|None,        # What there is of each sample, (n, ...)
+    *arrays:np.ndarray|pd.DataFrame|None, # What there is of each sample, (n, ...)
 )->tuple:                           # The same, by date where the design knows dates
     "Put samples in the order of time; rows without dates stay where they are."
     t = times_of(design) if dated(design) else np.zeros(0)
     if not (np.diff(t)<0).any(): return design,*arrays
     at = np.argsort(t, kind='stable')
-    return design.take(at),*(v if v is None else np.asarray(v)[at] for v in arrays)
+    return design.take(at),*(v if v is None else v.iloc[at] if isinstance(v, pd.DataFrame) else np.asarray(v)[at] for v in arrays)
 
 # %% ../nbs/12_splits.ipynb #415ce7d2
 class BlockSplit(BaseEstimator, BaseCrossValidator):

@@ -82,7 +82,7 @@ def test_weights_are_rows(leads, outputs, land):
     for a, b in zip(d.moments(w), d.take(again).moments()): torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
     kw = dict(rank=1, schedule=[(2, 3), (4, 6)], l2=.1, init='random', optimizer='sgd', lr=.05, dtype='float64', batch_size=1000, max_epochs=8)
     held = d.take(range(9, 20)),y[9:20]
-    a,b = MRTLRegressor(**kw).fit(d, y, w, valid=held),MRTLRegressor(**kw).fit(d.take(again), y[again], valid=held)
+    a,b = MRTLRegressor(**kw).fit(d, y, sample_weight=w, valid=held),MRTLRegressor(**kw).fit(d.take(again), y[again], valid=held)
     np.testing.assert_allclose(a.coef_, b.coef_, atol=1e-9*float(np.abs(b.coef_).max()))
     np.testing.assert_allclose(a.predict(d), b.predict(d), atol=1e-9)
     poisoned = d._like(u=d.u.clone()); absent = np.setdiff1d(np.arange(len(d.u)), np.unique(d.rows.numpy()[w > 0][:, None]-np.arange(0 if leads is None else 1, 1 if leads is None else leads+1)))
@@ -226,7 +226,7 @@ def test_classifier_on_events():
 def test_validation_rows_are_never_drawn_and_the_reference_is_the_users_fit(sim, n):
     d,y,_ = sim; kw = dict(rank=1, schedule=[(2, 4), (4, 8)], max_epochs=1, l2=.1)
     part = training_part(MRTLRegressor(**kw), d.take(range(n)), y[:n], np.arange(n)//10)
-    assert (part['valid'] is None) == (n < 200) and (n < 200 or not np.isin(part['valid'][0].rows, part['design'].rows).any())
+    assert (part['valid'] is None) == (n < 200) and (n < 200 or not np.isin(part['valid']['X'].rows, part['design'].rows).any())
     mine = MRTLRegressor(**kw).fit(d.take(range(n)), y[:n]); out = block_bootstrap(MRTLRegressor(**kw), d.take(range(n)), y[:n], np.arange(n)//10, 2)
     np.testing.assert_allclose(out.space, mine.factors_.space, rtol=1e-5, atol=1e-7)
 
