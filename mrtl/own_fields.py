@@ -356,7 +356,7 @@ def _said(lazy, step, asked, kind, names, counts, rows, sx, sy, land, gaps, when
     return [f"fields: {', '.join(map(str, lazy['variable'].values))} on {lazy.shape[-2]}x{lazy.shape[-1]} cells, {plural(len(lazy), 'time')} from {t[0]} to {t[1]}, one every {step}",
         f"target: {', '.join(names)} ({kind})",
         f"aligned: {plural(len(when), 'sample')} from {s[0]} to {s[1]}, each explained by the fields "+(f"of the {step.many(asked.leads)} before it" if asked.leads else 'of the same time'),
-        f"left out: {plural(lost, 'target value')} without fields, {made-len(when):,} fields without a target, {plural(holes, 'sample')} with a hole before {'them' if holes!=1 else 'it'}, {plural(empty, 'time')} without any value, {plural(int(land.sum()), 'cell')} without data"
+        f"left out: {plural(lost, 'target value')} without fields, {plural(made-len(when), 'sample')} without a target, {plural(holes, 'window')} with a hole, {plural(empty, 'time')} without any value, {plural(int(land.sum()), 'cell')} without data"
             +(f", {plural(int((gaps>0).sum()), 'cell')} with gaps ({gaps[~land].mean():.1%} of their values)" if gaps.any() else ''),
         f"season: {season} is taken off the fields"+(' and the target' if sy is not None else '; the target is as it is')+', learnt from training rows',
         f"rows: {parts}"+(f" in blocks of {block} steps, {gap:,} in the gaps between them" if block else '')]

@@ -92,7 +92,7 @@ def test_the_demo_reaches_its_figures(tmp_path):
     assert np.mean([l['stopped_by'] == 'criterion' for l in m['levels']]) >= .8
     assert {c['method'] for c in m['compare']} == {'multiresolution', 'fixed resolution', 'random start'}
 
-@pytest.mark.parametrize('name', ['demo','climate','basketball','predict','report','compare','search','bench'])
+@pytest.mark.parametrize('name', ['demo','fields','events','climate','basketball','predict','report','compare','search','bench'])
 def test_help_of_a_command_says_each_option_once(name, capsys):
     with pytest.raises(SystemExit): main([name, '--help'])
     said = capsys.readouterr().out; assert f'usage: mrtl {name}' in said and 'Parameters' not in said and '-----' not in said and said.count('--out OUT')<=2

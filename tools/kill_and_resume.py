@@ -36,6 +36,8 @@ def inputs(folder):
     xr.Dataset({'sst': (('time','lat','lon'), sst)}, dict(time=when, lat=lat, lon=lon)).to_netcdf(folder/'sst.nc')
     facts = dict(division=['0201','0202','2901'], state=('division', ['AZ','AZ','NM']), census_midwest=('division', np.array([0,0,1], 'int8')), time=when)
     xr.Dataset({'precip': (('division','time'), 3+signal/signal.std()+.5*rng.normal(size=(3, n)))}, facts).to_netcdf(folder/'rain.nc')
+    pd.DataFrame(dict(month=when.strftime('%Y-%m'), flow=3+signal/signal.std()+.3*rng.normal(size=n))).to_csv(folder/'flow.csv', index=False)
+    shots = pd.DataFrame(dict(player=rng.integers(5, size=600), x=rng.uniform(0, 20, 600), y=rng.uniform(0, 16, 600))); shots.assign(goal=(rng.random(600)<1/(1+np.exp(shots.player-2+.1*(shots.x-10)))).astype(int)).to_csv(folder/'shots.csv', index=False)
     simulate_games(folder/'games', planted_league(), games=14, quarters=1)
 
 def months():
@@ -63,6 +65,8 @@ COMMANDS = dict(
     climate=command('climate', '--region', 'AZ', '--leads', '2', '--rank', '1', '--schedule', '3x6,6x11', '--full-levels', '1', '--bootstrap', '2', data=ocean),
     basketball=command('basketball', '--model', 'product', '--least', '1', '--rank', '2', data=games),
     terms=command('basketball', '--inputs', 'paper', '--least', '1', data=games),
+    fields=command('fields', '--leads', '2', '--rank', '2', data=lambda f: ['--fields', f/'sst.nc', '--target', f/'flow.csv']),
+    events=command('events', '--label', 'goal', '--index', 'player', '--place', 'x,y:10x8', data=lambda f: ['--table', f/'shots.csv']),
     demo=command('demo', '--n', '260'),
     compare=command('compare', '--quick', '--problem', 'ocean', '--methods', 'mrtl,fixed', '--criteria', 'valid_loss', '--seeds', '2'),
     maps=command('compare', '--problem', 'maps', '--quick', '--families', 'dense', '--ways', 'ridge,eof_ridge', '--seeds', '2'),
