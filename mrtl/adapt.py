@@ -8,10 +8,12 @@ __all__ = []
 # %% ../nbs/53_adapt.ipynb #34b9fdc8
 import math, warnings
 from dataclasses import fields
+from typing import Self
 import numpy as np
 import pandas as pd
 import xarray as xr
 import torch
+from sklearn.utils.validation import check_is_fitted
 from .core import DataError
 from .designs import FieldDesign, Mode
 from .events import EventDesign
@@ -108,3 +110,22 @@ def tell_rank(
     if rank!='auto' and (most := ranks_of(modes, outputs, rank)[0])<rank:
         what = ' x '.join([f'{m.name} {m.size}' for m in modes]+([f'output {outputs}'] if outputs>1 else []))
         warnings.warn(f"rank={rank} is more than the {most} that weights over {what} can have: the fit has {most}", stacklevel=5)
+
+# %% ../nbs/53_adapt.ipynb #e72ded8f
+class Adapted:
+    "What scikit-learn's tools ask of an estimator, beside fitting and predicting."
+    _searched = frozenset() # Settings that were set after the estimator was made, as a search does
+
+    def set_params(self,
+        **params:object, # Names and values of settings
+    )->Self:             # Itself
+        "Change settings; one that only gradients read makes `method='auto'` mean gradients."
+        if params: self._searched = self._searched|set(params)
+        return super().set_params(**params)
+
+    def get_feature_names_out(self,
+        input_features:list|None=None, # Not read: components have names of their own
+    )->np.ndarray:                     # component1, component2, ...; those of a sum begin with their term
+        "Names of the columns of `transform`."
+        check_is_fitted(self, 'fitted_')
+        return np.array(self.fitted_.columns, dtype=object)

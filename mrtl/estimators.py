@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 from . import parallel
-from .adapt import as_came, as_one, design_of, gradient_options, target_names, tell_rank, tell_unread, widths_of
+from .adapt import Adapted, as_came, as_one, design_of, gradient_options, target_names, tell_rank, tell_unread, widths_of
 from .core import ConfigError, DataError, check_whole, enough_memory, get_device
 from .covariates import Covariates, covariate_matrix
 from .events import EventDesign
@@ -182,25 +182,9 @@ def as_valid(
             f"got {', '.join(map(str, valid)) if isinstance(valid, dict) else type(valid).__name__}")
     return valid
 
-# %% ../nbs/60_estimators.ipynb #1d49a7c2
-class TensorEstimator(Fitting, LabelledResults, ModelFiles, TransformerMixin, BaseEstimator):
+# %% ../nbs/60_estimators.ipynb #3905fa90
+class TensorEstimator(Fitting, LabelledResults, ModelFiles, Adapted, TransformerMixin, BaseEstimator):
     "What the regressor and the classifier share."
-    _searched = frozenset() # Settings that were set after the estimator was made, as a search does
-
-    def set_params(self,
-        **params:object, # Names and values of settings
-    )->Self:             # Itself
-        "Change settings; those that only one way of learning reads decide which way `method='auto'` takes."
-        if params: self._searched = self._searched|set(params)
-        return super().set_params(**params)
-
-    def get_feature_names_out(self,
-        input_features:list|None=None, # Not read: components have names of their own
-    )->np.ndarray:                     # component1, component2, ...; those of a sum begin with their term
-        "Names of the columns of `transform`."
-        check_is_fitted(self, 'fitted_')
-        return np.array(self.fitted_.columns, dtype=object)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array,tags.transformer_tags.preserves_dtype = True,[]

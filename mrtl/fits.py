@@ -357,6 +357,8 @@ class EvidenceFit(Fit):
         super().__init__(model.full if model.whole else model.low, model.low, model.loss, history, levels)
         self.model = model
 
+    def in_rank(self, design, k)->'EvidenceFit': return EvidenceFit(self.model.in_rank(design, k), self.history, self.levels)
+
     def coef_std(self)->Tensor: # (*sizes[, outputs])
         std = self.model.coef_std()
         return std if self.model.whole else (std**2+(self.model.full.full()-self.full).detach()**2).sqrt()

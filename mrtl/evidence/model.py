@@ -207,10 +207,19 @@ def raw_model(
     full.W.data = full.W.data*(scale if k>1 else scale[0])
     full.bias.data = torch.from_numpy(m.mean)+scale*bias
     if q: full.gamma.data = (torch.stack([f.gamma.cpu() for f in m.fits], -1)@M)*scale
-    unit = moments[1].reshape(*moments[1].shape, 1) if moments else torch.ones(1, dtype=torch.float64)
+    return m.in_rank(design, rank)
+
+# %% ../../nbs/evidence/03_model.ipynb #7c8de583
+@patch
+def in_rank(self:EvidenceModel,
+    design:FieldDesign,  # Training samples, fields as they came
+    rank:int|str,        # Components, or 'auto'
+)->EvidenceModel:        # The same maps in so many components
+    "Condense the maps anew."
+    unit = self.moments[1].reshape(*self.moments[1].shape, 1) if self.moments else torch.ones(1, dtype=torch.float64)
     unit = unit.reshape([1]*(len(design.modes)-unit.ndim)+list(unit.shape))
-    m.low,m.carried,m.whole = condense(full, design, rank, unit, m.sd)
-    return m
+    low,carried,whole = condense(self.full, design, rank, unit, self.sd)
+    return replace(self, low=low, carried=carried, whole=whole)
 
 # %% ../../nbs/evidence/03_model.ipynb #86655e47
 def _allowed_window(design, window, loss):
