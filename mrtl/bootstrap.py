@@ -87,7 +87,7 @@ def effect(
     y:np.ndarray|xr.DataArray,       # Their targets, (n,) or (n, outputs), whose spread is the unit for a squared loss
 )->Tensor:                           # One number a component, (k,), float64
     "How far each component moves the score."
-    fit = estimator.fitted_; low,d = fit.low,fit.on_grid(design)
+    fit = estimator.fitted_; low,d = fit.low,fit.on_grid(estimator._gaps(design) if estimator._gaps else design)
     if fit.loss=='squared': sd = torch.from_numpy(np.nanstd(np.asarray(y, float).reshape(len(y), -1), 0))
     else: sd = torch.ones(low.outputs).double()
     sd = sd.where(sd>0, 1.); rows = (d.batch(i) for i in torch.arange(len(d)).split(256))
