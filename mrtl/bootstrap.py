@@ -116,7 +116,7 @@ def summarise(
     present = [_present(d.factors, d.effect) for d in draws]
     found = [align(f, _present(own, effect), shares) for f in present]; out = reference.factors_
     for i,m in enumerate(reference._all_modes()):
-        name = m.name if m.grid is not None else f'{m.name}_loading'
+        name = m.name if len(m.shape)==2 else f'{m.name}_loading'
         out = _around(out, name, out[name], np.stack([f[0][i].numpy() for f in found]), level)
     strengths,match = (np.stack([f[j].numpy() for f in found]) for j in (1,2))
     out = _around(out, 'strength', out.strength, strengths, level)

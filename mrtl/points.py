@@ -96,6 +96,41 @@ def cells_of(self:Points,
     return grid.locate(*self.at, outside='clip')
 
 @patch
+def copied(self:Points,
+    t:torch.Tensor,  # Coefficients of the cells, (..., h, w)
+    grid:Grid,       # From `coarsen`
+)->torch.Tensor:     # Of the stations, (..., 1, S)
+    "Give every station what its cell has."
+    return t.flatten(-2).index_select(-1, torch.from_numpy(self.cells_of(grid)).to(t.device))[...,None,:]*self.mask.to(t)
+
+@patch
+def added_up(self:Points,
+    u:torch.Tensor,  # Amounts at the stations, (..., 1, S)
+    grid:Grid,       # From `coarsen`
+)->torch.Tensor:     # In the cells, (..., h, w)
+    "Add up the stations of each cell."
+    return mover((torch.from_numpy(self.cells_of(grid)),grid.shape), u)(u)
+
+@patch
+def neighbours(self:Points)->tuple: # Pairs of numbers, (2, k), and none, as a grid has pairs along two axes
+    "Each valid station with the four that are nearest."
+    ok = np.flatnonzero(self.mask.numpy()); near = cKDTree(self.place[ok]).query(self.place[ok], min(5, len(ok)))[1]
+    pairs = np.unique(np.sort(np.stack([np.repeat(near[:,0], near.shape[1]-1), near[:,1:].ravel()]), 0), axis=1)
+    return ok[pairs[:,pairs[0]!=pairs[1]]],np.zeros((2,0), int)
+
+def with_stations(levels, modes):
+    "Levels (shapes by mode) that end at the stations, where there are any; and the shapes of those."
+    ends = {m.name: m.grid.shape for m in modes if isinstance(m.grid, Points)}
+    short = any(levels[-1][k]!=v for k,v in ends.items())
+    return levels+[levels[-1]|ends] if short else levels,ends
+
+def mover(axes, like):
+    "How fields move to a coarser grid: by a matrix an axis, or from stations into cells, given as the cell of each and the grid's shape."
+    if axes[0].ndim==2: My,Mx = (m.to(like) for m in axes); return lambda u: My@u@Mx.T
+    cell,(h,w) = axes[0].to(like.device),axes[1]
+    return lambda u: u.new_zeros(*u.shape[:-2], h*w).index_add_(-1, cell, u[...,0,:]).unflatten(-1, (h,w))
+
+@patch
 def ladder(self:Points)->list: # Shapes, coarse to fine, the stations last
     "Grids from a few cells up to about two stations a cell, each half as fine as the next, and then the stations."
     (rise,run),out = ((hi-lo) for lo,hi in (self.y,self.x)),[self.shape]
@@ -135,6 +170,13 @@ def root(self:Points,
     if self.w>most: B = kernel(cdist(self.place, self.place[of]), length, kind)@(vectors[:,kept]/np.sqrt(values[kept]))
     left = max(0., 1-float((B**2).sum(1).mean()))
     return torch.from_numpy(B[:,::-1].copy()),left
+
+# %% ../nbs/10_points.ipynb #fc3fc0a8
+def few_left(points, length, keep=1e-6):
+    "The square root of a Gaussian kernel, zero where masked, each row of unit length; a warning where a low-rank one leaves much out."
+    B,left = points.root(length, keep)
+    if left>.05: warnings.warn(f"{points.w} stations are spoken for by {B.shape[1]}: of a map of length {length:.3g} they leave {left:.0%} of the variance out", stacklevel=2)
+    return B/B.norm(dim=1, keepdim=True).clamp(min=1e-300)*points.mask.flatten()[:,None]
 
 # %% ../nbs/10_points.ipynb #0ce219dd
 @patch
@@ -230,6 +272,21 @@ def points_array(
         raise DataError("X needs coordinates lat and lon (or y and x) along one dimension, the stations; or give a table")
     first = 'time' if 'time' in X.dims else next(d for d in X.dims if d!=dim)
     return X.transpose(first, *[d for d in X.dims if d not in (first, dim)], dim)
+
+def real_numbers(da):
+    "The array itself; `DataError` if it holds no real numbers."
+    if da.dtype.kind in 'biuf': return da
+    raise DataError(f"X holds values of type {da.dtype}: give real numbers (Complex data not supported, nor dates or text)")
+
+def at_stations(da, points, missing):
+    "Stations by name in the order of known ones; those that are gone are gaps, if gaps may be; unknown ones are refused."
+    dim = da.dims[-1]; known = [str(v) for v in points.labels]
+    if dim not in da.coords: da = da.assign_coords({dim: points.labels[:da.sizes[dim]]})
+    da = da.assign_coords({dim: [str(v) for v in da[dim].values]}); got = list(da[dim].values)
+    new,gone = [v for v in got if v not in known],[v for v in known if v not in got]
+    if new: raise DataError(f"X has {len(new)} stations that are not known ({', '.join(new[:5])}): a map has no value for them; leave them out")
+    if gone and missing=='error': raise DataError(f"X lacks {len(gone)} of {len(known)} stations ({', '.join(gone[:5])}): give them, or fit with missing='climatology' or 'conditional', which fills them")
+    return da.reindex({dim: known})
 
 def points_of(
     da:xr.DataArray,  # From `points_array`

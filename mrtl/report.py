@@ -16,7 +16,7 @@ from fastcore.xml import (
     Summary, Title, Ul, to_xml)
 from .core import DataError, atomic_write
 from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
-from .panels import field_map, png
+from .panels import field_map, on_places, png
 from .plots import coef_maps, factor_maps, maps_last, prediction_plot, truth_maps
 from .termmaps import term_maps
 from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores, highlights, score_table
@@ -193,7 +193,7 @@ def _coef_section(coef, std=None, most=60):
 def _missing_section(missing):
     "Where values were missing, and what was put in."
     how = {'climatology': 'by the mean of their cell over the training times', 'conditional': f"by what the other cells of the same time say ({missing.attrs.get('rank', 0)} components)"}[missing.attrs['filled']]
-    own = missing.dims[:-2]; share = missing.mean(own).assign_attrs(units='share of the training times')
+    missing = on_places(missing); own = missing.dims[:-2]; share = missing.mean(own, keep_attrs=True).assign_attrs(units='share of the training times')
     rows = [{**dict(zip(own, map(str, k))), 'missing': float(v)} for k,v in missing.mean(missing.dims[-2:]).to_series().items()] if len(own)==1 else []
     text = f'Of the values of valid cells, {float(missing.mean()):.1%} were missing at the training times. They were filled {how}, before anything was learnt. Where much is missing, a map rests on little.'
     return Section(H2('Where values were missing'), P(text), *([as_table(rows)] if rows else []), picture(field_map(share, 'share missing'), 'How often each cell had no value. Grey cells never had one, or lie outside.', 'Map of the share missing'))
