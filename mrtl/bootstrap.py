@@ -87,7 +87,7 @@ def effect(
     y:np.ndarray|xr.DataArray,       # Their targets, (n,) or (n, outputs), whose spread is the unit for a squared loss
 )->Tensor:                           # One number a component, (k,), float64
     "How far each component moves the score."
-    fit = estimator.fitted_; low,d = fit.low,fit.on_grid(design)
+    fit = estimator.fitted_; low,d = fit.low,fit.on_grid(estimator._gaps(design) if estimator._gaps else design)
     if fit.loss=='squared': sd = torch.from_numpy(np.nanstd(np.asarray(y, float).reshape(len(y), -1), 0))
     else: sd = torch.ones(low.outputs).double()
     sd = sd.where(sd>0, 1.); rows = (d.batch(i) for i in torch.arange(len(d)).split(256))
@@ -117,7 +117,7 @@ def summarise(
     present = [_present(d.factors, d.effect) for d in draws]
     found = [align(f, _present(own, effect), shares) for f in present]; out = reference.factors_
     for i,m in enumerate(reference._all_modes()):
-        name = m.name if m.grid is not None else f'{m.name}_loading'
+        name = m.name if len(m.shape)==2 else f'{m.name}_loading'
         out = _around(out, name, out[name], np.stack([f[0][i].numpy() for f in found]), level)
     strengths,match = (np.stack([f[j].numpy() for f in found]) for j in (1,2))
     out = _around(out, 'strength', out.strength, strengths, level)

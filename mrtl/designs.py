@@ -20,6 +20,7 @@ from .axes import axis_kind
 from .core import ConfigError, DataError, ScheduleError
 from .grids import Grid, check_shape, overlaps
 from .nodes import Nodes
+from .points import Points, at_stations, mover, points_array, points_of, real_numbers, station_dim
 
 # %% ../nbs/11_designs.ipynb #3f9b9580
 @dataclass
@@ -34,6 +35,7 @@ class Mode:
 
     @property
     def shape(self)->tuple: # Cells (h, w), nodes along each axis, or (size,)
+        if isinstance(self.grid, Points): return self.size,
         return self.grid.shape if self.grid is not None else self.nodes.sizes if self.nodes is not None else (self.size,)
 
 # %% ../nbs/11_designs.ipynb #a1532fe7
@@ -115,8 +117,8 @@ class _Stack:
     @property
     def u(self):
         if self.axes:
-            u = self.base.new_empty(self.shape); My,Mx = (m.to(u) for m in self.axes)
-            for b in time_slices(self.base.shape): u[b] = complete(My@self.base[b]@Mx.T)
+            u = self.base.new_empty(self.shape); move = mover(self.axes, u)
+            for b in time_slices(self.base.shape): u[b] = complete(move(self.base[b]))
             self.base,self.axes = u,()
         return self.base
 
@@ -125,8 +127,10 @@ class _Stack:
 def at(self:_Stack, shape):
     "The stack of a coarser grid, not worked out yet."
     if (s := self.made.get(shape)) is None:
-        to = self.grid.coarsen(shape); axes = overlaps(to, self.grid)
-        self.made[shape] = s = _Stack(self.base, to, tuple(m@old for m,old in zip(axes, self.axes)) if self.axes else axes)
+        to = self.grid.coarsen(shape); here = isinstance(self.grid, Points)
+        axes = (torch.from_numpy(self.grid.cells_of(to)),to.shape) if here else overlaps(to, self.grid)
+        lazy = self.axes and not here and self.axes[0].ndim==2
+        self.made[shape] = s = _Stack(self.base if lazy else self.u, to, tuple(m@old for m,old in zip(axes, self.axes)) if lazy else axes)
     return s
 
 @patch
@@ -180,6 +184,19 @@ class FieldDesign:
         return self.fields.u
 
     @classmethod
+    def from_points(cls,
+        X:xr.DataArray|xr.Dataset|pd.DataFrame,# (time, *features, station) with coordinates lat and lon, or y and x, along station; a long table (time, station, lat, lon, values); or a wide one (a column a station)
+        stations:object=None,                  # For a wide table: names and coordinates, a DataFrame or a GeoDataFrame
+        leads:int=None,                        # Times to look back at; no windows when not given
+        rows:list|np.ndarray|Tensor|None=None, # Index along time of each sample, (n,); all when not given
+        dtype:torch.dtype=torch.float32,       # Of the stored fields
+        points:object=None,                    # Known stations, such as `grid` of the training design, whose order is taken
+        missing:str='error',                   # Stations that are NaN at some times: 'error', or 'keep' for an estimator to fill
+    )->'FieldDesign':                          # The design with one entry a station
+        "A design from stations; `DataError` for stations without a place. NaN at all times leaves a station out."
+        return _from_points(cls, points_array(X, stations), leads, rows, dtype, points, missing)
+
+    @classmethod
     def from_xarray(cls,
         da:xr.DataArray,                       # Fields, (time, *features, y, x), in memory or lazy; the last two dimensions are space
         leads:int=None,                        # Times to look back at; no windows when not given
@@ -226,7 +243,7 @@ def modes(self:FieldDesign)->list: # `lead` if there is one, the features, space
     "The modes of the weights, in order."
     lead = [Mode('lead', self.leads, labels=list(range(1, self.leads+1)))] if self.leads else []
     feats = [Mode(n, s, labels=list(self.labels.get(n, range(s)))) for n,s in zip(self.names, self.fields.shape[1:-2])]
-    return lead + feats + [Mode(self.space, self.grid.D, self.grid)]
+    return lead + feats + [Mode(self.space, self.grid.D, self.grid, labels=getattr(self.grid, 'labels', None))]
 
 # %% ../nbs/11_designs.ipynb #349a7fe3
 @patch
@@ -361,8 +378,7 @@ def arranged(
 )->xr.DataArray:                # (samples, *features, y, x); `DataError` for what is no field of numbers
     "Put the dimensions in order: samples, features, map."
     if isinstance(da, xr.Dataset): da = da.to_dataarray('variable')
-    if da.dtype.kind not in 'biuf':
-        raise DataError(f"X holds values of type {da.dtype}: give real numbers (Complex data not supported, nor dates or text)")
+    if station_dim(real_numbers(da)) is not None: return points_array(da)
     if da.ndim<3: raise DataError(f"X must have a sample dimension and two spatial ones; got {da.dims}")
     curved = [k for k,c in da.coords.items() if c.ndim==2 and str(k).lower() in (*LATS, *LONS)]
     if curved: raise DataError(f"X has coordinates with two dimensions ({', '.join(map(str, curved))}), a curved grid: regrid it to latitudes and longitudes first")
@@ -392,8 +408,11 @@ def whole_windows(
     return torch.as_tensor(at[whole])
 
 # %% ../nbs/11_designs.ipynb #42d4802c
-def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
+def _check_kept(missing):
     if missing not in ('error','keep'): raise ConfigError(f"missing must be 'error' or 'keep' here; got {missing!r}: 'climatology' and 'conditional' are settings of the estimator, which learns them from its training rows")
+
+def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
+    _check_kept(missing)
     da = arranged(da)
     y,x = da.dims[-2:]
     da = ascending(ascending(da, y), x)
@@ -407,6 +426,17 @@ def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
     labels = {n: list(da[n].values) for n in da.dims[1:-2] if n in da.coords}
     if leads and times is not None: rows = whole_windows(times, leads, rows)
     return cls(u.mul_(grid.share.to(u)), grid, da.dims[1:-2], labels, leads, rows, True, times=times)
+
+# %% ../nbs/11_designs.ipynb #0405445e
+def _from_points(cls, da, leads, rows, dtype, points, missing):
+    _check_kept(missing); da = real_numbers(da)
+    if points is not None: da = at_stations(da, points, missing)
+    here = points_of(da) if points is None else points
+    u,mask = _read(da.expand_dims('row', -2), dtype, None if points is None else points.mask.numpy(), missing=='keep')
+    if points is None and not mask.all(): here = here.with_area(mask.astype(float))
+    labels,times = {n: list(da[n].values) for n in da.dims[1:-1] if n in da.coords},da.indexes.get(da.dims[0])
+    if leads and times is not None: rows = whole_windows(times, leads, rows)
+    return cls(u.mul_(here.share.to(u)), here, da.dims[1:-1], labels, leads, rows, True, str(da.dims[-1]), times=times)
 
 # %% ../nbs/11_designs.ipynb #ff13fbaa
 def _on_grid(da, grid):

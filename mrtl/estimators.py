@@ -223,7 +223,7 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, Adapted, Transformer
         size = self.fitted_.outputs*math.prod(m.size for m in self.fitted_.modes); small = size<1e6 and isinstance(self.coef_, xr.DataArray) and self.coef_.ndim>1
         write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
             coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(),
-            covariates=self.covariates_ if self.fitted_.covariates else None, **seen)
+            covariates=self.covariates_ if self.fitted_.covariates else None, missing=self.missing_ if self._gaps else None, **seen)
 
 # %% ../nbs/60_estimators.ipynb #4bf9ff96
 class MRTLRegressor(RegressorMixin, TensorEstimator):

@@ -12,6 +12,7 @@ from torch import Tensor
 from scipy.sparse.linalg import LinearOperator, svds
 from .core import ConfigError, ScheduleError
 from .grids import Grid, overlap_matrix
+from .points import Points
 
 # %% ../nbs/23_finegrain.ipynb #c8a6e1d9
 def _bilinear(n, m):
@@ -55,6 +56,7 @@ def _weights(lo, hi, Py, Px):
 
 # %% ../nbs/23_finegrain.ipynb #b8a0bdb1
 def _copy(X, lo, hi, method, adjoint=False):
+    if isinstance(hi, Points): return hi.added_up(X, lo) if adjoint else hi.copied(X, lo)
     Py,Px = (p.to(X) for p in prolongation(lo, hi, method))
     d,m = _weights(lo, hi, Py, Px),lo.mask.to(X)
     return m*(Py.T@(X*d)@Px) if adjoint else d*(Py@(X*m)@Px.T)

@@ -75,7 +75,7 @@ def observed(
     share,total = d.grid.share.where(d.grid.mask, torch.ones(())),lambda f: sum(torch.tensordot(p[b], f(d.u[b].cpu().double()/share), 1) for b in time_slices(d.u.shape))
     none = sum(d.u[b][used[b].to(d.u.device)].isnan().sum(0).cpu() for b in time_slices(d.u.shape))/used.sum()
     land = (none==1).flatten(0, -3).any(0) if none.ndim>2 else none==1
-    grid = d.grid if not (land&d.grid.mask).any() else Grid(d.grid.shape, d.grid.y, d.grid.x, d.grid.names, d.grid.sphere, area=d.grid.area*~land)
+    grid = d.grid if not (land&d.grid.mask).any() else d.grid.with_area(d.grid.area*~land)
     seen = total(lambda x: x.isfinite().double()).clamp(min=1e-300)
     mean = (total(lambda x: x.nan_to_num())/seen).where(grid.mask, torch.zeros(()))
     var = total(lambda x: (x-mean).nan_to_num()**2)/seen

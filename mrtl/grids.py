@@ -125,7 +125,17 @@ def diagonal(self:Grid)->float: # Length of the diagonal, in data units
     "The rectangle's diagonal."
     return float(np.hypot(self.y[1]-self.y[0], self.x[1]-self.x[0]))
 
-# %% ../nbs/10_grids.ipynb #243d93d2
+# %% ../nbs/10_grids.ipynb #ca815512
+@patch(as_prop=True)
+def dims(self:Grid)->int: # 0, 1 or 2
+    "Along how many axes there is more than one cell."
+    return (self.h>1)+(self.w>1)
+
+@patch
+def with_area(self:Grid, area)->Grid: # The same cells
+    "The same place with other valid areas."
+    return Grid(self.shape, self.y, self.x, self.names, self.sphere, area=area)
+
 @patch(as_prop=True)
 def circle(self:Grid)->bool: # Do the columns go round the globe?
     "Whether the last column touches the first."

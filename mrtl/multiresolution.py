@@ -22,6 +22,7 @@ from .decompose import cp_decompose, effective_rank, rebalance
 from .finegrain import finegrain
 from .grids import check_shape
 from .models import FullRank, LowRank, mode_shares
+from .points import Points, with_stations
 from .training import Callback, callback_names, Objective, Trainer, parameter_axes
 from .samples import Data, Samples
 from .folders import claim, lock_file, release
@@ -52,7 +53,7 @@ def default_schedule(
     modes:list,    # The design's modes at the finest level
 )->list:           # Shapes by spatial mode, coarse to fine
     "The default ladder of all spatial modes together."
-    ladders = {m.name: halvings(m.grid.shape) for m in modes if m.grid is not None}
+    ladders = {m.name: m.grid.ladder() if isinstance(m.grid, Points) else halvings(m.grid.shape) for m in modes if m.grid is not None}
     n = max(map(len, ladders.values()))
     return [{k: l[max(0, i-n+len(l))] for k,l in ladders.items()} for i in range(n)]
 
@@ -99,9 +100,10 @@ def check_schedule(
     if not schedule: raise ScheduleError("the schedule has no level: give at least one shape")
     levels = [{k: check_shape(v) for k,v in as_shapes(s, modes).items()} for s in schedule]
     finest = {m.name: m.grid.shape for m in modes if m.grid is not None}
+    levels,stations = with_stations(levels, modes)
     for a,b in zip(levels, levels[1:]+[finest]):
         for k in a:
-            if any(x>y for x,y in zip(a[k], b[k])):
+            if b[k]!=stations.get(k) and any(x>y for x,y in zip(a[k], b[k])):
                 raise ScheduleError(f"a schedule goes from coarse to fine, and not beyond the data's {finest[k][0]}x{finest[k][1]}: {k} has {a[k][0]}x{a[k][1]} before {b[k][0]}x{b[k][1]}")
     return levels
 
@@ -344,8 +346,7 @@ def _finish_level(self:Run, trainer, cp_error):
 @patch
 def _carry(self:Run):
     "Take the best low-rank model to the finest level."
-    _,at,state = self.best
-    best = self._empty(at); best.load_state_dict(state)
+    _,at,state = self.best; best = self._empty(at); best.load_state_dict(state)
     for modes in self.modes[at+1:]: best = finegrain_model(best, modes, self.method)
     return best
 
@@ -429,8 +430,7 @@ def _empty(self:Run, i):
 def _rebuild(self:Run, saved):
     "The finished model of the last level that is done."
     if 'trainer' in saved[1] or not self.levels_done: return None
-    model = self._empty(self.levels_done-1)
-    model.load_state_dict(state_of(saved[0], 'model.', model, self.checkpoint))
+    model = self._empty(self.levels_done-1); model.load_state_dict(state_of(saved[0], 'model.', model, self.checkpoint))
     return model
 
 @patch

@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial import KDTree
 from .core import DataError
+from .points import places_in
 
 # %% ../nbs/47_panels.ipynb #2eecd51f
 def png(
@@ -152,6 +153,27 @@ def axis_of(
     c = np.asarray(da[dim].values, float) if dim in da.coords else np.arange(da.sizes[dim])+.5
     return np.unwrap(c, period=360) if dim.lower() in _globe[1] else c
 
+# %% ../nbs/47_panels.ipynb #f22d6f01
+def on_places(
+    v:xr.DataArray, # (..., station) with lat and lon, or y and x, along station; or anything else
+)->xr.DataArray:    # (..., lat, lon), one row, with the places as an attribute; anything else as it was
+    "Stations in the form of a map."
+    last = v.dims[-1]; found = places_in([k for k,c in v.coords.items() if c.dims==(last,) and k!=last])
+    if not found: return v
+    at = [v[k].values.astype(float) for k in found]; y,x = map(str, found)
+    keep = {k: c for k,c in v.coords.items() if last not in c.dims}
+    return xr.DataArray(v.values[...,None,:], dims=(*v.dims[:-1],y,x), coords=keep, attrs=v.attrs|dict(places=at), name=v.name)
+
+def _draw_places(ax, da, scale, unsure):
+    "Stations as points, over coastlines on a globe; unsure ones pale."
+    y,x = da.attrs['places']; x = np.unwrap(x, period=360) if is_globe(da) and np.ptp(x)>300 else x
+    v = da.values.ravel(); size = float(np.clip(4000*np.prod(ax.figure.get_size_inches()*ax.get_position().size)/12/max(len(v), 1), 5, 60))
+    pale = np.ones(len(v)) if unsure is None else np.where(np.asarray(unsure, bool).ravel(), .3, 1.)
+    dots = ax.scatter(x, y, c=v, s=size, alpha=pale, linewidths=.3, edgecolors='.3', zorder=3, plotnonfinite=False, **scale)
+    room = lambda c: (c.min()-.05*(np.ptp(c) or 1.), c.max()+.05*(np.ptp(c) or 1.))
+    ax.set(xlim=room(x), ylim=room(y), facecolor='.97')
+    return dots
+
 # %% ../nbs/47_panels.ipynb #1600e4e8
 def colour_limit(
     values:list|np.ndarray|xr.DataArray, # Any array
@@ -167,6 +189,7 @@ def labelled(
     a:np.ndarray|xr.DataArray, # DataArray, or an array whose last two axes are rows and columns
 )->xr.DataArray:               # DataArray
     "The array with names for its axes."
+    if isinstance(a, xr.DataArray): a = on_places(a)
     if np.ndim(a)<2:
         raise DataError(f"a map has rows and columns; got {np.ndim(a)} dims of shape {np.shape(a)}: "
             "reshape it to (rows, columns) first")
@@ -223,6 +246,11 @@ def draw_map(
     labels:tuple=(True,True),                # Tick labels along y and along x?
 )->'QuadMesh':                               # matplotlib mesh, as colour bars want it
     "One array of cells on axes, with coastlines where it lies on a globe."
+    if 'places' in da.attrs:
+        dots = _draw_places(ax, da, dict(vmin=vmin, vmax=vmax, cmap=cmap), hatch)
+        if is_globe(da): coastlines(ax)
+        _ticks(ax, da, *labels)
+        return dots
     y,x = (axis_of(da, d) for d in da.dims)
     mesh = ax.pcolormesh(map_edges(x), map_edges(y), np.ma.masked_invalid(da.values.astype(float)), cmap=cmap, vmin=vmin, vmax=vmax)
     if hatch is not None: _hatch(ax, x, y, np.asarray(hatch, float))
@@ -238,7 +266,7 @@ def panel_size(
     tallest:float=2.5, # Most inches down
 )->tuple:              # Width and height in inches
     "How large to draw a map."
-    rise,run = (np.ptp(map_edges(axis_of(da, d))) for d in da.dims[-2:])
+    rise,run = (np.ptp(c) or 1. for c in da.attrs['places']) if 'places' in da.attrs else (np.ptp(map_edges(axis_of(da, d))) for d in da.dims[-2:])
     ratio = float(np.clip(rise/run, .18, 2.5))
     return (width,width*ratio) if width*ratio<=tallest else (tallest/ratio,tallest)
 
@@ -372,7 +400,8 @@ def maps_first(parts): return dict(sorted(parts.items(), key=lambda p: -p[1].ndi
 
 def _drawable(v):
     "A part whose one-row grid is a list of entries, which have coordinates."
-    if v.ndim==3 and v.shape[1]==1: v = v[:,0]
+    v = on_places(v)
+    if v.ndim==3 and v.shape[1]==1 and 'places' not in v.attrs: v = v[:,0]
     dim = v.dims[-1]
     return v.assign_coords({dim:np.arange(v.shape[-1])}) if v.ndim==2 and dim not in v.coords else v
 

@@ -14,9 +14,12 @@ from fastcore.basics import patch
 from scipy.fft import next_fast_len
 from .core import ConfigError, DataError
 from .grids import Grid
+from .points import Points, Scattered
 
 # %% ../nbs/22_penalties.ipynb #72342f49
-def _steps(grid): return tuple((hi-lo)/n/grid.diagonal for (lo,hi),n in zip((grid.y,grid.x), grid.shape))
+def _steps(grid):
+    if isinstance(grid, Points): return (grid.spacing/grid.diagonal,)*2
+    return tuple((hi-lo)/n/grid.diagonal for (lo,hi),n in zip((grid.y,grid.x), grid.shape))
 
 # %% ../nbs/22_penalties.ipynb #fe9d5b79
 def _axis_kernel(n, step, sigma):
@@ -73,7 +76,7 @@ class Smoothness:
         self.grid,self.kernel = grid if isinstance(grid, Grid) else Grid(grid),kernel
         asked,cell = _positive(sigma),max(_steps(self.grid))
         self.sigma,self.raised = max(asked, cell),asked < cell
-        self.blur,self._ready = KERNELS[kernel](self.grid, self.sigma),{}
+        self.blur,self._ready = Scattered(self.grid, self.sigma, kernel) if isinstance(self.grid, Points) else KERNELS[kernel](self.grid, self.sigma),{}
 
     def __repr__(self): return f"Smoothness({self.grid!r}, sigma={self.sigma:.3g}{' (raised to one cell)' if self.raised else ''}, {self.kernel!r})"
 

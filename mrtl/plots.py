@@ -16,7 +16,7 @@ from .core import DataError
 from .curves import draw_history, names_room, named_runs
 from .panels import (
     axes_at, colour_limit, colourbar, column_title, draw_map, factor_parts, heading, is_globe, label_of, labelled, loading_bars,
-    main_parts, maps_first, new_figure, only_last, panel_size, part_columns)
+    main_parts, maps_first, new_figure, on_places, only_last, panel_size, part_columns)
 
 # %% ../nbs/50_plots.ipynb #c6b2153e
 def _factor_rows(factors, hatch, title, draw=None, below=0., wide=0.):
@@ -130,7 +130,7 @@ def maps_last(
 )->xr.DataArray:                  # DataArray, spatial dims last
     "Put the outputs of a coefficient tensor in front of its maps."
     coef = labelled(coef)
-    return coef.transpose('output', ...) if coef.dims[-1]=='output' else coef
+    return on_places(coef.transpose('output', ...) if coef.dims[-1]=='output' else coef)
 
 def _entry(da, dim, k):
     "Name one entry of a mode; a name of its own speaks for itself."
@@ -149,7 +149,7 @@ def coef_maps(
     if n>most:
         raise DataError(f"{n} maps ({', '.join(f'{d} {k}' for d,k in zip(modes, sizes))}) are too many to look at; "
             f"select some with `.sel` or pass `most`, now {most}")
-    hatch = None if std is None else np.abs(coef)<1.645*maps_last(std)
+    hatch = None if std is None else (np.abs(coef)<1.645*maps_last(std)).drop_attrs()
     return _coef_panels(coef, hatch, n, min(n, sizes[-1] if len(modes)>1 else 3, 6), title)
 
 # %% ../nbs/50_plots.ipynb #247da3b7

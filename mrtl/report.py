@@ -16,7 +16,7 @@ from fastcore.xml import (
     Summary, Title, Ul, to_xml)
 from .core import DataError, atomic_write
 from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
-from .panels import new_figure, png
+from .panels import field_map, new_figure, on_places, png
 from .plots import coef_maps, factor_maps, maps_last, prediction_plot, truth_maps
 from .termmaps import term_maps
 from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores, highlights, score_table
@@ -228,7 +228,15 @@ def _coef_section(coef, std=None, most=60):
     maps = picture(coef_maps(coef, most=most, std=std), *_pictures['coef' if std is None else 'coef_std'])
     return Section(title, Details(Summary('Show the maps'), maps))
 
-# %% ../nbs/51_report.ipynb #4022db09
+# %% ../nbs/51_report.ipynb #f9ecc775
+def _missing_section(missing):
+    "Where values were missing, and what was put in."
+    how = {'climatology': 'by the mean of their cell over the training times', 'conditional': f"by what the other cells of the same time say ({missing.attrs.get('rank', 0)} components)"}[missing.attrs['filled']]
+    missing = on_places(missing); own = missing.dims[:-2]; share = missing.mean(own, keep_attrs=True).assign_attrs(units='share of the training times')
+    rows = [{**dict(zip(own, map(str, k))), 'missing': float(v)} for k,v in missing.mean(missing.dims[-2:]).to_series().items()] if len(own)==1 else []
+    text = f'Of the values of valid cells, {float(missing.mean()):.1%} were missing at the training times. They were filled {how}, before anything was learnt. Where much is missing, a map rests on little.'
+    return Section(H2('Where values were missing'), P(text), *([as_table(rows)] if rows else []), picture(field_map(share, 'share missing'), 'How often each cell had no value. Grey cells never had one, or lie outside.', 'Map of the share missing'))
+
 def _settings_section(metrics, config):
     "What it takes to make the page again."
     counts = [(k.capitalize(), v) for k,v in metrics.get('counts', {}).items()]
@@ -301,6 +309,7 @@ def write_report(
     histories:dict|None=None,                         # Dict of name to history, to compare ways to train
     notes:list|tuple=(),                              # Sentences to put at the top
     figures:dict|None=None,                           # Pictures (figure, caption, alternative text): lists by 'factors', 'prediction'
+    missing:xr.DataArray|None=None,                   # `missing_` of a model that fills gaps: the share of each cell's times, (*features, y, x)
 )->Path:                                              # The file
     "Write a run, or any fitted model, as one self-contained HTML page."
     _check_run(factors, history, levels)
@@ -315,6 +324,7 @@ def write_report(
     if truth is not None or recovery: body.append(_truth_section(factors, truth, recovery))
     body.append(_learning_section(history, levels, metrics.get('compare'), histories, isinstance(factors, dict)))
     if coef is not None: body.append(_coef_section(coef, coef_std))
+    if missing is not None: body.append(_missing_section(missing))
     body.append(_settings_section(metrics, config))
     with atomic_write(path) as tmp: tmp.write_text(_page(title, body), encoding='utf-8', errors='backslashreplace')
     return Path(path)

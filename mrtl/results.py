@@ -28,6 +28,7 @@ from .ways import WAYS
 from .nodes import Nodes
 from .terms.spec import Term
 from .grids import Grid
+from .points import Points
 from .store import load_tensors, save_tensors
 
 # %% ../nbs/52_results.ipynb #8ec1331f
@@ -39,7 +40,8 @@ def _names(modes):
     "Dimensions and coordinates of every mode: name to (dims, coords)."
     wide = [m for m in modes if len(m.shape)==2]; out = {}
     for m in modes:
-        if len(m.shape)==1: out[m.name] = (m.name,),{m.name: m.nodes.axes[0] if m.nodes is not None else m.labels or list(range(m.size))}
+        if isinstance(m.grid, Points): out[m.name] = (m.name,),{m.name: m.grid.labels, **{k: (m.name, v) for k,v in zip(m.grid.names, m.grid.at)}}
+        elif len(m.shape)==1: out[m.name] = (m.name,),{m.name: m.nodes.axes[0] if m.nodes is not None else m.labels or list(range(m.size))}
         else:
             dims = _space(m, len(wide)>1); at = (m.grid.y_centres, m.grid.x_centres) if m.grid is not None else m.nodes.axes
             out[m.name] = dims,dict(zip(dims, at))
@@ -62,7 +64,7 @@ def _labelled_piece(p, outputs):
         for suffix,v in (('', f), *([('_std', p.stds[i])] if p.stds is not None and i<len(p.stds) else [])):
             v = xr.DataArray(np.array(v).reshape(*m.shape, -1), dims=(*dims,'component'), coords=coords)
             if m.nodes is not None: v = v.assign_attrs(lookup='bilinear')
-            elif m.grid is not None: v = v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
+            elif m.grid is not None: v = v.where(xr.DataArray(m.grid.mask.numpy().reshape(m.shape), dims=dims))
             data[name+suffix] = v
     data |= dict(strength=('component', np.array(p.strength)), bias=('output', np.array(p.bias)))
     for k,t in p.main.items():
@@ -77,7 +79,7 @@ def _over(T, names, modes=()):
     dims,coords = [d for at,_ in names.values() for d in at],{k: v for _,c in names.values() for k,v in c.items()}
     out = xr.DataArray(np.array(T).reshape([len(coords[d]) for d in dims]), dims=dims, coords=coords)
     for m in modes:
-        if m.grid is not None: out = out.where(xr.DataArray(m.grid.mask.numpy(), dims=names[m.name][0]))
+        if m.grid is not None: out = out.where(xr.DataArray(m.grid.mask.numpy().reshape(m.shape), dims=names[m.name][0]))
     return out
 
 # %% ../nbs/52_results.ipynb #656fbd6a
@@ -135,7 +137,7 @@ class LabelledResults:
         "Share of the training times at which a value is missing; `AbsentError` for events."
         check_is_fitted(self, 'fitted_'); modes = [m for m in self._modes if not m.indexed]
         if not modes or modes[-1].grid is None: raise AbsentError("missing_ is of fields; this model was fitted to events")
-        g,land = self._gaps,~modes[-1].grid.mask.numpy(); told = dict(long_name='share missing', units='1', filled=self.missing)
+        g,land = self._gaps,~modes[-1].grid.mask.numpy().reshape(modes[-1].shape); told = dict(long_name='share missing', units='1', filled=self.missing)
         modes = [m for m in modes if g is None or m.name!='lead' or g.sd.ndim==len(modes)-1]
         v = np.zeros([k for m in modes for k in m.shape]) if g is None else g.missing.numpy().copy()
         if g is not None and g.rank: told |= dict(rank=g.rank, noise=g.noise)
@@ -159,13 +161,14 @@ class LabelledResults:
 # %% ../nbs/52_results.ipynb #b4057640
 def _pack_mode(m):
     grid = None if m.grid is None else dict(shape=m.grid.shape, y=m.grid.y, x=m.grid.x, names=m.grid.names, sphere=m.grid.sphere)
+    if isinstance(m.grid, Points): grid['points'] = [v.tolist() for v in m.grid.at]
     nodes = None if m.nodes is None else dict(axes=[a.tolist() for a in m.nodes.axes], names=m.nodes.names, period=m.nodes.period)
     labels = None if m.labels is None else as_json(m.labels, null=False)
     return dict(name=m.name, size=m.size, indexed=m.indexed, labels=labels, grid=grid, nodes=nodes)
 
 def _unpack_mode(d, area):
     g = d['grid']
-    grid = None if g is None else Grid(g['shape'], g['y'], g['x'], g['names'], g['sphere'], area=area)
+    grid = None if g is None else Grid(g['shape'], g['y'], g['x'], g['names'], g['sphere'], area=area) if 'points' not in g else Points(*g['points'], tuple(g['names']), g['sphere'], d['labels'], area)
     n = d['nodes']; nodes = None if n is None else Nodes(*n['axes'], names=tuple(n['names']), period=tuple(n['period']))
     return Mode(d['name'], d['size'], grid, d['indexed'], d['labels'], nodes)
 
@@ -214,6 +217,7 @@ class _GridMeta(TypedDict):
     x:Pair(Number)      # Extent
     names:Pair(Word)    # Of the coordinates
     sphere:bool         # In degrees?
+    points:NotRequired[Pair(Several(Number))] # Where stations are, in place of cells
 
 class _NodesMeta(TypedDict):
     "A lattice."
@@ -312,6 +316,7 @@ def _mode_fault(m):
     "How a mode contradicts itself; '' if it does not."
     size = np.prod(m['grid']['shape'], dtype=float) if m['grid'] else np.prod([len(a) for a in m['nodes']['axes']], dtype=float) if m['nodes'] else m['size']
     if m['grid'] and m['nodes']: return 'has cells and nodes'
+    if m['grid'] and 'points' in m['grid'] and {len(v) for v in m['grid']['points']}|{1}!=set(m['grid']['shape'])|{1}: return 'has other places than stations'
     if size!=m['size']: return f"has {m['size']} entries, but a map of {size:.0f}"
     if m['labels'] is None: return ''
     if len(m['labels'])!=m['size']: return f"has {m['size']} entries, but {len(m['labels'])} labels"

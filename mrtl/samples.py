@@ -21,6 +21,7 @@ from .designs import Batch, FieldDesign, Mode, arranged, gaps_said, time_slices
 from .gaps import on_mask
 from .grids import Grid
 from .nodes import Nodes
+from .points import Points, station_dim
 
 # %% ../nbs/13_samples.ipynb #c7d2ef05
 def same_grid(
@@ -28,6 +29,7 @@ def same_grid(
     b:Grid,   # Another
 )->bool:      # Same shape, rectangle and valid areas?
     "Whether two grids are the same place, cell by cell."
+    if isinstance(a, Points)!=isinstance(b, Points) or (isinstance(a, Points) and (a.shape!=b.shape or not np.allclose(a.place, b.place))): return False
     return a.shape==b.shape and np.allclose(a.y, b.y) and np.allclose(a.x, b.x) and torch.allclose(a.share, b.share, atol=1e-12)
 
 # %% ../nbs/13_samples.ipynb #e24065d3
@@ -153,7 +155,9 @@ def as_design(
 )->FieldDesign|EventDesign:                            # n samples; in float64, unless X is a design already
     "Make a design of X; `DataError` if it does not match the model."
     if isinstance(X, xr.DataArray) and not X.size: raise DataError("X has no sample: give at least one row")
-    if isinstance(X, (xr.DataArray, xr.Dataset)): d = FieldDesign.from_xarray(in_order(arranged(X), modes), dtype=torch.float64, grid=modes and modes[-1].grid, missing='keep' if gaps else 'error')
+    keep = 'keep' if gaps else 'error'
+    if station_dim(X) is not None: d = FieldDesign.from_points(X, dtype=torch.float64, points=modes and modes[-1].grid, missing=keep)
+    elif isinstance(X, (xr.DataArray, xr.Dataset)): d = FieldDesign.from_xarray(in_order(arranged(X), modes), dtype=torch.float64, grid=modes and modes[-1].grid, missing=keep)
     elif isinstance(X, (FieldDesign, EventDesign)): d = X
     else: d = array_design(X)
     if not len(d): raise DataError("X has no sample: give at least one row")

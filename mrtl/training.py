@@ -47,7 +47,7 @@ class Objective:
         spatial = [m for m in modes if m.grid is not None] if o.smooth else []
         self.roughness = {m.name: Smoothness(m.grid, o.sigma, o.kernel) for m in spatial}
         self.sigmas = {k: r.sigma for k,r in self.roughness.items()}
-        self.ease = {k: (o.sigma/r.sigma)**(2+sum(n>1 for n in r.grid.shape)) for k,r in self.roughness.items()}
+        self.ease = {k: (o.sigma/r.sigma)**(2+r.grid.dims) for k,r in self.roughness.items()}
 
 # %% ../nbs/31_training.ipynb #f1c71f98
 @patch

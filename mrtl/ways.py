@@ -11,6 +11,7 @@ from .designs import FieldDesign
 from .events import EventDesign
 from .fits import EvidenceFit, GradientFit, Request
 from .options import all_default
+from .points import Points
 from .sums import SumFit
 
 # %% ../nbs/42_ways.ipynb #af149d7f
@@ -29,10 +30,11 @@ def choose_way(
     "The way to learn."
     if method not in ('auto', *WAYS): raise ConfigError(f"method must be 'auto', {' or '.join(map(repr, WAYS))}; got {method!r}")
     sum_ = ask.terms is not None or any(m.nodes is not None for m in design.modes)
+    if (sum_ or method=='terms') and any(isinstance(m.grid, Points) for m in design.modes): raise ConfigError("a sum of terms is for maps and entries; got stations: leave terms out, and method at 'auto', 'evidence' or 'sgd'")
     if sum_ and method=='evidence': raise ConfigError("method='evidence' knows neither terms nor nodes: leave method at 'auto'")
     if sum_ or method=='terms': return SumFit
     if method!='auto': return WAYS[method]
-    maps = isinstance(design, FieldDesign) and min(design.grid.shape)>1
+    maps = isinstance(design, FieldDesign) and design.grid.dims>1
     simple = ask.loss=='squared' and len(ask.outputs)==1 and len(design)<=MOST_SAMPLES
     watched = given or ask.callbacks
     return EvidenceFit if maps and simple and not watched and all_default(ask.gradients) else GradientFit

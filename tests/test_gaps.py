@@ -1,5 +1,5 @@
 "Gaps: which cells are land, how missing values are filled, and that only training rows are asked."
-import numpy as np, pytest, torch, xarray as xr
+import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from mrtl import FieldDesign, Grid, MRTLClassifier, MRTLRegressor
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.events import EventDesign
@@ -7,7 +7,7 @@ from mrtl.gaps import Columns, conditional, expected, learn_gaps, observed, on_m
 from mrtl.store import load_tensors, save_tensors
 
 HOW = 'climatology','conditional'
-QUICK = dict(sgd=dict(method='sgd', rank=2, max_epochs=3), evidence=dict(method='evidence', rank=2))
+QUICK = dict(sgd=dict(method='sgd', rank=2, max_epochs=2, schedule=[(2,3),(4,6)], full_levels=1), evidence=dict(method='evidence', rank=2))
 
 def fields(n=60, k=2, noise=.2, seed=0, shape=(4,6)):
     "Fields of a few components, with the map's score as target."
@@ -102,8 +102,8 @@ def test_gaps_are_refused_with_their_number_and_the_two_ways_out():
     for X in (bad, bad.values):
         with pytest.raises(ValueError, match='infini'): MRTLRegressor(missing='climatology').fit(X, Y)
     with pytest.raises(DataError, match='every cell is masked'): learn_gaps('climatology', kept._like(u=kept.u*torch.nan), np.ones(60, bool))
-    e = EventDesign(dict(player=torch.zeros(60, 1, dtype=torch.int64)), EventDesign.from_table(dict(player=['a']*60), indices=['player']).modes) if False else None
-    assert e is None
+    events = EventDesign.from_table(pd.DataFrame(dict(player=['a','b']*30)), dict(player='player'))
+    with pytest.raises(ConfigError, match='is for fields'): MRTLClassifier(missing='climatology').fit(events, Y>7)
 
 def test_other_masks_are_taken_over_and_other_places_are_not():
     d = FieldDesign.from_xarray(GAPS, dtype=torch.float64, missing='keep'); far = Grid((4,6), (0,1), (0,1), mask=d.grid.mask)
@@ -121,6 +121,12 @@ def test_damaged_files_are_refused(change, tmp_path):
     if change == 'extra': meta.pop('gaps')
     save_tensors(tmp_path/'m', t, meta)
     with pytest.raises(FormatError): MRTLRegressor.load(tmp_path/'m')
+
+def test_reports_and_resampling_know_of_gaps(tmp_path):
+    from mrtl import block_bootstrap
+    m = MRTLRegressor(missing='climatology', **QUICK['sgd']).fit(GAPS, Y); m.report(tmp_path/'r.html')
+    text = (tmp_path/'r.html').read_text(); assert 'Where values were missing' in text and f'{np.isnan(GAPS.values).mean():.1%}' in text
+    b = block_bootstrap(m, GAPS, Y, blocks=np.arange(60)//10, n=2); assert np.isfinite(b.strength).all()
 
 def test_large_fields_are_worked_on_in_parts(monkeypatch):
     d = FieldDesign.from_xarray(GAPS, dtype=torch.float64, missing='keep'); g = observed(d, None)

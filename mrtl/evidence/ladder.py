@@ -18,6 +18,7 @@ from scipy.optimize import linear_sum_assignment, nnls
 from .prior import (
     INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows, kernel_modes, on_cells, pair_grams, part_kernel, project, times_of)
 from ..grids import Grid
+from ..points import Points
 from ..splits import block_folds
 
 # %% ../../nbs/evidence/01_ladder.ipynb #eee6d576
@@ -25,7 +26,7 @@ def ladder_lengths(
     grid:Grid,  # Of the maps
 )->list:        # In cells, from long to short
     "Lengths to climb down."
-    side = grid.D**(1/max(1, (grid.h>1)+(grid.w>1)))
+    side = grid.D**(1/max(1, grid.dims))
     start = min(max(1., .21*side), max(grid.shape))
     return np.geomspace(start, 1., round(math.log(start)/math.log(1.3))+1).tolist()
 
@@ -76,17 +77,20 @@ def climb(
     return MapLevel([Part(rung.length, S, prior(theta), rung.modes, rung.Z.flatten(0, 1))], theta, math.exp(x[-1]), value),tried
 
 # %% ../../nbs/evidence/01_ladder.ipynb #d339c55e
+def valid_in(grid): return grid if isinstance(grid, Points) else grid.mask
+
 def amplitude(
     maps:Tensor,       # Posterior means, (F, h, w)
-    mask:Tensor,       # Valid cells, (h, w)
+    mask:Tensor,       # Valid cells, (h, w), or stations
     length:float,      # Of their kernel, in cells
     floor:float=.02,   # Least squared amplitude, as a share of the largest
 )->Tensor:             # (h, w), float64, mean square 1 over valid cells, 0 elsewhere
     "An amplitude for each cell, from the maps found so far."
     width = min(1.5, .6+.9*(length-1))
+    at,mask = (mask,mask.mask) if isinstance(mask, Points) else (None,mask)
     m = mask.cpu().numpy().astype(float)
     q = (maps**2).sum(0).cpu().numpy()*m
-    q = gaussian_filter(q, width)/np.maximum(gaussian_filter(m, width), 1e-3)*m
+    q = gaussian_filter(q, width)/np.maximum(gaussian_filter(m, width), 1e-3)*m if at is None else at.blurred(q, width*at.spacing)*m
     q = q/q.max() if q.max()>0 else m
     S = np.sqrt(q+floor)*m
     return torch.from_numpy(S/np.sqrt((S**2).sum()/m.sum())).to(maps)
@@ -132,7 +136,7 @@ def component_level(
     size = (A**2).sum(0)
     sigma,base = float(level.parts[0].Sigma.trace())/size.sum(),level.parts[0].length
     def part(r, length):
-        S = amplitude(V[:,r].view(1, *grid.shape), grid.mask, base)
+        S = amplitude(V[:,r].view(1, *grid.shape), valid_in(grid), base)
         p = Part(length, S, (sigma*torch.outer(A[:,r], A[:,r])).cpu())
         return p,part_kernel(p, data)[i,j]
     def fit(parts, x):
@@ -156,10 +160,10 @@ def remake(
     maps,length = before.maps,before.parts[0].length
     if not level.components:
         p = level.parts[0]
-        return MapLevel([Part(p.length, amplitude(maps, grid.mask, length), p.Sigma)], level.theta, level.s2, 0.)
+        return MapLevel([Part(p.length, amplitude(maps, valid_in(grid), length), p.Sigma)], level.theta, level.s2, 0.)
     A,V = split_maps(maps.flatten(1), grid.share.flatten().to(maps), len(level.parts), 2.)
     A = A/A.norm(dim=0).clamp(min=1e-300)
-    S = [amplitude(v.view(1, *grid.shape), grid.mask, length) for v in V.T]
+    S = [amplitude(v.view(1, *grid.shape), valid_in(grid), length) for v in V.T]
     like = np.array([[_alike(p, a, s) for a,s in zip(A.T, S)] for p in level.parts])
     pairs = [(level.parts[i], A[:,j], S[j]) for i,j in zip(*linear_sum_assignment(-like))]
     parts = [Part(p.length, s, (p.Sigma.trace()*torch.outer(a, a)).cpu()) for p,a,s in pairs]
@@ -265,7 +269,7 @@ def first_level(
 def _adapt(level, data, prior):
     "A round with amplitudes from the maps of the one before, at its length or one a third longer."
     l = level.parts[0].length
-    S = amplitude(level.maps, data.grid.mask, l)
+    S = amplitude(level.maps, valid_in(data.grid), l)
     x = np.append(level.theta.numpy(), math.log(level.s2))
     rounds = (climb(data, prior, [k], S, x, (25,0))[0] for k in {l, min(1.3*l, max(data.grid.shape))})
     return min(rounds, key=lambda f: f.value)

@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 from ..core import ConfigError, DataError
 from ..grids import Grid
 from .effects import Effects
+from ..points import Points, few_left
 
 # %% ../../nbs/evidence/00_prior.ipynb #99b6fc16
 def axis_modes(
@@ -37,7 +38,7 @@ def axis_modes(
 def cell_side(grid):
     "The side of a cell: the geometric mean of both sides, or the only one if an axis has one cell."
     sides = [abs(hi-lo)/n for (lo,hi),n in ((grid.y,grid.h), (grid.x,grid.w)) if n>1]
-    return float(np.prod(sides)**(1/len(sides))) if sides else 1.
+    return grid.spacing if isinstance(grid, Points) else float(np.prod(sides)**(1/len(sides))) if sides else 1.
 
 # %% ../../nbs/evidence/00_prior.ipynb #5c717622
 MOST_CELLS = 1500
@@ -74,6 +75,7 @@ def kernel_modes(
     longest = max(grid.shape)
     if not 1<=length<=max(longest, 1):
         raise ConfigError(f"a length is given in cells, from 1 to the longer side of the grid, {longest}; got {length:g}")
+    if isinstance(grid, Points): return few_left(grid, length*grid.spacing, keep),
     if 1<grid.mask.sum()<min(grid.D, MOST_CELLS+1): return coast_modes(grid, length, keep),
     L = length*cell_side(grid)
     return axis_modes(grid.y_centres, L, keep),axis_modes(grid.x_centres, L, keep, 360. if grid.circle else None)
@@ -100,8 +102,7 @@ def project(
     if isinstance(u, TimeFields):
         S = S.to(u.sd)/u.sd[:,None,None]
         return project(u.u, S, modes, block)-project(u.mean[None], S, modes)
-    first,*second = (b.to(u) for b in modes)
-    S = S.to(u)
+    S,first,*second = (b.to(u) for b in (S, *modes))
     if not second: return torch.cat([((b*S).flatten(-2)@first).double() for b in u.split(block)])
     return torch.cat([(first.T@((b*S)@second[0])).flatten(-2).double() for b in u.split(block)])
 
