@@ -787,6 +787,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mrtl.designs.as_shapes': ('designs.html#as_shapes', 'mrtl/designs.py'),
                               'mrtl.designs.ascending': ('designs.html#ascending', 'mrtl/designs.py'),
                               'mrtl.designs.in_memory': ('designs.html#in_memory', 'mrtl/designs.py'),
+                              'mrtl.designs.on_globe': ('designs.html#on_globe', 'mrtl/designs.py'),
                               'mrtl.designs.spatial_dims': ('designs.html#spatial_dims', 'mrtl/designs.py'),
                               'mrtl.designs.time_slices': ('designs.html#time_slices', 'mrtl/designs.py'),
                               'mrtl.designs.whole_windows': ('designs.html#whole_windows', 'mrtl/designs.py')},
