@@ -824,6 +824,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mrtl.designs.complete': ('designs.html#complete', 'mrtl/designs.py'),
                               'mrtl.designs.gaps_said': ('designs.html#gaps_said', 'mrtl/designs.py'),
                               'mrtl.designs.in_memory': ('designs.html#in_memory', 'mrtl/designs.py'),
+                              'mrtl.designs.on_globe': ('designs.html#on_globe', 'mrtl/designs.py'),
                               'mrtl.designs.rows_of': ('designs.html#rows_of', 'mrtl/designs.py'),
                               'mrtl.designs.spatial_dims': ('designs.html#spatial_dims', 'mrtl/designs.py'),
                               'mrtl.designs.time_slices': ('designs.html#time_slices', 'mrtl/designs.py'),

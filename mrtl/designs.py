@@ -310,6 +310,15 @@ def to(self:FieldDesign,
 # %% ../nbs/11_designs.ipynb #26b474c1
 LATS,LONS = ('lat','latitude'),('lon','longitude')
 
+# %% ../nbs/11_designs.ipynb #322cef04
+def on_globe(
+    da:xr.DataArray, # Fields
+    dim:str,         # A spatial dimension
+    kind:str,        # 'lat' or 'lon'
+)->bool:             # By its name, or by the unit or standard name of its coordinate
+    "Does a dimension run along latitudes or longitudes?"
+    return dim in dict(lat=LATS, lon=LONS)[kind] or dim in da.coords and axis_kind({k: v for k,v in da[dim].attrs.items() if k in ('units','standard_name')})==kind
+
 # %% ../nbs/11_designs.ipynb #6761ba2b
 def ascending(
     da:xr.DataArray, # Fields
@@ -320,7 +329,7 @@ def ascending(
     if da[dim].dtype.kind not in 'biuf': raise DataError(f"{dim} must hold numbers; got {da[dim].dtype}, such as {str(da[dim].values[0])!r}: give the coordinate of each cell")
     c = da[dim].values.astype(float)
     if len(c)>1 and (np.diff(c)<0).all(): da,c = da.isel({dim: slice(None,None,-1)}),c[::-1]
-    if dim in LONS and (np.diff(c)<0).sum()==1: c = np.where(np.arange(len(c))>np.argmin(np.diff(c)), c+360, c)
+    if on_globe(da, dim, 'lon') and (np.diff(c)<0).sum()==1: c = np.where(np.arange(len(c))>np.argmin(np.diff(c)), c+360, c)
     return da.assign_coords({dim: c})
 
 # %% ../nbs/11_designs.ipynb #ea200949
@@ -414,7 +423,7 @@ def _check_kept(missing):
 def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
     _check_kept(missing)
     da = arranged(da)
-    y,x = da.dims[-2:]
+    y,x = da.dims[-2:]; sphere = on_globe(da, y, 'lat') and on_globe(da, x, 'lon')
     da = ascending(ascending(da, y), x)
     if grid is not None: da = _on_grid(da, grid)
     times = da.indexes.get(da.dims[0])
@@ -422,7 +431,7 @@ def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
         at = np.argsort(times.values, kind='stable'); back = np.argsort(at)
         da,times,rows = da.isel({da.dims[0]: at}),times[at],back if rows is None else back[as_index(rows)]
     u,mask = _read(da, dtype, None if grid is None else grid.mask.numpy(), missing=='keep')
-    if grid is None: grid = Grid.from_coords(da[y].values, da[x].values, names=(y,x), sphere=y in LATS and x in LONS, mask=mask)
+    if grid is None: grid = Grid.from_coords(da[y].values, da[x].values, names=(y,x), sphere=sphere, mask=mask)
     labels = {n: list(da[n].values) for n in da.dims[1:-2] if n in da.coords}
     if leads and times is not None: rows = whole_windows(times, leads, rows)
     return cls(u.mul_(grid.share.to(u)), grid, da.dims[1:-2], labels, leads, rows, True, times=times)
@@ -442,7 +451,7 @@ def _from_points(cls, da, leads, rows, dtype, points, missing):
 def _on_grid(da, grid):
     "Fields whose coordinates are those of a known grid; `DataError` if they are others."
     y,x = da.dims[-2:]
-    if x in LONS and len(da[x]): da = da.assign_coords({x: da[x]+360*round((grid.x_centres[0]-float(da[x][0]))/360)})
+    if (grid.sphere or x in LONS) and len(da[x]): da = da.assign_coords({x: da[x]+360*round((grid.x_centres[0]-float(da[x][0]))/360)})
     if da.shape[-2:]==grid.shape and np.allclose(da[y], grid.y_centres, atol=1e-3) and np.allclose(da[x], grid.x_centres, atol=1e-3): return da
     raise DataError(f"X must lie on the grid {grid!r}; got {len(da[y])}x{len(da[x])} cells, {y} {float(da[y][0]):g}..{float(da[y][-1]):g}, {x} {float(da[x][0]):g}..{float(da[x][-1]):g}: regrid it first")
 

@@ -283,7 +283,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
-        "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`."
+        "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with dates are taken in the order of time; without dates, folds and small batches depend on the order of the rows."
         if self.loss not in ('squared','poisson'):
             raise ConfigError(f"loss must be 'squared' or 'poisson' for a regressor; got {self.loss!r}")
         if self.loss=='poisson' and y is not None and (np.asarray(y, float)<0).any():
@@ -384,7 +384,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
-        "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`."
+        "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with dates are taken in the order of time; without dates, folds and small batches depend on the order of the rows."
         return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks, self._encode)
 
     def decision_function(self,

@@ -2,13 +2,25 @@
 import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # before anything imports torch: two workers on two cores
 
-import shutil, subprocess, sys
+import shutil, socket, subprocess, sys
 from pathlib import Path
 import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ['nbs', 'mrtl', 'pyproject.toml', 'settings.ini', '_quarto.yml', 'README.md', 'LICENSE']
+
+def pytest_configure(config):
+    "No test reaches beyond this machine: names of other hosts are not looked up, and their addresses are not connected to."
+    def local(host): return host is None or str(host).startswith('127.') or host in ('localhost', '::1', '', '0.0.0.0', socket.gethostname())
+    def guarded(f, where):
+        def checked(*args, **kwargs):
+            if not local(host := where(*args)): raise RuntimeError(f'a test wants to reach {host}: tests do without the network')
+            return f(*args, **kwargs)
+        return checked
+    address = lambda self, to, *_: to[0] if self.family in (socket.AF_INET, socket.AF_INET6) else None
+    for k in 'connect', 'connect_ex': setattr(socket.socket, k, guarded(getattr(socket.socket, k), address))
+    socket.getaddrinfo = guarded(socket.getaddrinfo, lambda host, *_: host.decode() if isinstance(host, bytes) else host)
 
 @pytest.fixture(scope='session')
 def root():

@@ -1,5 +1,5 @@
 """What the page of mrtl.core cannot show: every order of precedence, fresh processes, killed writers, terminals."""
-import itertools, os, signal, subprocess, sys
+import itertools, os, signal, socket, subprocess, sys, urllib.request
 from pathlib import Path
 import numpy as np
 import pytest
@@ -166,3 +166,12 @@ def test_a_body_that_writes_nothing(tmp_path):
 def test_progress_by_hand(capsys):
     with progress(total=3, desc='levels') as bar: bar.update(3)
     assert capsys.readouterr() == ('', '')
+
+# ---- of the tests themselves
+
+@pytest.mark.parametrize('reach', [lambda: socket.create_connection(('192.0.2.1', 80), timeout=1), lambda: socket.getaddrinfo('example.org', 80), lambda: urllib.request.urlopen('http://example.org', timeout=1)])
+def test_no_test_reaches_another_machine(reach):
+    with pytest.raises((RuntimeError, OSError), match='tests do without the network'): reach()
+
+def test_this_machine_is_reached():
+    with socket.create_server(('127.0.0.1', 0)) as s: socket.create_connection(s.getsockname(), timeout=5).close()

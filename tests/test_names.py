@@ -152,6 +152,17 @@ def test_a_map_by_what_its_coordinates_say(fitted, units):
     for d,u in zip(('row', 'column'), units.split()): x[d].attrs['units'] = u
     assert model().fit(x, Y).coef_.dims==('variable', 'lead', 'row', 'column')
 
+@pytest.mark.parametrize('attrs,globe', [((dict(units='degrees_north'), dict(units='degrees_east')), True), ((dict(standard_name='latitude'), dict(standard_name='longitude')), True), ((dict(axis='Y'), dict(axis='X')), False), ((dict(units='m'), dict(units='m')), False), (({}, {}), False),
+    ((dict(units='degrees_north'), {}), False), ((dict(standard_name='grid_latitude', units='degrees'), dict(standard_name='grid_longitude', units='degrees')), False)], ids=str)
+def test_degrees_are_a_globe_whatever_they_are_called(fitted, attrs, globe):
+    "Also longitudes that jump, and those a turn further."
+    x = X.rename(lat='y', lon='x').assign_coords(y=X.lat.values, x=X.lon.values)
+    for d,a in zip('yx', attrs): x[d].attrs.update(a)
+    d = FieldDesign.from_xarray(x); assert d.grid.sphere==globe
+    if not globe: return
+    m = model().fit(x, Y); np.testing.assert_array_equal(m.coef_.values, fitted['evidence'].coef_.values); assert m.coef_.dims[-2:]==('y', 'x')
+    for to in x.x.values+360, np.where(x.x.values>125, x.x.values-360, x.x.values): np.testing.assert_allclose(m.predict(x.assign_coords(x=('x', to, x.x.attrs))), m.predict(x))
+
 def test_weights_find_their_dates(fitted):
     w = pd.Series(np.arange(N)+1., TIME); m = fitted['evidence']
     assert m.score(X, Y, sample_weight=w[::-1])==m.score(X, Y, sample_weight=w)

@@ -1,5 +1,5 @@
-"""Every notebook runs from top to bottom, as `nbdev_test` runs it, with one line of pytest a notebook."""
-import signal
+"""Every notebook runs from top to bottom, as `nbdev_test` runs it, with one line of pytest a notebook; a warning is an error."""
+import signal, warnings
 import pytest
 from nbdev.doclinks import nbglob
 from nbdev.test import nb_test_cells, test_nb as run_notebook
@@ -20,7 +20,9 @@ def test_notebook(notebook, record_property):
     cells = [c for c in nb_test_cells(notebook, skip_flags=SKIP) if any(not l.startswith('#') for l in c.source.splitlines())]
     record_property('cells', len(cells))
     assert cells, f'{notebook.name} has no cell that runs'
-    passed,_ = run_notebook(notebook, skip_flags=SKIP, basepath=ROOT)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        passed,_ = run_notebook(notebook, skip_flags=SKIP, basepath=ROOT)
     assert passed, f'{notebook.name} failed: the traceback is in the captured stderr'
 
 def test_there_are_notebooks(): assert NOTEBOOKS
