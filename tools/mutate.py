@@ -7,19 +7,19 @@
 
 A number gives the same mutant again as long as the module is the same. Never touched: docstrings, annotations, decorators, imports, what `raise` says, f-strings.
 The tests are collected once; each mutant is a fork in which the changed code is put in place of the old (what stands outside of functions: mrtl is imported afresh).
-First the cells of its notebook run, then those tests that reach the changed lines, one case of each test function before the second ones, until one fails or BUDGET is used up.
+First the cells of its notebook run, then those tests that reach the changed lines, one case of each test function before the second ones, until one fails or the budget is used up.
 A traced run of the module as it stands, which must pass, finds which test reaches which line. `mutants.csv` says why a survivor may live.
 """
 import argparse, ast, contextlib, copy, csv, gc, hashlib, importlib, importlib.machinery, importlib.util, json, os, random, re, resource, signal, sys, threading, time, traceback
 os.environ.setdefault('OMP_NUM_THREADS', '1'); os.environ['MPLBACKEND'] = 'agg'
 from collections import Counter, defaultdict
 from pathlib import Path
+from functools import lru_cache
 from types import CodeType, FunctionType
 
 ROOT = Path(__file__).resolve().parent.parent
 WHY = Path(__file__).with_name('mutants.csv')
 LIMIT = 20    # Seconds of processor time for a mutant, then it counts as killed
-BUDGET = 10.  # Seconds, as measured while tracing (about three times what they take), of the tests that are tried on a mutant
 SLOW = 'not magnitudes and not lbfgs and not same_data and not outputs_by_name and not exploding and not memory and not noticed'  # Tests that take long
 
 # A module's notebook and the tests that know it best, best first: files, each with what pytest's -k takes
@@ -116,7 +116,7 @@ def mutant(source, seed, module):
     else: getattr(parent, field)[i] = new
     ast.copy_location(new, node); ast.fix_missing_locations(tree)
     short = lambda n: ' '.join(ast.unparse(n).split())[:150]
-    return tree,dict(module=module, seed=seed, where=name, line=node.lineno, lines=lines, before=short(node), after=short(new))
+    return tree,dict(module=module, seed=seed, where=name, line=getattr(node, 'lineno', lines[0]), lines=lines, before=short(node), after=short(new))
 
 def mutants(module, n):
     "The first `n` different ones."
@@ -145,12 +145,17 @@ def codes(code):
         if isinstance(c, CodeType): out[c.co_qualname,c.co_firstlineno] = c; out.update(codes(c))
     return out
 
+@lru_cache
+def live(file):
+    "The functions of a file that live."
+    return [f for f in gc.get_objects() if type(f) is FunctionType and f.__code__.co_filename==file]
+
 def put(module, tree, what):
     "Give the functions that live the changed code and defaults; False where what changed stands outside of them."
     file = sys.modules[f'mrtl.{module}'].__file__; new = codes(compile(tree, file, 'exec')); old = codes(compile(Path(file).read_text(), file, 'exec')); done = False
     if new.keys()!=old.keys(): return False
     defs = {(n.decorator_list or [n])[0].lineno: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
-    for f in [f for f in gc.get_objects() if isinstance(f, FunctionType) and f.__code__.co_filename==file]:
+    for f in live(file):
         key = f.__code__.co_qualname,f.__code__.co_firstlineno
         if key not in new or '<locals>' in key[0]: continue
         d = defs.get(key[1])
@@ -242,7 +247,7 @@ class Session:
 
     def pytest_runtestloop(self, session):
         self.items = {i.nodeid: i for i in session.items}
-        base = self.baseline(); old = records(self.folder, self.module)
+        base = self.baseline(); live(sys.modules[f'mrtl.{self.module}'].__file__); old = records(self.folder, self.module)
         print(f"{self.module} as it stands: passes, {len(base['reach'])} tests, {sum(base['took'].values()):.0f} s traced", flush=True)
         for tree,what in mutants(self.module, self.a.mutants):
             last = old.get(what['seed'])
@@ -273,7 +278,7 @@ class Session:
 
     def attempt(self, base, tree, what, loud=False):
         "Run one mutant."
-        in_cells,tests = chosen(base, what['lines']); items = [self.items[k] for k in tests if k in self.items]
+        in_cells,tests = chosen(base, what['lines'], self.a.budget); items = [self.items[k] for k in tests if k in self.items]
         def work():
             if put(self.module, tree, what): return (in_cells and run_cells(self.module)) or run_items(items, self.failed) or ''
             return afresh(self.module, tree) or run_cells(self.module) or anew(tests) or ''
@@ -289,14 +294,15 @@ def anew(tests):
     plugin = Failed(); code = pytest.main([*PYTEST, '-x', *tests], plugins=[plugin]) if tests else 0
     return plugin.ids[0] if plugin.ids else None if code in (0,5) else f'pytest: {int(code)}'
 
-def chosen(base, lines):
+def chosen(base, lines, budget):
     "Do the cells reach one of the lines, and which tests do: one case of each test function, file by file as listed, then the second cases ..., as far as the budget goes."
     hit = lambda v: any(lines[0]<=l<=lines[1] for l in v)
+    if not any(map(hit, base['reach'].values())): hit = lambda v: True # runs at import only
     order = list(dict.fromkeys(k.split('::')[0] for k in base['reach'])); nth = Counter(); tests = []; spent = 0.
-    for k in sorted((k for k,v in base['reach'].items() if hit(v) or not base['reach']), key=lambda k: base['took'][k]): nth[f := k.split('[')[0]] += 1; tests.append((nth[f], order.index(k.split('::')[0]), base['took'][k], k))
+    for k in sorted((k for k,v in base['reach'].items() if hit(v)), key=lambda k: base['took'][k]): nth[f := k.split('[')[0]] += 1; tests.append((nth[f], order.index(k.split('::')[0]), base['took'][k], k))
     out = []
     for *_,t,k in sorted(tests):
-        if spent+t<=BUDGET: out.append(k); spent += t
+        if spent+t<=budget: out.append(k); spent += t
     return hit(base['cells']),out
 
 def records(folder, module):
@@ -327,7 +333,7 @@ def settle():
 def main():
     import pytest
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); p.add_argument('folder', type=Path)
-    p.add_argument('--modules', default=','.join(MODULES)); p.add_argument('--mutants', type=int, default=200); p.add_argument('--only', type=int); p.add_argument('--again', action='store_true'); p.add_argument('--show', action='store_true')
+    p.add_argument('--modules', default=','.join(MODULES)); p.add_argument('--mutants', type=int, default=200); p.add_argument('--only', type=int); p.add_argument('--budget', type=float, default=10., help='seconds of the tests that are tried on a mutant, as measured while tracing, about three times what they take'); p.add_argument('--again', action='store_true'); p.add_argument('--show', action='store_true')
     a = p.parse_args(); a.folder = a.folder.resolve(); a.folder.mkdir(parents=True, exist_ok=True); modules = a.modules.split(',')
     if a.show: return show(a.folder, modules)
     os.chdir(ROOT); sys.path[:0] = [str(ROOT), str(ROOT/'tests')]
