@@ -247,7 +247,7 @@ class Session:
 
     def pytest_runtestloop(self, session):
         self.items = {i.nodeid: i for i in session.items}
-        base = self.baseline(); live(sys.modules[f'mrtl.{self.module}'].__file__); old = records(self.folder, self.module)
+        base = self.baseline(); live(sys.modules[f'mrtl.{self.module}'].__file__); self.warm(base); old = records(self.folder, self.module)
         print(f"{self.module} as it stands: passes, {len(base['reach'])} tests, {sum(base['took'].values()):.0f} s traced", flush=True)
         for tree,what in mutants(self.module, self.a.mutants):
             last = old.get(what['seed'])
@@ -258,6 +258,12 @@ class Session:
                 with (self.folder/f'{self.module}.jsonl').open('a') as f: f.write(json.dumps(r)+'\n')
         show(self.folder, [self.module], brief=True); sys.stdout.flush()
         return True
+
+    def warm(self, base):
+        "Run a little of everything, so that no fork pays for what libraries do once."
+        with open(os.devnull, 'w') as null, contextlib.redirect_stdout(null), contextlib.redirect_stderr(null):
+            run_cells(self.module); run_items([self.items[k] for k in chosen(base, (0, 10**6), self.a.budget)[1] if k in self.items], self.failed)
+        assert not self.failed, self.failed
 
     def baseline(self):
         "Run everything on the module as it stands: which test reaches which lines, and how long it takes. Kept until a file changes."
