@@ -24,8 +24,8 @@ SLOW = 'not magnitudes and not lbfgs and not same_data and not outputs_by_name a
 
 # A module's notebook and the tests that know it best, best first: files, each with what pytest's -k takes
 MODULES = dict(
-    samples=('13_samples', dict(names=SLOW, models='entry_weights or data_refused or replaced', bad_input='weights_refused or no_rows or other_events_at or designs_on')),
-    designs=('11_designs', dict(grids='', names=SLOW, splits='', bad_input='other_events_at or labelled_fields or coordinates_refused or no_rows')),
+    samples=('13_samples', dict(names=SLOW, models='entry_weights or data_refused or replaced', bad_input='weights_refused or no_rows or other_events_at or designs_on', samples='')),
+    designs=('11_designs', dict(grids='', names=SLOW, splits='', bad_input='other_events_at or labelled_fields or coordinates_refused or no_rows', designs='')),
     grids=('10_grids', dict(grids='', names='map_by')),
     finegrain=('23_finegrain', dict(grids='', bounds='finegrain', plain='copies')),
     penalties=('22_penalties', dict(penalties='not memory')),
@@ -301,14 +301,14 @@ def anew(tests):
     return plugin.ids[0] if plugin.ids else None if code in (0,5) else f'pytest: {int(code)}'
 
 def chosen(base, lines, budget):
-    "Do the cells reach one of the lines, and which tests do: one case of each test function, file by file as listed, then the second cases ..., as far as the budget goes."
+    "Do the cells reach one of the lines, and which tests do: one case of each test function, file by file as listed, then the second cases ..., as far as the file's part of the budget goes."
     hit = lambda v: any(lines[0]<=l<=lines[1] for l in v)
     if not any(map(hit, base['reach'].values())): hit = lambda v: True # runs at import only
-    order = list(dict.fromkeys(k.split('::')[0] for k in base['reach'])); nth = Counter(); tests = []; spent = 0.
+    order = list(dict.fromkeys(k.split('::')[0] for k in base['reach'])); nth = Counter(); tests = []
     for k in sorted((k for k,v in base['reach'].items() if hit(v)), key=lambda k: base['took'][k]): nth[f := k.split('[')[0]] += 1; tests.append((nth[f], order.index(k.split('::')[0]), base['took'][k], k))
-    out = []
-    for *_,t,k in sorted(tests):
-        if spent+t<=budget: out.append(k); spent += t
+    out,spent = [],Counter()
+    for _,f,t,k in sorted(tests):
+        if spent[f]+t<=budget/len(order): out.append(k); spent[f] += t
     return hit(base['cells']),out
 
 def records(folder, module):
