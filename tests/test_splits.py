@@ -78,7 +78,7 @@ def test_rows_of_one_time_keep_their_order():
 def test_groups_until_the_share_is_reached():
     groups = np.repeat(np.arange(10), 10)
     assert [int(split_groups(groups, share).sum()) for share in (.01, .1, .11, .95, 1.)] == [10, 10, 20, 90, 90] and split_groups(groups).sum() == 20
-    assert split_groups([3, 3, 3, 8, 8]).sum() in (2, 3)
+    assert split_groups([3, 3, 3, 8, 8]).sum() in (2, 3) and split_blocks(100, .2, 1).sum() == 20
 
 def test_too_few_rows_for_folds(): assert cut_folds(design(1), 1, None) == cut_folds(design(2), 1, None) == []
 
