@@ -105,12 +105,14 @@ def test_known_grid():
     g = design(LAND).grid; d = design(X, grid=g); assert d.grid is g; np.testing.assert_allclose(means(d)[:,:,g.mask], X.values[:,:,g.mask]); assert (d.u[:,:,~g.mask] == 0).all()
     for x in X.assign_coords(lon=X.lon-360), X.assign_coords(lon=X.lon+720), X.assign_coords(lat=X.lat+1e-4): assert design(x, grid=g).grid is g
     for x in X.assign_coords(lon=X.lon+10), X.assign_coords(lat=X.lat+1), X.isel(lat=slice(3)), X.isel(lon=slice(5)): refused('must lie on the grid Grid', design, x, grid=g)
+    flat = X.rename(lat='y', lon='x'); g2 = design(flat).grid; assert design(flat, grid=g2).grid is g2; refused('must lie on', design, flat.assign_coords(x=flat.x+360), grid=g2)  # metres do not go round
     hole = X.copy(); hole[3,0,2,2] = np.nan; refused('NaN at some times in 1 of 24', design, hole, grid=g)
 
 def test_labels_and_globe():
     d = design(); assert d.grid.sphere and d.grid.names == ('lat','lon') and d.labels == dict(variable=['a', 'b']) and list(d.times) == list(MONTHS) and (d.grid.y, d.grid.x) == ((-40., 40.), (95., 155.))
     flat = design(X.rename(lat='y', lon='x').drop_vars(('variable','time'))); assert not flat.grid.sphere and flat.labels == {} and flat.modes[0].labels == [0, 1] and flat.times is None
     assert not design(X.rename(lat='y')).grid.sphere
+    assert design(X.expand_dims(level=[10, 20], axis=2)).labels == dict(variable=['a', 'b'], level=[10, 20])
 
 # ---- values
 
@@ -161,3 +163,4 @@ def test_one_deviation_a_variable(names):
     v = RNG.normal(size=(30, 2, 3, 2, 2))*np.array([1., 10., 100.])[:,None,None]; d = FieldDesign(torch.from_numpy(v), Grid((2,2)), names); sd = d.moments().sd
     axis = 0 if names[1]=='lead' else 1; want = np.sqrt(v.var(0).mean((2,3)).mean(1-axis)); np.testing.assert_allclose(sd, np.broadcast_to(np.expand_dims(want, 1-axis), (2,3)))
     flat = FieldDesign(torch.full((5, 1, 2, 2), 1e8, dtype=torch.float64), Grid((2,2)), ('v',)).moments(); assert flat.sd.tolist() == [1.] and (flat.mean == 1e8).all()
+    noise = 1e8+np.random.default_rng(0).choice([0, 1.5e-8], (9, 1, 2, 2)); assert noise.std()>0 and FieldDesign(torch.from_numpy(noise), Grid((2,2)), ('v',)).moments().sd.tolist() == [1.]  # rounding is no signal

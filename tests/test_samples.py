@@ -84,7 +84,7 @@ def test_dimensions_by_name():
     assert in_order(X.transpose('time', 'level', 'variable', 'lat', 'lon'), want).dims == X.dims and in_order(X, None) is X
     refused('modes variable and a map, but the model was fitted on variable, level and a map', in_order, X.isel(level=0, drop=True), want)
     refused('fitted on a map', in_order, X, want[-1:])
-    np.testing.assert_array_equal(as_design(X.transpose('lat', 'level', 'time', 'lon', 'variable'), want).u, design(X).u)
+    np.testing.assert_array_equal(as_design(X).u, design(X).u); np.testing.assert_array_equal(as_design(X.transpose('lat', 'level', 'time', 'lon', 'variable'), want).u, design(X).u)
 
 def test_no_sample_and_no_number():
     for x in X[:0], X.values[:0], design(X).take([]): refused('no sample', as_design, x)
@@ -149,6 +149,7 @@ def test_entry_weights():
     y = torch.tensor([[1., np.nan], [2., 3.], [np.nan, 4.]])
     np.testing.assert_allclose(entry_weights(y), np.array([[1, 0], [1, 1], [0, 1]])*1.5)
     e = entry_weights(y, [1, 3, 0]); np.testing.assert_allclose(e, np.array([[1, 0], [3, 3], [0, 0]])*6/7); assert e.dtype == torch.float64 and e.mean() == pytest.approx(1)
+    np.testing.assert_allclose(entry_weights(y, [1e-9, 3e-9, 0]), e)
     for w in [1, 2], [1, 2, -1], [1, 2, np.nan], [1, np.inf, 1], [0, 0, 0], np.ones((3, 1)): refused('sample_weight must be 3 finite numbers', entry_weights, y, w)
     refused('output 1 has no observed value', entry_weights, y, [1, 0, 0]); refused('output 0 has', entry_weights, y, [0, 0, 1])
 
@@ -158,6 +159,7 @@ def test_resident_data():
     assert (len(whole), len(half), half.n) == (6, 4, 6) and {whole.y.dtype, whole.e.dtype, whole.design.u.dtype} == {torch.float32} and {half.y.dtype, half.e.dtype} == {torch.float64}
     assert whole.y[:,0].tolist() == [0., 1., 0., 3., 4., 5.] and half.y[:,0].tolist() == [0., 3., 4., 5.]
     want = np.array([1, 2, 0, 4, 5, 6])/3; np.testing.assert_allclose(whole.e[:,0], want, rtol=1e-6); np.testing.assert_allclose(half.e[:,0], want[2:], rtol=1e-6)  # weighed over all processes
+    assert half.total(torch.tensor(1/3, dtype=torch.float64)) == 1/3
     refused('6 samples but 5 targets', Data, d, y[:5]); assert whole.total(torch.tensor(2.5)) == 2.5
     with pytest.raises(DataError, match='6 samples but 4 targets'): Data(d, y, part=slice(2, 6))
 
