@@ -80,6 +80,10 @@ def test_groups_until_the_share_is_reached():
     assert [int(split_groups(groups, share).sum()) for share in (.01, .1, .11, .95, 1.)] == [10, 10, 20, 90, 90] and split_groups(groups).sum() == 20
     assert split_groups([3, 3, 3, 8, 8]).sum() in (2, 3) and split_blocks(100, .2, 1).sum() == 20
 
+def test_nothing_left_for_a_set():
+    with pytest.raises(DataError, match='at least two groups to set one aside; got 1'): split_groups([4, 4, 4])
+    with pytest.raises(DataError, match='20 times in blocks of 10 with gaps of 0 leave no row for (train|valid|test):'): block_split(20, 10, 0)
+
 def test_too_few_rows_for_folds(): assert cut_folds(design(1), 1, None) == cut_folds(design(2), 1, None) == []
 
 @pytest.mark.parametrize('seed', range(6))
