@@ -1,4 +1,5 @@
 "Overlaps, regridding, locating points and finegraining against brute force, other libraries and their own adjoints."
+import warnings
 from fractions import Fraction
 import boost_histogram as bh
 import numpy as np
@@ -154,6 +155,53 @@ def test_grids_refused(shape, kw, error, text):
 @pytest.mark.parametrize('c,text', [([3, 2, 1], 'sort it first'), ([1, 2, 4], 'equally spaced'), ([1, np.nan, 3], 'without gaps'), ([], 'without gaps'), ([1, 1, 2], 'ascend')])
 def test_coordinates_refused(c, text):
     with pytest.raises(DataError, match=text): Grid.from_coords(c, [1, 2, 3])
+
+def test_geometry_by_hand():
+    g = Grid((2,3), (1, 4), (10, 14)); assert g.diagonal == 5 and g.D == 6 and (g.area == 2).all() and g.names == ('y','x') and not g.sphere
+    assert {k: v.tolist() for k,v in g.coords().items()} == dict(y=[1.75, 3.25], x=pytest.approx([10+2/3, 12, 13+1/3]))
+    one = Grid.from_coords([5.], [1., 3.]); assert (one.y, one.x, one.names) == ((4.5, 5.5), (0., 4.), ('y','x'))
+    ball = Grid((3,4), (-135, 135), (0, 360), ('lat','lon'), True); rows = np.diff(np.sin(np.deg2rad([-90, -45, 45, 90])))*90  # rows centred on the poles are cut there
+    np.testing.assert_allclose(ball.area, np.repeat(rows[:,None], 4, 1)); assert ball.sphere
+    for y,said in ((80, 104), 'centred on 86 to 98'), ((-104, -80), 'centred on -98 to -86'), ((-184, 184), 'centred on -92 to 92'):
+        with pytest.raises(DataError, match=said): Grid((2,2), y, sphere=True)
+    assert Grid((2,2), (-100, 80), sphere=True).D == 4 and Grid((2,2), (91, 99)).D == 4
+
+def test_a_grid_has_its_own_copies():
+    mask,area = np.ones((2,2), bool),torch.ones(2, 2, requires_grad=True); a,b = Grid((2,2), mask=mask),Grid((2,2), area=area); mask[:] = False
+    with torch.no_grad(): area[:] = 7
+    assert a.mask.all() and (b.area == 1).all() and not b.area.requires_grad and a.area.dtype == b.area.dtype == torch.float64
+    part = Grid((2,2), mask=[[1, 0], [1, 1]], area=[5, 6, 7, 0]); assert part.area.tolist() == [[5., 0.], [7., 0.]] and part.mask.tolist() == [[True, False], [True, False]] and part.share.sum() == 1
+
+def test_which_axis_is_wrong():
+    for y,x,said in ([0, 1], [3, 2], 'x must ascend; got 3, 2'), ([0, 0], [1, 2], 'y must ascend'), ([0, 1, 3], [1, 2], 'y must be equally spaced; its steps run from 1 to 2'), ([0, 1], [], 'x must be a list'), ([[0]], [1], 'y must be a list'), ([0], [np.nan], 'x must be a list'):
+        with pytest.raises(DataError, match=said): Grid.from_coords(y, x)
+        with pytest.raises(DataError, match=dict(y='lat', x='lon')[said[0]]+said[1:]): Grid.from_coords(y, x, names=('lat','lon'))
+    with pytest.raises(DataError, match='along lat must'): Grid((1,1), (2, 2), names=('lat','lon'))
+    with pytest.raises(DataError, match='along x must'): Grid((1,1), x=(2, 1))
+    almost = Grid.from_coords([0, 1, 2.0009], [0, 1]); assert almost.y == pytest.approx((-.50022, 2.50112), abs=1e-4)
+    for to in Grid((1,1), (0, 2), (0, 1)), Grid((1,1), (0, 1), (0, 2)):
+        with pytest.raises(DataError, match='same rectangle'): regrid_sum(torch.ones(1, 1), to, Grid((1,1)))
+
+@pytest.mark.parametrize('x,round_', [((0, 360), True), ((10, 350), False)])
+def test_neighbours_by_hand(x, round_):
+    mask = np.ones((3,4), bool); mask[1,1] = False; g = Grid((3,4), (-30, 30), x, sphere=True, mask=mask); assert g.circle == round_
+    cells = [(i, j) for i in range(3) for j in range(4) if mask[i,j]]; number = lambda c: c[0]*4+c[1]
+    down = {(number(c), number((c[0]+1, c[1]))) for c in cells if (c[0]+1, c[1]) in cells}
+    right = {frozenset((number(c), number((c[0], (c[1]+1)%4)))) for c in cells if (c[0], (c[1]+1)%4) in cells and (round_ or c[1]<3)}
+    dy,dx = g.neighbours(); assert set(zip(*dy.tolist())) == down and dy.shape[1] == len(down) and set(map(frozenset, zip(*dx.tolist()))) == right and dx.shape[1] == len(right)
+    two = Grid((1,2), (0, 1), (0, 360), sphere=True); assert two.circle and two.neighbours()[1].tolist() == [[0], [1]] and two.neighbours()[0].shape == (2, 0)  # one edge, not two
+    assert not Grid((1,4), (0, 1), (0, 360)).circle
+
+def test_grids_say_what_they_are():
+    assert repr(Grid((2,3))) == 'Grid(2x3, y 0..2, x 0..3)' and repr(Grid((1,2), (0, 9), (-5, 5), ('lat','lon'), True, [[True, False]])) == 'Grid(1x2, lat 0..9, lon -5..5, sphere, 1 of 2 cells valid)'
+
+def test_averages_of_points():
+    g = Grid((2,2)); at = [.5, .5, 1.5, 9], [.5, .5, .5, .5]
+    with warnings.catch_warnings(): warnings.simplefilter('error'); np.testing.assert_array_equal(bin_points(g, *at, [1, 3, 5, 7], 'mean'), [[2, np.nan], [5, np.nan]])
+    np.testing.assert_array_equal(bin_points(g, *at, [1, 3, 5, 7]), [[4, 0], [5, 0]])
+    np.testing.assert_array_equal(bin_points(g, *at, outside='clip'), [[2, 0], [2, 0]])
+    with pytest.raises(DataError, match="'sum' or 'mean'; got 'max'"): bin_points(g, *at, reduce='max')
+    with pytest.raises(DataError, match="outside must be"): g.locate(0, 0, 'fail')
 
 def test_other_rectangles_refused():
     with pytest.raises(DataError, match='same rectangle'): regrid_mean(draw(4, 4), Grid((2,2)), Grid((4,4)))

@@ -9,7 +9,7 @@ from mrtl.events import EventDesign
 from mrtl.designs import FieldDesign, Mode
 from mrtl.estimators import MRTLRegressor
 from mrtl.grids import Grid
-from mrtl.splits import BlockSplit, block_folds, block_split, cut_folds, split_blocks, split_groups, time_blocks, validation_rows
+from mrtl.splits import BlockSplit, block_folds, block_split, cut_folds, split_blocks, split_groups, time_blocks, times_of, validation_rows
 
 HOLES = np.r_[6:74, 111:148, 222:259]
 GAMES = np.repeat(np.arange(40), np.arange(40)%7+3)
@@ -69,6 +69,60 @@ def test_dates_are_put_in_order():
     dates = pd.date_range('2001-01', periods=20, freq='MS'); order = np.random.default_rng(0).permutation(20); x = np.zeros((20, 2))
     for X in xr.DataArray(x, dims=('time','x'), coords=dict(time=dates[order])), pd.DataFrame(x, index=dates[order]):
         assert [sorted(order[h]) for _,h in BlockSplit(4).split(X)] == np.arange(20).reshape(4, 5).tolist()
+
+def test_rows_of_one_time_keep_their_order():
+    t = np.random.default_rng(0).integers(0, 7, 1000); order = sorted(range(1000), key=t.__getitem__) # Python's sort is stable
+    for k,(_,held) in enumerate(block_folds(t, 0, 4)): assert held.tolist() == sorted(order[250*k:250*k+250])
+    assert type(times_of(design(4))) is np.ndarray
+
+def test_groups_until_the_share_is_reached():
+    groups = np.repeat(np.arange(10), 10)
+    assert [int(split_groups(groups, share).sum()) for share in (.01, .1, .11, .95, 1.)] == [10, 10, 20, 90, 90] and split_groups(groups).sum() == 20
+    assert split_groups([3, 3, 3, 8, 8]).sum() in (2, 3) and split_blocks(100, .2, 1).sum() == 20
+
+def test_nothing_left_for_a_set():
+    with pytest.raises(DataError, match='at least two groups to set one aside; got 1'): split_groups([4, 4, 4])
+    with pytest.raises(DataError, match='20 times in blocks of 10 with gaps of 0 leave no row for (train|valid|test):'): block_split(20, 10, 0)
+
+def test_too_few_rows_for_folds(): assert cut_folds(design(1), 1, None) == cut_folds(design(2), 1, None) == []
+
+@pytest.mark.parametrize('seed', range(6))
+def test_no_row_behind_a_border(seed):
+    s = block_split(400, 3, 5, (.4, .3, .3), seed) if seed else block_split(400); b,gap = s['block'],5 if seed else 6
+    clean = [i for i in range(400) if all(b[j] == b[i] for j in range(i-gap, i) if j >= 0)]
+    assert sorted(np.concatenate([s[k] for k in ('train','valid','test')])) == clean and s['lost'] == 400-len(clean)
+    for k,name in enumerate(('train','valid','test')): assert (b[s[name]] == k).all()
+
+@pytest.mark.parametrize('seed', [True, -1, 1.5, '0'])
+def test_seeds_refused(seed):
+    with pytest.raises(ConfigError, match='seed of a split'): block_split(100, 10, 0, seed=seed)
+
+def test_smallest_split():
+    assert sorted(np.concatenate([block_split(10, 1, 0)[k] for k in ('train','valid','test')])) == list(range(10))
+    for kw in dict(block=0), dict(gap=-1), dict(fractions=(.5,.5)), dict(fractions=(.5,.5,.5)), dict(fractions=(1.2,-.1,-.1)), dict(fractions=(1,0,0)):
+        with pytest.raises(ConfigError, match='a split needs'): block_split(100, **kw)
+
+def test_blocks_by_hand():
+    for times,want in [((0,1,4,5,6,7,8), (0,0,1,1,1,1,1)),  # five in a row fill a block, two before them do not
+                       ((0,2,3,4,5), (0,0,0,0,0)),          # four are short of one, so the block goes on across the hole
+                       ((0,2,3,4,5,7), (0,0,0,0,0,1)),
+                       (range(12), [0]*6+[1]*6), (range(13), [0]*5+[1]*4+[2]*4)]:
+        np.testing.assert_array_equal(time_blocks(np.array(times), 5, hole=3), want)
+
+def test_no_block_across_a_hole():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        t = rng.permutation(np.cumsum(rng.choice([1, 1, 1, 2, 3, 4, 9], 60))); b = time_blocks(t, 6, hole=3); order = np.argsort(t); s,of = t[order],b[order]
+        step = np.diff(of)
+        assert np.isin(step, (0,1)).all() and of[0] == 0 and (step[np.diff(s) > 3] == 1).all() and max(np.ptp(s[of==k]) for k in set(of)) <= 9  # a short stretch is not cut
+
+@pytest.mark.parametrize('t', [np.zeros(0, int), np.zeros((3,2), int), np.zeros(3)])
+def test_times_refused(t):
+    with pytest.raises(DataError, match='one time for each row'): time_blocks(t)
+
+def test_lengths_refused():
+    for kw in dict(length=0), dict(hole=2.5), dict(hole=0):
+        with pytest.raises(ConfigError): time_blocks(np.arange(9), **kw)
 
 # ---- scikit-learn
 
