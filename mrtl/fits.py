@@ -103,7 +103,7 @@ def scores(self:Fit,
 @patch
 def _score(self:Fit, scorer, d, z=None, offset=None, chunk=4096):
     "Scores of one model, some samples at a time."
-    beside = {k: torch.from_numpy(v) for k,v in dict(z=z, offset=offset).items() if v is not None}
+    beside = {k: torch.from_numpy(np.array(v)) for k,v in dict(z=z, offset=offset).items() if v is not None}
     with torch.no_grad():
         some = (replace(d.batch(i), **{k: v[i] for k,v in beside.items()}) for i in torch.arange(len(d)).split(chunk))
         return torch.cat([scorer(b) for b in some]).numpy()

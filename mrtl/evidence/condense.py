@@ -30,6 +30,7 @@ def map_components(
         F,V = split_maps(W.movedim(space, -1).reshape(-1, W.shape[space]), share, rank, 1-1e-10)
         at = wide[0] if wide else 0
         factors = [V if i==space else F if i==at else torch.ones(n, F.shape[1], dtype=W.dtype) for i,n in enumerate(W.shape)]
+        if not space: factors = [V*F] if W.ndim==1 else [V, F] # maps alone: nothing else holds their size and sign
     else: factors = cp_decompose(W, rank, weights=shares).factors
     low = LowRank(modes, factors[0].shape[1], outputs, dtype=W.dtype)
     strength,factors = canonical(factors, shares, [i==space for i in range(W.ndim)])
