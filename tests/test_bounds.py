@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import curve_fit
 
 import mrtl.bounds, mrtl.finegrain
 from mrtl.bounds import finegrain_iterations_bound, fit_decay, fixed_iterations_bound, geometric_saving, mrtl_bound, schedule_cost, sgd_bound, sgd_constants, speedup_bound, transfer_bound
@@ -271,7 +272,7 @@ def test_the_stopping_rule_keeps_its_promise():
     assert .5 < worst <= SLACK
 
 
-def test_cost_counts_parameters(): check_cost(schedule_cost)
+def test_cost_counts_parameters(): check_cost(schedule_cost); assert schedule_cost([(2,3), (4,)], 5) == 50 and schedule_cost([(2,3)], [5], rank=2, order=3) == 180
 
 
 def test_schedules_of_the_paper():
@@ -311,6 +312,16 @@ def check_decay(fit):
     assert np.median([r['high']-r['low'] for _, r in runs]) < .2
     flat = fit(1+.03*rng.normal(size=40))
     assert flat['low'] < .1 and flat['high'] > .9
+
+
+@pytest.mark.parametrize('blocks', [2, 5, 8])
+def test_the_interval_is_the_jackknife_of_curve_fit(blocks):
+    t = np.arange(40); y = .3+.85**t+.01*np.random.default_rng(1).normal(size=40)
+    def rate(keep): return curve_fit(lambda t, floor, gap, k: floor+gap*np.exp(-np.exp(k)*t), t[keep], y[keep], (.3, 1., -1.8), xtol=1e-12, ftol=1e-12)[0][2]
+    k = rate(np.ones(40, bool)); others = np.array([rate(~np.isin(t, b)) for b in np.array_split(t, blocks)])
+    half = {2: 12.7062, 5: 2.77645, 8: 2.36462}[blocks]*np.sqrt((blocks-1)*others.var())  # Student's t for one degree of freedom less than blocks, from a table
+    r = fit_decay(y, blocks=blocks); want = np.exp(-np.exp(np.clip([k, k+half, k-half], -30, 5)))
+    np.testing.assert_allclose([r['gamma'], r['low'], r['high']], want, rtol=1e-4)
 
 
 def test_gamma_of_a_run(): sound(check_decay, fit_decay)

@@ -247,6 +247,11 @@ def test_norm_is_the_dense_one(lo, hi, method, kind, land):
     dense = finegrain(unit, fine, kind=kind, method=method, source=rough).flatten(1).T
     assert abs(operator_norm(rough, fine, kind=kind, method=method)/torch.linalg.matrix_norm(dense, 2)-1) < 1e-10
 
+def test_a_shape_is_a_grid_without_land():
+    source = Grid((2,2), mask=[[True, True], [True, False]]); got = finegrain(source.share, (4,4), kind='mean', source=source)  # an average of one
+    np.testing.assert_allclose(got*16, np.kron([[1, 1], [1, 0]], np.ones((2,2))))
+    assert nested((2,3), (4,9)) and nested((1,1), (7,5)) and not nested((2,3), (4,8)) and not nested((2,3), (5,9))
+
 def test_published_norms(): assert abs(operator_norm((10,20), (20,40), kind='count', method='nearest')-2) < 1e-12 and abs(operator_norm((10,20), (20,40), kind='mean')-.5) < 1e-12
 
 @pytest.mark.parametrize('call,error,text', [(lambda: finegrain(draw(4,4), (2,8)), ScheduleError, 'coarse to fine'), (lambda: finegrain(draw(4,4), (8,8), kind='sum'), ConfigError, "'sum'"), (lambda: finegrain(draw(4,4), (8,8), method='cubic'), ConfigError, "'cubic'"),
