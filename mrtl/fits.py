@@ -24,8 +24,9 @@ from .models import FullRank, LowRank
 from .multiresolution import Run, make_levels, mode_shares, n_weights
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
 from .parallel import work_threads
-from .samples import Samples, target_scale, entry_weights
+from .samples import Data, Samples, target_scale, entry_weights
 from .splits import validation_rows
+from .spread import gamma_spread
 from .terms.learn import joined
 from .training import auto_batch
 
@@ -94,7 +95,7 @@ def scores(self:Fit,
 )->np.ndarray:                      # (n, outputs), float64
     "Scores in the units of the data."
     check_beside(self.covariates, design, z)
-    d,beside = self.on_grid(design),{k: torch.from_numpy(v) for k,v in dict(z=z, offset=offset).items() if v is not None}
+    d,beside = self.on_grid(design),{k: torch.tensor(v) for k,v in dict(z=z, offset=offset).items() if v is not None}
     with torch.no_grad(), work_threads():
         some = (replace(d.batch(i), **{k: v[i] for k,v in beside.items()}) for i in torch.arange(len(d)).split(chunk))
         return torch.cat([self.scorer(b) for b in some]).numpy()
@@ -238,18 +239,24 @@ def tell_explosion(
     warnings.warn(f"the training loss exploded: {worst['train_loss']:.3g} at {worst['stage']} {worst['level']}, epoch {worst['epoch']}, "
         f"where it began at {history[0]['train_loss']:.3g}; the best state of each level was kept, but it has learnt little: lower lr ({lr:g})", stacklevel=4)
 
-# %% ../nbs/40_fits.ipynb #9eefe64c
-def gamma_given_maps(
-    s:Samples,         # Learnt from, with covariates
-    scores:np.ndarray, # Their scores, (n, outputs)
-    gamma:np.ndarray,  # Coefficients, (q, outputs)
-    loss:str,          # Which was minimised
-    ridge:float=0.,    # Weight of the penalty on squared coefficients
-)->np.ndarray:         # (q, outputs)
-    "Standard deviations of the coefficients of covariates, given the maps."
-    X = np.column_stack([np.ones(len(s)), s.z])
-    P = np.r_[0., np.full(len(gamma), ridge_precision(ridge, float((s.w[:,None]*np.isfinite(s.y)).sum()), loss))]
-    found = [regress(X, y, s.w, loss, m-s.z@g, P, np.r_[0., g], 0).cov for y,m,g in zip(s.y.T, scores.T, gamma.T)]
+# %% ../nbs/40_fits.ipynb #9fb41e45
+MOST_SPREADS = 60 # Coefficients of covariates up to which standard deviations allow for maps that move
+
+def gamma_stds(
+    low:LowRank,            # Just learnt, float64
+    s:Samples,              # It was learnt from, standardised, at the level of the model
+    loss:str,               # Which was minimised
+    o:GradientOptions,      # Of which the penalties are read
+)->np.ndarray|None:         # (q, outputs); None without covariates
+    "Standard deviations of the coefficients of covariates."
+    if not low.covariates: return None
+    y,z,offset = (None if v is None else torch.from_numpy(v) for v in (s.y, s.z, s.offset))
+    data,seen = Data(s.design, y, s.w, torch.float64, z=z, offset=offset),s.w[:,None]*np.isfinite(s.y)
+    if low.gamma.numel()<=MOST_SPREADS: return gamma_spread(low, data, loss, o, float(seen.mean()))
+    with torch.no_grad(): S = low(data.batch()).numpy()
+    X,g = np.column_stack([np.ones(len(s)), s.z]),low.gamma.detach().numpy()
+    P = np.r_[0., np.full(len(g), ridge_precision(o.covariate_ridge, float(seen.sum()), loss))]
+    found = [regress(X, y, s.w, loss, m-s.z@g, P, np.r_[0., g], 0).cov for y,m,g in zip(s.y.T, S.T, g.T)]
     return np.sqrt([np.diag(c)[1:] for c in found]).T
 
 # %% ../nbs/40_fits.ipynb #67bb87dd
@@ -274,11 +281,10 @@ def learn(cls:GradientFit,
     with work_threads(step_entries(design, levels, o, train.outputs)): low = run.fit().cpu().double()
     tell_explosion(run.history, o.lr)
     held = held_modes(low.modes, o.nonnegative)
+    stds = gamma_stds(low, replace(ready[0], design=ready[0].design.at(levels[-1].shapes)), ask.loss, o)
     low = raw_units(low, moments, design, mean-shift, sd, held)
     fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
-    if fit.covariates:
-        scores = fit.scores(train.design, train.z, train.offset)+shift
-        fit.gamma_std = gamma_given_maps(train, scores, fit.gamma, ask.loss, o.covariate_ridge)
+    fit.gamma_std = stds if stds is None else stds*sd
     return fit
 
 def start_of(s, loss, ridge):
