@@ -96,11 +96,11 @@ def check_independent(
     rows = w>0; Z = Z[rows]*np.sqrt(w[rows]/w[rows].mean())[:,None]
     if rows.sum()<=len(names)+1:
         raise DataError(f"{len(names)} covariates need more than {len(names)+1} training rows; got {int(rows.sum())}: leave some covariates out, or pool levels")
-    for j in range(1, len(names)):
-        c = np.linalg.lstsq(Z[:,:j], Z[:,j], rcond=1e-10)[0]
-        if np.sqrt(np.mean((Z[:,j]-Z[:,:j]@c)**2))>1e-6: continue
-        said = [n for n,v in zip(names, c) if abs(v)>1e-6]
-        raise DataError(f"covariate {names[j]} follows from {', '.join(said[:5])}{' and others' if len(said)>5 else ''} and the intercept (collinear): leave one of them out")
+    left = np.abs(np.diag(np.linalg.qr(Z, mode='r')))/np.sqrt(len(Z)) # what the columns before it do not explain
+    if (left>1e-6).all(): return
+    j = int((left<=1e-6).argmax()); c = np.linalg.lstsq(Z[:,:j], Z[:,j], rcond=1e-10)[0]
+    said = [n for n,v in zip(names, c) if abs(v)>1e-6]
+    raise DataError(f"covariate {names[j]} follows from {', '.join(said[:5])}{' and others' if len(said)>5 else ''} and the intercept (collinear): leave one of them out")
 
 # %% ../nbs/13_covariates.ipynb #b6c8c048
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from .multiresolution import make_levels, mode_shares, n_weights
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
 from .parallel import work_threads
 from .ranks import Kept, fit_ranks, kept_epochs
-from .samples import Samples, target_scale, entry_weights
+from .samples import Data, Samples, target_scale, entry_weights
 from .splits import validation_rows
+from .spread import gamma_spread
 from .terms.learn import joined
 from .training import auto_batch
 
@@ -103,7 +104,7 @@ def scores(self:Fit,
 @patch
 def _score(self:Fit, scorer, d, z=None, offset=None, chunk=4096):
     "Scores of one model, some samples at a time."
-    beside = {k: torch.from_numpy(np.array(v)) for k,v in dict(z=z, offset=offset).items() if v is not None}
+    beside = {k: torch.tensor(v) for k,v in dict(z=z, offset=offset).items() if v is not None}
     with torch.no_grad():
         some = (replace(d.batch(i), **{k: v[i] for k,v in beside.items()}) for i in torch.arange(len(d)).split(chunk))
         return torch.cat([scorer(b) for b in some]).numpy()
@@ -254,18 +255,24 @@ def tell_explosion(
     warnings.warn(f"the training loss exploded: {size} at {worst['stage']} {worst['level']}, epoch {worst['epoch']}, "
         f"where it began at {history[0]['train_loss']:.3g}; the best state of each level was kept, but it has learnt little: lower lr ({lr:g})", stacklevel=4)
 
-# %% ../nbs/40_fits.ipynb #9eefe64c
-def gamma_given_maps(
-    s:Samples,         # Learnt from, with covariates
-    scores:np.ndarray, # Their scores, (n, outputs)
-    gamma:np.ndarray,  # Coefficients, (q, outputs)
-    loss:str,          # Which was minimised
-    ridge:float=0.,    # Weight of the penalty on squared coefficients
-)->np.ndarray:         # (q, outputs)
-    "Standard deviations of the coefficients of covariates, given the maps."
-    X = np.column_stack([np.ones(len(s)), s.z])
-    P = np.r_[0., np.full(len(gamma), ridge_precision(ridge, float((s.w[:,None]*np.isfinite(s.y)).sum()), loss))]
-    found = [regress(X, y, s.w, loss, m-s.z@g, P, np.r_[0., g], 0).cov for y,m,g in zip(s.y.T, scores.T, gamma.T)]
+# %% ../nbs/40_fits.ipynb #1a65f16f
+MOST_SPREADS = 60 # Coefficients of covariates up to which standard deviations allow for maps that move
+
+def gamma_stds(
+    low:LowRank,            # Just learnt, float64
+    s:Samples,              # It was learnt from, standardised, at the level of the model
+    loss:str,               # Which was minimised
+    o:GradientOptions,      # Of which the penalties are read
+)->np.ndarray|None:         # (q, outputs); None without covariates
+    "Standard deviations of the coefficients of covariates."
+    if not low.covariates: return None
+    y,z,offset = (None if v is None else torch.from_numpy(v) for v in (s.y, s.z, s.offset))
+    data,seen = Data(s.design, y, s.w, torch.float64, z=z, offset=offset),s.w[:,None]*np.isfinite(s.y)
+    if low.gamma.numel()<=MOST_SPREADS: return gamma_spread(low, data, loss, o, float(seen.mean()))
+    with torch.no_grad(): S = low(data.batch()).numpy()
+    X,g = np.column_stack([np.ones(len(s)), s.z]),low.gamma.detach().numpy()
+    P = np.r_[0., np.full(len(g), ridge_precision(o.covariate_ridge, float(seen.sum()), loss))]
+    found = [regress(X, y, s.w, loss, m-s.z@g, P, np.r_[0., g], 0).cov for y,m,g in zip(s.y.T, S.T, g.T)]
     return np.sqrt([np.diag(c)[1:] for c in found]).T
 
 # %% ../nbs/40_fits.ipynb #67bb87dd
@@ -292,11 +299,10 @@ def learn(cls:GradientFit,
     low = low.cpu().double()
     tell_explosion(run.history, o.lr)
     held = held_modes(low.modes, o.nonnegative)
+    stds = gamma_stds(low, replace(ready[0], design=ready[0].design.at(levels[-1].shapes)), ask.loss, o)
     low = raw_units(low, moments, design, mean-shift, sd, held)
     fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
-    if fit.covariates:
-        scores = fit.scores(train.design, train.z, train.offset)+shift
-        fit.gamma_std = gamma_given_maps(train, scores, fit.gamma, ask.loss, o.covariate_ridge)
+    fit.gamma_std = stds if stds is None else stds*sd
     return fit
 
 def start_of(s, loss, ridge):

@@ -165,7 +165,7 @@ def covariate_rows(
     for o in c.output.values if 'output' in c.dims else [None]:
         d = c if o is None else c.sel(output=o)
         for k in d.covariate.values:
-            coef,std,sd = (float(d[v].sel(covariate=k)) for v in ('coef','std','sd'))
+            coef,std,sd = (float(d[v].sel(covariate=k)) for v in ('coef','std','scale'))
             name = dict(covariate=str(k)) if o is None else dict(covariate=str(k), output=str(o))
             rows.append(name|{'coef': coef, 'std': std, 'from': coef-1.96*std, 'to': coef+1.96*std, 'per sd': coef*sd, 'std per sd': std*sd})
     return rows

@@ -108,14 +108,14 @@ class LabelledResults:
         return bias-(np.array(self._beside.mean)/self._beside.sd)@self.fitted_.gamma
 
     @property
-    def covariates_(self)->xr.Dataset: # `coef` and `std` per unit, over `covariate` (and `output`); `mean` and `sd` of each over the training rows
+    def covariates_(self)->xr.Dataset: # `coef` and `std` per unit over `covariate` (and `output`); `centre` and `scale`, mean and standard deviation of the training rows
         "Coefficients of covariates and their standard deviations; `AbsentError` for a fit without covariates."
         check_is_fitted(self, 'fitted_')
         if not self.fitted_.covariates: raise AbsentError("covariates_ needs a fit with covariates: fit(X, y, covariates=table)")
         known,several = self._beside,self.fitted_.outputs>1; sd = np.array(known.sd)
         dims = ('covariate','output') if several else ('covariate',)
         unit = lambda v: (dims, (v/sd[:,None])[slice(None) if several else (slice(None), 0)])
-        data = dict(coef=unit(self.fitted_.gamma), std=unit(self.fitted_.gamma_std), mean=('covariate', np.array(known.mean)), sd=('covariate', sd))
+        data = dict(coef=unit(self.fitted_.gamma), std=unit(self.fitted_.gamma_std), centre=('covariate', np.array(known.mean)), scale=('covariate', sd))
         return xr.Dataset(data, coords=dict(covariate=known.names)|(dict(output=self._outputs) if several else {}))
 
     @property

@@ -14,7 +14,7 @@ from fastcore.basics import patch, store_attr
 from .core import ConfigError, DataError, as_json
 from .designs import FieldDesign, Mode
 from .events import EventDesign
-from .fits import Fit, Piece, Request, base_rate, check_beside, gamma_given_maps, scaled_mode
+from .fits import Fit, Piece, Request, base_rate, check_beside, scaled_mode
 from .options import FEW_ROWS, GradientOptions
 from .parallel import work_threads
 from .ranks import RANKS
@@ -23,7 +23,7 @@ from .splits import validation_rows
 from .terms.canonical import centre, components, frequencies, part_shares, standard
 from .terms.fields import FieldInputs, FieldSum
 from .terms.inputs import EventInputs
-from .terms.laplace import laplace
+from .terms.laplace import gamma_by_products, laplace
 from .terms.learn import Learning, Rows, folds_of, in_chunks, joined, ladders, model_at
 from .terms.model import Sum
 from .terms.ranks import open_ranks
@@ -411,9 +411,10 @@ def finish(cls:SumFit,
     noise = _noise(model, F, rows)
     post = laplace(model, F, rows.y, rows.e, groups, noise, seed=ask.seed) if events else None
     draws = post and [[f.astype(np.float32).astype(float) for f in centre(model, d, w, whole)] for d in post.draws]
+    std = post.gamma_std if post else gamma_by_products(model, F, rows.y, rows.e, noise) if model.z is not None else None
     facts = dict(noise=noise, parameters=post and post.parameters, effect=post and post.effect)
     fit = cls(modes, run.terms, F, w, draws, facts, ask.loss, run.outputs, pd.DataFrame(run.history), run.levels, moments, scale,
-        post and post.gamma_std*scale[1])
+        std if std is None else std*scale[1])
     for t,k in fit.stability().items(): fit.levels[-1].setdefault('stability', {})[t] = k
     return fit
 
@@ -440,11 +441,8 @@ def learn(cls:SumFit,
         folds = [(ready(a), ready(b)) for a,b in folds_of(*sets, ask.seed, train.groups)] if weights or ranks else []
         if weights: run.terms,F = run.search(folds)
         if ranks: run.terms,F = run.ranks(folds, ranks, F)
-        if ask.refit and valid is not None: sets,train = (joined(*sets), None),joined(train, valid)
+        if ask.refit and valid is not None: sets = joined(*sets),None
         rows,held = map(ready, sets)
         begun = F is not None and valid is not None
         model,F = run.stage_of(rows, F, ladders(run.terms)[-1], held) if begun else run.climb(rows, held)
-        fit = cls.finish(run, model, F, rows, sets[0].groups, design.modes, moments, (mean-shift, sd))
-    if fit.covariates and fit.gamma_std is None:
-        fit.gamma_std = gamma_given_maps(train, fit.scores(train.design, train.z, train.offset)+shift, fit.gamma, ask.loss, ridge)
-    return fit
+        return cls.finish(run, model, F, rows, sets[0].groups, design.modes, moments, (mean-shift, sd))

@@ -287,7 +287,7 @@ def predict_std(self:EvidenceModel,
     z:np.ndarray=None,   # Their standardised covariates, (n, q)
 )->np.ndarray:           # (n, outputs)
     "Standard deviation of a new observation of every sample; for labels and counts, of its score with a noise of 1."
-    z = None if z is None else torch.from_numpy(z).to(self.fits[0].rows.device)
+    z = None if z is None else torch.tensor(z, device=self.fits[0].rows.device)
     d = (design.standardise(*self.moments) if self.moments else design).to(self.fits[0].rows.device)
     found = ([v.cpu().numpy() for v in f.predict(*design_times(d), std=True, z=z)] for f in self.fits)
     means,sds = (np.stack(v, 1) for v in zip(*found))

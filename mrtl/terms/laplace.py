@@ -11,6 +11,8 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import solve_triangular
 from .model import CURVATURES, LOSS_PARTS, Sum, multiplied
+from .search import conjugate_gradients, hessian
+from .solve import coordinates, to_slopes, to_values
 
 # %% ../../nbs/terms/07_laplace.ipynb #1f2659ff
 def jacobian(
@@ -104,3 +106,22 @@ def laplace(
     ends = solve_triangular(L, np.eye(p)[:,p-len(F[-1])+1:], lower=True)
     std = np.sqrt(noise*effect*(ends**2).sum(0))[:,None]
     return Posterior([_shaped(model, F, z) for z in np.sqrt(noise*effect)*Z.T], parameters, effect, std)
+
+# %% ../../nbs/terms/07_laplace.ipynb #52c217d0
+def gamma_by_products(
+    model:Sum,          # On the training samples, with covariates
+    F:list,             # Parameters at the minimum
+    y:np.ndarray,       # Targets, (n, outputs), zero where missing
+    e:np.ndarray,       # Weights, (n, outputs), zero where missing
+    noise:float=1.,     # Variance of the noise of a squared loss; 1 for others
+)->np.ndarray:          # (q, outputs)
+    "Standard deviations of the coefficients of covariates."
+    if model.P is None: model.set_precisions()
+    ways,unit = coordinates(model, F, y, e)
+    apply,found = hessian(model, F, e, ways, unit),np.zeros(F[-1].shape)
+    for i,j in np.ndindex(*F[-1].shape):
+        if not i: continue
+        b = model.zeros(); b[-1][i,j] = 1.
+        x = conjugate_gradients(apply, to_slopes(ways, unit, b), 200, 1e-3)
+        found[i,j] = to_values(ways, unit, x)[-1][i,j]
+    return np.sqrt(noise*np.maximum(found[1:], 0))
