@@ -898,6 +898,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'mrtl/evidence/condense.py'),
                                         'mrtl.evidence.condense.carries': ('evidence/condense.html#carries', 'mrtl/evidence/condense.py'),
                                         'mrtl.evidence.condense.condense': ('evidence/condense.html#condense', 'mrtl/evidence/condense.py'),
+                                        'mrtl.evidence.condense.in_order': ('evidence/condense.html#in_order', 'mrtl/evidence/condense.py'),
                                         'mrtl.evidence.condense.map_components': ( 'evidence/condense.html#map_components',
                                                                                    'mrtl/evidence/condense.py'),
                                         'mrtl.evidence.condense.rescaled': ( 'evidence/condense.html#rescaled',

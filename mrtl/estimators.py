@@ -118,8 +118,10 @@ class Fitting:
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
         self._outputs,self._one_dim,self._target = _output_names(named, Y.shape[1]),np.ndim(y)==1,target
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
-        way = choose_way(self.method, design, ask, valid is not None or bool(self._searched & gradient_options()))
-        if way.way!='terms': tell_unread(self, way.way, self._searched); tell_rank(self.rank, design.modes, Y.shape[1])
+        way,searched = choose_way(self.method, design, ask, valid is not None),sorted(self._searched & gradient_options())
+        instead = searched if self.method=='auto' and way.way=='evidence' else []
+        if instead: way = choose_way('sgd', design, ask)
+        if way.way!='terms': tell_unread(self, way.way, instead); tell_rank(self.rank, design.modes, Y.shape[1])
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
         samples = Samples(design, Y, w, groups); training = samples if train.all() else samples.take(train)
         if valid is not None: validation = self._valid_set(valid, encode)
