@@ -1743,6 +1743,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'mrtl.plots._row_title': ('plots.html#_row_title', 'mrtl/plots.py'),
                             'mrtl.plots._series': ('plots.html#_series', 'mrtl/plots.py'),
                             'mrtl.plots._times': ('plots.html#_times', 'mrtl/plots.py'),
+                            'mrtl.plots.carried_text': ('plots.html#carried_text', 'mrtl/plots.py'),
                             'mrtl.plots.coef_maps': ('plots.html#coef_maps', 'mrtl/plots.py'),
                             'mrtl.plots.factor_maps': ('plots.html#factor_maps', 'mrtl/plots.py'),
                             'mrtl.plots.fit_plot': ('plots.html#fit_plot', 'mrtl/plots.py'),
