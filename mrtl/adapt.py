@@ -90,7 +90,7 @@ def changed_options(
 def tell_unread(
     estimator:object,   # With its settings as attributes
     way:str,            # 'sgd' or 'evidence', as chosen
-    searched:set,       # Options that were set after the estimator was made
+    instead:list=(),    # Options because of which it is not 'evidence'
 )->None:
     "Warn of options that the chosen way does not read, and of a way that was chosen because of an option."
     said = lambda names: ', '.join(names)
@@ -98,8 +98,7 @@ def tell_unread(
         warnings.warn(f"method='evidence' does not read {said(names)}, which are for gradients: use method='sgd', or leave them at the default", stacklevel=5)
     if way=='sgd' and (names := changed_options(estimator, EvidenceOptions)):
         warnings.warn(f"gradients do not read {said(names)}: use method='evidence', or leave it at the default", stacklevel=5)
-    if way=='sgd' and estimator.method=='auto' and (names := sorted(searched & gradient_options())):
-        warnings.warn(f"{said(names)} was set, which only gradients read, so method='auto' means method='sgd' here", stacklevel=5)
+    if instead: warnings.warn(f"{said(instead)} was set, which only gradients read, so method='auto' means method='sgd' here", stacklevel=5)
 
 def tell_rank(
     rank:int|str,   # As the caller gave it

@@ -261,6 +261,7 @@ def block_bootstrap(
     if hasattr(estimator, 'fitted_'): estimator._design(part['design'])
     if hasattr(estimator, 'fitted_'): reference = estimator
     else: reference = clone(part['estimator']).fit(*(part[k] for k in ('design','y','covariates','offset','sample_weight','valid')))
+    if reference.method_=='sgd': part['estimator'].set_params(rank=reference.rank_) # draws are of the rank that was found
     stamp = _stamp(part, seed) if folder is not None else ''
     files = [None if folder is None else Path(folder)/f'draw_{b:04d}.mrtl' for b in range(1, n+1)]
     draws = [draw_factors(part, b, seed, f, stamp) for b,f in enumerate(progress(files, desc='draws'), 1)]

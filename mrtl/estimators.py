@@ -114,8 +114,10 @@ class Fitting:
         table,offset = rows_beside(covariates, offset, X, n)
         design,Y,w,groups,table,offset = dated_rows(design, Y, w, groups, table, offset)
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
-        way = choose_way(self.method, design, ask, valid is not None or bool(self._searched & gradient_options()))
-        if way.way!='terms': tell_unread(self, way.way, self._searched); tell_rank(self.rank, design.modes, Y.shape[1])
+        way,searched = choose_way(self.method, design, ask, valid is not None),sorted(self._searched & gradient_options())
+        instead = searched if self.method=='auto' and way.way=='evidence' else []
+        if instead: way = choose_way('sgd', design, ask)
+        if way.way!='terms': tell_unread(self, way.way, instead); tell_rank(self.rank, design.modes, Y.shape[1])
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
         self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
         self._beside = Covariates.learn(table, w*train, offset is not None)

@@ -21,7 +21,7 @@ from .panels import (
 # %% ../nbs/50_plots.ipynb #c6b2153e
 def _factor_rows(factors, hatch, title, draw=None, below=0., wide=0.):
     "A figure of all rows with room below; its first column's left edge, and where the rows end, in inches from the top."
-    blocks = _factor_blocks(factors, hatch)
+    blocks,title = _factor_blocks(factors, hatch),'; '.join(v for v in (title, carried_text(factors)) if v)
     parts = maps_first({n: v for b in reversed(blocks) for n,v in b.parts.items()})
     _check_draw(draw, parts)
     places,high,needed = part_columns(parts)
@@ -31,6 +31,13 @@ def _factor_rows(factors, hatch, title, draw=None, below=0., wide=0.):
     for block,y in zip(blocks, ends): _draw_block(fig, block, columns, y, high, named, draw or {})
     heading(fig, places[0][0], title)
     return fig,places[0][0],ends[-1]
+
+# %% ../nbs/50_plots.ipynb #927bacc9
+def carried_text(
+    factors:xr.Dataset, # `factors_` of a fitted model
+)->str:                 # '' where the components alone predict
+    "How much of the predictions the components carry, where there is a remainder."
+    return f"components carry {100*factors.attrs['carried']:.1f} % of the predictions' variance" if 'carried' in factors.attrs else ''
 
 # %% ../nbs/50_plots.ipynb #50932fa6
 class _Block(NamedTuple):

@@ -76,10 +76,10 @@ def rank_figure(
     fig = new_figure(.4+3.1*len(parts), 2.7)
     for i,k in enumerate(parts):
         ax = axes_at(fig, .6+3.1*i, .4, 2.4, 1.75)
-        ax.errorbar(table['rank'], table[k], table['spread'] if k=='score' else None, marker='o', ms=4, capsize=2)
-        ax.set_title(dict(score=f'{name} on blocks not seen', stability='match of components between folds', core_consistency='core consistency (%)')[k], fontsize=8.5, loc='left')
+        ax.errorbar(table['rank'], table[k].clip(lower=-50), table['spread'] if k=='score' else None, marker='o', ms=4, capsize=2)
+        ax.set_title(dict(score=f'{name} on blocks not seen', stability='match of components between folds', core_consistency='core consistency (%; -50 or less)' if (table[k]<-50).any() else 'core consistency (%)')[k], fontsize=8.5, loc='left')
         ax.set_xlabel('components', fontsize=8); ax.set_xticks(table['rank']); ax.grid(alpha=.3)
-        if k!='score': ax.set_ylim(min(-.05, 1.05*table[k].min()) if k=='stability' else max(-50, table[k].min()-5), 1.05 if k=='stability' else 105)
+        if k=='stability': ax.set_ylim(-.05, 1.05)
     return fig
 
 # %% ../nbs/63_rankpath.ipynb #0c0d6212

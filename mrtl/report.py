@@ -17,7 +17,7 @@ from fastcore.xml import (
 from .core import DataError, atomic_write
 from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
 from .panels import field_map, new_figure, on_places, png
-from .plots import coef_maps, factor_maps, maps_last, prediction_plot, truth_maps
+from .plots import carried_text, coef_maps, factor_maps, maps_last, prediction_plot, truth_maps
 from .termmaps import term_maps
 from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores, highlights, score_table
 
@@ -154,7 +154,8 @@ def _factor_section(factors, figures=()):
         figures = figures or [(term_maps({k: v}), f"Term {k.replace(':', ' x ')}.", f'Term {k}') for k,v in factors.items()]
         return Section(H2('What it learnt: the terms'), P(_texts['terms']), *[picture(*f) for f in figures])
     figures = figures or [(factor_maps(factors), *_pictures['factors'])]
-    return Section(H2('What it learnt: the factors'), P(_texts['factors']), *[picture(*f) for f in figures])
+    rest = [P(f'The {carried_text(factors)}; what they leave out stays in the predictions as a remainder.')] if carried_text(factors) else []
+    return Section(H2('What it learnt: the factors'), P(_texts['factors']), *rest, *[picture(*f) for f in figures])
 
 # %% ../nbs/51_report.ipynb #254921f8
 def covariate_rows(

@@ -14,6 +14,7 @@ from ..decompose import canonical, cp_decompose, effective_rank
 from ..designs import FieldDesign
 from .ladder import split_maps
 from ..models import FullRank, LowRank
+from ..multiresolution import mode_shares
 
 # %% ../../nbs/evidence/03_condense.ipynb #5db719d2
 def map_components(
@@ -33,7 +34,13 @@ def map_components(
         if not space: factors = [V*F] if W.ndim==1 else [V, F] # maps alone: nothing else holds their size and sign
     else: factors = cp_decompose(W, rank, weights=shares).factors
     low = LowRank(modes, factors[0].shape[1], outputs, dtype=W.dtype)
-    strength,factors = canonical(factors, shares, [i==space for i in range(W.ndim)])
+    for p,f in zip(low.factors, factors): p.data = f
+    return in_order(low)
+
+def in_order(low):
+    "Components in canonical sign, order and scale, changed in place; their strength is in the first factor."
+    shares,spatial = mode_shares(low.modes, low.outputs)
+    strength,factors = canonical([f.detach() for f in low.factors], shares, spatial)
     for i,(p,f) in enumerate(zip(low.factors, factors)): p.data = f.clone()*(strength if i==0 else 1.)
     return low
 
@@ -46,7 +53,7 @@ def rescaled(
     for a,n in enumerate(scale.shape):
         if n>1: low.factors[a].data = low.factors[a].data/(scale.movedim(a, 0).reshape(n, -1)[:,:1]/scale.flatten()[0])
     low.factors[0].data = low.factors[0].data/scale.flatten()[0]
-    return low
+    return in_order(low)
 
 # %% ../../nbs/evidence/03_condense.ipynb #cdc09c9c
 def carries(
