@@ -100,3 +100,10 @@ def test_what_is_refused():
     with pytest.raises(ConfigError, match='over stations is not|got stations'): MRTLRegressor(terms=['station']).fit(DA, Y)
     assert station_dim(DA.isel(station=0)) is None and station_dim(xr.DataArray(np.zeros((2,3,4)), dims=('time','lat','lon'), coords=dict(lat=[0,1,2], lon=range(4)))) is None
     assert on_places(DA).dims == ('time','lat','lon')
+
+def test_a_curved_grid_becomes_stations_where_that_is_asked_for():
+    y,x = np.meshgrid(np.arange(4.), np.arange(5.), indexing='ij'); lat = 50+y+.2*x; lat[0,0] = np.nan; v = RNG.normal(size=(N,2,4,5))
+    curved = xr.DataArray(v, dims=('time','variable','j','i'), coords=dict(lat=(('j','i'), lat), lon=(('j','i'), x-.1*y)))
+    with pytest.raises(DataError, match='curved grid.*from_points'): MRTLRegressor(**QUICK['sgd']).fit(curved, Y)
+    d = FieldDesign.from_points(curved, dtype=torch.float64); np.testing.assert_allclose(d.u[...,0,:]*19, v.reshape(N, 2, 20)[...,1:])
+    np.testing.assert_allclose(d.grid.at[0], lat.ravel()[1:]); assert d.grid.labels == list(range(1, 20))
