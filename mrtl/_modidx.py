@@ -1959,6 +1959,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mrtl.points.spread_out': ('points.html#spread_out', 'mrtl/points.py'),
                              'mrtl.points.station_dim': ('points.html#station_dim', 'mrtl/points.py'),
                              'mrtl.points.stations_table': ('points.html#stations_table', 'mrtl/points.py'),
+                             'mrtl.points.uncurved': ('points.html#uncurved', 'mrtl/points.py'),
                              'mrtl.points.with_stations': ('points.html#with_stations', 'mrtl/points.py')},
             'mrtl.problems': { 'mrtl.problems.Interval': ('problems.html#interval', 'mrtl/problems.py'),
                                'mrtl.problems.Problem': ('problems.html#problem', 'mrtl/problems.py'),

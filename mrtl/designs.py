@@ -390,7 +390,7 @@ def arranged(
     if station_dim(real_numbers(da)) is not None: return points_array(da)
     if da.ndim<3: raise DataError(f"X must have a sample dimension and two spatial ones; got {da.dims}")
     curved = [k for k,c in da.coords.items() if c.ndim==2 and str(k).lower() in (*LATS, *LONS)]
-    if curved: raise DataError(f"X has coordinates with two dimensions ({', '.join(map(str, curved))}), a curved grid: regrid it to latitudes and longitudes first")
+    if curved: raise DataError(f"X has coordinates with two dimensions ({', '.join(map(str, curved))}), a curved grid: regrid it to latitudes and longitudes first, or take its cells as stations, FieldDesign.from_points(X)")
     y,x = spatial_dims(da)
     rest = [d for d in da.dims if d not in (y, x)]
     first = 'time' if 'time' in rest else rest[0]

@@ -224,6 +224,16 @@ def station_dim(
     a,b = (da[k].dims[0] for k in found)
     return a if a==b else None
 
+# %% ../nbs/10_points.ipynb #1852f2e9
+def uncurved(da):
+    "A curved grid, whose coordinates have two dimensions, as one station a cell, by number; cells without a place are left out. Anything else as it was."
+    found = places_in([k for k,c in da.coords.items() if c.ndim==2])
+    if not found or da[found[0]].dims!=da[found[1]].dims: return da
+    at = da[found[0]].dims; rest = [d for d in da.dims if d not in at]; y,x = (da[k].values.ravel() for k in found)
+    there = np.isfinite(y)&np.isfinite(x); v = da.transpose(*rest, *at); keep = {k: c for k,c in v.coords.items() if not set(c.dims)&set(at)}
+    coords = keep|{found[0]: ('station', y[there]), found[1]: ('station', x[there]), 'station': np.flatnonzero(there)}
+    return xr.DataArray(v.values.reshape(*v.shape[:-2], -1)[...,there], dims=(*rest,'station'), coords=coords, attrs=da.attrs)
+
 # %% ../nbs/10_points.ipynb #cdb1fe23
 def stations_table(stations):
     "Names and coordinates of stations, from a table indexed by name or a GeoDataFrame: a DataFrame of two columns."
@@ -268,6 +278,7 @@ def points_array(
         if isinstance(wide, list): return xr.DataArray(np.stack([w.to_numpy(float) for w in wide], 1), dims=('time','variable','station'), coords=coords|dict(variable=names))
         return xr.DataArray(wide.to_numpy(float), dims=('time','station'), coords=coords)
     if isinstance(X, xr.Dataset): X = X.to_dataarray('variable')
+    if isinstance(X, xr.DataArray): X = uncurved(X)
     if not isinstance(X, xr.DataArray) or (dim := station_dim(X)) is None:
         raise DataError("X needs coordinates lat and lon (or y and x) along one dimension, the stations; or give a table")
     first = 'time' if 'time' in X.dims else next(d for d in X.dims if d!=dim)

@@ -137,7 +137,7 @@ class LabelledResults:
         "Share of the training times at which a value is missing; `AbsentError` for events."
         check_is_fitted(self, 'fitted_'); modes = [m for m in self._modes if not m.indexed]
         if not modes or modes[-1].grid is None: raise AbsentError("missing_ is of fields; this model was fitted to events")
-        g,land = self._gaps,~modes[-1].grid.mask.numpy().reshape(modes[-1].shape); told = dict(long_name='share missing', units='1', filled=self.missing)
+        g,land = self._gaps,~modes[-1].grid.mask.numpy().reshape(modes[-1].shape); told = dict(long_name='share missing', units='share of times', filled=self.missing)
         modes = [m for m in modes if g is None or m.name!='lead' or g.sd.ndim==len(modes)-1]
         v = np.zeros([k for m in modes for k in m.shape]) if g is None else g.missing.numpy().copy()
         if g is not None and g.rank: told |= dict(rank=g.rank, noise=g.noise)
