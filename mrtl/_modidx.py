@@ -1760,6 +1760,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'mrtl.own_events': { 'mrtl.own_events.EventProblem': ('own_events.html#eventproblem', 'mrtl/own_events.py'),
                                  'mrtl.own_events.Events': ('own_events.html#events', 'mrtl/own_events.py'),
                                  'mrtl.own_events.as_map': ('own_events.html#as_map', 'mrtl/own_events.py'),
+                                 'mrtl.own_events.check_memory': ('own_events.html#check_memory', 'mrtl/own_events.py'),
                                  'mrtl.own_events.columns_of': ('own_events.html#columns_of', 'mrtl/own_events.py'),
                                  'mrtl.own_events.design_of': ('own_events.html#design_of', 'mrtl/own_events.py'),
                                  'mrtl.own_events.event_options': ('own_events.html#event_options', 'mrtl/own_events.py'),

@@ -163,7 +163,16 @@ def event_options(problem, modes, terms=None, method='auto', rank=None, **option
     index = [k for k,m in modes.items() if isinstance(m, str)]; place = [k for k,m in modes.items() if not isinstance(m, str) and m['kind']=='place']
     given = [tuple(w.strip() for w in t.split(':')) for t in words(terms) or []]
     if odd := [w for t in given for w in t if w not in modes]: raise ConfigError(f"--terms names {odd[0]!r}{near(odd[0], modes)}, but the modes are {', '.join(modes)}")
-    return dict(terms=given or [*((k,) for k in modes), *product(index, place)], rank=rank or 3)|options
+    chosen = given or [*((k,) for k in modes), *product(index, place)]; check_memory(problem, chosen, rank or 3)
+    return dict(terms=chosen, rank=rank or 3)|options
+
+def check_memory(problem, terms, rank):
+    "`DataError` where a sum of terms would need more memory than is free."
+    design = problem.design; width = {m.name: 4 if m.nodes is not None else design.idx[m.name].shape[1] for m in design.modes}
+    need = len(design)*(650+120*sum(np.prod([width[k] for k in t])*(rank if len(t)>1 else 1) for t in terms))
+    if need<2**30 or not (facts := Path('/proc/meminfo')).exists(): return
+    free = int(re.search(r'MemAvailable:\s+(\d+)', facts.read_text())[1])*1024
+    if need>free: raise DataError(f"a sum of {len(terms)} terms on {len(design):,} rows needs about {need/1e9:.0f} GB of memory, and {free/1e9:.0f} GB are free: take fewer rows or terms, or --method sgd")
 
 # %% ../nbs/76_own_events.ipynb #f917907d
 def events_command(

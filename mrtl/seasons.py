@@ -19,7 +19,10 @@ class Step:
     months:int=0        # Calendar months; 0 where the step is none
     seconds:float=0.    # Else its length
 
-    def many(self, n): # n steps in words
+    def many(self,
+        n:int, # How many
+    )->str:    # Such as 2 months
+        "Steps in words."
         return f'{self}' if n==1 else f'{n} {self}s' if str(self).isalpha() else f'{n} times {self}'
 
     def __str__(self):
@@ -28,22 +31,31 @@ class Step:
         days = self.seconds/86400
         return 'day' if days==1 else f'{days:g} days' if days>1 else f'{self.seconds/3600:g} hours'
 
-    def stamp(self, times): # datetime64[ns], (n,)
+    def stamp(self,
+        times:np.ndarray, # Of any kind, (n,)
+    )->np.ndarray:        # datetime64[ns], (n,)
         "Times as the record counts them: the month, the day, or the time as it is."
         times = np.asarray(times, 'datetime64[ns]'); unit = 'M' if self.months else 'D' if self.seconds>=20*3600 else 'ns'
         return times.astype(f'datetime64[{unit}]').astype('datetime64[ns]')
 
-    def later(self, time, n=1): # datetime64[ns]
+    def later(self,
+        time:np.datetime64, # A time
+        n:int=1,            # Steps
+    )->np.datetime64:       # That many steps after it
         "The time that many steps later."
         if self.months: return (np.asarray(time, 'datetime64[M]')+n*self.months).astype('datetime64[ns]')
         return np.asarray(time, 'datetime64[ns]')+np.timedelta64(round(n*self.seconds*1e9), 'ns')
 
-    def gaps(self, times): # (n-1,)
+    def gaps(self,
+        times:np.ndarray, # Ascending, (n,)
+    )->np.ndarray:        # (n-1,)
         "How many steps lie between neighbouring times."
         if self.months: return np.diff(np.asarray(times).astype('datetime64[M]').astype(int))/self.months
         return np.diff(np.asarray(times, 'datetime64[ns]').astype(np.int64))/1e9/self.seconds
 
-    def names(self, times)->list: # (n,) text
+    def names(self,
+        times:np.ndarray, # (n,)
+    )->list:              # Text, (n,)
         "What samples at these times are called."
         times = np.asarray(times, 'datetime64[ns]'); days = (times.astype('datetime64[D]')==times).all()
         return [str(t)[:7 if self.months else 10 if days else 16] for t in times]
@@ -110,7 +122,9 @@ class Season:
         coef:np.ndarray=None,     # What was learnt, (p, ...)
     ): self.kind,self.coef = kind,coef
 
-    def basis(self, times)->np.ndarray: # (n, p)
+    def basis(self,
+        times:np.ndarray, # (n,)
+    )->np.ndarray:        # (n, p)
         "The curves that are added up."
         times = np.asarray(times, 'datetime64[ns]')
         if self.kind=='none': return np.ones((len(times), 1))
@@ -118,8 +132,12 @@ class Season:
         w = 2*np.pi*((times-times.astype('datetime64[Y]'))/np.timedelta64(1, 'D'))[:,None]/YEAR*np.arange(1, HARMONICS+1)
         return np.concatenate([np.ones((len(times), 1)), np.cos(w), np.sin(w)], 1)
 
-    def fit(self, x, times, at): # itself
-        "Learn from the times `at`; values (T, ...), NaN where missing."
+    def fit(self,
+        x:np.ndarray,     # Values, (T, ...), NaN where missing
+        times:np.ndarray, # Their times, (T,)
+        at:np.ndarray,    # Which of them to learn from, whole numbers
+    )->'Season':          # Itself
+        "Learn from some of the times."
         B = self.basis(times)[at]; shape = x.shape[1:]; S,n = np.zeros((B.shape[1], int(np.prod(shape)))),np.zeros(int(np.prod(shape)), int)
         for b in time_slices((len(at), *shape)):
             v = np.asarray(x[at[b]], float).reshape(-1, S.shape[1]); ok = np.isfinite(v); n += ok.sum(0); S += B[b].T@np.where(ok, v, 0.)
@@ -130,7 +148,9 @@ class Season:
             for i,k in enumerate(c): coef[:,k] = solved(M[i], S[:,k])
         self.coef = coef.reshape(-1, *shape); return self
 
-    def expected(self, times)->np.ndarray: # (n, ...)
+    def expected(self,
+        times:np.ndarray, # (n,)
+    )->np.ndarray:        # (n, ...)
         "What is usual at these times."
         if self.kind=='month':
             month = np.asarray(times).astype('datetime64[M]').astype(int)%12; seen = np.isfinite(self.coef.reshape(12, -1)).any(1)

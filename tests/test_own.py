@@ -1,8 +1,12 @@
 """A reader's own data: `mrtl fields` and `mrtl events` from files to a run, a dry run, a forecast, and what they refuse."""
 import json, shutil
+from types import SimpleNamespace
 import numpy as np, pandas as pd, pytest, xarray as xr
 from mrtl.cli import main
 from mrtl.core import ConfigError, DataError, FormatError
+from mrtl.designs import Mode
+from mrtl.grids import Grid
+from mrtl.own_events import check_memory
 from mrtl.own_fields import Asked, own_problem
 from mrtl.runfiles import read_own_prep, read_predictions
 from mrtl.store import load_tensors, save_tensors
@@ -209,3 +213,11 @@ BAD_EVENTS = [(('--place', 'x:4x4'), '--place takes pairs'), (('--index', 'plyer
 def test_events_refused(shots, tmp_path, capsys, more, says):
     assert main(events(shots, tmp_path/'run', *more)) == 2; said = capsys.readouterr().err
     assert says in said and said.count('\n') == 1 and not (tmp_path/'run').exists()
+
+class Many:
+    "A design of more rows than any memory holds."
+    modes = [Mode('player', 5, indexed=True), Mode('place', 80, Grid((10,8)), True)]; idx = dict(player=np.zeros((1, 1)), place=np.zeros((1, 1)))
+    def __len__(self): return 10**12
+
+def test_memory_is_asked_for_before_the_fit():
+    with pytest.raises(DataError, match='3 terms on 1,000,000,000,000 rows needs about 1250000 GB .* --method sgd'): check_memory(SimpleNamespace(design=Many()), [('player',), ('place',), ('player','place')], 3)
