@@ -6,7 +6,6 @@
 __all__ = ['Mode', 'FieldDesign']
 
 # %% ../nbs/11_designs.ipynb #226d5fec
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -16,11 +15,11 @@ import xarray as xr
 import torch
 from torch import Tensor
 from fastcore.basics import patch
-from .axes import axis_kind
 from .core import ConfigError, DataError, ScheduleError
 from .grids import Grid, check_shape, overlaps
 from .nodes import Nodes
-from .points import Points, at_stations, mover, points_array, points_of, real_numbers, station_dim
+from .points import Points, at_stations, mover, points_array, points_of, real_numbers
+from .tidy import arranged, ascending, on_globe, read_fields, time_slices, whole_windows
 
 # %% ../nbs/11_designs.ipynb #3f9b9580
 @dataclass
@@ -77,22 +76,6 @@ def as_shapes(
         shape = {names[0]: shape}
     if set(shape)!=set(names): raise ScheduleError(f"a level must give a shape for {', '.join(names)}; got {', '.join(map(str, shape))}")
     return {k: check_shape(shape[k]) for k in names}
-
-# %% ../nbs/11_designs.ipynb #b61711bf
-BLOCK = 2**18 # Numbers that are worked on at a time, where a copy of all would take too much memory
-
-def time_slices(
-    shape:tuple,       # Of the fields, times first
-    chunks:tuple=None, # Times that lie together where the fields are stored, which are not to be read in parts
-)->list:               # Slices of times, about `BLOCK` numbers each
-    "Cut the times into blocks."
-    T = shape[0]; size = max(1, BLOCK//max(1, math.prod(shape[1:])))
-    if chunks is None: return [slice(a, min(a+size, T)) for a in range(0, T, size)]
-    cuts,at = [0],0
-    for n in chunks:
-        if at>cuts[-1] and at+n-cuts[-1]>size: cuts.append(at)
-        at += n
-    return [slice(a, b) for a,b in zip(cuts, cuts[1:]+[T]) if b>a]
 
 # %% ../nbs/11_designs.ipynb #8d5fd672
 def complete(
@@ -307,115 +290,6 @@ def to(self:FieldDesign,
     fields = self.fields.to(*args)
     return self._like(u=fields, rows=self.rows.to(fields.base.device))
 
-# %% ../nbs/11_designs.ipynb #26b474c1
-LATS,LONS = ('lat','latitude'),('lon','longitude')
-
-# %% ../nbs/11_designs.ipynb #322cef04
-def on_globe(
-    da:xr.DataArray, # Fields
-    dim:str,         # A spatial dimension
-    kind:str,        # 'lat' or 'lon'
-)->bool:             # By its name, or by the unit or standard name of its coordinate
-    "Does a dimension run along latitudes or longitudes?"
-    return dim in dict(lat=LATS, lon=LONS)[kind] or dim in da.coords and axis_kind({k: v for k,v in da[dim].attrs.items() if k in ('units','standard_name')})==kind
-
-# %% ../nbs/11_designs.ipynb #6761ba2b
-def ascending(
-    da:xr.DataArray, # Fields
-    dim:str,         # A spatial dimension, with or without coordinates
-)->xr.DataArray:     # The same, its coordinate ascending
-    "Order a spatial dimension; unwrap longitudes that jump from 360 to 0 or from 180 to -180."
-    if dim not in da.coords: return da.assign_coords({dim: np.arange(da.sizes[dim])+.5})
-    if da[dim].dtype.kind not in 'biuf': raise DataError(f"{dim} must hold numbers; got {da[dim].dtype}, such as {str(da[dim].values[0])!r}: give the coordinate of each cell")
-    c = da[dim].values.astype(float)
-    if len(c)>1 and (np.diff(c)<0).all(): da,c = da.isel({dim: slice(None,None,-1)}),c[::-1]
-    if on_globe(da, dim, 'lon') and (np.diff(c)<0).sum()==1: c = np.where(np.arange(len(c))>np.argmin(np.diff(c)), c+360, c)
-    return da.assign_coords({dim: c})
-
-# %% ../nbs/11_designs.ipynb #ea200949
-def gaps_said(
-    cells:int,   # Cells that are missing at some times
-    of:int,      # Cells in all
-    share:float, # Of the values of valid cells that is missing
-)->str:          # For an error
-    "Say how much is missing, and what can be done."
-    return (f"X is NaN at some times in {cells} of {of} cells, {share:.1%} of all values: let the model fill them, missing='climatology' (by each cell's mean) "
-        "or missing='conditional' (by what the other cells say), or set these cells to NaN at all times to mask them as land")
-
-def in_memory(
-    da:xr.DataArray, # In memory or lazy
-)->np.ndarray:       # Its values
-    "Values, read in one thread, so that one block of the files is held at a time."
-    if not da.chunks: return da.values
-    import dask
-    with dask.config.set(scheduler='synchronous'): return da.values
-
-def _read(da, dtype, mask=None, keep=False):
-    "The values as a tensor, zero where masked; and the cells valid in every feature, (h, w), or the known mask. Cells that are missing at some times only are an error, unless kept as NaN."
-    out = torch.empty(da.shape, dtype=dtype); nan,inf = np.zeros(da.shape[1:], np.int32),0
-    for b in time_slices(da.shape, da.chunks and da.chunks[0]):
-        v = np.array(in_memory(da[b]), np.float64 if dtype==torch.float64 else np.float32)
-        if mask is not None: v = np.where(mask, v, 0.)
-        inf += int(np.isinf(v).sum()); nan += np.isnan(v).sum(0, dtype=np.int32); out[b] = torch.from_numpy(v if keep else np.nan_to_num(v))
-    if inf: raise DataError(f"X holds {inf} infinite values: replace or mask them")
-    flat = nan.reshape(-1, *da.shape[-2:]); land = (flat==len(da)).any(0) if mask is None else ~mask
-    bad = ((flat>0)&~land).any(0)
-    if keep and land.any(): out.masked_fill_(torch.from_numpy(land), 0.)
-    elif bad.any() and not keep: raise DataError(gaps_said(int(bad.sum()), bad.size, int(flat[:,bad].sum())/(len(da)*len(flat)*(~land).sum())))
-    return out,~land
-
-# %% ../nbs/11_designs.ipynb #41a4a285
-PAIRS = (('lat','lon'),('latitude','longitude'),('y','x'))
-def _said(da, dim, kind, axis):
-    "Do the attributes of a coordinate say that it runs along this axis of a map, on a globe or projected?"
-    a = da[dim].attrs if dim in da.coords else {}
-    return axis_kind(a)==kind or a.get('axis')==axis.upper() or a.get('standard_name')==f'projection_{axis}_coordinate'
-
-def spatial_dims(
-    da:xr.DataArray, # Fields
-)->tuple:            # Names of the dimensions of the map, y first; the last two where no name tells
-    "Which two dimensions are the map."
-    lower = {str(d).lower(): d for d in da.dims}
-    for y,x in PAIRS:
-        if y in lower and x in lower: return lower[y],lower[x]
-    found = [[d for d in da.dims if _said(da, d, *way)] for way in (('lat','y'),('lon','x'))]
-    return (found[0][0],found[1][0]) if all(len(v)==1 for v in found) else tuple(da.dims[-2:])
-
-# %% ../nbs/11_designs.ipynb #06cd8c4f
-def arranged(
-    da:xr.DataArray|xr.Dataset, # Fields; the variables of a Dataset become a mode
-)->xr.DataArray:                # (samples, *features, y, x); `DataError` for what is no field of numbers
-    "Put the dimensions in order: samples, features, map."
-    if isinstance(da, xr.Dataset): da = da.to_dataarray('variable')
-    if station_dim(real_numbers(da)) is not None: return points_array(da)
-    if da.ndim<3: raise DataError(f"X must have a sample dimension and two spatial ones; got {da.dims}")
-    curved = [k for k,c in da.coords.items() if c.ndim==2 and str(k).lower() in (*LATS, *LONS)]
-    if curved: raise DataError(f"X has coordinates with two dimensions ({', '.join(map(str, curved))}), a curved grid: regrid it to latitudes and longitudes first, or take its cells as stations, FieldDesign.from_points(X)")
-    y,x = spatial_dims(da)
-    rest = [d for d in da.dims if d not in (y, x)]
-    first = 'time' if 'time' in rest else rest[0]
-    if 'time' not in rest and da.dims[0]!=first:
-        raise DataError(f"X has the dimensions {da.dims}, and none is called time: transpose it so that samples come first")
-    return da.transpose(first, *[d for d in rest if d!=first], y, x)
-
-# %% ../nbs/11_designs.ipynb #58dc56a3
-def whole_windows(
-    times:pd.Index,  # When the T fields are
-    leads:int,       # Times looked back at
-    rows:list|np.ndarray|Tensor|None=None, # Rows that the caller names; all when not given
-)->Tensor|None:      # Rows whose windows have no hole; `rows` as given where the times are not dates
-    "Rows that look back without a hole."
-    if not isinstance(times, (pd.DatetimeIndex,xr.CFTimeIndex)) or len(times)<3: return rows
-    step = np.diff((times-times[0])/pd.Timedelta(1, 's'))
-    if (step<=0).any():
-        raise DataError(f"times must ascend where leads look back; {times[1:][step<=0][0]} does not come after the time before it: sort X by time and drop what occurs twice")
-    stretch = np.concatenate([[0], np.cumsum(step>1.5*np.median(step))])
-    at = np.arange(leads, len(times)) if rows is None else np.arange(len(times))[np.asarray(rows)]
-    whole = stretch[at]==stretch[np.maximum(at-leads, 0)]
-    if rows is not None and not whole.all():
-        raise DataError(f"row {at[~whole][0]} ({times[at[~whole][0]]}) looks back across a hole in the times: leave it out, or fill the hole")
-    return torch.as_tensor(at[whole])
-
 # %% ../nbs/11_designs.ipynb #42d4802c
 def _check_kept(missing):
     if missing not in ('error','keep'): raise ConfigError(f"missing must be 'error' or 'keep' here; got {missing!r}: 'climatology' and 'conditional' are settings of the estimator, which learns them from its training rows")
@@ -430,7 +304,7 @@ def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
     if not leads and isinstance(times, (pd.DatetimeIndex,xr.CFTimeIndex)) and not times.is_monotonic_increasing: # kept in the order of time
         at = np.argsort(times.values, kind='stable'); back = np.argsort(at)
         da,times,rows = da.isel({da.dims[0]: at}),times[at],back if rows is None else back[as_index(rows)]
-    u,mask = _read(da, dtype, None if grid is None else grid.mask.numpy(), missing=='keep')
+    u,mask = read_fields(da, dtype, None if grid is None else grid.mask.numpy(), missing=='keep')
     if grid is None: grid = Grid.from_coords(da[y].values, da[x].values, names=(y,x), sphere=sphere, mask=mask)
     labels = {n: list(da[n].values) for n in da.dims[1:-2] if n in da.coords}
     if leads and times is not None: rows = whole_windows(times, leads, rows)

@@ -23,7 +23,8 @@ from .adapt import Adapted, as_came, as_one, design_of, gradient_options, target
 from .core import ConfigError, DataError, check_whole, enough_memory, get_device
 from .covariates import Covariates, covariate_matrix
 from .events import EventDesign
-from .designs import FieldDesign, arranged
+from .designs import FieldDesign
+from .tidy import arranged
 from .evidence.laplace import count_std, worth
 from .fits import Request
 from .gaps import check_missing, learn_gaps

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch
 from .core import ConfigError, DataError, FormatError, generator
-from .designs import FieldDesign, time_slices
+from .designs import FieldDesign
+from .tidy import time_slices
 from .grids import Grid
 
 # %% ../nbs/13_gaps.ipynb #2feff37a

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from fastcore.basics import patch
-from .designs import Batch, time_slices
+from .designs import Batch
+from .tidy import time_slices
 from .core import ConfigError
 
 # %% ../nbs/20_models.ipynb #a228126b

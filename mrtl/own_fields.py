@@ -15,7 +15,8 @@ import xarray as xr
 from mrtl.axes import as_dates, decode_times, find_axes
 from mrtl.climate.fields import AS_IS, common_grid, open_fields, ordered
 from mrtl.core import ConfigError, DataError, check_whole, progress
-from mrtl.designs import LATS, FieldDesign, ascending, in_memory, spatial_dims, time_slices
+from mrtl.designs import FieldDesign
+from mrtl.tidy import LATS, ascending, in_memory, spatial_dims, time_slices
 from mrtl.grids import Grid
 from mrtl.problems import Problem
 from mrtl.readers import checked, is_zarr, opened, source_name

@@ -17,7 +17,8 @@ from . import parallel
 from .core import DataError
 from .covariates import Covariates, covariate_table, offset_values
 from .events import EventDesign
-from .designs import Batch, FieldDesign, Mode, arranged, gaps_said, time_slices
+from .designs import Batch, FieldDesign, Mode
+from .tidy import arranged, gaps_said, time_slices
 from .gaps import on_mask
 from .grids import Grid
 from .nodes import Nodes

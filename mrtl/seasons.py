@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from mrtl.core import ConfigError, DataError
-from mrtl.designs import time_slices
+from mrtl.tidy import time_slices
 
 # %% ../nbs/73_seasons.ipynb #fa895dbb
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 "Fields as designs, piece by piece, against numpy and xarray."
 import cftime, numpy as np, pandas as pd, pytest, torch, xarray as xr
 from mrtl.core import DataError, ScheduleError
-from mrtl.designs import Batch, FieldDesign, Mode, arranged, as_index, as_shapes, ascending, in_memory, spatial_dims, time_slices, whole_windows
+from mrtl.designs import Batch, FieldDesign, Mode, as_index, as_shapes
+from mrtl.tidy import arranged, ascending, in_memory, spatial_dims, time_slices, whole_windows
 from mrtl.grids import Grid, regrid_mean
 from mrtl.nodes import Nodes
 

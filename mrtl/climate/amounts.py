@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 from ..core import ConfigError, DataError
-from ..designs import in_memory
+from ..tidy import in_memory
 from ..units import parse_unit
 
 # %% ../../nbs/climate/03_amounts.ipynb #b5edd17c

@@ -18,7 +18,8 @@ from ..core import ConfigError, DataError, progress
 from ..grids import Grid
 from .fields import check_months, month_starts, common_grid, open_fields, ordered, select_box
 from .rain import rain_target
-from ..designs import FieldDesign, in_memory, time_slices
+from ..designs import FieldDesign
+from ..tidy import in_memory, time_slices
 from ..problems import Problem
 from ..rivals import skill
 from ..splits import block_split

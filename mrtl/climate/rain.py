@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 import xarray as xr
-from ..designs import in_memory
+from ..tidy import in_memory
 from ..core import ConfigError, DataError, FormatError, progress
 from ..readers import checked, opened, open_netcdf
 from ..unpack import archive_kind, members
