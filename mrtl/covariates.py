@@ -29,13 +29,15 @@ def covariate_table(
         v = pd.DataFrame(v.reshape(len(v), -1), columns=[f'z{i}' for i in range(v.size//max(1, len(v)))]).infer_objects()
     if v.columns.nlevels>1: raise DataError("covariates have columns of several levels: give each column one name")
     v = v.set_axis([str(c) for c in v.columns], axis=1)
-    if not v.columns.is_unique: raise DataError(f"covariates have two columns of the name {v.columns[v.columns.duplicated()][0]!r}: rename one")
+    if not v.columns.is_unique:
+        raise DataError(f"covariates have two columns of the name {v.columns[v.columns.duplicated()][0]!r}: rename one")
     if not len(v.columns): raise DataError("covariates have no column: leave them out, or give at least one")
     return v
 
 def _from_xarray(v):
     "A DataArray (n, covariate) or (n,) as a table; samples are along `time`, or else along the first dimension."
-    if v.ndim not in (1,2): raise DataError(f"covariates must have the dimensions (sample, covariate); got {', '.join(map(str, v.dims)) or 'none'}")
+    if v.ndim not in (1,2):
+        raise DataError(f"covariates must have the dimensions (sample, covariate); got {', '.join(map(str, v.dims)) or 'none'}")
     first = 'time' if 'time' in v.dims else v.dims[0]
     v = v.transpose(first, ...)
     index = v.indexes.get(first)
@@ -52,7 +54,8 @@ def column_levels(
     if kinds.is_datetime64_any_dtype(c) or kinds.is_timedelta64_dtype(c) or kinds.is_complex_dtype(c):
         raise DataError(f"covariate {c.name} holds {c.dtype}: give numbers, such as the day of the year, or categories, such as the weekday")
     if kinds.is_numeric_dtype(c) or kinds.is_bool_dtype(c): return None
-    if c.isna().any(): raise DataError(f"covariate {c.name} has no value in {int(c.isna().sum())} of {len(c)} rows: fill them, or leave those rows out")
+    if c.isna().any():
+        raise DataError(f"covariate {c.name} has no value in {int(c.isna().sum())} of {len(c)} rows: fill them, or leave those rows out")
     if isinstance(c.dtype, pd.CategoricalDtype): return [str(v) for v in c.cat.remove_unused_categories().cat.categories]
     return sorted({str(v) for v in c})
 
@@ -74,7 +77,8 @@ def _numbers(c, levels):
     "One column as numbers, (n, columns)."
     own = column_levels(c)
     if (own is None)!=(levels is None):
-        raise DataError(f"covariate {c.name} holds {'numbers' if own is None else 'categories'}, but the model was fitted on {'categories' if own is None else 'numbers'}: give it the same kind")
+        got,want = ('numbers','categories') if own is None else ('categories','numbers')
+        raise DataError(f"covariate {c.name} holds {got}, but the model was fitted on {want}: give it the same kind")
     if own is None:
         v = c.to_numpy(dtype=float, na_value=np.nan)
         if (bad := ~np.isfinite(v)).any():
@@ -82,8 +86,8 @@ def _numbers(c, levels):
         return v[:,None]
     at = pd.Index(levels).get_indexer([str(v) for v in c])
     if (at<0).any():
-        raise DataError(f"covariate {c.name} is {c.iloc[int((at<0).argmax())]!s} in {int((at<0).sum())} rows, but the model was fitted on {', '.join(levels)}: "
-            "leave those rows out, or pool rare levels before fitting")
+        raise DataError(f"covariate {c.name} is {c.iloc[int((at<0).argmax())]!s} in {int((at<0).sum())} rows, "
+            f"but the model was fitted on {', '.join(levels)}: leave those rows out, or pool rare levels before fitting")
     return (at[:,None]==np.arange(1, len(levels))).astype(float)
 
 # %% ../nbs/13_covariates.ipynb #3bd6a748
@@ -95,12 +99,14 @@ def check_independent(
     "Refuse columns that follow from others; `DataError` names them."
     rows = w>0; Z = Z[rows]*np.sqrt(w[rows]/w[rows].mean())[:,None]
     if rows.sum()<=len(names)+1:
-        raise DataError(f"{len(names)} covariates need more than {len(names)+1} training rows; got {int(rows.sum())}: leave some covariates out, or pool levels")
+        raise DataError(f"{len(names)} covariates need more than {len(names)+1} training rows; got {int(rows.sum())}: "
+            "leave some covariates out, or pool levels")
     left = np.abs(np.diag(np.linalg.qr(Z, mode='r')))/np.sqrt(len(Z)) # what the columns before it do not explain
     if (left>1e-6).all(): return
     j = int((left<=1e-6).argmax()); c = np.linalg.lstsq(Z[:,:j], Z[:,j], rcond=1e-10)[0]
     said = [n for n,v in zip(names, c) if abs(v)>1e-6]
-    raise DataError(f"covariate {names[j]} follows from {', '.join(said[:5])}{' and others' if len(said)>5 else ''} and the intercept (collinear): leave one of them out")
+    others = ', '.join(said[:5])+(' and others' if len(said)>5 else '')
+    raise DataError(f"covariate {names[j]} follows from {others} and the intercept (collinear): leave one of them out")
 
 # %% ../nbs/13_covariates.ipynb #b6c8c048
 @dataclass(frozen=True)

@@ -315,7 +315,7 @@ def _from_points(cls, da, leads, rows, dtype, points, missing):
     _check_kept(missing); da = real_numbers(da)
     if points is not None: da = at_stations(da, points, missing)
     here = points_of(da) if points is None else points
-    u,mask = _read(da.expand_dims('row', -2), dtype, None if points is None else points.mask.numpy(), missing=='keep')
+    u,mask = read_fields(da.expand_dims('row', -2), dtype, None if points is None else points.mask.numpy(), missing=='keep')
     if points is None and not mask.all(): here = here.with_area(mask.astype(float))
     labels,times = {n: list(da[n].values) for n in da.dims[1:-1] if n in da.coords},da.indexes.get(da.dims[0])
     if leads and times is not None: rows = whole_windows(times, leads, rows)

@@ -160,7 +160,7 @@ class Fitting:
         at = [[str(v) for v in names].index(str(k)) for k in self._outputs]
         return y.isel({y.dims[1]: at}) if isinstance(y, xr.DataArray) else y.iloc[:,at]
 
-    def _scores(self, X, covariates, offset):
+    def _scores(self, X, covariates=None, offset=None):
         "Scores in the units of the data, (n, outputs), the design, and standardised covariates."
         check_is_fitted(self, 'fitted_')
         design,_ = self._design(X); z,offset = self._sides(covariates, offset, X, len(design))
@@ -428,7 +428,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         "Accuracy."
         return float(accuracy_score(np.asarray(by_date(y, X)), np.asarray(self.predict(X, covariates, offset)), sample_weight=sample_weight))
 
-    def _judged(self, X, y, covariates, offset):
+    def _judged(self, X, y, covariates=None, offset=None):
         "Labels as 0 and 1 and probabilities of some samples."
         p = self.predict_proba(X, covariates, offset)[:,1]
         return self._encode(by_date(y, X), len(p), known=True)[:,0],p

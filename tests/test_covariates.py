@@ -39,7 +39,7 @@ Y = dict(regression=S+EFFECT.values+.5*RNG.normal(size=N), classes=np.where(RNG.
 KIND = dict(regression=(MRTLRegressor, {}), classes=(MRTLClassifier, {}), counts=(MRTLRegressor, dict(loss='poisson')))
 LOSS = dict(regression='squared', classes='logistic', counts='poisson')
 OFFSET = np.linspace(-.5, .5, N)
-FAST = dict(sgd=dict(max_epochs=10), evidence={}, terms={})
+FAST = dict(sgd=dict(max_epochs=2, schedule=[SHAPE]), evidence={}, terms={})
 both = pytest.mark.parametrize('way', ['sgd','evidence'])
 kinds = pytest.mark.parametrize('kind', KIND)
 
@@ -116,7 +116,7 @@ def test_gradients_equal_autograd():
 
 @kinds
 def test_without_maps_it_is_a_regression(kind):
-    m = estimator(kind, 'sgd', l2=1e9, l1=0.).fit(X, Y[kind], TABLE, OFFSET)
+    m = estimator(kind, 'sgd', l2=1e9, max_epochs=10).fit(X, Y[kind], TABLE, OFFSET)
     y = (Y[kind] == 'yes').astype(float) if kind == 'classes' else Y[kind].astype(float)
     Z = np.column_stack([np.ones(N), TABLE.warmth-280, TABLE.day=='Tue', TABLE.day=='Sun', TABLE.rainy]).astype(float)
     ref = regress(Z, y, np.ones(N), LOSS[kind], OFFSET)
