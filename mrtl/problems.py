@@ -72,7 +72,7 @@ def refit(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted on the training rows
 )->MRTLRegressor|MRTLClassifier: # Fitted in the same way on all rows
     "The model to use afterwards: nothing is chosen any more, so all rows can teach it."
-    kept,m,known = m.fitted_.kept,clone(m).set_params(**m.fitted_.settled),np.isfinite(self.targets).any(1)
+    kept,m,known = m.fitted_.kept,clone(m).set_params(method=m.method_, **m.fitted_.settled),np.isfinite(self.targets).any(1)
     m._kept = kept
     if known.all(): return m.fit(self.design, self.y, groups=self.groups)
     return m.fit(self.design.take(known), self.y[known], groups=None if self.groups is None else np.asarray(self.groups)[known])
