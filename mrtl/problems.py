@@ -85,7 +85,7 @@ def refit(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted on the training rows
 )->MRTLRegressor|MRTLClassifier: # Fitted in the same way on all rows
     "The model to use afterwards: nothing is chosen any more, so all rows can teach it."
-    kept,m,known = m.fitted_.kept,clone(m).set_params(**m.fitted_.settled),np.isfinite(self.targets).any(1)
+    kept,m,known = m.fitted_.kept,clone(m).set_params(method=m.method_, **m.fitted_.settled),np.isfinite(self.targets).any(1)
     m._kept = kept
     if known.all(): return m.fit(self.design, self.y, self.covariates, self.offset, groups=self.groups)
     beside = (some_rows(v, np.flatnonzero(known)) for v in (self.covariates, self.offset))

@@ -97,7 +97,7 @@ class LabelledResults:
         return _over(T, _names(modes), modes)
 
     @property
-    def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`
+    def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`; `remainder`, as `coef_`, where components do not predict alone
         "The components, labelled: maps, loadings and strengths; of several terms a dict by term."
         check_is_fitted(self, 'fitted_')
         return _one({p.name: _labelled_piece(p._replace(bias=self._raw_bias(p.bias)), self._outputs) for p in self.fitted_.pieces()})

@@ -48,7 +48,7 @@ def open_run(
     if old is None: write_json(file, config); return True
     if not (resume or overwrite):
         release(); raise ConfigError(f"--out {out} holds this very run already: add --resume to go on with it or --overwrite to do it again")
-    if overwrite: forget(out, ('checkpoint.mrtl', 'search.log', 'bootstrap', 'trials', *FITTED, *SHOWN, *TABLES)); return True
+    if overwrite: forget(out, ('checkpoint.mrtl', 'search.log', 'bootstrap', 'trials', *FITTED, *SHOWN, *TABLES, *(f.name for f in out.glob('checkpoint.mrtl.*')))); return True
     found = faults(out)
     if found: print(f"{out}: {', '.join(f'{k} {v}' for k,v in found.items())}; it is made again")
     return bool(found) or not (read_seal(out) or {}).get('finished', False)

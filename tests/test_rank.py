@@ -164,7 +164,7 @@ def test_every_run_has_a_model_on_all_rows(months):
     d,y,_ = months
     d,y,rows = d.take(range(170)),y[:170],dict(train=np.arange(90), valid=np.arange(95, 120), test=np.arange(125, 170))
     for way in ('sgd','evidence'):
-        p = Problem(d, y, rows); m = p.fit(p.estimator(rank=2, method=way, **(QUICK if way=='sgd' else {}))); full = p.refit(m)
+        p = Problem(d, y, rows); m = p.fit(p.estimator(rank=2, **({} if way=='sgd' else dict(method=way)))); full = p.refit(m) # given validation rows, 'auto' means gradients
         assert full.method_==way and full.rank_==2 and p.scores(p.predicted(full))['test']['r2']>p.scores(p.predicted(m))['test']['r2']-.05
         assert not np.allclose(full.predict(d), m.predict(d))
 
@@ -177,3 +177,9 @@ def test_rank_path_by_gradients_and_its_refusals(months):
 
 def test_core_consistency_has_no_meaning_for_a_matrix():
     assert np.isnan(core_consistency(torch.rand(4, 6), [torch.rand(4, 2), torch.rand(6, 2)], [None, None]))
+
+def test_the_strongest_components_of_a_term_stay():
+    from types import SimpleNamespace
+    from mrtl.terms.ranks import strongest
+    model = SimpleNamespace(parts=[0, 1, 2], of=[[0], [1, 2]], mixed=[False, True]); F = [np.ones((2, 1)), np.diag([1., 5., 3.]), np.eye(3), np.eye(3)*[2., 1., 1.], np.zeros((1, 1))]
+    out = strongest(model, F, 1, 2); assert [f.shape[1] for f in out]==[1, 2, 2, 2, 1] and np.array_equal(out[1], F[1][:,1:]) and np.array_equal(out[3], F[3][:,1:])
