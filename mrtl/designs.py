@@ -327,7 +327,8 @@ def _on_grid(da, grid):
     y,x = da.dims[-2:]
     if (grid.sphere or x in LONS) and len(da[x]): da = da.assign_coords({x: da[x]+360*round((grid.x_centres[0]-float(da[x][0]))/360)})
     if da.shape[-2:]==grid.shape and np.allclose(da[y], grid.y_centres, atol=1e-3) and np.allclose(da[x], grid.x_centres, atol=1e-3): return da
-    raise DataError(f"X must lie on the grid {grid!r}; got {len(da[y])}x{len(da[x])} cells, {y} {float(da[y][0]):g}..{float(da[y][-1]):g}, {x} {float(da[x][0]):g}..{float(da[x][-1]):g}: regrid it first")
+    said = ', '.join(f"{d} {float(da[d][0]):g}..{float(da[d][-1]):g}" for d in (y,x) if len(da[d]))
+    raise DataError(f"X must lie on the grid {grid!r}; got {len(da[y])}x{len(da[x])} cells, {said}: regrid it first")
 
 # %% ../nbs/11_designs.ipynb #2edeb6be
 class Moments(NamedTuple):

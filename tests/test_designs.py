@@ -43,7 +43,7 @@ def test_shapes():
     assert as_shapes([1, 2], one) == as_shapes(dict(s=(1,2)), one) == dict(s=(1,2)) and as_shapes(dict(t=(1,1), s=(2,3)), two) == dict(s=(2,3), t=(1,1))
     refused("each spatial mode .s, t., like {'s': ", as_shapes, (1,2), two, kind=ScheduleError); refused('a shape for s, t; got s', as_shapes, dict(s=(1,2)), two, kind=ScheduleError); refused('a shape for s; got a, s', as_shapes, dict(a=(1,2), s=(1,2)), one, kind=ScheduleError)
 
-@pytest.mark.parametrize('shape,chunks', [((10, 3), None), ((7, 2**16), None), ((5, 2**19), None), ((0, 4), None), ((9, 2**17), (2, 3, 1, 3)), ((9, 2**16), (2, 3, 1, 3)), ((9, 4), (2, 3, 1, 3)), ((9, 2**20), (9,)), ((4, 0), None)])
+@pytest.mark.parametrize('shape,chunks', [((10, 3), None), ((7, 2**16), None), ((5, 2**19), None), ((0, 4), None), ((9, 2**17), (2, 3, 1, 3)), ((9, 2**16), (2, 3, 1, 3)), ((9, 4), (2, 3, 1, 3)), ((9, 2**20), (9,)), ((0, 4), (0,)), ((4, 0), None)])
 def test_blocks_of_times(shape, chunks):
     cuts = time_slices(shape, chunks); assert [i for s in cuts for i in range(s.start, s.stop)] == list(range(shape[0])) and all(s.stop > s.start for s in cuts)
     size = max(1, 2**18//max(1, shape[1])); borders = np.cumsum(chunks or [1]*shape[0]).tolist()
@@ -55,7 +55,7 @@ def test_blocks_of_times(shape, chunks):
 def test_rows():
     x = torch.zeros(10, 1, 2, 2); g = Grid((2,2)); d = lambda **kw: FieldDesign(x, g, **kw)
     assert d().rows.tolist() == list(range(10)) and d(leads=3).rows.tolist() == list(range(3, 10)) and len(d(rows=[])) == 0 and len(d(leads=3, rows=[10, 3])) == 2  # with leads, the time after the last is no data but a target
-    for kw in dict(rows=[10]), dict(rows=[-1]), dict(leads=3, rows=[2]), dict(leads=3, rows=[11]): refused(r'rows must lie in (0\.\.9|3\.\.10)', d, **kw)
+    for kw in dict(rows=[10]), dict(rows=[0, 10]), dict(rows=[-1]), dict(leads=3, rows=[2]), dict(leads=3, rows=[11]): refused(r'rows must lie in (0\.\.9|3\.\.10)', d, **kw)
     assert as_index([]).dtype == torch.int64 and as_index([True, False]).dtype == torch.bool
     for rows in [1, 3], torch.tensor([1, 3]), np.arange(8)%4==1: assert design(leads=2).take(rows).rows.tolist()[0] == 3
     d = design(); t = d.take([4, 1]); assert t.rows.tolist() == [4, 1] and t.u is d.u  # the fields are not copied
@@ -71,7 +71,7 @@ def test_parts_are_kept():
     d = FieldDesign(torch.zeros(5, 1, 2, 2), Grid((2,2)), ('v',), dict(v=['a']), leads=1, space='s', window=3, times=MONTHS[:5])
     for e in d.take([0, 1]), d.to(torch.float64), d.at((1,2)), d.hold(slice(0, 2)), d.standardise(torch.zeros(1, 2, 2), torch.ones(1)):
         assert (e.names, e.labels, e.leads, e.space, e.window) == (('v',), dict(v=['a']), 1, 's', 3) and e.times[0] == MONTHS[0]
-    assert d.to(torch.float64).u.dtype == torch.float64 and d.to('cpu').fields is d.fields and d.at((2,2)) is d and d.at(dict(s=(1,1))).grid.shape == (1,1)
+    assert d.to(torch.float64).u.dtype == design().to('cpu').u.dtype == torch.float64 and d.to('cpu').fields is d.fields and d.at((2,2)) is d and d.at(dict(s=(1,1))).grid.shape == (1,1)
 
 def test_coarser_fields_are_averages():
     d = design(LAND); want = torch.from_numpy(LAND.fillna(0).values)
@@ -85,7 +85,7 @@ def test_coarser_fields_are_averages():
 def test_axes_ascend():
     down = X.isel(lat=slice(None, None, -1)); a = ascending(down, 'lat'); assert a.lat.values.tolist() == [-30., -10., 10., 30.]; np.testing.assert_array_equal(a, X)
     assert ascending(X.isel(lat=[0]), 'lat').lat.values.tolist() == [-30.] and ascending(X.drop_vars('lat'), 'lat').lat.values.tolist() == [.5, 1.5, 2.5, 3.5]
-    for lon,want in [([350, 0, 10], [350, 360, 370]), ([170, -170, -150], [170, 190, 210]), ([340, 350, 0], [340, 350, 360]), ([30, 20, 10], [10, 20, 30])]:
+    for lon,want in [([350, 0, 10], [350, 360, 370]), ([170, -170, -150], [170, 190, 210]), ([340, 350, 0], [340, 350, 360]), ([359.5, 0, .5], [359.5, 360, 360.5]), ([30, 20, 10], [10, 20, 30])]:
         assert ascending(xr.DataArray(np.zeros(3), dict(lon=lon), ('lon',)), 'lon').lon.values.tolist() == want and ascending(xr.DataArray(np.zeros(3), dict(x=lon), ('x',)), 'x').x.values.tolist() == (want if lon[1]==20 else lon)
     refused(r"lat must hold numbers; got .*'?n'?", ascending, X.assign_coords(lat=list('nesw')), 'lat')
 
@@ -100,12 +100,15 @@ def test_order_of_dimensions():
     run = X.drop_vars('time').rename(time='run'); assert arranged(run.transpose('run', 'lon', 'lat', 'variable')).dims == ('run', 'variable', 'lat', 'lon')
     refused("none is called time: transpose", arranged, run.transpose('lat', 'run', 'variable', 'lon')); refused('sample dimension and two spatial', arranged, X[0,0]); refused('complex128', arranged, X+0j); refused('datetime64', arranged, X.astype('datetime64[ns]'))
     assert arranged(X[:,0]).dims == ('time', 'lat', 'lon') and arranged((X>0)).dtype == bool
+    depth = X.assign_coords(depth=(('lat','lon'), np.zeros((4,6)))); assert arranged(depth).dims == X.dims  # two-dimensional, but no place
     refused(r'two dimensions \(Lat\), a curved grid', arranged, X.rename(lat='j', lon='i').assign_coords(Lat=(('j','i'), np.zeros((4,6)))))
 
 def test_known_grid():
     g = design(LAND).grid; d = design(X, grid=g); assert d.grid is g; np.testing.assert_allclose(means(d)[:,:,g.mask], X.values[:,:,g.mask]); assert (d.u[:,:,~g.mask] == 0).all()
     for x in X.assign_coords(lon=X.lon-360), X.assign_coords(lon=X.lon+720), X.assign_coords(lat=X.lat+1e-4): assert design(x, grid=g).grid is g
     for x in X.assign_coords(lon=X.lon+10), X.assign_coords(lat=X.lat+1), X.isel(lat=slice(3)), X.isel(lon=slice(5)): refused('must lie on the grid Grid', design, x, grid=g)
+    for x in X.isel(lon=[]), X.isel(lat=[]), X.isel(lat=[]).rename(lat='y', lon='x'): refused('must lie on the grid .* got (0x6|4x0) cells', design, x, grid=g)
+    column = X.isel(lon=[2]); g1 = design(column).grid; assert design(column.assign_coords(lon=column.lon-360), grid=g1).grid is g1
     flat = X.rename(lat='y', lon='x'); g2 = design(flat).grid; assert design(flat, grid=g2).grid is g2; refused('must lie on', design, flat.assign_coords(x=flat.x+360), grid=g2)  # metres do not go round
     hole = X.copy(); hole[3,0,2,2] = np.nan; refused('NaN at some times in 1 of 24', design, hole, grid=g)
 
@@ -134,7 +137,7 @@ def test_shares_of_averages():
 # ---- windows
 
 def test_windows_by_hand():
-    for freq in 'D','MS','YS','h':
+    for freq in 'D','MS','YS','h','s':
         t = pd.date_range('2001', periods=20, freq=freq); keep = np.delete(np.arange(20), [7, 8, 15]); s = t[keep]
         want = [i for i in range(len(s)) if i >= 2 and keep[i]-keep[i-2] == 2]  # neither it nor what it looks at lies behind a hole
         assert whole_windows(s, 2).tolist() == want and whole_windows(s, 2, want[::-1]).tolist() == want[::-1] and whole_windows(t, 3).tolist() == list(range(3, 20))

@@ -63,6 +63,8 @@ def test_events_by_name():
         assert [PLAYERS[i] for i in d.idx['who'][:,0]] == list(names) and d.modes[0].labels == PLAYERS
     d = matched(EventDesign(dict(who=[[0, -1], [1, 0]]), [Mode('who', 2, indexed=True, labels=['cy', 'bob'])]), known.modes)
     assert d.idx['who'].tolist() == [[2, -1], [1, 2]]
+    d = matched(EventDesign(dict(who=[0, 1, 3]), [Mode('who', 4, indexed=True, labels=['dee', 'ann', 'cy', 'bob'])]), known.modes)  # as many, in another order
+    assert d.idx['who'].tolist() == [[3], [0], [1]] and d.modes[0].labels == PLAYERS
     same = table(*PLAYERS); assert matched(same, known.modes).idx['who'] is same.idx['who']
     refused('has the labels eve, zoe, but .* in 3 places: leave', matched, table('eve', 'ann', 'zoe', 'eve'), known.modes)
     m = Mode('who', 4, indexed=True); d = EventDesign(dict(who=[3, 0]), [m]); assert matched(d, [m]).idx['who'].tolist() == [[3], [0]]
@@ -85,6 +87,7 @@ def test_dimensions_by_name():
     refused('modes variable and a map, but the model was fitted on variable, level and a map', in_order, X.isel(level=0, drop=True), want)
     refused('fitted on a map', in_order, X, want[-1:])
     np.testing.assert_array_equal(as_design(X).u, design(X).u); np.testing.assert_array_equal(as_design(X.transpose('lat', 'level', 'time', 'lon', 'variable'), want).u, design(X).u)
+    np.testing.assert_array_equal(as_design(X.assign_coords(lon=X.lon-360), want).u, design(X).u)
 
 def test_no_sample_and_no_number():
     for x in X[:0], X.values[:0], design(X).take([]): refused('no sample', as_design, x)
@@ -106,6 +109,7 @@ def test_aligned_by_date():
     y = pd.Series(np.arange(8.), pd.date_range('2000-12', periods=8, freq='MS')); want = [1., 2., 3., 4., 5., 6.]
     mixed = y.sample(frac=1, random_state=0)
     for v in y, mixed, y.to_frame(), xr.DataArray(mixed.values, dict(time=mixed.index), ('time',)): assert np.ravel(by_date(v, X)).tolist() == want
+    two = xr.DataArray(np.arange(12.).reshape(6, 2), dict(time=MONTHS[::-1]), ('time','k')); np.testing.assert_array_equal(by_date(two, X), two.values[::-1])
     assert by_date(want, X) is want and by_date(y, X.values) is y
     refused('1 of 6 times of X, such as 2001-06-01 00:00:00, are not among those of weights', by_date, y[:6], X, 'weights')
     refused('y has 2001-01-01 00:00:00 more than once', by_date, pd.concat([y[1:2], y]), X)
