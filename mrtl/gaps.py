@@ -275,10 +275,10 @@ def __call__(self:Gaps,
 
 # %% ../nbs/13_gaps.ipynb #7018c24e
 def learn_gaps(
-    missing:str,    # A setting of an estimator
-    d,              # Its design, all rows
-    train,          # Which rows train, (n,) booleans
-    weight=None,    # Of each row, (n,)
+    missing:str,                   # A setting of an estimator
+    d:FieldDesign,                 # Its design, all rows
+    train:np.ndarray,              # Which rows train, (n,) booleans
+    weight:np.ndarray|None=None,   # Of each row, (n,)
 )->tuple:           # `Gaps`, or None where none may be; the design without gaps
     "Learn from the training rows how to fill gaps, and fill those of all rows."
     if check_missing(missing)=='error': return None,d
