@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 import torch
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from . import parallel
+from .classes import (are_ordered, categories_of, checked_labels, class_costs, class_names, class_probabilities, class_targets,
+    codes_of, loss_of, target_codes)
 from .core import ConfigError, DataError, enough_memory, get_device
 from .events import EventDesign
 from .designs import FieldDesign, arranged
@@ -96,7 +98,9 @@ class Fitting:
             callbacks=tuple(callbacks))
 
     @property
-    def _loss_name(self): return self.loss if self._numeric_target else 'logistic'
+    def _loss_name(self): return self.loss
+
+    def _named_outputs(self, named, k): return _output_names(named, k)
 
     @enough_memory('this fit', 'give it fewer rows, a coarser grid, a lower rank or fewer full_levels')
     def _fit(self, X, y, sample_weight, valid, groups, callbacks, encode=None):
@@ -113,7 +117,7 @@ class Fitting:
         w = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
-        self._outputs,self._one_dim = _output_names(named, Y.shape[1]),np.ndim(y)==1
+        self._outputs,self._one_dim = self._named_outputs(named, Y.shape[1]),np.ndim(y)==1
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
         way = choose_way(self.method, design, ask, valid is not None)
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
@@ -135,7 +139,7 @@ class Fitting:
             raise DataError("valid must be a pair (X, y), or (X, y, sample_weight), of validation data")
         Xv,yv = valid[:2]; design,_ = self._design(Xv)
         Yv = encode(by_date(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
-        if Yv.shape[1]!=len(self._outputs):
+        if not encode and Yv.shape[1]!=len(self._outputs):
             raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
         return Samples(design, Yv, by_date(valid[2], Xv, 'sample_weight') if len(valid)==3 else None)
 
@@ -316,7 +320,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
 
 # %% ../nbs/60_estimators.ipynb #9f711439
 class MRTLClassifier(ClassifierMixin, TensorEstimator):
-    "Multiresolution tensor classification of two classes."
+    "Multiresolution tensor classification of two classes, several, or several in an order."
     _numeric_target = False
     def __init__(self,
         rank:int=8,                                    # Number of components; by evidence, at most so many; of each term that does not say
@@ -331,6 +335,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         tol:float=1e-4,                                # Relative drop of the validation loss that counts as progress
         max_epochs:int=200,                            # Cap of epochs per level
         class_weight:str|dict|None=None,               # 'balanced', a dict of costs by class, or None
+        ordered:bool|None=None,                        # Are several classes in an order? None: if y is an ordered Categorical
         optimizer:str='auto',                          # 'auto' (L-BFGS below 200 rows, else Adam), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
         lr:float=1e-2,                                 # Learning rate of a level's first epoch
         lr_decay:float=1.,                             # Factor on the learning rate after each epoch
@@ -355,75 +360,72 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         for k,v in locals().copy().items():
             if k not in ('self','__class__'): setattr(self, k, v)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
-
     def fit(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), a Dataset (its variables are a mode), an array (n, ..., h, w) or (n, p), or a design
-        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Labels of two classes, (n,)
+        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Labels, (n,); an ordered Categorical has ordered classes
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         valid:tuple|None=None,                             # Validation data (X, y) or (X, y, sample_weight)
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
         "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`."
-        return self._fit(X, y, sample_weight, valid, groups, callbacks, self._encode)
+        listed = categories_of(y)
+        return self._fit(X, y, sample_weight, valid, groups, callbacks, lambda y,n,known=False: self._encode(y, n, known, listed))
 
     def decision_function(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
-    )->np.ndarray|xr.DataArray:                            # Log odds of the second class, (n,); a DataArray if X is one
-        "Log odds, corrected for balanced class weights; by evidence, those of the expected probability."
+    )->np.ndarray|xr.DataArray:                            # Log odds of the second class, (n,); of several classes (n, classes); a DataArray if X is one
+        "Log odds, corrected for balanced class weights, by evidence those of the expected probability; of several classes the log probabilities less their mean."
         s,d = self._scores(X)
         if (std := self.fitted_.spread(d)) is not None: s = worth(s, std**2, self.fitted_.loss)
-        return self._labelled(s[:,0], X)
+        if len(self.classes_)==2: return self._labelled(s[:,0], X)
+        log = np.log(np.maximum(class_probabilities(s, self.fitted_.loss), 1e-300)); log = self._labelled(log-log.mean(1, keepdims=True), X, 'class')
+        return log.assign_coords({'class': self.classes_}) if isinstance(log, xr.DataArray) else log
 
     def predict_proba(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
-    )->np.ndarray:                                         # Probability of each class, (n, 2)
-        "Probabilities of the two classes."
-        p = 1/(1+np.exp(-np.clip(np.asarray(self.decision_function(X)), -700, 700)))
+    )->np.ndarray:                                         # Probability of each class, (n, classes), in the order of `classes_`
+        "Probabilities of the classes."
+        odds = np.asarray(self.decision_function(X))
+        if odds.ndim==2: return softmax(odds, 1)
+        p = 1/(1+np.exp(-np.clip(odds, -700, 700)))
         return np.stack([1-p, p], 1)
 
     def predict(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
     )->np.ndarray|xr.DataArray:                            # Labels, (n,); a DataArray if X is one
-        "The more probable class."
+        "The most probable class."
         first = self.predict_proba(X).argmax(1)
         return self._labelled(self.classes_[first], X)
 
-    def _judged(self, X, y):
-        "Labels as 0 and 1 and probabilities of some samples."
-        p = self.predict_proba(X)[:,1]
-        return self._encode(by_date(y, X), len(p), known=True)[:,0],p
+    def score(self,
+        X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Labels as in `fit`
+        sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
+    )->float:                                              # Share of labels predicted correctly
+        "Accuracy; `DataError` for a label that the training rows did not have."
+        p = self.predict_proba(X); code = codes_of(checked_labels(by_date(y, X), len(p)), self.classes_)
+        return float(np.average(p.argmax(1)==code, weights=None if sample_weight is None else np.asarray(by_date(sample_weight, X, 'sample_weight'), float)))
 
-    def _encode(self, y, n, known=False):
-        "Labels as zeros and ones, (n, 1)."
-        if y is None:
-            raise DataError("y is needed to fit: give one label per sample (requires y to be passed, but the target y is None)")
-        y = np.asarray(y)
-        if y.dtype.kind=='f' and not np.isfinite(y).all():
-            raise DataError(f"Input y contains {'NaN' if np.isnan(y).any() else 'infinity'}: drop those samples")
-        check_classification_targets(y)
-        y = column_or_1d(y, warn=True).reshape(-1, 1)
-        if y.shape!=(n,1): raise DataError(f"y must be ({n},), one label per sample; got {y.shape}")
-        if not known: self.classes_ = np.unique(y)
-        if len(self.classes_)>2:
-            raise ValueError(f"Only binary classification is supported. The type of the target is {type_of_target(y)}.")
-        if len(self.classes_)<2:
-            raise DataError(f"y holds one class only, {self.classes_[0]!r}: a classifier needs samples of both classes")
-        if not np.isin(y, self.classes_).all(): raise DataError(f"validation labels must be {self.classes_[0]!r} or {self.classes_[1]!r}")
-        return (y==self.classes_[1]).astype(float)
+    def _judged(self, X, y):
+        "Labels as numbers and probabilities of some samples; of two classes those of the second."
+        p = self.predict_proba(X); code = codes_of(checked_labels(by_date(y, X), len(p)), self.classes_)
+        return (code.astype(float),p[:,1]) if p.shape[1]==2 else (code,p)
+
+    @property
+    def _loss_name(self): return loss_of(len(self.classes_), self._in_order) if hasattr(self, '_in_order') else 'logistic'
+
+    def _named_outputs(self, named, k): return self.classes_.tolist() if self._loss_name=='softmax' else super()._named_outputs(named, 1)
+
+    def _encode(self, y, n, known, listed):
+        "Labels as zeros and ones, (n, outputs)."
+        y,(categories,said) = checked_labels(y, n),listed
+        if not known: self.classes_,self._in_order = class_names(y, *listed),are_ordered(self.ordered, y, categories, said)
+        return class_targets(codes_of(y, self.classes_, 'validation labels' if known else 'y'), len(self.classes_), self._loss_name)
 
     def _reweight(self, train, valid):
         "Samples with class weights from the training rows, and the shift of the scores that is to be corrected."
-        n = np.array([train.w[train.y[:,0]==c].sum() for c in (0,1)])
-        if not (n>0).all(): raise DataError("the training rows hold one class only: give validation data yourself, or set valid=0")
-        if self.class_weight is None: c = np.ones(2)
-        elif isinstance(self.class_weight, dict): c = np.array([float(self.class_weight.get(k, 1.)) for k in self.classes_])
-        elif self.class_weight=='balanced': c = n.sum()/(2*n)
-        else: raise ConfigError(f"class_weight must be None, 'balanced' or a dict of costs by class; got {self.class_weight!r}")
-        shift = np.log(c[1]/c[0]) if self.class_weight=='balanced' else 0.
-        weighed = [s and Samples(s.design, s.y, s.w*c[s.y[:,0].astype(int)], s.groups) for s in (train, valid)]
-        return *weighed,shift
+        code = lambda s: target_codes(s.y, self._loss_name)
+        n = np.array([train.w[code(train)==c].sum() for c in range(len(self.classes_))])
+        c,shift = class_costs(self.class_weight, n, self.classes_, self._loss_name)
+        return *[s and Samples(s.design, s.y, s.w*c[code(s)], s.groups) for s in (train, valid)],shift

@@ -14,13 +14,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
+from .classes import CLASS_LOSSES, base_scores, falling, score_count
 from .core import ConfigError, DataError
 from .decompose import canonical
 from .events import EventDesign
 from .designs import FieldDesign, Mode
 from .evidence.model import EvidenceModel, fit_evidence_model
 from .models import FullRank, LowRank
-from .multiresolution import Run, make_levels, mode_shares, n_weights
+from .multiresolution import Run, centred, make_levels, mode_shares, n_weights
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
 from .parallel import work_threads
 from .samples import Samples, target_scale, entry_weights
@@ -148,6 +149,7 @@ def base_rate(
 )->list:            # Scores, one per output
     "The constant score that fits best: where biases start."
     p = target_scale(Y, w)[0]
+    if loss in CLASS_LOSSES: return list(base_scores(p, loss))
     return list(np.log(np.maximum(p, 1e-6)) if loss=='poisson' else np.log(np.clip(p, 1e-6, 1-1e-6)/(1-np.clip(p, 1e-6, 1-1e-6))))
 
 # %% ../nbs/40_fits.ipynb #f5099f6b
@@ -233,13 +235,15 @@ def learn(cls:GradientFit,
     designs = standardised([s.design for s in sets], moments) if moments else [s.design for s in sets]
     if ask.refit: raise ConfigError("refit is for sums of terms and for evidence: gradients level by level need their validation rows to know when to stop")
     ready = [Samples(d, (s.y-mean)/sd, s.w) for d,s in zip(designs, sets)]
-    levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, train.outputs)
+    scores = score_count(ask.loss, train.outputs); levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, scores)
     run = Run(*ready, levels=levels, loss=ask.loss, rank=ask.rank, options=o, seed=ask.seed, device=ask.device,
         bias=None if squared else base_rate(train.y, train.w, ask.loss), callbacks=ask.callbacks)
-    with work_threads(step_entries(design, levels, o, train.outputs)): low = run.fit().cpu().double()
+    with work_threads(step_entries(design, levels, o, scores)): low = run.fit().cpu().double()
     tell_explosion(run.history, o.lr)
     held = held_modes(low.modes, o.nonnegative)
-    low = raw_units(low, moments, design, mean-shift, sd, held)
+    if ask.loss=='softmax': low = centred(low)
+    low = raw_units(low, moments, design, mean-shift, sd[:scores], held)
+    if ask.loss=='ordered': low.bias.data = falling(low.bias.data[None])[0]
     return cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
 
 # %% ../nbs/40_fits.ipynb #0152f3f1
@@ -247,7 +251,8 @@ def learn(cls:GradientFit,
 def pack(self:GradientFit)->tuple: # Name to tensor; dict that JSON can hold
     "What a file must hold of the model."
     tensors = {f'low.{k}': v for k,v in self.low.state_dict().items()}
-    return tensors,dict(rank=self.rank, outputs=self.outputs, main_effects=len(self.low.main)>0, held=list(self.held))
+    meta = dict(rank=self.rank, outputs=self.outputs, main_effects=len(self.low.main)>0, held=list(self.held))
+    return tensors,meta|(dict(thresholds=len(self.low.bias)) if self.loss=='ordered' else {})
 
 @patch(cls_method=True)
 def unpack(cls:GradientFit,
@@ -259,7 +264,7 @@ def unpack(cls:GradientFit,
     levels:list,             # A dict for each level
 )->'GradientFit':            # The same model
     "A model out of a file."
-    low = LowRank(modes, meta['rank'], meta['outputs'], meta['main_effects'], torch.float64)
+    low = LowRank(modes, meta['rank'], meta['outputs'], meta['main_effects'], torch.float64, meta.get('thresholds'))
     low.load_state_dict({k[4:]: v for k,v in tensors.items() if k.startswith('low.')})
     return cls(low, low, loss, history, levels, tuple(meta['held']))
 

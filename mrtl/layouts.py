@@ -66,17 +66,19 @@ class GradientMeta(TypedDict):
     outputs:Count      # Scores per sample
     main_effects:bool  # One extra coefficient per entry of each indexed mode?
     held:list[Whole]   # Modes that keep their sign
+    thresholds:NotRequired[Count] # Between ordered classes
 
 def low_layout(
     modes:list,       # Of the weights
     rank:int,         # Components
     outputs:int,      # Scores per sample
     main:bool=False,  # With main effects?
+    biases:int=None,  # Constants; one per output when not given
 )->dict:              # Name to shape
     "The tensors of a low-rank model."
     sizes = [m.size for m in modes]+([outputs] if outputs>1 else [])
     mains = {f'low.main.{m.name}': (m.size, outputs) for m in modes if main and m.indexed}
-    return {f'low.factors.{i}': (n, rank) for i,n in enumerate(sizes)}|{'low.bias': (outputs,)}|mains
+    return {f'low.factors.{i}': (n, rank) for i,n in enumerate(sizes)}|{'low.bias': (biases or outputs,)}|mains
 
 # %% ../nbs/43_layouts.ipynb #8f6874a5
 class GradientLayout:
@@ -88,7 +90,7 @@ class GradientLayout:
         if any(m.nodes is not None for m in modes): raise DataError("a model by gradients has no nodes")
         if not set(meta['held'])<=set(range(len(modes))): raise DataError(f"the modes {meta['held']} are held, but there are {len(modes)}")
         if meta['main_effects'] and not any(m.indexed for m in modes): raise DataError("there are main effects, but no mode that could have them")
-        return low_layout(modes, meta['rank'], meta['outputs'], meta['main_effects'])
+        return low_layout(modes, meta['rank'], meta['outputs'], meta['main_effects'], meta.get('thresholds'))
     def check(meta, tensors): "Nothing: shapes tell all."
 
 # %% ../nbs/43_layouts.ipynb #b679bf81
@@ -112,11 +114,12 @@ class _FitMeta(TypedDict):
 class EvidenceMeta(TypedDict):
     "What a file says of a model fitted by evidence."
     rank:Count                                    # Components
-    loss:Literal['squared','logistic','poisson']  # Which was minimised
+    loss:Literal['squared','logistic','poisson','ordered'] # Which was minimised
     votes:Pair(Number)                            # Of an output's own fit, and of the directions
     mean:Several(Number)                          # Of the targets
     sd:Several(Positive)                          # Of the targets
     fits:Several(_FitMeta)                        # One an output, then one a direction
+    thresholds:NotRequired[Count]                 # Between ordered classes
 
 # %% ../nbs/43_layouts.ipynb #5fe1591e
 def moment_layout(
@@ -167,7 +170,7 @@ class EvidenceLayout:
         if modes[-1].grid is None or any(m.indexed or m.nodes is not None for m in modes): raise DataError("a model by evidence is of fields, and their map comes last")
         if len(meta['sd'])!=k: raise DataError(f"there are {k} means of targets, but {len(meta['sd'])} standard deviations")
         if more<0 or (more>0)!=(shared!=0): raise DataError(f"there are {len(meta['fits'])} fits for {k} outputs with the votes {meta['votes']}")
-        out = low_layout(modes, meta['rank'], k)|{'full.W': (*(m.size for m in modes), *([k] if k>1 else [])), 'full.bias': (k,)}
+        b = meta.get('thresholds') or k; out = low_layout(modes, meta['rank'], k, biases=b)|{'full.W': (*(m.size for m in modes), *([k] if k>1 else [])), 'full.bias': (b,)}
         if more: out['directions'] = (k, more)
         for o,f in enumerate(meta['fits']): out |= _fit_layout(f, f'fit.{o}', modes, found)
         return out|moment_layout(modes, 'moments.mean', 'moments.sd', found)

@@ -52,32 +52,43 @@ class CPTensor(NamedTuple):
 # %% ../nbs/52_results.ipynb #772f5872
 def _one(found): return next(iter(found.values())) if len(found)==1 else found
 
-def _labelled_piece(p, outputs):
+def _labelled_piece(p, outputs, dim='output', thresholds=()):
     "A piece as a Dataset."
-    names = _names([replace(m, labels=outputs) if m.name=='output' else m for m in p.modes]); data = {}
-    for i,(m,f) in enumerate(zip(p.modes, p.factors)):
+    modes = [replace(m, name=dim, labels=outputs) if m.name=='output' else m for m in p.modes]; names,data = _names(modes),{}
+    for i,(m,f) in enumerate(zip(modes, p.factors)):
         dims,coords = names[m.name]; name = m.name if len(m.shape)==2 else f'{m.name}_loading'
         for suffix,v in (('', f), *([('_std', p.stds[i])] if p.stds is not None and i<len(p.stds) else [])):
             v = xr.DataArray(np.array(v).reshape(*m.shape, -1), dims=(*dims,'component'), coords=coords)
             if m.nodes is not None: v = v.assign_attrs(lookup='bilinear')
             elif m.grid is not None: v = v.where(xr.DataArray(m.grid.mask.numpy(), dims=dims))
             data[name+suffix] = v
-    data |= dict(strength=('component', np.array(p.strength)), bias=('output', np.array(p.bias)))
+    data |= dict(strength=('component', np.array(p.strength)), bias=('threshold' if thresholds else dim, np.array(p.bias)))
     for k,t in p.main.items():
-        m = next(m for m in p.modes if m.name==k); dims,coords = names[k]
-        data[f'main_{k}'] = xr.DataArray(np.array(t).reshape(*m.shape, -1), dims=(*dims,'output'), coords=coords)
-    return xr.Dataset(data, coords=dict(component=np.arange(1, len(p.strength)+1), output=outputs))
+        m = next(m for m in modes if m.name==k); dims,coords = names[k]
+        data[f'main_{k}'] = xr.DataArray(np.array(t).reshape(*m.shape, -1), dims=(*dims,dim), coords=coords)
+    more = dict(threshold=thresholds) if thresholds else {}
+    return xr.Dataset(data, coords={'component': np.arange(1, len(p.strength)+1), dim: outputs}|more)
 
-# %% ../nbs/52_results.ipynb #656fbd6a
+# %% ../nbs/52_results.ipynb #304496b1
 class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
+    @property
+    def _output_dim(self): return 'class' if self.fitted_.outputs>1 and hasattr(self, 'classes_') and all(m.name!='class' for m in self._modes) else 'output'
+
+    @property
+    def _thresholds(self):
+        "Names of the thresholds between ordered classes."
+        if self.fitted_.loss!='ordered': return ()
+        names = [str(c) for c in self.classes_]
+        return [f'{a}|{b}' for a,b in zip(names, names[1:])]
+
     def _all_modes(self):
         low = self.fitted_.low
-        return low.modes+([Mode('output', low.outputs, labels=self._outputs)] if low.outputs>1 else [])
+        return low.modes+([Mode(self._output_dim, low.outputs, labels=self._outputs)] if low.outputs>1 else [])
 
     def _on_maps(self, modes, T):
         "A tensor of the size of the weights, labelled; NaN on land."
-        if self.fitted_.outputs>1: modes = modes+[Mode('output', self.fitted_.outputs, labels=self._outputs)]
+        if self.fitted_.outputs>1: modes = modes+[Mode(self._output_dim, self.fitted_.outputs, labels=self._outputs)]
         names = _names(modes); shape = [s for m in modes for s in m.shape]
         dims,coords = [d for m in modes for d in names[m.name][0]],{k: v for m in modes for k,v in names[m.name][1].items()}
         out = xr.DataArray(np.array(T).reshape(shape), dims=dims, coords=coords)
@@ -89,7 +100,7 @@ class LabelledResults:
     def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`
         "The components, labelled: maps, loadings and strengths; of several terms a dict by term."
         check_is_fitted(self, 'fitted_')
-        return _one({p.name: _labelled_piece(p, self._outputs) for p in self.fitted_.pieces()})
+        return _one({p.name: _labelled_piece(p, self._outputs, self._output_dim, self._thresholds) for p in self.fitted_.pieces()})
 
     @property
     def coef_(self)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land; of several terms a dict by term
@@ -225,7 +236,7 @@ class _Params(TypedDict, total=False):
 class _Fitted(TypedDict):
     "What a fit remembers of its data."
     __pydantic_config__ = dict(extra='forbid')
-    classes_:NotRequired[Pair(Scalar)]                                   # Labels of a classifier
+    classes_:NotRequired[Annotated[list[Scalar], Len(2, 10**5)]]         # Labels of a classifier
     n_features_in_:NotRequired[Whole]                                    # As scikit-learn counts
     feature_shape_:NotRequired[Annotated[list[Count], Len(1, 10)]]       # Of a sample that was an array
     _outputs:Several(Scalar)                                             # Names
@@ -246,7 +257,7 @@ class _ModelMeta(TypedDict):
     mrtl:Word                                      # Version that wrote it
     params:_Params                                 # Settings
     way:Literal['sgd','evidence','terms']          # How it was fitted
-    loss:Literal['squared','poisson','logistic']   # Which was minimised
+    loss:Literal['squared','poisson','logistic','softmax','ordered'] # Which was minimised
     fitted:_Fitted                                 # What is remembered of the data
     modes:_BothModes                               # Of data and weights
     fit:dict                                       # As its way has it
@@ -275,7 +286,9 @@ def _contradiction(meta):
     if any(a['size']!=b['size'] for a,b in zip(data, model) if not a['grid']): return 'the model has modes of another size than the data'
     outputs = LAYOUTS[meta['way']].outputs(meta['fit'])
     if outputs!=len(meta['fitted']['_outputs']): return f"{len(meta['fitted']['_outputs'])} outputs have names, but the fit has {outputs}"
-    if (meta['loss']=='logistic')!=('classes_' in meta['fitted']): return f"the loss is {meta['loss']}, which {'has' if 'classes_' in meta['fitted'] else 'needs'} classes"
+    if (meta['loss'] not in ('squared','poisson'))!=('classes_' in meta['fitted']): return f"the loss is {meta['loss']}, which {'has' if 'classes_' in meta['fitted'] else 'needs'} classes"
+    k,thresholds = len(meta['fitted'].get('classes_', ())),meta['fit'].get('thresholds', 0)
+    if k and (outputs,thresholds)!=((1,k-1) if meta['loss']=='ordered' else (1 if k==2 else k,0)): return f"classes_ names {k} classes, but the fit has {outputs} outputs and {thresholds} thresholds"
     if meta['params'].get('loss', meta['loss'])!=meta['loss'] or meta['fit'].get('loss', meta['loss'])!=meta['loss']: return 'two different losses are named'
     return 'columns of the history differ in length' if len({len(c) for c in meta['history'].values()})>1 else ''
 
