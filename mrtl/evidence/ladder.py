@@ -197,6 +197,7 @@ def vote(
     seen = P[:,0].isfinite()
     known = data.take(seen)
     w = known.likelihood.weigh(P[seen].numpy(), known.y.cpu().numpy())
+    like.adjust(P@torch.from_numpy(w), data.y)
     return w,like.residuals(like.base+(P-like.base)@torch.from_numpy(w), data.y.cpu())
 
 # %% ../../nbs/evidence/01_ladder.ipynb #9df3d01c
@@ -291,6 +292,7 @@ class MapFit:
     rows:Tensor          # Of the samples learnt from, (n, F)
     tried:list           # (length, value) of the ladder
     residuals:Tensor=None # Of predictions out of fold, (n,), NaN where there is none
+    odds:np.ndarray=None  # Of the thresholds of ordered classes
 
     @property
     def maps(self)->Tensor: # (F, h, w)

@@ -10,13 +10,15 @@ import math
 from dataclasses import dataclass, replace
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from fastcore.basics import patch
 from scipy.optimize import minimize
+from ..classes import class_targets, falling, rising
 from ..core import DataError
 from .prior import Evidence, FeaturePrior, Gaussian, MapData, MapLevel, factor, level_scores, prior_kernel
 from .ladder import score_variance
-from ..models import INVERSE_LINKS, LOSSES
+from ..models import INVERSE_LINKS, LOSSES, LOSS_GRADIENTS
 
 # %% ../../nbs/evidence/02_laplace.ipynb #534bc6dc
 class LaplaceLikelihood:
@@ -38,7 +40,10 @@ class LaplaceLikelihood:
             raise DataError(f"weights must be above zero; got {int((~(w>0)).sum())} of {len(w)} that are not: drop those samples")
 
     def mean(self, s): return INVERSE_LINKS[self.loss](s)
-    def log_probability(self, s, y): return -LOSSES[self.loss](s, y)
+    def cost(self, s, y): return LOSSES[self.loss](s, y)
+    def log_probability(self, s, y): return -self.cost(s, y)
+    def slope(self, s, y): return y-self.mean(s)
+    def adjust(self, s, y): "Take up what predictions out of fold say of the likelihood's own constants: it has none."
 
 # %% ../../nbs/evidence/02_laplace.ipynb #5c0ef4b3
 class Logistic(LaplaceLikelihood):
@@ -47,6 +52,7 @@ class Logistic(LaplaceLikelihood):
 
     def curvature(self,
         s:Tensor,   # Scores, (n,)
+        y:Tensor=None, # Not read
     )->tuple:       # W and its derivative, (n,) each
         "How fast the slope of the log likelihood falls."
         m,q = self.mean(s),torch.sigmoid(-s)
@@ -67,6 +73,7 @@ class Poisson(LaplaceLikelihood):
 
     def curvature(self,
         s:Tensor,   # Scores, (n,)
+        y:Tensor=None, # Not read
     )->tuple:       # W and its derivative, (n,) each
         "How fast the slope of the log likelihood falls."
         m = self.mean(s)
@@ -84,8 +91,62 @@ class Poisson(LaplaceLikelihood):
 
     def log_probability(self, s, y): return super().log_probability(s, y)-torch.lgamma(y+1)
 
+# %% ../../nbs/evidence/02_laplace.ipynb #a279336d
+class Ordered(LaplaceLikelihood):
+    "Likelihood of ordered classes, by numbers from 0, with one score and thresholds that are known."
+    loss = 'ordered'
+    def __init__(self,
+        w:Tensor,          # Weights of the samples, (n,)
+        odds:Tensor,       # Log odds of lying above each threshold where the score is zero, falling, (classes-1,)
+    ):
+        super().__init__(w, 0.)
+        self.odds = torch.as_tensor(odds, dtype=torch.float64)
+
+    def to(self, device): return type(self)(self.weights.to(device, torch.float64), self.odds.to(device))
+    def take(self, fold): return type(self)(self.weights[fold], self.odds)
+
+    def sides(self, s, y):
+        "Log odds of lying above the threshold below the class, and above that above it; infinite where there is none."
+        end = self.odds.new_full((1,), math.inf); b = torch.cat([end, self.odds, -end]); k = y.long()
+        return s+b[k],s+b[k+1]
+
+    def cost(self, s, y):
+        below,above = self.sides(s, y)
+        return F.softplus(-below)+F.softplus(above)-torch.log(-torch.expm1(above-below))
+
+    def slope(self, s, y):
+        below,above = self.sides(s, y)
+        return torch.sigmoid(-below)-torch.sigmoid(above)
+
+    def curvature(self,
+        s:Tensor,   # Scores, (n,)
+        y:Tensor,   # Classes, (n,)
+    )->tuple:       # W and its derivative, (n,) each
+        "How fast the slope of the log likelihood falls."
+        p = [torch.sigmoid(v) for v in self.sides(s, y)]
+        return sum(m*(1-m) for m in p),sum(m*(1-m)*(1-2*m) for m in p)
+
+    def check(self, y):
+        "Raise `DataError` for what is no weight, or where a class is missing."
+        super().check(y)
+        if (n := torch.bincount(y.long(), minlength=len(self.odds)+1)).min()==0: raise DataError(f"every ordered class must occur; number {int(n.argmin())} does not")
+
+# %% ../../nbs/evidence/02_laplace.ipynb #a63169cd
+@patch
+def adjust(self:Ordered,
+    s:Tensor,  # Predictions out of fold, (n,), NaN where there is none
+    y:Tensor,  # Classes, (n,)
+)->None:
+    "Move the thresholds to where they fit predictions best."
+    s,y,w = (v.cpu()[s.cpu().isfinite()] for v in (s, y, self.weights)); k = len(self.odds)
+    w,Y = (w/w.sum()/k)[:,None],torch.from_numpy(class_targets(y.long().numpy(), k+1, 'ordered'))
+    def value(a):
+        S = s[:,None]+torch.from_numpy(a)
+        return float((w*LOSSES['ordered'](S, Y)).sum()),(w*LOSS_GRADIENTS['ordered'](S, Y)).sum(0).numpy()
+    self.odds = falling(torch.from_numpy(minimize(value, rising(self.odds.cpu().numpy()), jac=True).x)[None])[0].to(self.odds)
+
 # %% ../../nbs/evidence/02_laplace.ipynb #c27f7f24
-LIKELIHOODS = dict(logistic=Logistic, poisson=Poisson)
+LIKELIHOODS = dict(logistic=Logistic, poisson=Poisson, ordered=Ordered)
 
 # %% ../../nbs/evidence/02_laplace.ipynb #89a9410e
 @dataclass
@@ -99,8 +160,8 @@ class Peak:
 
 def _bend(K, y, like, h):
     "Slope and curvature of the log likelihood at some scores, and the factor of I + sqrt(W) K sqrt(W)."
-    g = like.w*(y-like.mean(like.base+h))
-    W = (like.w*like.curvature(like.base+h)[0]).clamp(min=1e-30)
+    g = like.w*like.slope(like.base+h, y)
+    W = (like.w*like.curvature(like.base+h, y)[0]).clamp(min=1e-30)
     root = W.sqrt()
     B = root[:,None]*K*root; B.diagonal().add_(1)
     return g,W,factor(B)[0]
@@ -162,7 +223,7 @@ def __call__(self:LaplaceEvidence,
     self.a = p.g; root = p.W.sqrt()
     R = root[:,None]*torch.cholesky_inverse(p.L)*root
     KR = K@R
-    r = -(K.diagonal()-(KR*K).sum(1))*like.w*like.curvature(like.base+p.h)[1]/2
+    r = -(K.diagonal()-(KR*K).sum(1))*like.w*like.curvature(like.base+p.h, self.y)[1]/2
     t = r-KR.T@r
     M = R-torch.outer(p.g, p.g)-torch.outer(t, p.g)-torch.outer(p.g, t); M.diagonal().div_(2)
     (c@(self.grams@M.flatten().take(self.at)).cpu()).backward()
@@ -218,7 +279,7 @@ def constant(self:LaplaceLikelihood, y):
 @patch
 def residuals(self:LaplaceLikelihood, predictions, y):
     "What predictions leave, divided by its expected standard deviation."
-    return (y-self.mean(predictions))/self.curvature(predictions)[0].clamp(min=1e-12).sqrt()
+    return self.slope(predictions, y)/self.curvature(predictions, y)[0].clamp(min=1e-12).sqrt()
 
 # %% ../../nbs/evidence/02_laplace.ipynb #c4adfc1c
 @patch
@@ -232,7 +293,7 @@ def weigh(self:LaplaceLikelihood,
     P,k = P.clamp(-300, 300),P.shape[1]
     def value(v):
         s = self.base+P@torch.from_numpy(v)
-        return float((w*LOSSES[self.loss](s, y)).sum()),(P.T@(w*(self.mean(s)-y))).numpy()
+        return float((w*self.cost(s, y)).sum()),(P.T@(w*-self.slope(s, y))).numpy()
     size = max(1e-12, np.abs(value(np.zeros(k))[1]).max())
     room = dict(type='ineq', fun=lambda v: 1-v.sum(), jac=lambda v: -np.ones(k))
     how = dict(jac=True, method='SLSQP', bounds=[(0,1)]*k, constraints=room, options=dict(maxiter=200, ftol=1e-10))

@@ -133,7 +133,8 @@ class EvidenceModel:
     moments:tuple|None # Of the fields, from `FieldDesign.moments`, or None if they came standardised
     votes:tuple=(1.,0.)          # Of an output's own fit, and of the directions together
     directions:np.ndarray=None   # Outputs in units of their sd per unit of each direction, (outputs, directions)
-    loss:str='squared'           # 'squared', 'logistic' or 'poisson'
+    loss:str='squared'           # 'squared', 'logistic' (of several classes: each against the rest), 'poisson' or 'ordered'
+    odds:np.ndarray=None         # Of ordered classes: log odds of lying above each threshold where the score is zero, (classes-1,)
 
 # %% ../../nbs/evidence/03_model.ipynb #84b7783f
 def design_times(
@@ -165,7 +166,7 @@ class _Job:
     w:np.ndarray           # Sample weights, (n,)
     window:int|None        # Times added up in a target
     groups:np.ndarray|None # Group of each sample, (n,)
-    loss:str               # 'squared', 'logistic' or 'poisson'
+    loss:str               # As in `EvidenceModel`
 
 def _likelihood(job, design, w, base):
     "Of the samples of one output."
@@ -180,8 +181,10 @@ def _one_output(job, y, base=0.):
     folds = cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used])
     u,at = design_times(d, job.moments)
     likelihood = _likelihood(job, d, job.w[used], base)
-    fit = fit_maps(MapData(u, feature_rows(at, u.shape[1]), torch.from_numpy(y[used]), d.grid, likelihood), folds)
-    if job.window is None and d.leads and job.loss!='logistic': check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
+    data = MapData(u, feature_rows(at, u.shape[1]), torch.from_numpy(y[used]), d.grid, likelihood)
+    fit = fit_maps(data, folds)
+    if job.loss=='ordered': fit.odds = data.likelihood.odds.cpu().numpy()
+    if job.window is None and d.leads and job.loss in ('squared','poisson'): check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
 
 # %% ../../nbs/evidence/03_model.ipynb #bac8624f
@@ -229,6 +232,7 @@ def raw_model(
     if moments: bias = bias-_at_means(full, design, moments)
     full.W.data = full.W.data*(scale if k>1 else scale[0])
     full.bias.data = torch.from_numpy(m.mean)+scale*bias
+    if m.odds is not None: full.bias.data = full.bias.data+torch.from_numpy(m.odds)
     m.low = map_components(full.W.data, design.modes, k, rank)
     m.low.bias.data = full.bias.data.clone()
     return m
@@ -245,11 +249,11 @@ def _allowed_window(design, window, loss):
 # %% ../../nbs/evidence/03_model.ipynb #c9bc6820
 def fit_evidence_model(
     design:FieldDesign,     # Fields as they came
-    Y:np.ndarray,           # Targets, labels 0 and 1, or counts, (n, outputs), NaN where missing
+    Y:np.ndarray,           # Targets, labels 0 and 1, numbers of ordered classes, or counts, (n, outputs), NaN where missing
     w:np.ndarray,           # Sample weights, (n,)
-    mean:np.ndarray,        # Of the targets; for labels and counts the score of the base rate, (outputs,)
+    mean:np.ndarray,        # Of the targets; for labels and counts the score of the base rate, (outputs,); for ordered classes (classes-1,), of the thresholds
     sd:np.ndarray=None,     # Of the targets, (outputs,); ones for labels and counts
-    loss:str='squared',     # 'squared', 'logistic' or 'poisson'
+    loss:str='squared',     # 'squared', 'logistic', 'poisson' or 'ordered'
     shift:float=0.,         # To be taken off the scores in the end
     window:int=None,        # Times added up in a target; what the design says, or else looked for, when not given
     rank:int=8,             # Most components
@@ -262,10 +266,11 @@ def fit_evidence_model(
     moments = design.moments(w) if standardise else None
     job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss)
     Z = (Y-mean)/sd if loss=='squared' else Y
-    pairs = progress(list(zip(Z.T, mean)), desc='outputs', disable=None if len(mean)>1 else True)
-    fits = [_one_output(job, z, float(b)) for z,b in pairs]
-    shared,votes,D = _directions(fits, job, Z)
-    return raw_model(design, rank, fits=fits+shared, mean=mean-shift, sd=sd, moments=moments, votes=votes, directions=D, loss=loss)
+    pairs = progress([(Z[:,0], mean)] if loss=='ordered' else list(zip(Z.T, mean.tolist())), desc='outputs', disable=None if Z.shape[1]>1 else True)
+    fits = [_one_output(job, z, b) for z,b in pairs]
+    shared,votes,D = _directions(fits, job, Z); odds = fits[0].odds
+    if odds is not None: mean,sd = np.zeros(1),np.ones(1)
+    return raw_model(design, rank, fits=fits+shared, mean=mean-shift, sd=sd, moments=moments, votes=votes, directions=D, loss=loss, odds=odds)
 
 # %% ../../nbs/evidence/03_model.ipynb #ca702728
 @patch
@@ -373,6 +378,7 @@ def pack(self:EvidenceModel)->Packed: # `tensors` by name, and `meta`, a dict th
     if self.votes[1]: tensors['directions'] = torch.from_numpy(self.directions)
     if self.moments: tensors |= dict(zip(('moments.mean','moments.sd'), self.moments))
     meta = dict(rank=self.low.rank, loss=self.loss, votes=list(self.votes), mean=self.mean.tolist(), sd=self.sd.tolist(), fits=[])
+    if self.loss=='ordered': meta['thresholds'] = len(self.full.bias)
     for o,f in enumerate(self.fits):
         more,about = _pack_fit(f, f'fit.{o}')
         tensors |= more
@@ -403,7 +409,7 @@ def unpack(cls:EvidenceModel,
 )->EvidenceModel:   # The same model
     "A model out of a file."
     k = len(meta['mean'])
-    held = dict(full=FullRank(modes, k, dtype=torch.float64), low=LowRank(modes, meta['rank'], k, dtype=torch.float64))
+    b = meta.get('thresholds'); held = dict(full=FullRank(modes, k, dtype=torch.float64, biases=b), low=LowRank(modes, meta['rank'], k, dtype=torch.float64, biases=b))
     for n,m in held.items(): m.load_state_dict({k.removeprefix(n+'.'): v for k,v in tensors.items() if k.startswith(n+'.')})
     fits = [_unpack_fit(tensors, f'fit.{o}', f) for o,f in enumerate(meta['fits'])]
     moments = (tensors['moments.mean'],tensors['moments.sd']) if 'moments.mean' in tensors else None
