@@ -304,16 +304,6 @@ def rows(cls:EvidenceFit,
     "Which samples train: all of them."
     return np.ones(len(design), bool),np.zeros(len(design), bool)
 
-# %% ../nbs/40_fits.ipynb #3ae8b47b
-def against_rest(
-    Y:np.ndarray,       # Is it this class? (n, classes)
-    w:np.ndarray,       # Sample weights, balanced or not, (n,)
-    shift:np.ndarray|float, # Logarithms of the weights of the classes, but for a constant, (classes,)
-)->tuple:               # The loss, scores of the base rates and their shifts, (classes,) each
-    "What several fits of two classes each begin with."
-    p = target_scale(Y, w)[0]; q = p*np.exp(-np.asarray(shift)); odds = lambda p: np.log(p/(1-p))
-    return 'logistic',odds(p),odds(p)-odds(q/q.sum())
-
 # %% ../nbs/40_fits.ipynb #db619eb7
 @patch(cls_method=True)
 def learn(cls:EvidenceFit,
@@ -330,11 +320,10 @@ def learn(cls:EvidenceFit,
         raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={held!r}: use method='sgd'")
     if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
     entry_weights(torch.from_numpy(Y), w) # refuses an output without any value
-    loss,mean,sd = ask.loss,*(target_scale(Y, w) if ask.loss=='squared' else (base_rate(Y, w, ask.loss),None))
-    if loss=='softmax': loss,mean,shift = against_rest(Y, w, shift)
-    if loss=='ordered': Y,mean = Y.sum(1, keepdims=True),falling(torch.tensor([mean]))[0].numpy()
+    mean,sd = target_scale(Y, w) if ask.loss=='squared' else (base_rate(Y, w, ask.loss),None)
+    if ask.loss=='ordered': Y,mean = Y.sum(1, keepdims=True),falling(torch.tensor([mean]))[0].numpy()
     with work_threads(len(train)**2):
-        model = fit_evidence_model(design, Y, w, mean, sd, loss, shift,
+        model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift,
             ask.evidence.window, ask.rank, ask.standardise, train.groups, ask.device)
     names = np.asarray(ask.outputs).tolist()
     return cls(model, pd.DataFrame(model.history(names)), model.levels(names))

@@ -114,7 +114,7 @@ class _FitMeta(TypedDict):
 class EvidenceMeta(TypedDict):
     "What a file says of a model fitted by evidence."
     rank:Count                                    # Components
-    loss:Literal['squared','logistic','poisson','ordered'] # Which was minimised
+    loss:Literal['squared','logistic','poisson','softmax','ordered'] # Which was minimised
     votes:Pair(Number)                            # Of an output's own fit, and of the directions
     mean:Several(Number)                          # Of the targets
     sd:Several(Positive)                          # Of the targets

@@ -197,7 +197,7 @@ def vote(
     seen = P[:,0].isfinite()
     known = data.take(seen)
     w = known.likelihood.weigh(P[seen].numpy(), known.y.cpu().numpy())
-    like.adjust(P@torch.from_numpy(w), data.y)
+    if like.loss=='ordered': like.adjust(P@torch.from_numpy(w), data.y) # its thresholds
     return w,like.residuals(like.base+(P-like.base)@torch.from_numpy(w), data.y.cpu())
 
 # %% ../../nbs/evidence/01_ladder.ipynb #9df3d01c

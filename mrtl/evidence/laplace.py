@@ -43,7 +43,6 @@ class LaplaceLikelihood:
     def cost(self, s, y): return LOSSES[self.loss](s, y)
     def log_probability(self, s, y): return -self.cost(s, y)
     def slope(self, s, y): return y-self.mean(s)
-    def adjust(self, s, y): "Take up what predictions out of fold say of the likelihood's own constants: it has none."
 
 # %% ../../nbs/evidence/02_laplace.ipynb #5c0ef4b3
 class Logistic(LaplaceLikelihood):
@@ -244,14 +243,50 @@ def settle(self:LaplaceLikelihood,
     p = find_peak(prior_kernel(level, data), data.y, self)
     return Gaussian(torch.diag(1/p.W)).settle(level, replace(data, y=p.h+p.g/p.W))
 
+# %% ../../nbs/evidence/02_laplace.ipynb #bd0e50b8
+def common_peak(
+    kernels:list,    # Covariance of the samples for each class, (n, n)
+    Y:Tensor,        # Is it this class? (n, classes)
+    w:Tensor,        # Weights of the samples, (n,)
+    base:Tensor,     # Scores of the base rates, (classes,)
+    steps:int=100,   # At most
+)->tuple:            # Scores less the base rates', and slopes of the log likelihood, (n, classes) each
+    "The most probable scores of several classes together, by Newton's method with halved steps."
+    many = lambda V: torch.stack([K@v for K,v in zip(kernels, V.T)], 1)
+    def at(a): h = many(a); return h,float((w[:,None]*Y*(h+base).log_softmax(1)).sum()-(a*h).sum()/2)
+    a = torch.zeros_like(Y); h,value = at(a); near = False
+    for _ in range(steps):
+        p = (h+base).softmax(1); D,g = w[:,None]*p,w[:,None]*(Y-p)
+        if near: break
+        root = D.clamp(min=1e-30).sqrt()
+        E = [r[:,None]*torch.cholesky_inverse(factor(torch.eye(len(r), dtype=r.dtype, device=r.device)+r[:,None]*K*r)[0])*r for K,r in zip(kernels, root.T)]
+        b = D*(h-(p*h).sum(1, keepdim=True))+g; c = torch.stack([e@v for e,v in zip(E, many(b).T)], 1)
+        both = torch.cholesky_solve(c.sum(1, keepdim=True), factor(sum(E))[0])[:,0]
+        step,size = b-c+torch.stack([e@both for e in E], 1)-a,1.
+        near = float((many(step)*(g-a)).sum())<1e-10*(1+abs(value))
+        while not (new := at(a+size*step))[1]>=value-1e-9*(1+abs(value)) and size>1e-8: size /= 2
+        a = a+size*step; h,value = new
+    return h,g
+
+def settle_together(
+    levels:list,  # `MapLevel`, one a class
+    data:list,    # `MapData` of each class against the rest
+    base:Tensor,  # Scores of the base rates, (classes,)
+)->list:          # The levels with maps, bias (beyond the base rate's), and what intervals need
+    "Most probable maps of several classes given the samples; intervals are those of each class given the others."
+    Y,w = torch.stack([d.y for d in data], 1),data[0].likelihood.weights; base = base.to(Y)
+    h,g = common_peak([prior_kernel(l, d) for l,d in zip(levels, data)], Y, w, base)
+    p = (h+base).softmax(1); W = (w[:,None]*p*(1-p)).clamp(min=1e-30)
+    return [Gaussian(torch.diag(1/W[:,c])).settle(l, replace(d, y=h[:,c]+g[:,c]/W[:,c])) for c,(l,d) in enumerate(zip(levels, data))]
+
 # %% ../../nbs/evidence/02_laplace.ipynb #7998b319
 def worth(
     m:Tensor|np.ndarray,  # Means of scores, (n,)
     v:Tensor|np.ndarray,  # Their variances, (n,)
-    loss:str,             # 'logistic' or 'poisson'
+    loss:str,             # Any; only the scores of labels lose by not being known
 )->Tensor|np.ndarray:     # (n,)
     "Scores whose response is to be expected."
-    return m/(1+math.pi*v/8)**.5 if loss=='logistic' else m
+    return m/(1+math.pi*v/8)**.5 if loss in ('logistic','softmax') else m
 
 def count_std(
     m:np.ndarray,  # Means of scores, (n,)

@@ -18,7 +18,7 @@ from ..core import ConfigError, DataError, progress
 from ..decompose import canonical, cp_decompose
 from .prior import FeaturePrior, Gaussian, MapData, MapLevel, Part, TimeFields, feature_rows, stack_weights
 from .ladder import MapFit, fit_maps, split_maps
-from .laplace import LIKELIHOODS
+from .laplace import LIKELIHOODS, settle_together
 from ..models import FullRank, LowRank
 from ..splits import cut_folds
 
@@ -133,7 +133,7 @@ class EvidenceModel:
     moments:tuple|None # Of the fields, from `FieldDesign.moments`, or None if they came standardised
     votes:tuple=(1.,0.)          # Of an output's own fit, and of the directions together
     directions:np.ndarray=None   # Outputs in units of their sd per unit of each direction, (outputs, directions)
-    loss:str='squared'           # 'squared', 'logistic' (of several classes: each against the rest), 'poisson' or 'ordered'
+    loss:str='squared'           # 'squared', 'logistic', 'poisson', 'softmax' or 'ordered'
     odds:np.ndarray=None         # Of ordered classes: log odds of lying above each threshold where the score is zero, (classes-1,)
 
 # %% ../../nbs/evidence/03_model.ipynb #84b7783f
@@ -170,22 +170,31 @@ class _Job:
 
 def _likelihood(job, design, w, base):
     "Of the samples of one output."
-    if job.loss!='squared': return LIKELIHOODS[job.loss](torch.from_numpy(w), base)
+    if job.loss!='squared': return LIKELIHOODS['logistic' if job.loss=='softmax' else job.loss](torch.from_numpy(w), base)
     root = torch.from_numpy(np.sqrt(w/w.mean()))
     return Gaussian(overlap_covariance(design.rows.cpu(), job.window or 1)/root[:,None]/root)
 
+def _data_of(job, y, base):
+    "What the maps of one output are learnt from, its design, and which samples these are."
+    used = np.isfinite(y)&(job.w>0)
+    d = job.design.take(np.flatnonzero(used)); u,at = design_times(d, job.moments)
+    return MapData(u, feature_rows(at, u.shape[1]), torch.from_numpy(y[used]), d.grid, _likelihood(job, d, job.w[used], base)),d,used
+
 def _one_output(job, y, base=0.):
     "The fit of one output: standardised numbers, labels or counts."
-    used = np.isfinite(y)&(job.w>0)
-    d = job.design.take(np.flatnonzero(used))
-    folds = cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used])
-    u,at = design_times(d, job.moments)
-    likelihood = _likelihood(job, d, job.w[used], base)
-    data = MapData(u, feature_rows(at, u.shape[1]), torch.from_numpy(y[used]), d.grid, likelihood)
-    fit = fit_maps(data, folds)
+    data,d,used = _data_of(job, y, base)
+    fit = fit_maps(data, cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used]))
     if job.loss=='ordered': fit.odds = data.likelihood.odds.cpu().numpy()
     if job.window is None and d.leads and job.loss in ('squared','poisson'): check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
+
+# %% ../../nbs/evidence/03_model.ipynb #dbbc4222
+def _classes_together(fits, job, pairs, base):
+    "Several classes, each fitted against the rest: the level with the largest vote of each, settled together."
+    which = [int(np.argmax(f.weights)) for f in fits]
+    done = settle_together([f.levels[i] for f,i in zip(fits, which)], [_data_of(job, *p)[0] for p in pairs], torch.from_numpy(base))
+    for f,i,level in zip(fits, which, done): f.levels[i],f.weights = level,np.eye(len(f.levels))[i]
+    return fits
 
 # %% ../../nbs/evidence/03_model.ipynb #bac8624f
 def _directions(fits, job, Z):
@@ -233,6 +242,8 @@ def raw_model(
     full.W.data = full.W.data*(scale if k>1 else scale[0])
     full.bias.data = torch.from_numpy(m.mean)+scale*bias
     if m.odds is not None: full.bias.data = full.bias.data+torch.from_numpy(m.odds)
+    if m.loss=='softmax': # only differences of scores count
+        for t in (full.W, full.bias): t.data = t.data-t.data.mean(-1, keepdim=True)
     m.low = map_components(full.W.data, design.modes, k, rank)
     m.low.bias.data = full.bias.data.clone()
     return m
@@ -253,7 +264,7 @@ def fit_evidence_model(
     w:np.ndarray,           # Sample weights, (n,)
     mean:np.ndarray,        # Of the targets; for labels and counts the score of the base rate, (outputs,); for ordered classes (classes-1,), of the thresholds
     sd:np.ndarray=None,     # Of the targets, (outputs,); ones for labels and counts
-    loss:str='squared',     # 'squared', 'logistic', 'poisson' or 'ordered'
+    loss:str='squared',     # As in `EvidenceModel`
     shift:float=0.,         # To be taken off the scores in the end
     window:int=None,        # Times added up in a target; what the design says, or else looked for, when not given
     rank:int=8,             # Most components
@@ -267,7 +278,9 @@ def fit_evidence_model(
     job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss)
     Z = (Y-mean)/sd if loss=='squared' else Y
     pairs = progress([(Z[:,0], mean)] if loss=='ordered' else list(zip(Z.T, mean.tolist())), desc='outputs', disable=None if Z.shape[1]>1 else True)
+    if loss=='softmax': pairs = [(z, b-np.logaddexp.reduce(np.delete(mean, i))) for i,(z,b) in enumerate(pairs)]
     fits = [_one_output(job, z, b) for z,b in pairs]
+    if loss=='softmax': fits = _classes_together(fits, job, pairs, mean)
     shared,votes,D = _directions(fits, job, Z); odds = fits[0].odds
     if odds is not None: mean,sd = np.zeros(1),np.ones(1)
     return raw_model(design, rank, fits=fits+shared, mean=mean-shift, sd=sd, moments=moments, votes=votes, directions=D, loss=loss, odds=odds)

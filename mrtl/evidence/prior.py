@@ -441,9 +441,6 @@ def weigh(self:Gaussian,
     return stack_weights(predictions, y)
 
 @patch
-def adjust(self:Gaussian, s, y): "Take up what predictions out of fold say of the likelihood's own constants: it has none."
-
-@patch
 def residuals(self:Gaussian,
     predictions:Tensor,  # (n,)
     y:Tensor,            # Targets, (n,)
