@@ -11,9 +11,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from scipy.special import expit, softmax
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 from .core import ConfigError, DataError
 
@@ -25,6 +22,14 @@ def categories_of(
     if isinstance(y, pd.DataFrame) and y.shape[1]==1: y = y.iloc[:,0]
     kind = getattr(y, 'dtype', None)
     return (list(kind.categories), bool(kind.ordered)) if isinstance(kind, pd.CategoricalDtype) else (None,False)
+
+# %% ../nbs/20_classes.ipynb #a4fc775d
+def kept_labels(
+    y:object, # As in `categories_of`
+)->object:    # An array, or a Categorical
+    "Labels whose rows can be taken, with their categories."
+    if categories_of(y)[0] is None: return np.asarray(y)
+    return pd.Categorical(y.iloc[:,0] if isinstance(y, pd.DataFrame) else y)
 
 # %% ../nbs/20_classes.ipynb #03e6c42a
 def class_names(
@@ -76,6 +81,8 @@ def checked_labels(
     n:int,    # Samples
 )->np.ndarray: # (n,)
     "Labels as an array; `DataError` or `ValueError` for what is none."
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import column_or_1d
     if y is None:
         raise DataError("y is needed to fit: give one label per sample (requires y to be passed, but the target y is None)")
     y = np.asarray(y)
@@ -229,6 +236,7 @@ def several_scores(
     climatology:np.ndarray|None=None,   # Frequencies in the training rows, (classes,), where classes are ordered
 )->dict:                                # auc, average_precision, log_loss, f1, brier, and rpss for ordered classes
     "How good the probabilities of several classes are."
+    from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
     code = np.asarray(code).astype(int); O = np.eye(P.shape[1])[code]; seen = [c for c in range(P.shape[1]) if 0<O[:,c].sum()<len(O)]
     if not seen: raise DataError("the rows to be scored hold one class only: give rows of two classes or more")
     each = lambda f: float(np.mean([f(O[:,c], P[:,c]) for c in seen]))

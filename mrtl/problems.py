@@ -13,23 +13,24 @@ import xarray as xr
 from fastcore.basics import patch
 from sklearn.base import clone
 from .events import EventDesign
+from .classes import several_scores
 from .designs import FieldDesign
 from .estimators import MRTLClassifier, MRTLRegressor
 from .rivals import best_threshold, class_scores, skill
 
 # %% ../nbs/70_problems.ipynb #cacf12fc
-ESTIMATORS = dict(regression=MRTLRegressor, classes=MRTLClassifier)
+ESTIMATORS = dict(regression=MRTLRegressor, classes=MRTLClassifier, ordered=MRTLClassifier)
 
 # %% ../nbs/70_problems.ipynb #58b39449
 @dataclass
 class Problem:
     "Samples, the rows that train and test, and what a model of them is compared with."
     design:FieldDesign|EventDesign         # Inputs of all samples, on the finest grid
-    y:np.ndarray|xr.DataArray              # Targets, (n,) or (n, outputs), NaN where missing; 0 and 1 for classes
+    y:np.ndarray|xr.DataArray              # Targets, (n,) or (n, outputs), NaN where missing; the numbers of classes, from 0
     rows:dict                              # Row numbers of train, valid and test; a row in none of them lies in a gap
-    kind:str='regression'                  # 'regression' or 'classes'
+    kind:str='regression'                  # 'regression', 'classes' or 'ordered'
     names:list|None=None                   # What each sample is called, (n,); its number when not given
-    outputs:list|None=None                 # What each output is called; its number when not given
+    outputs:list|None=None                 # What each output, or each of several classes, is called; its number when not given
     reference:float|np.ndarray|None=None   # Prediction whose R2 is 0, a number or (outputs,); the training mean when not given
     rivals:Callable|None=None              # Takes the problem; returns the scores of simpler methods: name to valid and test
     figures:Callable|None=None             # Takes a `RunFiles`; returns figures for the report, as `write_report` takes them
@@ -40,6 +41,9 @@ class Problem:
     def __repr__(self):
         modes = ((m.name, 'x'.join(map(str, m.shape))) for m in self.design.modes)
         return f"{type(self).__name__}({', '.join(f'{len(v)} {k}' for k,v in self.rows.items())}; {', '.join(f'{k} {n}' for k,n in modes)})"
+
+    @property
+    def labels(self)->bool: return self.kind!='regression' # Are targets the numbers of classes?
 
     @property
     def targets(self)->np.ndarray: # (n, outputs), float64
@@ -57,7 +61,7 @@ def estimator(self:Problem,
     **options:object, # Of the estimator
 )->MRTLRegressor|MRTLClassifier: # Not fitted yet
     "An estimator for this kind of target, not fitted yet."
-    return ESTIMATORS[self.kind](**options)
+    return ESTIMATORS[self.kind](**(dict(ordered=True) if self.kind=='ordered' else {})|options)
 
 @patch
 def fit(self:Problem,
@@ -80,9 +84,11 @@ def refit(self:Problem,
 @patch
 def predicted(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted
-)->np.ndarray:                      # (n,) or (n, outputs)
-    "Predictions of all rows; probabilities of the second class, for classes."
-    return m.predict_proba(self.design)[:,1] if self.kind=='classes' else m.predict(self.design)
+)->np.ndarray:                      # (n,), (n, outputs) or (n, classes)
+    "Predictions of all rows; for classes their probabilities, of two that of the second."
+    if not self.labels: return m.predict(self.design)
+    p = m.predict_proba(self.design)
+    return p[:,1] if p.shape[1]==2 else p
 
 # %% ../nbs/70_problems.ipynb #812dae9c
 @patch(as_prop=True)
@@ -92,13 +98,16 @@ def zero(self:Problem)->float|np.ndarray: # A number, or (outputs,)
 
 @patch
 def scores(self:Problem,
-    yhat:np.ndarray,           # Predictions of all rows, (n,) or (n, outputs)
-    threshold:float|None=None, # Of F1, for classes; the best one on validation rows when not given
-)->dict:                       # valid and test: as `skill` or `class_scores`
+    yhat:np.ndarray,           # Predictions of all rows, (n,), (n, outputs) or (n, classes)
+    threshold:float|None=None, # Of F1, for two classes; the best one on validation rows when not given
+)->dict:                       # valid and test: as `skill` or `class_scores`; of several classes averages over them, and `rpss` where they are ordered
     "Scores of predictions on the validation rows and on the test rows."
-    y = np.asarray(self.y) if self.kind=='classes' else np.asarray(self.y, float); yhat = np.asarray(yhat, float).reshape(y.shape)
     rows = {k: self.rows[k] for k in ('valid','test') if k in self.rows}
-    if self.kind!='classes': return {k: skill(y[r]-self.zero, yhat[r]-self.zero) for k,r in rows.items()}
+    if self.labels and np.ndim(yhat)==2 and np.shape(yhat)[1]>1:
+        code,k = self.targets[:,0].astype(int),np.shape(yhat)[1]; usual = np.bincount(code[self.rows['train']], minlength=k)/len(self.rows['train']) if self.kind=='ordered' and 'train' in self.rows else None
+        return {s: several_scores(code[r], np.asarray(yhat)[r], usual) for s,r in rows.items()}
+    y = np.asarray(self.y) if self.labels else np.asarray(self.y, float); yhat = np.asarray(yhat, float).reshape(y.shape)
+    if not self.labels: return {k: skill(y[r]-self.zero, yhat[r]-self.zero) for k,r in rows.items()}
     if threshold is None: threshold = best_threshold(y[rows['valid']], yhat[rows['valid']])
     return {k: class_scores(y[r], yhat[r], threshold) for k,r in rows.items()}
 

@@ -78,13 +78,16 @@ def differences(old, new, most=60):
 # %% ../nbs/71_runs.ipynb #8db8e15a
 def table_of(
     times:list,             # Label of each sample, (n,)
-    yhat:np.ndarray,        # Predictions, (n,) or (n, outputs)
+    yhat:np.ndarray,        # Predictions, (n,) or (n, outputs); where `y` is (n,), probabilities (n, classes)
     y:np.ndarray|None=None, # Truth where known, same shape
     outputs:list|None=None, # Names of the outputs
     **columns:list,         # More columns, (n,)
 )->pd.DataFrame:            # One row per sample and output
     "Predictions as a tidy table."
-    yhat = np.asarray(yhat, float); many = yhat.ndim==2
+    yhat = np.asarray(yhat, float)
+    if yhat.ndim==2 and np.ndim(y)==1: # probabilities of several classes
+        columns |= {f'p_{k}': p for k,p in zip(outputs or range(yhat.shape[1]), yhat.T)}; yhat = yhat.argmax(1).astype(float)
+    many = yhat.ndim==2
     yhat = yhat.reshape(len(yhat), -1); k = yhat.shape[1]
     out = dict(sample=np.repeat(np.asarray(times).astype(str), k))
     if many: out['output'] = np.tile(np.asarray(range(k) if outputs is None else outputs), len(yhat))
@@ -231,7 +234,7 @@ def run_metrics(problem, yhat, seconds, found):
     rows = {k: len(v) for k,v in problem.rows.items()}|dict(total=len(problem.design))|found.get('rows', {})
     metrics = problem.scores(yhat)|dict(baselines=problem.rivals(problem) if problem.rivals else {}, seconds=seconds)
     if problem.notes is not None: metrics['notes'] = problem.notes
-    if np.ndim(problem.y)==2 and problem.outputs is not None: metrics['outputs'] = [str(k) for k in problem.outputs]
+    if (np.ndim(problem.y)==2 or np.ndim(yhat)==2) and problem.outputs is not None: metrics['outputs'] = [str(k) for k in problem.outputs]
     return metrics|found|dict(rows=rows)
 
 # %% ../nbs/71_runs.ipynb #4bb86f92
@@ -258,7 +261,7 @@ def predict_run(
     "Predict new samples with a finished run's model, and score them where the truth is known."
     run,out,y = Path(run),claim_prediction(out),np.asarray(problem.y)
     yhat = problem.predicted(ESTIMATORS[problem.kind].load(run/'model.mrtl')); known = np.isfinite(problem.targets).any()
-    write_csv(out, table_of(sample_names(problem), yhat, y if known else None, problem.outputs))
+    write_csv(out, table_of(sample_names(problem), yhat, y if known or np.ndim(yhat)>y.ndim else None, problem.outputs))
     rows = dict(total=len(yhat))|facts.pop('rows', {})
     new = unseen_rows(run, problem); rows['seen'] = len(yhat)-len(new); problem = replace(problem, rows=dict(test=new))
     test = new_scores(run, problem, yhat) if known and len(new) else {}
@@ -285,7 +288,7 @@ def unseen_rows(run, problem):
 
 def new_scores(run, problem, yhat):
     "Scores of new samples; none where only one class occurs."
-    if problem.kind!='classes': return problem.scores(yhat)['test']
+    if not problem.labels or np.ndim(yhat)==2: return problem.scores(yhat)['test']
     if len(np.unique(np.asarray(problem.y)[problem.rows['test']]))<2: return {}
     old = read_predictions(run); old = old[old.set=='valid']
     return problem.scores(yhat, best_threshold(old.truth.values, old.score.values))['test']
