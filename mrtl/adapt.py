@@ -103,7 +103,7 @@ def tell_unread(
 def tell_rank(
     rank:int|str,   # As the caller gave it
     modes:list,     # The design's modes
-    outputs:int,    # Scores per sample
+    outputs:int,    # Scores per sample whose values are free
 )->None:
     "Warn of a rank beyond what the weights can have; `ConfigError` for what is no rank."
     if rank!='auto' and (most := ranks_of(modes, outputs, rank)[0])<rank:

@@ -15,6 +15,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
 from torch import Tensor
+from .classes import kept_labels
 from .core import ConfigError, DataError, check_between, check_whole, generator, progress
 from .decompose import checked_factors, column_cosines, column_norms, cp_tensor
 from .events import EventDesign
@@ -174,7 +175,7 @@ def training_part(
     "The rows that draws are made of, and the validation data that never change."
     est = _settings(estimator); design,_ = est._design(X, fitting=True)
     if est._numeric_target: as_targets(y, len(design), X)
-    y = y if isinstance(y, xr.DataArray) else np.asarray(y)
+    y = y if isinstance(y, xr.DataArray) else kept_labels(y)
     weight = np.ones(len(design)) if sample_weight is None else np.asarray(sample_weight, float)
     table,offset = rows_beside(covariates, offset, X, len(design))
     rows = dict(y=y, blocks=np.asarray(blocks), sample_weight=weight); beside = dict(covariates=table, offset=offset)

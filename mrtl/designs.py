@@ -19,7 +19,7 @@ from .core import ConfigError, DataError, ScheduleError
 from .grids import Grid, check_shape, overlaps
 from .nodes import Nodes
 from .points import Points, at_stations, mover, points_array, points_of, real_numbers
-from .tidy import arranged, ascending, on_globe, read_fields, time_slices, whole_windows
+from .tidy import LONS, arranged, ascending, on_globe, read_fields, time_slices, whole_windows
 
 # %% ../nbs/11_designs.ipynb #3f9b9580
 @dataclass

@@ -14,12 +14,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 import torch
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
-from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from . import parallel
 from .adapt import Adapted, as_came, as_one, design_of, gradient_options, target_names, tell_rank, tell_unread, widths_of
+from .classes import (are_ordered, categories_of, check_offset, checked_labels, class_costs, class_names, class_probabilities, class_targets,
+    codes_of, free_scores, loss_of, target_codes)
 from .core import ConfigError, DataError, check_whole, enough_memory, get_device
 from .covariates import Covariates, covariate_matrix
 from .events import EventDesign
@@ -93,7 +95,9 @@ class Fitting:
             callbacks=tuple(callbacks))
 
     @property
-    def _loss_name(self): return self.loss if self._numeric_target else 'logistic'
+    def _loss_name(self): return self.loss
+
+    def _named_outputs(self, named, k): return output_names(named, k)
 
     @enough_memory('this fit', 'give it fewer rows, a coarser grid, a lower rank or fewer full_levels')
     def _fit(self, X, y, covariates, offset, sample_weight, valid, groups, callbacks, encode=None):
@@ -111,14 +115,14 @@ class Fitting:
         w = np.array(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)) # a copy: pandas gives read-only views
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
-        self._outputs,self._one_dim,self._target = output_names(named, Y.shape[1]),np.ndim(y)==1,target
-        table,offset = rows_beside(covariates, offset, X, n)
+        self._outputs,self._one_dim,self._target = self._named_outputs(named, Y.shape[1]),np.ndim(y)==1,target
+        table,offset = rows_beside(covariates, offset, X, n); check_offset(self._loss_name, offset)
         design,Y,w,groups,table,offset = dated_rows(design, Y, w, groups, table, offset)
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
         way,searched = choose_way(self.method, design, ask, valid is not None),sorted(self._searched & gradient_options())
         instead = searched if self.method=='auto' and way.way=='evidence' else []
         if instead: way = choose_way('sgd', design, ask)
-        if way.way!='terms': tell_unread(self, way.way, instead); tell_rank(self.rank, design.modes, Y.shape[1])
+        if way.way!='terms': tell_unread(self, way.way, instead); tell_rank(self.rank, design.modes, free_scores(ask.loss, Y.shape[1]))
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
         self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
         self._beside = Covariates.learn(table, w*train, offset is not None)
@@ -140,7 +144,7 @@ class Fitting:
         given,names = as_valid(valid),('X','y','covariates','offset','sample_weight')
         Xv,yv,covariates,offset,w = map(given.get, names); design,_ = self._design(Xv)
         Yv = encode(by_date(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
-        if Yv.shape[1]!=len(self._outputs):
+        if not encode and Yv.shape[1]!=len(self._outputs):
             raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
         return Samples(design, Yv, by_date(w, Xv, 'sample_weight'), None, *self._sides(covariates, offset, Xv, len(design)))
 
@@ -331,7 +335,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
 
 # %% ../nbs/60_estimators.ipynb #9f711439
 class MRTLClassifier(ClassifierMixin, TensorEstimator):
-    "Multiresolution tensor classification of two classes."
+    "Multiresolution tensor classification of two classes, several, or several in an order."
     _numeric_target = False
     def __init__(self,
         rank:int|str='auto',                           # Number of components, of each term that does not say; 'auto': chosen, and told as `rank_`
@@ -346,6 +350,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         tol:float=1e-4,                                # Relative drop of the validation loss that counts as progress
         max_epochs:int=200,                            # Cap of epochs per level
         class_weight:str|dict|None=None,               # 'balanced', a dict of costs by class, or None
+        ordered:bool|None=None,                        # Are several classes in an order? None: if y is an ordered Categorical
         optimizer:str='auto',                          # 'auto' (L-BFGS below 200 rows, else Adam), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
         lr:float=1e-2,                                 # Learning rate of a level's first epoch
         lr_decay:float=1.,                             # Factor on the learning rate after each epoch
@@ -372,14 +377,9 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         for k,v in locals().copy().items():
             if k not in ('self','__class__'): setattr(self, k, v)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
-
     def fit(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), a Dataset (its variables are a mode), an array (n, ..., h, w) or (n, p), or a design
-        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Labels of two classes, (n,)
+        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Labels, (n,); an ordered Categorical has ordered classes
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # What else moves the response, (n, q): numbers or categories by name; aligned by date
         offset:list|np.ndarray|None=None,                  # What is known to add to the score, (n,): of counts np.log(exposure); of a squared loss in units of y
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
@@ -388,25 +388,30 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
         "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with dates are taken in the order of time; without dates, folds and small batches depend on the order of the rows."
-        return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks, self._encode)
+        listed = categories_of(y)
+        return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks, lambda y,n,known=False: self._encode(y, n, known, listed))
 
     def decision_function(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
-    )->np.ndarray:                                         # Log odds of the second class, (n,)
-        "Log odds, corrected for balanced class weights; by evidence, those of the expected probability."
+    )->np.ndarray:                                         # Log odds of the second class, (n,); of several classes (n, classes)
+        "Log odds, corrected for balanced class weights, by evidence those of the expected probability; of several classes the log probabilities less their mean."
         s,d,z = self._scores(X, covariates, offset)
         if (std := self.fitted_.spread(d, z)) is not None: s = worth(s, std**2, self.fitted_.loss)
-        return s[:,0]
+        if len(self.classes_)==2: return s[:,0]
+        log = np.log(np.maximum(class_probabilities(s, self.fitted_.loss), 1e-300))
+        return log-log.mean(1, keepdims=True)
 
     def predict_proba(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
-    )->np.ndarray:                                         # Probability of each class, (n, 2)
-        "Probabilities of the two classes."
-        p = 1/(1+np.exp(-np.clip(self.decision_function(X, covariates, offset), -700, 700)))
+    )->np.ndarray:                                         # Probability of each class, (n, classes), in the order of `classes_`
+        "Probabilities of the classes."
+        odds = self.decision_function(X, covariates, offset)
+        if odds.ndim==2: return softmax(odds, 1)
+        p = 1/(1+np.exp(-np.clip(odds, -700, 700)))
         return np.stack([1-p, p], 1)
 
     def predict(self,
@@ -414,51 +419,40 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     )->np.ndarray|xr.DataArray:                            # Labels, (n,); a DataArray if X is one
-        "The more probable class."
+        "The most probable class."
         first = self.predict_proba(X, covariates, offset).argmax(1)
         return as_came(self._labelled(self.classes_[first], X), self._target)
 
     def score(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
-        y:list|np.ndarray|pd.Series|xr.DataArray,          # Labels as in `fit`
+        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Labels as in `fit`
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
-    )->float:                                              # Share of right labels
-        "Accuracy."
-        return float(accuracy_score(np.asarray(by_date(y, X)), np.asarray(self.predict(X, covariates, offset)), sample_weight=sample_weight))
+    )->float:                                              # Share of labels predicted correctly
+        "Accuracy; `DataError` for a label that the training rows did not have."
+        p = self.predict_proba(X, covariates, offset); code = codes_of(checked_labels(by_date(y, X), len(p)), self.classes_)
+        return float(np.average(p.argmax(1)==code, weights=None if sample_weight is None else np.asarray(by_date(sample_weight, X, 'sample_weight'), float)))
 
     def _judged(self, X, y, covariates=None, offset=None):
-        "Labels as 0 and 1 and probabilities of some samples."
-        p = self.predict_proba(X, covariates, offset)[:,1]
-        return self._encode(by_date(y, X), len(p), known=True)[:,0],p
+        "Labels as numbers and probabilities of some samples; of two classes those of the second."
+        p = self.predict_proba(X, covariates, offset); code = codes_of(checked_labels(by_date(y, X), len(p)), self.classes_)
+        return (code.astype(float),p[:,1]) if p.shape[1]==2 else (code,p)
 
-    def _encode(self, y, n, known=False):
-        "Labels as zeros and ones, (n, 1)."
-        if y is None:
-            raise DataError("y is needed to fit: give one label per sample (requires y to be passed, but the target y is None)")
-        y = np.asarray(y)
-        if y.dtype.kind=='f' and not np.isfinite(y).all():
-            raise DataError(f"Input y contains {'NaN' if np.isnan(y).any() else 'infinity'}: drop those samples")
-        check_classification_targets(y)
-        y = column_or_1d(y, warn=True).reshape(-1, 1)
-        if y.shape!=(n,1): raise DataError(f"y must be ({n},), one label per sample; got {y.shape}")
-        if not known: self.classes_ = np.unique(y)
-        if len(self.classes_)>2:
-            raise ValueError(f"Only binary classification is supported. The type of the target is {type_of_target(y)}.")
-        if len(self.classes_)<2:
-            raise DataError(f"y holds one class only, {self.classes_.tolist()[0]!r}: a classifier needs samples of both classes")
-        if not np.isin(y, self.classes_).all(): raise DataError(f"validation labels must be {' or '.join(map(repr, self.classes_.tolist()))}")
-        return (y==self.classes_[1]).astype(float)
+    @property
+    def _loss_name(self): return loss_of(len(self.classes_), self._in_order) if hasattr(self, '_in_order') else 'logistic'
+
+    def _named_outputs(self, named, k): return self.classes_.tolist() if self._loss_name=='softmax' else super()._named_outputs(named, 1)
+
+    def _encode(self, y, n, known, listed):
+        "Labels as zeros and ones, (n, outputs)."
+        y,(categories,said) = checked_labels(y, n),listed
+        if not known: self.classes_,self._in_order = class_names(y, *listed),are_ordered(self.ordered, y, categories, said)
+        return class_targets(codes_of(y, self.classes_, 'validation labels' if known else 'y'), len(self.classes_), self._loss_name)
 
     def _reweight(self, train, valid):
         "Samples with class weights from the training rows, and the shift of the scores that is to be corrected."
-        n = np.array([train.w[train.y[:,0]==c].sum() for c in (0,1)])
-        if not (n>0).all(): raise DataError("the training rows hold one class only: give validation data yourself, or set valid=0")
-        if self.class_weight is None: c = np.ones(2)
-        elif isinstance(self.class_weight, dict): c = np.array([float(self.class_weight.get(k, 1.)) for k in self.classes_])
-        elif self.class_weight=='balanced': c = n.sum()/(2*n)
-        else: raise ConfigError(f"class_weight must be None, 'balanced' or a dict of costs by class; got {self.class_weight!r}")
-        shift = np.log(c[1]/c[0]) if self.class_weight=='balanced' else 0.
-        weighed = [s and replace(s, w=s.w*c[s.y[:,0].astype(int)]) for s in (train, valid)]
-        return *weighed,shift
+        code = lambda s: target_codes(s.y, self._loss_name)
+        n = np.array([train.w[code(train)==c].sum() for c in range(len(self.classes_))])
+        c,shift = class_costs(self.class_weight, n, self.classes_, self._loss_name)
+        return *[s and replace(s, w=s.w*c[code(s)]) for s in (train, valid)],shift

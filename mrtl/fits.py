@@ -14,14 +14,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
+from .classes import CLASS_LOSSES, base_scores, falling, score_count
 from .core import ConfigError, DataError
 from .decompose import canonical
 from .events import EventDesign
-from .glm import regress, ridge_precision, side_block
+from .classes import rising
+from .glm import beside_block, class_block, regress, ridge_precision, side_block
 from .designs import FieldDesign, Mode
 from .evidence.model import EvidenceModel, fit_evidence_model
 from .models import FullRank, LowRank
-from .multiresolution import make_levels, mode_shares, n_weights
+from .multiresolution import centred, make_levels, mode_shares, n_weights
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
 from .parallel import work_threads
 from .ranks import Kept, fit_ranks, kept_epochs
@@ -183,6 +185,7 @@ def base_rate(
 )->list:            # Scores, one per output
     "The constant score that fits best: where biases start."
     p = target_scale(Y, w)[0]
+    if loss in CLASS_LOSSES: return list(base_scores(p, loss))
     return list(np.log(np.maximum(p, 1e-6)) if loss=='poisson' else np.log(np.clip(p, 1e-6, 1-1e-6)/(1-np.clip(p, 1e-6, 1-1e-6))))
 
 # %% ../nbs/40_fits.ipynb #f5099f6b
@@ -268,11 +271,25 @@ def gamma_stds(
     if not low.covariates: return None
     y,z,offset = (None if v is None else torch.from_numpy(v) for v in (s.y, s.z, s.offset))
     data,seen = Data(s.design, y, s.w, torch.float64, z=z, offset=offset),s.w[:,None]*np.isfinite(s.y)
-    if low.gamma.numel()<=MOST_SPREADS: return gamma_spread(low, data, loss, o, float(seen.mean()))
+    if loss not in CLASS_LOSSES and low.gamma.numel()<=MOST_SPREADS: return gamma_spread(low, data, loss, o, float(seen.mean()))
     with torch.no_grad(): S = low(data.batch()).numpy()
-    X,g = np.column_stack([np.ones(len(s)), s.z]),low.gamma.detach().numpy()
-    P = np.r_[0., np.full(len(g), ridge_precision(o.covariate_ridge, float(seen.sum()), loss))]
-    found = [regress(X, y, s.w, loss, m-s.z@g, P, np.r_[0., g], 0).cov for y,m,g in zip(s.y.T, S.T, g.T)]
+    return gamma_given_maps(s, S, low.gamma.detach().numpy(), loss, o.covariate_ridge)
+
+# %% ../nbs/40_fits.ipynb #12b691c7
+def gamma_given_maps(
+    s:Samples,         # Learnt from, with covariates
+    scores:np.ndarray, # Their scores, (n, outputs)
+    gamma:np.ndarray,  # Coefficients, (q, outputs)
+    loss:str,          # Which was minimised
+    ridge:float=0.,    # Weight of the penalty on squared coefficients
+)->np.ndarray:         # (q, outputs)
+    "Standard deviations of the coefficients of covariates, given the maps."
+    if loss in CLASS_LOSSES:
+        start,known = (rising(scores[0]),scores[:,:1]-scores[0,0]) if loss=='ordered' else (np.zeros(scores.shape[1]),scores)
+        return class_block(s.y, s.w, loss, s.z, known-s.z@gamma, ridge, (start, gamma))[2]
+    X = np.column_stack([np.ones(len(s)), s.z])
+    P = np.r_[0., np.full(len(gamma), ridge_precision(ridge, float((s.w[:,None]*np.isfinite(s.y)).sum()), loss))]
+    found = [regress(X, y, s.w, loss, m-s.z@g, P, np.r_[0., g], 0).cov for y,m,g in zip(s.y.T, scores.T, gamma.T)]
     return np.sqrt([np.diag(c)[1:] for c in found]).T
 
 # %% ../nbs/40_fits.ipynb #67bb87dd
@@ -290,26 +307,29 @@ def learn(cls:GradientFit,
     moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
     sets = [s for s in (train, valid) if s is not None]
     designs = standardised([s.design for s in sets], moments) if moments else [s.design for s in sets]
+    scores = score_count(ask.loss, train.outputs)
     ready = [replace(s, design=d, y=(s.y-mean)/sd) for d,s in zip(designs, sets)]
-    levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, train.outputs)
+    levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, scores)
     o,callbacks = _as_kept(o, ask)
-    with work_threads(step_entries(design, levels, o, train.outputs)):
+    with work_threads(step_entries(design, levels, o, scores)):
         run,low = fit_ranks(ready, ask.rank, o, levels, loss=ask.loss, seed=ask.seed, device=ask.device,
             callbacks=callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
     low = low.cpu().double()
     tell_explosion(run.history, o.lr)
     held = held_modes(low.modes, o.nonnegative)
     stds = gamma_stds(low, replace(ready[0], design=ready[0].design.at(levels[-1].shapes)), ask.loss, o)
-    low = raw_units(low, moments, design, mean-shift, sd, held)
+    if ask.loss=='softmax': low = centred(low)
+    low = raw_units(low, moments, design, mean-shift, sd[:scores], held)
+    if ask.loss=='ordered': low.bias.data = falling(low.bias.data[None])[0]
     fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
-    fit.gamma_std = stds if stds is None else stds*sd
+    fit.gamma_std = stds if stds is None else stds*sd[:scores]
     return fit
 
 def start_of(s, loss, ridge):
     "Where bias and coefficients of covariates start."
     if s.z is None and s.offset is None: return dict(bias=None if loss=='squared' else base_rate(s.y, s.w, loss))
-    B = side_block(s.y, s.w, loss, s.z, s.offset, ridge)
-    return dict(bias=B[0].tolist(), gamma=None if s.z is None else B[1:])
+    bias,gamma = beside_block(s.y, s.w, loss, s.z, s.offset, ridge)
+    return dict(bias=bias.tolist(), gamma=None if s.z is None else gamma)
 
 def _as_kept(o, ask):
     "Options and callbacks; after a first fit, those that end every level where that one was at its best."
@@ -333,6 +353,7 @@ def pack(self:GradientFit)->tuple: # Name to tensor; dict that JSON can hold
     tensors = {f'low.{k}': v for k,v in self.low.state_dict().items()}
     beside = dict(covariates=self.covariates) if self.covariates else {}
     if beside: tensors['gamma_std'] = torch.from_numpy(self.gamma_std)
+    if self.loss=='ordered': beside['thresholds'] = len(self.low.bias)
     return tensors,dict(rank=self.rank, outputs=self.outputs, main_effects=len(self.low.main)>0, held=list(self.held))|beside
 
 @patch(cls_method=True)
@@ -345,7 +366,7 @@ def unpack(cls:GradientFit,
     levels:list,             # A dict for each level
 )->'GradientFit':            # The same model
     "A model out of a file."
-    low = LowRank(modes, meta['rank'], meta['outputs'], meta['main_effects'], torch.float64, meta.get('covariates', 0))
+    low = LowRank(modes, meta['rank'], meta['outputs'], meta['main_effects'], torch.float64, meta.get('covariates', 0), meta.get('thresholds'))
     low.load_state_dict({k[4:]: v for k,v in tensors.items() if k.startswith('low.')})
     fit = cls(low, low, loss, history, levels, tuple(meta['held']))
     if fit.covariates: fit.gamma_std = tensors['gamma_std'].numpy()
@@ -412,15 +433,16 @@ def learn(cls:EvidenceFit,
     if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
     entry_weights(torch.from_numpy(Y), w) # refuses an output without any value
     mean,sd = _scale_of(train, ask.loss)
+    if ask.loss=='ordered': Y,mean = Y.sum(1, keepdims=True),falling(torch.tensor(mean)[None])[0].numpy()
     with work_threads(len(train)**2):
         model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift, ask.evidence.window, ask.rank, ask.standardise,
-            train.groups, ask.device, train.z, train.offset, ask.evidence.covariate_ridge*train.outputs)
+            train.groups, ask.device, train.z, train.offset, ask.evidence.covariate_ridge*(1 if ask.loss in CLASS_LOSSES else train.outputs))
     names = np.asarray(ask.outputs).tolist()
     return cls(model, pd.DataFrame(model.history(names)), model.levels(names))
 
 def _scale_of(s, loss):
     "What maps count from, and their unit: what is left of the targets by covariates has variance 1."
-    if loss!='squared': return (base_rate(s.y, s.w, loss) if s.offset is None else side_block(s.y, s.w, loss, offset=s.offset)[0]),None
+    if loss!='squared': return (base_rate(s.y, s.w, loss) if s.offset is None else beside_block(s.y, s.w, loss, None, s.offset)[0]),None
     mean,sd = target_scale(s.y, s.w)
     if s.z is None: return mean,sd
     return mean,target_scale(s.y-np.column_stack([np.ones(len(s)), s.z])@side_block(s.y, s.w, loss, s.z), s.w)[1]

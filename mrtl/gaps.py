@@ -8,6 +8,7 @@ __all__ = []
 # %% ../nbs/13_gaps.ipynb #b6fc01bc
 import math, warnings
 from dataclasses import dataclass
+import numpy as np
 import torch
 from torch import Tensor
 from fastcore.basics import patch

@@ -5,9 +5,13 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/25_glm.ipynb #0b0d1cc6
+# %% ../nbs/25_glm.ipynb #048d7bbe
 from typing import NamedTuple
 import numpy as np
+import torch
+from scipy.optimize import minimize
+from .classes import base_scores, score_count
+from .models import LOSSES
 
 # %% ../nbs/25_glm.ipynb #97cfdaf2
 def _squared(s, y): return (s-y)**2/2,s-y,np.ones_like(s)
@@ -68,6 +72,30 @@ def _covariance(X, y, w, s, loss, P):
     return noise*np.linalg.pinv((X.T*(w*bend))@X+np.diag(P)/noise, hermitian=True)
 
 # %% ../nbs/25_glm.ipynb #7f5a71fb
+def class_block(
+    Y:np.ndarray,             # Ones and zeros, as `class_targets` gives them, (n, biases)
+    w:np.ndarray,             # Weight of each sample, (n,)
+    loss:str,                 # 'softmax' or 'ordered'
+    z:np.ndarray|None=None,   # Standardised covariates, (n, q)
+    offset:np.ndarray|None=None, # Known part of the scores, (n,), (n, 1) or (n, biases)
+    ridge:float=0.,           # Weight of the penalty on squared coefficients of covariates
+    start:tuple|None=None,    # Constants and coefficients that are known already: only their errors are asked
+)->tuple:                     # Constants (biases,), coefficients (q, scores) and their standard deviations
+    "Constants and coefficients of several classes, which hang together."
+    b,k = Y.shape[1],score_count(loss, Y.shape[1]); q = 0 if z is None else z.shape[1]
+    y,v,Z,known = (torch.from_numpy(np.asarray(t, float)) for t in (Y, w, np.zeros((len(Y), 0)) if z is None else z, np.zeros(1) if offset is None else np.reshape(offset, (len(Y), -1))))
+    def total(x):
+        g = x[b:].view(q, k)
+        return (v[:,None]*LOSSES[loss](x[:b]+known+Z@g, y)).sum()/b+ridge*v.sum()*g.square().sum()
+    def value(x):
+        x = torch.from_numpy(x).requires_grad_(); f = total(x)/v.sum()
+        return float(f),torch.autograd.grad(f, x)[0].numpy()
+    if start is None: x = minimize(value, np.append(base_scores(np.average(Y, 0, w), loss), np.zeros(q*k)), jac=True, tol=1e-9).x
+    else: x = np.concatenate([np.ravel(t) for t in start])
+    cov = np.linalg.pinv(torch.autograd.functional.hessian(total, torch.from_numpy(x)).numpy(), 1e-10, True)[b:,b:].reshape(q, k, q, k)
+    if loss=='softmax': cov = cov-cov.mean(1, keepdims=True); cov = cov-cov.mean(3, keepdims=True)
+    return x[:b],x[b:].reshape(q, k),np.sqrt(np.einsum('qkqk->qk', cov))
+
 def side_block(
     Y:np.ndarray,             # Targets, (n, outputs), NaN where missing
     w:np.ndarray,             # Weight of each sample, (n,)
@@ -77,6 +105,18 @@ def side_block(
     ridge:float=0.,           # Weight of the penalty on squared coefficients of covariates
 )->np.ndarray:                # (1+q, outputs)
     "Bias and coefficients without any map."
+    if loss=='softmax': return np.vstack(class_block(Y, w, loss, z, offset, ridge)[:2])
     X = np.ones((len(Y), 1)) if z is None else np.column_stack([np.ones(len(Y)), z])
     P = np.r_[0., np.full(X.shape[1]-1, ridge_precision(ridge, float((w[:,None]*np.isfinite(Y)).sum()), loss))]
     return np.stack([regress(X, y, w, loss, 0. if offset is None else offset, P).coef for y in Y.T], 1)
+
+def beside_block(
+    Y:np.ndarray,             # As in `side_block`
+    w:np.ndarray,             # Likewise
+    loss:str,                 # Any; 'ordered', too
+    *beside:object,           # As in `side_block`: covariates, offset, ridge
+)->tuple:                     # Constants (outputs,), coefficients (q, outputs)
+    "The same as a pair: ordered classes have several constants, but one coefficient for each covariate."
+    if loss=='ordered': return class_block(Y, w, loss, *beside)[:2]
+    B = side_block(Y, w, loss, *beside)
+    return B[0],B[1:]

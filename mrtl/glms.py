@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.metrics import log_loss, mean_poisson_deviance
+from mrtl.classes import over_classes
 from mrtl.rivals import eof_series, time_gram
 from mrtl.terms.inputs import entry_counts
 
@@ -20,13 +21,13 @@ MOST,PENALTIES = 300_000,(1e-3,1e-1,10.) # Training rows; penalty per training r
 
 def glm(kind, penalty, n):
     "A model of scikit-learn with that penalty on the squared coefficients, per row."
-    if kind=='classes': return LogisticRegression(C=1/(penalty*n), max_iter=300)
+    if kind in ('classes','ordered'): return LogisticRegression(C=1/(penalty*n), max_iter=300)
     if kind=='counts': return PoissonRegressor(alpha=penalty, max_iter=300)
     return Ridge(alpha=penalty*n)
 
 def glm_loss(kind, y, p):
     "What a candidate is chosen by."
-    if kind=='classes': return log_loss(y, p, labels=[0,1])
+    if kind in ('classes','ordered'): return log_loss(y, p, labels=range(max(2, p.shape[-1] if p.ndim==2 else 0)))
     return mean_poisson_deviance(y, np.maximum(p, 1e-9)) if kind=='counts' else ((y-p)**2).mean()
 
 def glm_fit(
@@ -43,17 +44,22 @@ def glm_fit(
     for a in penalties:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', ConvergenceWarning); m = glm(problem.kind, a, len(train)).fit(X[train], y[train])
-        p = m.predict_proba(X)[:,1] if problem.kind=='classes' else m.predict(X)
+        p = over_classes(m.predict_proba(X), m.classes_, problem.class_count) if problem.labels else m.predict(X)
         found.append((glm_loss(problem.kind, y[valid], p[valid]), a, p))
     return min(found, key=lambda f: f[0])[1:]
 
 def glm_scores(problem, X, **facts):
-    "Scores of the rival on these inputs, one fit an output."
-    fits = [glm_fit(problem, X, y) for y in problem.targets.T]; yhat = np.stack([p for _,p in fits], 1)
-    return problem.scores(yhat.reshape(np.shape(problem.y)))|dict(penalty=float(np.median([a for a,_ in fits])))|facts
+    "Scores of the rival on these inputs, one fit an output; classes have one fit together."
+    fits = [glm_fit(problem, X, y) for y in problem.targets.T]; yhat = fits[0][1] if problem.labels else np.stack([p for _,p in fits], 1).reshape(np.shape(problem.y))
+    return problem.scores(yhat)|dict(penalty=float(np.median([a for a,_ in fits])))|facts
 
-# %% ../nbs/63_glms.ipynb #24eaeefa
-GLMS = dict(classes='eof_logistic', counts='eof_poisson', regression='eof_ridge')
+# %% ../nbs/63_glms.ipynb #57bf1ce8
+def as_rates(problem):
+    "Targets whose means are predictions, (n, columns), NaN where unknown: of several classes, whether it is each of them."
+    if not problem.labels or problem.class_count<3: return problem.targets
+    return np.where(np.isfinite(problem.targets), problem.targets==np.arange(problem.class_count), np.nan)
+
+GLMS = dict(classes='eof_logistic', ordered='eof_logistic', counts='eof_poisson', regression='eof_ridge')
 
 def field_glms(
     problem:'Problem',    # With a `FieldDesign`, training and validation rows
@@ -63,10 +69,10 @@ def field_glms(
     d,rows = problem.design,problem.design.rows.cpu().numpy(); P = eof_series(problem, time_gram(d), max(eofs)); best = None
     lags = range(1, d.leads+1) if d.leads else [0]
     for k in sorted({min(k, P.shape[1]) for k in eofs}-{0}):
-        found = glm_scores(problem, np.concatenate([P[rows-l,:k] for l in lags], 1), eofs=k); key = 'log_loss' if problem.kind=='classes' else 'mse'
+        found = glm_scores(problem, np.concatenate([P[rows-l,:k] for l in lags], 1), eofs=k); key = 'log_loss' if problem.labels else 'mse'
         if best is None or found['valid'][key]<best['valid'][key]: best = found
-    mean = np.zeros(np.shape(problem.y))+np.nanmean(problem.targets[problem.rows['train']], 0).reshape(np.shape(problem.y)[1:])
-    return dict(climatology=problem.scores(mean))|({GLMS[problem.kind]: best} if best else {})
+    Y = as_rates(problem); mean = np.broadcast_to(np.nanmean(Y[problem.rows['train']], 0), Y.shape)
+    return dict(climatology=problem.scores(mean if Y.shape[1]>1 else mean.reshape(np.shape(problem.y))))|({GLMS[problem.kind]: best} if best else {})
 
 # %% ../nbs/63_glms.ipynb #8ca4a065
 def one_hots(
@@ -93,10 +99,11 @@ def event_glms(
     problem:'Problem', # With an `EventDesign`, training and validation rows
 )->dict:               # constant, rate by each index, and a GLM: valid and test scores
     "What rates and a generalised linear model reach."
-    train,y = problem.rows['train'],problem.targets[:,0]; mean = np.nanmean(y[train]); design = problem.design
-    found = dict(constant=problem.scores(np.full(len(y), mean)))
+    train,Y,design = problem.rows['train'],as_rates(problem),problem.design; mean = np.nanmean(Y[train], 0)
+    scores = lambda columns: problem.scores(np.stack(columns, 1) if len(mean)>1 else columns[0])
+    found = dict(constant=scores([np.full(len(Y), m) for m in mean]))
     for m in design.modes:
         if m.grid is None and m.nodes is None and design.idx[m.name].shape[1]==1:
-            found[f'rate by {m.name}'] = problem.scores(rates(design.idx[m.name][:,0].numpy(), m.size, y, train, mean))
-    name = dict(classes='logistic regression', counts='Poisson regression', regression='ridge')[problem.kind]
+            found[f'rate by {m.name}'] = scores([rates(design.idx[m.name][:,0].numpy(), m.size, y, train, v) for y,v in zip(Y.T, mean)])
+    name = dict(classes='logistic regression', ordered='logistic regression', counts='Poisson regression', regression='ridge')[problem.kind]
     return found|{name: glm_scores(problem, one_hots(design))}

@@ -68,17 +68,19 @@ class GradientMeta(TypedDict):
     main_effects:bool  # One extra coefficient per entry of each indexed mode?
     held:list[Whole]   # Modes that keep their sign
     covariates:NotRequired[Count] # How many, where there are any
+    thresholds:NotRequired[Count] # Between ordered classes
 
 def low_layout(
     modes:list,       # Of the weights
     rank:int,         # Components
     outputs:int,      # Scores per sample
     main:bool=False,  # With main effects?
+    biases:int=None,  # Constants; one per output when not given
 )->dict:              # Name to shape
     "The tensors of a low-rank model."
     sizes = [m.size for m in modes]+([outputs] if outputs>1 else [])
     mains = {f'low.main.{m.name}': (m.size, outputs) for m in modes if main and m.indexed}
-    return {f'low.factors.{i}': (n, rank) for i,n in enumerate(sizes)}|{'low.bias': (outputs,)}|mains
+    return {f'low.factors.{i}': (n, rank) for i,n in enumerate(sizes)}|{'low.bias': (biases or outputs,)}|mains
 
 # %% ../nbs/43_layouts.ipynb #563b9556
 def gamma_layout(
@@ -98,7 +100,7 @@ class GradientLayout:
         if any(m.nodes is not None for m in modes): raise DataError("a model by gradients has no nodes")
         if not set(meta['held'])<=set(range(len(modes))): raise DataError(f"the modes {meta['held']} are held, but there are {len(modes)}")
         if meta['main_effects'] and not any(m.indexed for m in modes): raise DataError("there are main effects, but no mode that could have them")
-        return low_layout(modes, meta['rank'], meta['outputs'], meta['main_effects'])|gamma_layout(meta, 'low.gamma', 'gamma_std')
+        return low_layout(modes, meta['rank'], meta['outputs'], meta['main_effects'], meta.get('thresholds'))|gamma_layout(meta, 'low.gamma', 'gamma_std')
     def check(meta, tensors): "Nothing: shapes tell all."
 
 # %% ../nbs/43_layouts.ipynb #b679bf81
@@ -134,12 +136,13 @@ class EvidenceMeta(TypedDict):
     rank:Count                                    # Components
     carried:Number                                # Share of the predictions that they carry
     whole:bool                                    # Do all maps predict?
-    loss:Literal['squared','logistic','poisson']  # Which was minimised
+    loss:Literal['squared','logistic','poisson','softmax','ordered'] # Which was minimised
     votes:Pair(Number)                            # Of an output's own fit, and of the directions
     mean:Several(Number)                          # Of the targets
     sd:Several(Positive)                          # Of the targets
     fits:Several(_FitMeta)                        # One an output, then one a direction
     covariates:NotRequired[Count]                 # How many, where there are any
+    thresholds:NotRequired[Count]                 # Between ordered classes
 
 # %% ../nbs/43_layouts.ipynb #5fe1591e
 def moment_layout(
@@ -192,7 +195,7 @@ class EvidenceLayout:
         if modes[-1].grid is None or any(m.indexed or m.nodes is not None for m in modes): raise DataError("a model by evidence is of fields, and their map comes last")
         if len(meta['sd'])!=k: raise DataError(f"there are {k} means of targets, but {len(meta['sd'])} standard deviations")
         if more<0 or (more>0)!=(shared!=0): raise DataError(f"there are {len(meta['fits'])} fits for {k} outputs with the votes {meta['votes']}")
-        out = low_layout(modes, meta['rank'], k)|{'full.W': (*(m.size for m in modes), *([k] if k>1 else [])), 'full.bias': (k,)}
+        b = meta.get('thresholds') or k; out = low_layout(modes, meta['rank'], k, biases=b)|{'full.W': (*(m.size for m in modes), *([k] if k>1 else [])), 'full.bias': (b,)}
         if more: out['directions'] = (k, more)
         for o,f in enumerate(meta['fits']): out |= _fit_layout(f, f'fit.{o}', modes, found, meta.get('covariates', 0))
         out |= gamma_layout(meta|dict(outputs=k), 'full.gamma', 'low.gamma')

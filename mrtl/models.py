@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 from fastcore.basics import patch
 from .designs import Batch
 from .tidy import time_slices
+from .classes import CLASS_GRADIENTS, CLASS_LOSSES
 from .core import ConfigError
 
 # %% ../nbs/20_models.ipynb #a228126b
@@ -28,11 +29,12 @@ class FullRank(nn.Module):
         main_effects:bool=False,         # One extra coefficient per entry of each indexed mode?
         dtype:torch.dtype=torch.float32, # Of the parameters
         covariates:int=0,                # How many there are (q)
+        biases:int|None=None,            # Constants; one per output when not given, more for the thresholds of ordered classes
     ):
         super().__init__()
         self.modes,self.outputs = check_modes(modes),outputs
         self.W = nn.Parameter(torch.zeros(*(m.size for m in modes), *([outputs] if outputs>1 else []), dtype=dtype))
-        self.bias = nn.Parameter(torch.zeros(outputs, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(outputs if biases is None else biases, dtype=dtype))
         self.main = main_parameters(modes, outputs, main_effects, dtype)
         self.covariates = covariates
         self.gamma = nn.Parameter(torch.zeros(covariates, outputs, dtype=dtype)) if covariates else None
@@ -225,25 +227,33 @@ def indexed_scores(self:FullRank,
     else: s = F.embedding_bag(at, W, mode='sum', per_sample_weights=ok)
     (rest,pull_rest),param = _rest(self, b),self.W
     def pull(g, grad):
+        pull_rest(g, grad); g = of_weights(g, self.outputs)
         if (G := grad(param)) is not None:
             G,i,v = G.view(-1, self.outputs),at.reshape(-1),(g[:,None]*ok[...,None]).flatten(0, 1)
             if G.is_cuda: G.index_put_((i,), v, accumulate=True)
             elif self.outputs==1: G.view(-1).scatter_add_(0, i, v.view(-1))
             else: G.index_add_(0, i, v)
-        pull_rest(g, grad)
     return s+rest,pull
+
+# %% ../nbs/20_models.ipynb #104359b8
+def of_weights(
+    g:Tensor,      # Gradient of the scores, (b, biases)
+    outputs:int,   # Scores per sample, before constants are added
+)->Tensor:         # (b, outputs)
+    "Gradient of what the weights give, before constants are added."
+    return g if g.shape[1]==outputs else g.sum(1, keepdim=True)
 
 # %% ../nbs/20_models.ipynb #de1fa132
 def _ready(model, b, **ready): return replace(b, ready=ready, widths=tuple(b.idx[m.name].shape[1] for m in model.modes))
 
 def _rest(model, b):
     "Scores of all that is beside the weights, and the way back."
-    main,at = [model.main[m.name] for m in model.modes if m.name in model.main],b.ready.get('at')
-    stack = torch.cat([*(t.detach() for t in main), model.bias.new_zeros(1, model.outputs)]) if main else None
+    bias,gamma,main,at = model.bias,model.gamma,[model.main[m.name] for m in model.modes if m.name in model.main],b.ready.get('at')
+    stack = torch.cat([*(t.detach() for t in main), bias.new_zeros(1, model.outputs)]) if main else None
     side = side_scores(model, b).detach()
     def pull(g, grad):
-        grad(model.bias).add_(g.sum(0))
-        if model.gamma is not None and b.z is not None: grad(model.gamma).addmm_(b.z.T, g)
+        grad(bias).add_(g.sum(0)); g = of_weights(g, model.outputs)
+        if gamma is not None and b.z is not None: grad(gamma).addmm_(b.z.T, g)
         if main:
             for t,v in zip(main, scattered(at, g, len(stack)-1, at.shape[1:]).split([len(t) for t in main])): grad(t).add_(v)
     return side+gathered(stack, at) if main else side,pull
@@ -272,12 +282,13 @@ class LowRank(nn.Module):
         main_effects:bool=False,         # One extra coefficient per entry of each indexed mode?
         dtype:torch.dtype=torch.float32, # Of the parameters
         covariates:int=0,                # How many there are (q)
+        biases:int|None=None,            # Constants; one per output when not given, more for the thresholds of ordered classes
     ):
         super().__init__()
         self.modes,self.outputs,self.rank = check_modes(modes),outputs,rank
         sizes = [m.size for m in modes]+([outputs] if outputs>1 else [])
         self.factors = nn.ParameterList([torch.zeros(s, rank, dtype=dtype) for s in sizes])
-        self.bias = nn.Parameter(torch.zeros(outputs, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(outputs if biases is None else biases, dtype=dtype))
         self.main = main_parameters(modes, outputs, main_effects, dtype)
         self.covariates = covariates
         self.gamma = nn.Parameter(torch.zeros(covariates, outputs, dtype=dtype)) if covariates else None
@@ -329,12 +340,12 @@ def indexed_scores(self:LowRank,
     for h in hs[1:]: left.append(left[-1]*h)
     mix,(rest,pull_rest) = factors[M].detach() if self.outputs>1 else None,_rest(self, b)
     def pull(g, grad):
+        pull_rest(g, grad); g = of_weights(g, self.outputs)
         if mix is not None: grad(factors[M]).addmm_(g.T, left[-1])
         right,back = g if mix is None else g@mix,g.new_empty(M, n, k)
         for j in reversed(range(1, M)): torch.mul(left[j], right, out=back[j]); right = right*hs[j]
         back[0] = right
         for f,v in zip(factors, scattered(at, back.view(-1, k), len(stack)-1, widths).split([m.size for m in self.modes])): grad(f).add_(v)
-        pull_rest(g, grad)
     return (left[-1].sum(-1, keepdim=True) if mix is None else left[-1]@mix.T)+rest,pull
 
 # %% ../nbs/20_models.ipynb #8b396b6f
@@ -366,8 +377,9 @@ LOSSES = {
     'squared': lambda s,y: (s-y)**2,
     'logistic': lambda s,y: F.softplus(s)-y*s,
     'poisson': lambda s,y: s.exp()-y*s,
+    **CLASS_LOSSES,
 }
 
 # %% ../nbs/20_models.ipynb #8efaf7b3
-LOSS_GRADIENTS = {'squared': lambda s,y: 2*(s-y), 'logistic': lambda s,y: torch.sigmoid(s)-y, 'poisson': lambda s,y: s.exp()-y}
+LOSS_GRADIENTS = {'squared': lambda s,y: 2*(s-y), 'logistic': lambda s,y: torch.sigmoid(s)-y, 'poisson': lambda s,y: s.exp()-y, **CLASS_GRADIENTS}
 INVERSE_LINKS = {'squared': lambda s: s, 'logistic': torch.sigmoid, 'poisson': torch.exp}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
 from . import parallel
+from .classes import free_scores, score_count
 from .checkpoints import CheckpointMeta, check_levels, load_trainer, read_checkpoint, state_of
 from .designs import FieldDesign, as_shapes
 from .core import ConfigError, ScheduleError, generator, progress
@@ -190,6 +191,16 @@ def random_start(
     for m,f in zip(modes, low.factors): f.data = f.data.abs() if m.name in nonnegative else f.data
     return low
 
+# %% ../nbs/32_multiresolution.ipynb #e8a6bd0f
+def centred(
+    model:FullRank|LowRank, # With one score per class
+)->FullRank|LowRank:        # The same model, changed in place
+    "Take from the coefficients of every class their mean over classes; differences of scores stay."
+    last = model.W if isinstance(model, FullRank) else model.factors[-1]
+    for t in (last, model.bias, *model.main.values(), *([model.gamma] if model.covariates else [])):
+        t.data = t.data-(t.data.mean(0) if t is last and isinstance(model, LowRank) else t.data.mean(-1, keepdim=True))
+    return model
+
 # %% ../nbs/32_multiresolution.ipynb #af9b49a0
 class Run(Callback):
     "Algorithm 1 on one set of samples."
@@ -210,11 +221,11 @@ class Run(Callback):
     ):
         parallel.join_processes()
         o = self.options = settled(changed(options, changes), len(train))
-        modes,self.outputs,self.covariates = train.design.modes,train.outputs,train.covariates
+        modes,self.outputs,self.biases,self.covariates = train.design.modes,score_count(loss, train.outputs),train.outputs,train.covariates
         if levels is None: levels = make_levels(modes, o.schedule, o.full_levels, o.init, self.outputs)
         store_attr('levels,loss,bias,gamma,seed,device,callbacks')
         self.checkpoint,self.dtype,self.method = o.checkpoint,getattr(torch, o.dtype),None if o.finegrain=='auto' else o.finegrain
-        self.rank = effective_rank([m.size for m in modes]+([self.outputs] if self.outputs>1 else []), rank)
+        self.rank = effective_rank([m.size for m in modes]+([k] if (k := free_scores(loss, train.outputs))>1 else []), rank)
         self.sets = [(s.design, *(v if v is None else torch.from_numpy(v) for v in (s.y, s.w, s.z, s.offset))) for s in (train, valid) if s is not None]
         self.history,self.table,self.before,self.last_save,self.best = [],[],0.,-math.inf,None
         self.config = self._described(rank)
@@ -262,6 +273,7 @@ def _start_model(self:Run, i, model):
         if self.bias is not None: model.bias.data = torch.as_tensor(self.bias, dtype=self.dtype)
         if self.gamma is not None: model.gamma.data = torch.as_tensor(self.gamma, dtype=self.dtype)
         return model.to(self.device),None
+    if self.loss=='softmax': model = centred(model)
     if level.stage=='low' and isinstance(model, FullRank): return factorise(model, self.rank, self.options.nonnegative, self.seed)
     model = finegrain_model(model, modes, self.method)
     return (rebalanced(model) if level.stage=='low' else model),None
@@ -421,7 +433,7 @@ def _resume(self:Run):
 @patch
 def _empty(self:Run, i):
     "A model of level i's kind and size."
-    level,modes = self.levels[i],self.modes[i]; rest = self.outputs,self.options.main_effects,self.dtype,self.covariates
+    level,modes = self.levels[i],self.modes[i]; rest = self.outputs,self.options.main_effects,self.dtype,self.covariates,self.biases
     new = LowRank(modes, self.rank, *rest) if level.stage=='low' else FullRank(modes, *rest)
     return new.to(self.device)
 

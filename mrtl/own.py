@@ -41,10 +41,9 @@ def own_rivals(problem):
 
 # %% ../nbs/75_own.ipynb #b6716774
 def not_yet(problem):
-    "`ConfigError` for what the estimators do not know yet."
-    what = ('ordered classes' if problem.kind=='ordered' else f'{len(problem.classes)} classes' if problem.classes and len(problem.classes)>2 else
-            'covariates' if problem.covariates is not None else 'exposure' if problem.offset is not None else None)
-    if what: raise ConfigError(f"{what} cannot be learnt by this version: leave them out, or take two classes")
+    "`ConfigError` for what a run does not know yet."
+    what = 'covariates' if problem.covariates is not None else 'exposure' if problem.offset is not None else None
+    if what: raise ConfigError(f"{what} cannot be learnt by this version: leave them out")
 
 # %% ../nbs/75_own.ipynb #0b3c8014
 def tell_plan(out, problem, options):

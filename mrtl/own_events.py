@@ -25,7 +25,7 @@ from mrtl.problems import ESTIMATORS, Problem
 from mrtl.readers import source_name
 from mrtl.runfiles import read_metrics, read_predictions
 from mrtl.runs import FILES, predict_run
-from mrtl.tabular import as_numbers, near, need_columns, table_parts
+from mrtl.tabular import as_numbers, near, table_parts
 
 # %% ../nbs/76_own_events.ipynb #0e3ca6f3
 NUMBER = r'[-+]?[\d.]+(?:[eE][-+]?\d+)?'
@@ -159,7 +159,7 @@ def event_options(problem, modes, terms=None, method='auto', rank=None, **option
     "Options of the estimator."
     if rank is not None: check_whole(rank=rank)
     if method not in ('auto','terms','sgd'): raise ConfigError(f"--method must be auto, terms or sgd for events; got {method!r}")
-    if method=='sgd': return dict(method='sgd', main_effects=True, rank=rank or 4, smooth=.5, l2=2e-5, init='random', patience=3, max_epochs=60)|options
+    if method=='sgd' or method=='auto' and problem.kind=='ordered' and not terms: return dict(method='sgd', main_effects=True, rank=rank or 4, smooth=.5, l2=2e-5, init='random', patience=3, max_epochs=60)|options
     index = [k for k,m in modes.items() if isinstance(m, str)]; place = [k for k,m in modes.items() if not isinstance(m, str) and m['kind']=='place']
     given = [tuple(w.strip() for w in t.split(':')) for t in words(terms) or []]
     if odd := [w for t in given for w in t if w not in modes]: raise ConfigError(f"--terms names {odd[0]!r}{near(odd[0], modes)}, but the modes are {', '.join(modes)}")
@@ -181,13 +181,13 @@ def events_command(
     index:FILES=None,      # Columns of names, such as who
     place:FILES=None,      # Maps: two columns and cells, like x,y:40x50@0:105,0:68; the rectangle of the training rows without @
     bag:FILES=None,        # Maps with several places a row, like d1x,d1y+d2x,d2y:12x12
-    kind:str=None,         # classes, counts or regression; found when not given
+    kind:str=None,         # classes, ordered, counts or regression; found when not given
     groups:str=None,       # Column of groups, such as games, that are split whole; blocks of rows when not given
     exposure:str=None,     # Column of how much was exposed, for counts
     id:str=None,           # Column of what rows are called, so that a prediction knows which rows the model saw
     outside:str=None,      # Places outside their rectangle: raise, clip (to the edge) or drop; clip for the training rectangle, else raise
     terms:str=None,        # Terms of the model, joined by commas, like player,place,player:place
-    method:str='auto',     # terms (a sum of terms) or sgd (one product of all modes, for tables of many millions)
+    method:str='auto',     # terms (a sum of terms), sgd (one product of all modes, for tables of many millions) or auto: sgd for ordered classes, else terms
     rank:int=None,         # Components of each term; 3 when not given, 4 for a product
     out:str=None,          # Folder to write to; RUNS/events when not given
     seed:int=None,         # Of the training
@@ -218,6 +218,6 @@ def predict_events(run, out, config, table):
     e = read_events(table, modes, known, need_label=False, id=id); model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
     design = design_of(table, modes, e.keep, config.get('outside') or 'clip', like=SimpleNamespace(modes=model._modes)); n = len(design)
     y = as_targets_of(e.frame[[known]], kind, source_name(table), classes)[0][:,0] if known and e.frame[known].notna().any() else np.full(n, np.nan)
-    new = {k: int((design.idx[k]<0).any(1).sum()) for k,m in modes.items() if isinstance(m, str)}; mean = float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float))) if kind!='classes' else None
+    new = {k: int((design.idx[k]<0).any(1).sum()) for k,m in modes.items() if isinstance(m, str)}; mean = float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float))) if kind in ('regression','counts') else None
     p = predict_run(run, out, Problem(design, y, dict(test=np.arange(n)), kind=kind, names=names_of(e, id), classes=classes, reference=mean), rows=dict(left_out=int((~e.keep).sum())))
     print(f"{len(p)} rows: {out}"+''.join(f"; {v:,} of an unknown {k}, which adds nothing" for k,v in new.items() if v))

@@ -22,7 +22,7 @@ from mrtl.problems import Problem
 from mrtl.readers import checked, is_zarr, opened, source_name
 from mrtl.seasons import Season, Step, season_kind, step_of, windows_of
 from mrtl.splits import block_split, split_groups
-from mrtl.tabular import as_numbers, file_kind, near, open_table, timed_table
+from mrtl.tabular import as_numbers, near, open_table, timed_table
 
 # %% ../nbs/74_own_fields.ipynb #545cc47f
 def is_globe(path):

@@ -391,6 +391,7 @@ def main_parts(
     out = {}
     for n,v in factors.items():
         if not n.startswith('main_') or 'component' in v.dims: continue
+        if 'class' in v.dims: v = v.rename({'class': 'output'})
         v = _drawable((v if 'output' in v.dims else v.expand_dims('output')).transpose('output', ...))
         mode = n.removeprefix('main_')
         out[mode if v.ndim==3 or mode in factors.data_vars else f'{mode}_loading'] = v

@@ -57,7 +57,7 @@ def _factor_blocks(factors, hatch):
         factors = factors.assign_coords(component=np.arange(1, factors.sizes['component']+1))
     mains = main_parts(factors); out = []
     if mains:
-        names = next(iter(mains.values())).output.values if factors.sizes.get('output', 1)>1 else []
+        first = next(iter(mains.values())); names = first.output.values if first.sizes['output']>1 else []
         titles = [f'main effects, output {o}' for o in names] or ['main effects']
         out.append(_Block(mains, titles, 'main effect', None))
     if not mains or any('component' in v.dims and v.ndim>1 for v in factors.values()):
@@ -137,7 +137,7 @@ def maps_last(
 )->xr.DataArray:                  # DataArray, spatial dims last
     "Put the outputs of a coefficient tensor in front of its maps."
     coef = labelled(coef)
-    return on_places(coef.transpose('output', ...) if coef.dims[-1]=='output' else coef)
+    return on_places(coef.transpose(coef.dims[-1], ...) if coef.dims[-1] in ('output','class') else coef)
 
 def _entry(da, dim, k):
     "Name one entry of a mode; a name of its own speaks for itself."

@@ -13,7 +13,7 @@ import warnings
 import xarray as xr
 from scipy.spatial import cKDTree
 from fastcore.basics import patch
-from .core import DataError, ScheduleError
+from .core import DataError
 from .grids import Grid, check_shape
 
 # %% ../nbs/10_points.ipynb #f94f9426

@@ -16,22 +16,23 @@ from fastcore.basics import patch
 from scipy import stats
 from sklearn.base import clone
 from .events import EventDesign
+from .classes import class_shares, over_classes, several_scores
 from .designs import FieldDesign
 from .estimators import MRTLClassifier, MRTLRegressor
 from .rivals import best_threshold, class_scores, skill
 
 # %% ../nbs/70_problems.ipynb #cacf12fc
-ESTIMATORS = dict(regression=MRTLRegressor, classes=MRTLClassifier, counts=MRTLRegressor)
-LOSSES = dict(counts=dict(loss='poisson'))
+ESTIMATORS = dict(regression=MRTLRegressor, classes=MRTLClassifier, ordered=MRTLClassifier, counts=MRTLRegressor)
+OPTIONS = dict(counts=dict(loss='poisson'), ordered=dict(ordered=True))
 
 # %% ../nbs/70_problems.ipynb #58b39449
 @dataclass
 class Problem:
     "Samples, the rows that train and test, and what a model of them is compared with."
     design:FieldDesign|EventDesign         # Inputs of all samples, on the finest grid
-    y:np.ndarray|xr.DataArray              # Targets, (n,) or (n, outputs), NaN where missing; 0 and 1 for classes
+    y:np.ndarray|xr.DataArray              # Targets, (n,) or (n, outputs), NaN where missing; the numbers of classes, from 0
     rows:dict                              # Row numbers of train, valid and test; a row in none of them lies in a gap
-    kind:str='regression'                  # 'regression', 'classes' or 'counts'
+    kind:str='regression'                  # 'regression', 'classes', 'ordered' or 'counts'
     names:list|None=None                   # What each sample is called, (n,); its number when not given
     outputs:list|None=None                 # What each output is called; its number when not given
     reference:float|np.ndarray|None=None   # Prediction whose R2 is 0, a number or (outputs,); the training mean when not given
@@ -49,6 +50,12 @@ class Problem:
     def __repr__(self):
         modes = ((m.name, 'x'.join(map(str, m.shape))) for m in self.design.modes)
         return f"{type(self).__name__}({', '.join(f'{len(v)} {k}' for k,v in self.rows.items())}; {', '.join(f'{k} {n}' for k,n in modes)})"
+
+    @property
+    def labels(self)->bool: return self.kind in ('classes','ordered') # Are targets the numbers of classes?
+
+    @property
+    def class_count(self)->int: return len(self.classes) if self.classes else 1+int(np.nanmax(self.targets))
 
     @property
     def targets(self)->np.ndarray: # (n, outputs), float64
@@ -70,7 +77,7 @@ def estimator(self:Problem,
     **options:object, # Of the estimator
 )->MRTLRegressor|MRTLClassifier: # Not fitted yet
     "An estimator for this kind of target, not fitted yet."
-    return ESTIMATORS[self.kind](**LOSSES.get(self.kind, {})|options)
+    return ESTIMATORS[self.kind](**OPTIONS.get(self.kind, {})|options)
 
 @patch
 def fit(self:Problem,
@@ -94,10 +101,10 @@ def refit(self:Problem,
 @patch
 def predicted(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted
-)->np.ndarray:                      # (n,) or (n, outputs)
-    "Predictions of all rows; probabilities of the second class, for classes."
+)->np.ndarray:                      # (n,), (n, outputs) or (n, classes)
+    "Predictions of all rows; for classes their probabilities, of two that of the second."
     given = self.design,self.covariates,self.offset
-    return m.predict_proba(*given)[:,1] if self.kind=='classes' else m.predict(*given)
+    return over_classes(m.predict_proba(*given), m.classes_, self.class_count) if self.labels else m.predict(*given)
 
 # %% ../nbs/70_problems.ipynb #812dae9c
 @patch(as_prop=True)
@@ -107,13 +114,19 @@ def zero(self:Problem)->float|np.ndarray: # A number, or (outputs,)
 
 @patch
 def scores(self:Problem,
-    yhat:np.ndarray,           # Predictions of all rows, (n,) or (n, outputs)
-    threshold:float|None=None, # Of F1, for classes; the best one on validation rows when not given
-)->dict:                       # valid and test: as `skill` or `class_scores`
+    yhat:np.ndarray,           # Predictions of all rows, (n,), (n, outputs) or (n, classes)
+    threshold:float|None=None, # Of F1, for two classes; the best one on validation rows when not given
+    usual:np.ndarray|None=None,# Frequencies of ordered classes, (classes,), which have an `rpss` of 0; those of the training rows when not given
+)->dict:                       # valid and test: as `skill` or `class_scores`; of several classes averages over them, and `rpss` where they are ordered
     "Scores of predictions on the validation rows and on the test rows."
-    y = np.asarray(self.y) if self.kind=='classes' else np.asarray(self.y, float); yhat = np.asarray(yhat, float).reshape(y.shape)
     rows = {k: self.rows[k] for k in ('valid','test') if k in self.rows}
-    if self.kind!='classes': return {k: skill(y[r]-self.zero, yhat[r]-self.zero) for k,r in rows.items()}
+    if self.labels and np.ndim(yhat)==2 and np.shape(yhat)[1]>1:
+        code = self.targets[:,0]
+        if self.kind!='ordered': usual = None
+        elif usual is None: usual = class_shares(code[self.rows['train']], np.shape(yhat)[1])
+        return {s: several_scores(code[r], np.asarray(yhat)[r], usual) for s,r in rows.items()}
+    y = np.asarray(self.y) if self.labels else np.asarray(self.y, float); yhat = np.asarray(yhat, float).reshape(y.shape)
+    if not self.labels: return {k: skill(y[r]-self.zero, yhat[r]-self.zero) for k,r in rows.items()}
     if threshold is None: threshold = best_threshold(y[rows['valid']], yhat[rows['valid']])
     return {k: class_scores(y[r], yhat[r], threshold) for k,r in rows.items()}
 
@@ -150,7 +163,7 @@ def interval_of(
     valid:tuple=(),             # Else truth and prediction of validation rows, (m,) or (m, outputs)
 )->Interval|None:               # None for classes, and where nothing tells
     "Where new observations lie."
-    if kind=='classes' or std is None and not len(valid): return None
+    if kind in ('classes','ordered') or std is None and not len(valid): return None
     columns = lambda v: np.asarray(v, float).reshape(len(v), -1)
     mean,std,valid = columns(yhat),std if std is None else columns(std),[columns(v) for v in valid]
     if kind=='counts':
@@ -170,5 +183,5 @@ def deviation(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted
 )->np.ndarray|None:                 # (n,) or (n, outputs); None where the fit has none
     "Standard deviation of a new observation of each row."
-    if self.kind=='classes' or m.fitted_.spread(self.design.take([0])) is None: return None
+    if self.labels or m.fitted_.spread(self.design.take([0])) is None: return None
     return np.asarray(m.predict(self.design, return_std=True)[1])

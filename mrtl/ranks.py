@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from . import parallel
+from .classes import free_scores
 from .core import ConfigError
 from .decompose import effective_rank
 from .models import FullRank, LowRank
@@ -25,7 +26,7 @@ RANKS = 1,2,4,8
 
 def ranks_of(
     modes:list,      # The design's modes
-    outputs:int,     # Scores per sample
+    outputs:int,     # Scores per sample whose values are free
     rank:int|str,    # A number of components, or 'auto'
 )->list:             # Different numbers of components, ascending
     "Which numbers of components are to be tried."
@@ -119,7 +120,7 @@ def fit_ranks(
     **kwargs:object,   # As `Run` takes them
 )->tuple:              # The run and its model
     "Train with a number of components, or with the best of some."
-    ranks = ranks_of(sets[0].design.modes, sets[0].outputs, rank)
+    ranks = ranks_of(sets[0].design.modes, free_scores(kwargs.get('loss', 'squared'), sets[0].outputs), rank)
     if len(ranks)==1: return _plain(sets, ranks[0] if isinstance(rank, str) else rank, options, levels, kwargs)
     if len(sets)>1:
         runs,models = branches(sets, ranks, options, levels, '', **kwargs)

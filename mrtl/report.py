@@ -119,7 +119,7 @@ def _prediction_section(metrics, y, yhat, figures=()):
         parts = [P(text), as_table(rows, best_cells(rows)), Ul(*[Li(text) for k,text in MEANING.items() if k in named])]
     else: parts = [P(_texts['unscored'])]
     parts += _by_season(metrics.get('seasons') or {}) + _by_output(part.get('r2_by_output'), metrics.get('outputs'), given)
-    if y is not None and yhat is not None and not _is_label(y):
+    if y is not None and yhat is not None and np.ndim(y)==np.ndim(yhat) and not _is_label(y):
         parts.append(picture(prediction_plot(y, yhat, score=part.get('r2')), *_pictures['given' if given else 'prediction']))
     return Section(H2('How well it predicts'), *parts, *[picture(*f) for f in figures])
 
@@ -305,7 +305,7 @@ def write_report(
     coef_std:xr.DataArray|None=None,                  # Their standard deviations, such as `coef_std_`; unsure cells are hatched
     covariates:xr.Dataset|None=None,                  # `covariates_` of a fitted model
     y:np.ndarray|pd.Series|xr.DataArray|None=None,    # True responses of the test rows, (n,) or (n, outputs), labels as 0 and 1
-    yhat:np.ndarray|pd.Series|xr.DataArray|None=None, # Predictions for them, the same shape, probabilities of labels
+    yhat:np.ndarray|pd.Series|xr.DataArray|None=None, # Predictions for them, the same shape, probabilities of labels; (n, classes) where y has the numbers of several classes
     truth:xr.Dataset|None=None,                       # Planted factors, a Dataset as `factors`
     histories:dict|None=None,                         # Dict of name to history, to compare ways to train
     notes:list|tuple=(),                              # Sentences to put at the top

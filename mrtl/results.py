@@ -21,7 +21,7 @@ from .core import AbsentError, FormatError, MRTLError, as_json
 from .covariates import Covariates, CovariatesMeta, covariates_fault
 from .designs import Mode
 from .doors import Count, Number, Pair, Scalar, Several, Whole, Word, check_layout, checked
-from .gaps import Gaps, gaps_layout, unpack_gaps
+from .gaps import gaps_layout, unpack_gaps
 from .layouts import LAYOUTS
 from .options import EvidenceOptions, GradientOptions
 from .ways import WAYS
@@ -56,22 +56,23 @@ class CPTensor(NamedTuple):
 # %% ../nbs/52_results.ipynb #772f5872
 def _one(found): return next(iter(found.values())) if len(found)==1 else found
 
-def _labelled_piece(p, outputs):
+def _labelled_piece(p, outputs, dim='output', thresholds=()):
     "A piece as a Dataset."
-    names = _names([replace(m, labels=outputs) if m.name=='output' else m for m in p.modes]); data = {}
-    for i,(m,f) in enumerate(zip(p.modes, p.factors)):
+    modes = [replace(m, name=dim, labels=outputs) if m.name=='output' else m for m in p.modes]; names,data = _names(modes),{}
+    for i,(m,f) in enumerate(zip(modes, p.factors)):
         dims,coords = names[m.name]; name = m.name if len(m.shape)==2 else f'{m.name}_loading'
         for suffix,v in (('', f), *([('_std', p.stds[i])] if p.stds is not None and i<len(p.stds) else [])):
             v = xr.DataArray(np.array(v).reshape(*m.shape, -1), dims=(*dims,'component'), coords=coords)
             if m.nodes is not None: v = v.assign_attrs(lookup='bilinear')
             elif m.grid is not None: v = v.where(xr.DataArray(m.grid.mask.numpy().reshape(m.shape), dims=dims))
             data[name+suffix] = v
-    data |= dict(strength=('component', np.array(p.strength)), bias=('output', np.array(p.bias)))
+    data |= dict(strength=('component', np.array(p.strength)), bias=('threshold' if thresholds else dim, np.array(p.bias)))
     for k,t in p.main.items():
-        m = next(m for m in p.modes if m.name==k); dims,coords = names[k]
-        data[f'main_{k}'] = xr.DataArray(np.array(t).reshape(*m.shape, -1), dims=(*dims,'output'), coords=coords)
-    if p.rest is not None: data['remainder'] = _over(p.rest, names, p.modes)
-    out = xr.Dataset(data, coords=dict(component=np.arange(1, len(p.strength)+1), output=outputs))
+        m = next(m for m in modes if m.name==k); dims,coords = names[k]
+        data[f'main_{k}'] = xr.DataArray(np.array(t).reshape(*m.shape, -1), dims=(*dims,dim), coords=coords)
+    if p.rest is not None: data['remainder'] = _over(p.rest, names, modes)
+    more = dict(threshold=thresholds) if thresholds else {}
+    out = xr.Dataset(data, coords={'component': np.arange(1, len(p.strength)+1), dim: outputs}|more)
     return out.assign_attrs(carried=p.carried) if p.rest is not None else out
 
 def _over(T, names, modes=()):
@@ -87,20 +88,30 @@ class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
     _gaps = None # What fills gaps, where the model does
 
+    @property
+    def _output_dim(self): return 'class' if self.fitted_.outputs>1 and hasattr(self, 'classes_') and all(m.name!='class' for m in self._modes) else 'output'
+
+    @property
+    def _thresholds(self):
+        "Names of the thresholds between ordered classes."
+        if self.fitted_.loss!='ordered': return ()
+        names = [str(c) for c in self.classes_]
+        return [f'{a}|{b}' for a,b in zip(names, names[1:])]
+
     def _all_modes(self):
         low = self.fitted_.low
-        return low.modes+([Mode('output', low.outputs, labels=self._outputs)] if low.outputs>1 else [])
+        return low.modes+([Mode(self._output_dim, low.outputs, labels=self._outputs)] if low.outputs>1 else [])
 
     def _on_maps(self, modes, T):
         "A tensor of the size of the weights, labelled; NaN on land."
-        if self.fitted_.outputs>1: modes = modes+[Mode('output', self.fitted_.outputs, labels=self._outputs)]
+        if self.fitted_.outputs>1: modes = modes+[Mode(self._output_dim, self.fitted_.outputs, labels=self._outputs)]
         return _over(T, _names(modes), modes)
 
     @property
     def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`; `remainder`, as `coef_`, where components do not predict alone
         "The components, labelled: maps, loadings and strengths; of several terms a dict by term."
         check_is_fitted(self, 'fitted_')
-        return _one({p.name: _labelled_piece(p._replace(bias=self._raw_bias(p.bias)), self._outputs) for p in self.fitted_.pieces()})
+        return _one({p.name: _labelled_piece(p._replace(bias=self._raw_bias(p.bias)), self._outputs, self._output_dim, self._thresholds) for p in self.fitted_.pieces()})
 
     def _raw_bias(self, bias):
         "The bias where all covariates are zero in their own units, (outputs,)."
@@ -108,15 +119,15 @@ class LabelledResults:
         return bias-(np.array(self._beside.mean)/self._beside.sd)@self.fitted_.gamma
 
     @property
-    def covariates_(self)->xr.Dataset: # `coef` and `std` per unit over `covariate` (and `output`); `centre` and `scale`, mean and standard deviation of the training rows
+    def covariates_(self)->xr.Dataset: # `coef` and `std` per unit over `covariate` (and `output`, or `class`); `centre` and `scale`, mean and standard deviation of the training rows
         "Coefficients of covariates and their standard deviations; `AbsentError` for a fit without covariates."
         check_is_fitted(self, 'fitted_')
         if not self.fitted_.covariates: raise AbsentError("covariates_ needs a fit with covariates: fit(X, y, covariates=table)")
         known,several = self._beside,self.fitted_.outputs>1; sd = np.array(known.sd)
-        dims = ('covariate','output') if several else ('covariate',)
+        dims = ('covariate',self._output_dim) if several else ('covariate',)
         unit = lambda v: (dims, (v/sd[:,None])[slice(None) if several else (slice(None), 0)])
         data = dict(coef=unit(self.fitted_.gamma), std=unit(self.fitted_.gamma_std), centre=('covariate', np.array(known.mean)), scale=('covariate', sd))
-        return xr.Dataset(data, coords=dict(covariate=known.names)|(dict(output=self._outputs) if several else {}))
+        return xr.Dataset(data, coords=dict(covariate=known.names)|({self._output_dim: self._outputs} if several else {}))
 
     @property
     def coef_(self)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land; of several terms a dict by term
@@ -273,7 +284,7 @@ class _TargetMeta(TypedDict):
 class _Fitted(TypedDict):
     "What a fit remembers of its data."
     __pydantic_config__ = dict(extra='forbid')
-    classes_:NotRequired[Pair(Scalar)]                                   # Labels of a classifier
+    classes_:NotRequired[Annotated[list[Scalar], Len(2, 10**5)]]         # Labels of a classifier
     n_features_in_:NotRequired[Whole]                                    # As scikit-learn counts
     feature_shape_:NotRequired[Annotated[list[Count], Len(1, 10)]]       # Of a sample that was an array
     _outputs:Several(Scalar)                                             # Names
@@ -303,7 +314,7 @@ class _ModelMeta(TypedDict):
     mrtl:Word                                      # Version that wrote it
     params:_Params                                 # Settings
     way:Literal['sgd','evidence','terms']          # How it was fitted
-    loss:Literal['squared','poisson','logistic']   # Which was minimised
+    loss:Literal['squared','poisson','logistic','softmax','ordered'] # Which was minimised
     fitted:_Fitted                                 # What is remembered of the data
     modes:_BothModes                               # Of data and weights
     fit:dict                                       # As its way has it
@@ -334,7 +345,9 @@ def _contradiction(meta):
     if any(a['size']!=b['size'] for a,b in zip(data, model) if not a['grid']): return 'the model has modes of another size than the data'
     outputs = LAYOUTS[meta['way']].outputs(meta['fit'])
     if outputs!=len(meta['fitted']['_outputs']): return f"{len(meta['fitted']['_outputs'])} outputs have names, but the fit has {outputs}"
-    if (meta['loss']=='logistic')!=('classes_' in meta['fitted']): return f"the loss is {meta['loss']}, which {'has' if 'classes_' in meta['fitted'] else 'needs'} classes"
+    if (meta['loss'] not in ('squared','poisson'))!=('classes_' in meta['fitted']): return f"the loss is {meta['loss']}, which {'has' if 'classes_' in meta['fitted'] else 'needs'} classes"
+    k,thresholds = len(meta['fitted'].get('classes_', ())),meta['fit'].get('thresholds', 0)
+    if k and (outputs,thresholds)!=((1,k-1) if meta['loss']=='ordered' else (1 if k==2 else k,0)): return f"classes_ names {k} classes, but the fit has {outputs} outputs and {thresholds} thresholds"
     if meta['params'].get('loss', meta['loss'])!=meta['loss'] or meta['fit'].get('loss', meta['loss'])!=meta['loss']: return 'two different losses are named'
     beside = meta['fitted'].get('covariates', dict(levels={}, mean=[], sd=[]))
     if fault := covariates_fault(beside): return fault

@@ -12,8 +12,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
 from scipy.sparse.linalg import splu
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, precision_recall_curve, roc_auc_score
+from .classes import class_shares, over_classes
 from .core import ConfigError, DataError, progress
 from .grids import Grid
 from .designs import FieldDesign
@@ -173,12 +175,33 @@ def cp_fits(problem, ranks, penalties, starts, cells, seed):
             f[:,outputs] = mean+sd*m.predict(X-centre).reshape(len(y), -1)
         yield dict(rank=k, penalty=float(penalty), start=start, cells=int(np.prod(X.shape[-2:])), tried=len(ranks)*len(penalties)*starts),f
 
+# %% ../nbs/62_rivals.ipynb #ae333a57
+def class_fits(problem, G, eofs=()):
+    "Multinomial ridge candidates on the fields, or on some numbers of their EOFs: what was chosen, and probabilities (n, classes), of two classes those of the second (n,)."
+    d,train,code = problem.design,problem.rows['train'],problem.targets[:,0].astype(int)
+    s,U = np.linalg.eigh(window_gram(G, d.rows.cpu().numpy(), d.leads)); kept = s>1e-10*s[-1]
+    F = U[:,kept]*np.sqrt(s[kept]); F = F-F[train].mean(0); F = F@np.linalg.svd(F[train], full_matrices=False)[2].T; F /= np.sqrt((F[train]**2).sum(1).mean())
+    for k in eofs or (F.shape[1],):
+        for C in 10.**np.arange(-2, 5) if k<=F.shape[1] else ():
+            m = LogisticRegression(C=C, max_iter=2000).fit(F[train,:k], code[train])
+            yield dict(C=float(C), **(dict(eofs=k) if eofs else {})),over_classes(m.predict_proba(F[:,:k]), m.classes_, problem.class_count)
+
+def class_climatology(problem):
+    "Frequencies of the classes in the training rows, for every row."
+    k = problem.class_count; p = np.tile(class_shares(problem.targets[problem.rows['train'],0], k), (len(problem.targets), 1))
+    return [({}, over_classes(p, np.arange(k), k))]
+
 # %% ../nbs/62_rivals.ipynb #40d8cde5
 RIVALS = ('climatology','ridge','eof_ridge','laplacian_ridge','cp_regressor')
 
-# %% ../nbs/62_rivals.ipynb #c689b545
+# %% ../nbs/62_rivals.ipynb #4aa0732b
 def best_fit(problem, candidates):
     "Scores of the candidate that is best on validation rows, and what was chosen; None if there is none."
+    if problem.labels:
+        code,valid = problem.targets[:,0].astype(int),problem.rows['valid']
+        cost = lambda p: -np.log(np.maximum(p[valid,code[valid]] if p.ndim==2 else np.where(code[valid], p[valid], 1-p[valid]), 1e-300)).mean()
+        chosen = min(candidates, key=lambda c: cost(c[1]), default=None)
+        return chosen and problem.scores(chosen[1])|chosen[0]
     y,rows = problem.targets,problem.rows; valid = rows['valid']; sd = np.nanstd(y[rows['train']], 0); sd = np.where(sd>0, sd, 1.)
     chosen = min(candidates, key=lambda c: skill(y[valid]/sd, c[1][valid]/sd)['mse'], default=None)
     return chosen and problem.scores(chosen[1])|chosen[0]
@@ -199,11 +222,14 @@ def field_rivals(
     "What simple rules reach on the problem's own rows."
     known = (RIVALS[0], *(further or {}), *RIVALS[1:])
     if unknown := set(methods)-set(known): raise ConfigError(f"methods must be from {', '.join(known)}; got {', '.join(sorted(unknown))}")
+    if problem.labels and (other := set(methods)-{'climatology','ridge','eof_ridge'}-set(further or {})): raise ConfigError(f"classes are not compared with {', '.join(sorted(other))}: leave it out")
     known_rows(problem); G = time_gram(problem.design) if {'ridge','eof_ridge'}&set(methods) else None
     ways = dict(climatology=lambda: [({}, np.zeros(problem.targets.shape)+problem.zero)],
         ridge=lambda: ridge_fits(problem, G), eof_ridge=lambda: eof_fits(problem, G, eofs),
         laplacian_ridge=lambda: (c for l in lengths for c in ridge_fits(problem, smooth_gram(problem.design, l), length=l)),
-        cp_regressor=lambda: cp_fits(problem, ranks, penalties, starts, cells, seed))|(further or {})
+        cp_regressor=lambda: cp_fits(problem, ranks, penalties, starts, cells, seed))
+    if problem.labels: ways = dict(climatology=lambda: class_climatology(problem), ridge=lambda: class_fits(problem, G), eof_ridge=lambda: class_fits(problem, G, eofs))
+    ways |= further or {}
     found = {name: best_fit(problem, ways[name]()) for name in methods}
     return {k: v for k,v in found.items() if v}
 

@@ -188,13 +188,14 @@ def read_factors(
     found = read_netcdf(path)
     if isinstance(found, xr.Dataset) and not len(found.variables): return {} # all terms are held in full
     for ds in found.values() if isinstance(found, dict) else [found]:
-        want = dict(strength=('component',))|(dict(bias=('output',)) if bias else {})
+        outputs = next((d for d in ('class','threshold') if 'bias' in ds and ds.bias.dims==(d,)), 'output')
+        want = dict(strength=('component',))|(dict(bias=(outputs,)) if bias else {})
         for k,dims in want.items():
             if k not in ds or ds[k].dims!=dims: raise FormatError(f"{path} is of another kind: it lacks {k} ({', '.join(dims)}): {AGAIN}")
         if 'component' not in ds.coords or not ds.sizes['component']: raise FormatError(f"{path} has no components: {AGAIN}")
         for k,v in ds.data_vars.items():
             if k in want or k=='remainder': continue
-            last = 'output' if k.startswith('main_') else 'component'
+            last = ('class' if outputs=='class' else 'output') if k.startswith('main_') else 'component'
             if not 2<=v.ndim<=3 or v.dims[-1]!=last: raise FormatError(f"{path} is of another kind: {k} has the dimensions {', '.join(v.dims)}, where {last} comes last: {AGAIN}")
             if axes := [d for d in v.dims[:-1] if v.ndim==3 and (d not in ds.coords or ds[d].dtype.kind not in 'iuf' or ds.sizes[d]>1 and not ds.indexes[d].is_monotonic_increasing)]:
                 raise FormatError(f"{path} is damaged: {axes[0]} of the map {k} must be numbers in ascending order: {AGAIN}")

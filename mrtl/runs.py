@@ -17,6 +17,7 @@ import pandas as pd
 import xarray as xr
 from . import parallel
 from .bootstrap import block_bootstrap
+from .classes import class_shares
 from .core import ConfigError, FormatError, atomic_write, read_json, write_csv, write_json
 from .estimators import MRTLClassifier, MRTLRegressor
 from .folders import SEAL, claim, faults, forget, lock_file, metrics_file, read_seal, release, seal
@@ -85,21 +86,23 @@ def called(code, classes):
 # %% ../nbs/71_runs.ipynb #8db8e15a
 def table_of(
     times:list,                  # Label of each sample, (n,)
-    yhat:np.ndarray,             # Predictions, (n,) or (n, outputs); for classes, the probability of the second one
-    y:np.ndarray|None=None,      # Truth, NaN where unknown, same shape; numbers of classes
+    yhat:np.ndarray,             # Predictions, (n,) or (n, outputs); for two classes the probability of the second one, for several (n, classes)
+    y:np.ndarray|None=None,      # Truth, NaN where unknown, same shape; numbers of classes, (n,)
     outputs:list|None=None,      # Names of the outputs
-    classes:list|None=None,      # Labels of the two classes, where it is about classes
+    classes:list|None=None,      # Labels of the classes, where it is about classes
     interval:Interval|None=None, # Where new observations lie, where that is known
     **columns:list,              # More columns, (n,)
 )->pd.DataFrame:                 # One row per sample and output
     "Predictions as a tidy table, with the columns that every run and every prediction has."
-    yhat = np.asarray(yhat, float); many = yhat.ndim==2; k = yhat.shape[1] if many else 1
+    yhat = np.asarray(yhat, float); P = None
+    if classes is not None: P = yhat if yhat.ndim==2 and yhat.shape[1]>1 else np.column_stack([1-yhat.ravel(), yhat.ravel()]); yhat = P.argmax(1).astype(float)
+    many = yhat.ndim==2; k = yhat.shape[1] if many else 1
     y = np.full(yhat.shape, np.nan) if y is None else np.asarray(y, float).reshape(yhat.shape)
     names = np.asarray(times); out = dict(sample=np.repeat(names if names.dtype==object else names.astype(str), k))
     if many: out['output'] = np.tile(np.asarray(range(k) if outputs is None else outputs), len(yhat))
-    out['prediction'] = yhat.ravel() if classes is None else called(yhat>.5, classes)
+    out['prediction'] = yhat.ravel() if classes is None else called(yhat, classes)
     for name,v in zip(('std','lower','upper'), interval or [np.full(yhat.shape, np.nan)]*3): out[name] = np.ravel(v)
-    if classes is not None: out |= {f'p_{classes[0]}': 1-yhat, f'p_{classes[1]}': yhat}
+    if classes is not None: out |= {f'p_{c}': p for c,p in zip(classes, P.T)}
     out['truth'] = y.ravel() if classes is None else called(y, classes)
     return pd.DataFrame(out|{c: np.repeat(np.asarray(v), k) for c,v in columns.items()})
 
@@ -236,11 +239,11 @@ def finish_run(
 # %% ../nbs/71_runs.ipynb #66abafea
 def prediction_table(problem, m, yhat, valid, sets):
     "Predictions of all rows of a problem with their intervals, in the target's own units."
-    labels = problem.kind=='classes'; interval = interval_of(problem.kind, yhat, problem.deviation(m), valid); y = np.asarray(problem.y, float)
+    labels = problem.labels; interval = interval_of(problem.kind, yhat, problem.deviation(m), valid); y = np.asarray(problem.y, float)
     if problem.base is not None:
         b = np.asarray(problem.base, float); yhat,y = yhat+b,y+b
         interval = interval and Interval(interval.std, interval.lower+b, interval.upper+b)
-    classes = (problem.classes or [0,1]) if labels else None
+    classes = (problem.classes or list(range(problem.class_count))) if labels else None
     return table_of(sample_names(problem), yhat, y, problem.outputs, classes, interval, set=sets)
 
 def sample_names(problem):
@@ -280,7 +283,7 @@ def predict_run(
     "Predict new samples with a finished run's model, and score those whose truth is known and that the model never saw."
     run,out = Path(run),claim_prediction(out); old = read_predictions(run)
     m = ESTIMATORS[problem.kind].load(run/'model.mrtl'); yhat = problem.predicted(m); sets = new_sets(run, problem, old, other)
-    table = prediction_table(problem, m, yhat, judged(old) if problem.kind!='classes' else (), sets); write_csv(out, table)
+    table = prediction_table(problem, m, yhat, judged(old) if not problem.labels else (), sets); write_csv(out, table)
     rows = dict(total=len(yhat))|facts.pop('rows', {})|{k: int((sets==k).sum()) for k in SETS}
     new = np.flatnonzero(sets=='new'); test = new_scores(old, replace(problem, rows=dict(test=new)), yhat) if len(new) else {}
     if ahead := forecast_windows(problem, sets): facts = facts|dict(forecast=ahead); print(said_ahead(ahead))
@@ -325,7 +328,8 @@ def judged(old):
 
 def new_scores(old, problem, yhat):
     "Scores of new samples; none where only one class occurs."
-    if problem.kind!='classes': return problem.scores(yhat)['test']
+    if not problem.labels: return problem.scores(yhat)['test']
     if len(np.unique(np.asarray(problem.y)[problem.rows['test']]))<2: return {}
+    if np.ndim(yhat)==2: return problem.scores(yhat, usual=class_shares(class_columns(old[old.set=='train'])[0], yhat.shape[1]))['test']
     code,P = class_columns(old[old.set=='valid'])
     return problem.scores(yhat, best_threshold(code, P[:,-1]))['test']

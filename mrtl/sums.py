@@ -384,6 +384,18 @@ def rows(cls:SumFit,
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
 
+# %% ../nbs/41_sums.ipynb #88af2f38
+def even_classes(
+    model:Sum,  # With one score per class
+    F:list,     # Its parameters
+)->list:        # Parameters; differences between the scores of classes stay
+    "Make the coefficients of the classes add up to zero."
+    whole = {o[0] for o in model.of if len(o)==1}
+    def even(i, f):
+        if i in whole or i==len(F)-1: return f-f.mean(1, keepdims=True)
+        return f if i<len(model.parts) else f-f.mean(0)
+    return [even(i, f) for i,f in enumerate(F)]
+
 # %% ../nbs/41_sums.ipynb #5f582ab1
 def _noise(model, F, rows):
     "Mean squared residual for a squared loss, else 1."
@@ -407,7 +419,9 @@ def finish(cls:SumFit,
     ask,events = run.ask,isinstance(rows.inputs, EventInputs)
     found = [frequencies(p) if events else (part_shares(p), False) for p in model.parts]
     w,whole = [v for v,_ in found],[b for _,b in found]
-    F = [np.ascontiguousarray(f) for f in standard(model, centre(model, F, w, whole), w)]
+    F = centre(model, F, w, whole)
+    if ask.loss=='softmax': F = even_classes(model, F)
+    F = [np.ascontiguousarray(f) for f in standard(model, F, w)]
     noise = _noise(model, F, rows)
     post = laplace(model, F, rows.y, rows.e, groups, noise, seed=ask.seed) if events else None
     draws = post and [[f.astype(np.float32).astype(float) for f in centre(model, d, w, whole)] for d in post.draws]
@@ -430,10 +444,12 @@ def learn(cls:SumFit,
 )->'SumFit':                # In the units of the data
     "Find the weights and ranks that are left open, then learn all parameters."
     check_options(ask.gradients)
+    if ask.loss=='ordered': raise ConfigError("a sum of terms does not know ordered classes: leave terms out, or give ordered=False for classes without order")
     design,terms = train.design,asked_terms(ask, train.design.modes)
     mean,sd = target_scale(train.y, train.w) if ask.loss=='squared' else (np.zeros(train.outputs),np.ones(train.outputs))
     moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
-    scaled,ridge = lambda s: s and replace(s, y=(s.y-mean)/sd),ask.gradients.covariate_ridge
+    share = train.outputs if ask.loss=='softmax' else 1 # its loss is C times the share of each class
+    scaled,ridge = lambda s: s and replace(s, y=(s.y-mean)/sd, w=s.w/share),ask.gradients.covariate_ridge
     ready = lambda s: s and Rows.of(s, np.float64 if len(train)<=SMALL else np.float32, moments, ridge)
     run,sets,F = Learning(ask, terms, train.outputs, base_rate),(scaled(train),scaled(valid)),None
     with work_threads():

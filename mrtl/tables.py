@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from fastcore.xml import B, Div, FT, Table, Tbody, Td, Th, Thead, Tr
+from .classes import several_scores
 from .core import DataError
 from .curves import is_direction, round_names, round_weights
 
@@ -49,7 +50,7 @@ def as_table(
     return Div(Table(head, body), cls='table')
 
 # %% ../nbs/49_tables.ipynb #66e80fca
-_higher = {'r2','auc','average_precision','f1','accuracy'}
+_higher = {'r2','auc','average_precision','f1','accuracy','rpss'}
 CEILING = 'planted truth'
 _sets = 'valid','test','given' # of rows that may be scored
 
@@ -83,16 +84,18 @@ MEANING = dict(
     average_precision='average precision: area under the precision-recall curve; guessing gives the share of positives.',
     log_loss='log loss: minus the mean log-probability given to what happened; lower is better.',
     f1='F1: harmonic mean of precision and recall at the threshold of predict.',
-    brier='Brier: mean squared error of the probabilities; lower is better.')
+    brier='Brier: mean squared error of the probabilities, of several classes summed over them; lower is better.',
+    rpss='RPSS: of ordered classes, the share of the ranked probability score of the training frequencies (the climatology) that is taken away. 0 is no better than these, 1 is perfect.')
 
 # %% ../nbs/49_tables.ipynb #87a6007f
 def given_scores(
     y:np.ndarray|pd.Series|xr.DataArray|None,    # True responses, (n,) or (n, outputs)
-    yhat:np.ndarray|pd.Series|xr.DataArray|None, # Predictions, the same shape; probabilities where `y` is 0 or 1
+    yhat:np.ndarray|pd.Series|xr.DataArray|None, # Predictions, the same shape; probabilities where `y` is 0 or 1; (n, classes) where it is the number of a class
 )->dict:                                         # As in `metrics.json`, the scores under 'given'
     "Scores of the rows that came with a page; empty where none did."
     if y is None or yhat is None: return {}
     a,b = np.asarray(y, float),np.asarray(yhat, float)
+    if a.ndim==1 and b.ndim==2 and len(a)==len(b) and b.shape[1]>2: return dict(given=several_scores(a, b))
     if a.shape!=b.shape: raise DataError(f"truth has shape {a.shape} and prediction {b.shape}: pass the same rows and outputs of both")
     ok = np.isfinite(a)&np.isfinite(b)
     if not ok.any(): raise DataError(f"nothing to score: none of {a.size} pairs of truth and prediction is finite")

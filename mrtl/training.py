@@ -17,7 +17,7 @@ from fastcore.basics import patch, store_attr
 from . import parallel
 from .core import ConfigError, DataError, generator
 from .criteria import Criterion, GradientStats
-from .models import LOSSES, LOSS_GRADIENTS, FullRank, LowRank
+from .models import LOSSES, LOSS_GRADIENTS, FullRank, LowRank, of_weights
 from .penalties import Mixing, Smoothness, weigh, weighted_l1, weighted_l2
 from .samples import Data
 from .options import GradientOptions, PLAIN, changed
@@ -315,7 +315,7 @@ def _block_step(self:Trainer, b, y, w):
     for t,pen in self.penalties[1:]: pen(t.grad, t)
     s,pull = m.indexed_scores(b); g = LOSS_GRADIENTS[self.objective.loss](s, y).mul_(w)
     pull(g, lambda p: None if p is m.W else p.grad)
-    at,g,starts = b.ready['joint'].flatten(),(g*b.ready['ok']).flatten(),range(0, len(W), size)
+    at,g,starts = b.ready['joint'].flatten(),(of_weights(g, 1)*b.ready['ok']).flatten(),range(0, len(W), size)
     block = (at//(size*per)).to(torch.int16).numpy(); order = torch.from_numpy(np.argsort(block, kind='stable')); at,g = at[order],g[order]
     cuts = [0, *np.bincount(block, minlength=len(starts)).cumsum().tolist()]
     free = [p for p in rest if p.requires_grad]; self.opt.step(free, [p.grad for p in free])

@@ -31,7 +31,7 @@ def files(tmp_path_factory):
     d = tmp_path_factory.mktemp('own'); m,t = pd.date_range('1990-01-01', periods=180, freq='MS'),pd.date_range('2000-01-01', periods=420)
     sst,dust = fields(m),fields(t, 'dust', 1); sst.to_netcdf(d/'sst.nc'); sst.to_zarr(d/'sst.zarr'); dust.to_netcdf(d/'dust.nc'); sst[-3:].to_netcdf(d/'last.nc'); dust[-2:].to_netcdf(d/'days.nc')
     s = signal(sst, 1); flow = 50+8*np.cos(2*np.pi*m.month.values/12)+3*s+.3*RNG.normal(size=180); two = -2*s+.3*RNG.normal(size=180); two[5] = np.nan
-    frame = pd.DataFrame(dict(month=m.strftime('%Y-%m'), flow=flow, other=two, state=np.where(s+.2*RNG.normal(size=180)>0, 'wet', 'dry'), cases=RNG.poisson(np.exp(1.5+.8*s/s.std())), year=m.year))[2:]
+    frame = pd.DataFrame(dict(month=m.strftime('%Y-%m'), flow=flow, other=two, state=np.where(s+.2*RNG.normal(size=180)>0, 'wet', 'dry'), cases=RNG.poisson(np.exp(1.5+.8*s/s.std())), year=m.year, third=np.array(['a','b','c'])[np.digitize(s/s.std(), [-.4,.4])], level=np.digitize(s/s.std(), [-.4,.4])))[2:]
     frame.to_csv(d/'flow.csv', index=False); frame.assign(month=pd.to_datetime(frame.month)).set_index('month')[['flow']].rename_axis('time').to_xarray().to_netcdf(d/'flow.nc')
     frame[-1:].assign(month='2005-01', flow=55.).to_csv(d/'next.csv', index=False)
     pd.DataFrame(dict(date=t.strftime('%d.%m.%Y'), visits=20+5*np.cos(2*np.pi*t.day_of_year.values/365.25)+3*signal(dust, 0)+.5*RNG.normal(size=420))).to_csv(d/'visits.csv', index=False)
@@ -113,6 +113,15 @@ def test_classes_and_counts(files, tmp_path, column, more, key):
     assert main(['predict', str(run), '--fields', str(files/'last.nc'), '--target', str(files/'flow.csv'), '--out', str(tmp_path/'p.csv')]) == 0
     q = pd.read_csv(tmp_path/'p.csv'); assert list(q) == list(p) and q.set.tolist() == ['seen','forecast']
 
+@pytest.mark.parametrize('column,more', [('third', ()), ('level', ('--kind', 'ordered', '--method', 'sgd'))])
+def test_several_classes_and_ordered_ones(files, tmp_path, column, more):
+    run = tmp_path/'run'; assert main(command(files, run, *more, column=column)) == 0
+    m = metrics(run); p = read_predictions(run); P = p[[k for k in p if k.startswith('p_')]]; labels = [k[2:] for k in P]
+    assert labels == (['a','b','c'] if column=='third' else ['0','1','2']) and np.allclose(P.sum(1), 1) and (np.array(labels)[P.values.argmax(1)]==p.prediction).all()
+    assert set(m['baselines']) == {'climatology','eof_logistic'} and m['test']['log_loss']<m['baselines']['climatology']['test']['log_loss'] and ('rpss' in m['test']) == (column=='level') and m['test'].get('rpss', 1)>0
+    assert main(['predict', str(run), '--fields', str(files/'last.nc'), '--target', str(files/'flow.csv'), '--out', str(tmp_path/'p.csv')]) == 0
+    q = pd.read_csv(tmp_path/'p.csv', dtype=str); assert list(q) == list(p) and q.set.tolist() == ['seen','forecast'] and set(q.prediction) <= set(labels)
+
 def test_zarr_netcdf_and_memory_give_the_same_problem(files):
     a = own_problem(files/'sst.nc', files/'flow.csv', ['flow'], Asked(leads=2))
     flow = pd.read_csv(files/'flow.csv'); series = pd.Series(flow.flow.values, pd.to_datetime(flow.month), name='flow'); sst = xr.load_dataarray(files/'sst.nc')
@@ -148,7 +157,7 @@ def test_gaps(files):
 
 BAD = [(dict(column='flaw'), (), "no column 'flaw' (did you mean 'flow'?)"), (dict(column=None), (), 'name the column of the target with --column'), (dict(fields='gone.nc'), (), 'there is no file'), (dict(), ('--variables', 'sss'), 'sss'), (dict(target='visits.csv', column='visits'), (), 'several|values in one step'),
     (dict(), ('--kind', 'count'), "did you mean 'counts'?"), (dict(), ('--method', 'best'), '--method must be'), (dict(leads='0'), (), 'leads must be'), (dict(leads='500'), (), 'too few for 500 leads'), (dict(), ('--season', 'week'), 'season must be'), (dict(), ('--gaps', 'fill'), 'gaps must be'),
-    (dict(), ('--time', 'when'), "no column 'when'"), (dict(column='state'), ('--kind', 'regression'), "must hold numbers; row 1 has"), (dict(column='other'), ('--kind', 'counts'), 'counts cannot be negative'), (dict(), ('--groups', 'decade'), "no column 'decade'"), (dict(column='flow'), ('--kind', 'ordered'), 'ordered classes cannot be learnt'),
+    (dict(), ('--time', 'when'), "no column 'when'"), (dict(column='state'), ('--kind', 'regression'), "must hold numbers; row 1 has"), (dict(column='other'), ('--kind', 'counts'), 'counts cannot be negative'), (dict(), ('--groups', 'decade'), "no column 'decade'"),
     (dict(), ('--covariates', 'year'), 'covariates cannot be learnt'), (dict(), ('--exposure', 'year'), 'exposure cannot be learnt'), (dict(), ('--rank', '0'), 'rank must be'), (dict(column='month'), (), 'holds the times')]
 @pytest.mark.parametrize('kw,more,says', BAD, ids=[b[2][:20] for b in BAD])
 def test_refused(files, tmp_path, capsys, kw, more, says):
@@ -191,6 +200,16 @@ def test_events_from_a_table_to_a_report(shots, tmp_path, capsys):
         capsys.readouterr(); assert main(['predict', str(run), '--table', str(shots/name), '--out', str(tmp_path/name)]) == 0
         assert set(pd.read_csv(tmp_path/name).set) == sets and says in capsys.readouterr().out
     assert main(events(shots, run, '--groups', 'game')) == 2 and main(events(shots, run, '--groups', 'game', '--resume')) == 0
+
+@pytest.mark.parametrize('kind,more', [('classes', ()), ('ordered', ())])
+def test_events_of_several_classes(shots, tmp_path, kind, more):
+    "A sum of terms for classes, one product for ordered ones, which a sum does not know."
+    run = tmp_path/'run'; t = pd.read_csv(shots/'shots.csv'); t['size'] = np.digitize(t.far, [-1, .5]); t.to_csv(tmp_path/'t.csv', index=False); ask = events(tmp_path, run, '--kind', kind, *more, table='t.csv', label='size')
+    if kind=='ordered': assert main([*events(tmp_path, tmp_path/'no', '--kind', kind, table='t.csv', label='size'), '--terms', 'player']) == 2
+    assert main(ask) == 0; m = metrics(run)
+    assert set(m['baselines']) == {'constant','rate by player','logistic regression'} and m['test']['log_loss']<m['baselines']['constant']['test']['log_loss'] and m['target'] == dict(kind=kind, classes=['0','1','2'])
+    t[:100].drop(columns='far').assign(x=t.x[:100].fillna(1.)/2).to_csv(tmp_path/'new.csv', index=False); assert main(['predict', str(run), '--table', str(tmp_path/'new.csv'), '--out', str(tmp_path/'p.csv')]) == 0
+    q = pd.read_csv(tmp_path/'p.csv'); assert np.allclose(q[['p_0','p_1','p_2']].sum(1), 1)
 
 def test_a_dry_run_of_events(shots, tmp_path, capsys):
     assert main(events(shots, tmp_path/'run', '--bag', 'x1,y1+x2,y2:6x6', '--dry-run')) == 0 and not (tmp_path/'run').exists()

@@ -25,7 +25,7 @@ def test_check(estimator, check):
     if again and estimator.method == 'evidence': pytest.skip('evidence never sees the arrays that came in')
     check(estimator)
 
-def test_kinds(): assert is_regressor(MRTLRegressor()) and is_classifier(MRTLClassifier()) and not MRTLClassifier().__sklearn_tags__().classifier_tags.multi_class
+def test_kinds(): assert is_regressor(MRTLRegressor()) and is_classifier(MRTLClassifier()) and MRTLClassifier().__sklearn_tags__().classifier_tags.multi_class
 
 def test_searched_and_piped():
     X,y = make_regression(120, 8, noise=1., random_state=0)

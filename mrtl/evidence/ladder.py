@@ -225,7 +225,9 @@ def vote(
     base = torch.as_tensor(like.base, dtype=torch.float64).cpu().expand(len(y)) if nothing is None else P[:,-1]
     P,seen = P[:,:len(levels)],P[:,0].isfinite()
     w = data.take(seen).likelihood.weigh(P[seen].numpy(), y[seen].numpy(), base[seen].numpy())
-    return w,like.residuals(base+(P-base[:,None])@torch.from_numpy(w), y)
+    S = base+(P-base[:,None])@torch.from_numpy(w)
+    if like.loss=='ordered': like.adjust(S, y) # its thresholds
+    return w,like.residuals(S, y)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #9df3d01c
 def _priors(leads, features, n):
@@ -325,6 +327,7 @@ class MapFit:
     tried:list           # (length, value) of the ladder
     residuals:Tensor=None # Of predictions out of fold, (n,), NaN where there is none
     nothing:MapLevel=None # A regression without maps, where there are covariates; it has the weight that is left
+    odds:np.ndarray=None  # Of the thresholds of ordered classes
 
     @property
     def parties(self)->list: # Pairs of a weight above 0 and its `MapLevel`, that without maps among them

@@ -10,14 +10,16 @@ import math
 from dataclasses import dataclass, replace
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from fastcore.basics import patch
 from scipy.optimize import minimize
+from ..classes import class_targets, falling, rising
 from ..core import DataError
 from .effects import Effects
 from .prior import Evidence, FeaturePrior, Gaussian, MapData, MapLevel, factor, level_scores, prior_kernel
 from .ladder import score_variance
-from ..models import INVERSE_LINKS, LOSSES
+from ..models import INVERSE_LINKS, LOSSES, LOSS_GRADIENTS
 
 # %% ../../nbs/evidence/02_laplace.ipynb #534bc6dc
 class LaplaceLikelihood:
@@ -45,7 +47,9 @@ class LaplaceLikelihood:
             raise DataError(f"weights must be above zero; got {int((~(w>0)).sum())} of {len(w)} that are not: drop those samples")
 
     def mean(self, s): return INVERSE_LINKS[self.loss](s)
-    def log_probability(self, s, y): return -LOSSES[self.loss](s, y)
+    def cost(self, s, y): return LOSSES[self.loss](s, y)
+    def log_probability(self, s, y): return -self.cost(s, y)
+    def slope(self, s, y): return y-self.mean(s)
 
 # %% ../../nbs/evidence/02_laplace.ipynb #5c0ef4b3
 class Logistic(LaplaceLikelihood):
@@ -54,6 +58,7 @@ class Logistic(LaplaceLikelihood):
 
     def curvature(self,
         s:Tensor,   # Scores, (n,)
+        y:Tensor=None, # Not read
     )->tuple:       # W and its derivative, (n,) each
         "How fast the slope of the log likelihood falls."
         m,q = self.mean(s),torch.sigmoid(-s)
@@ -74,6 +79,7 @@ class Poisson(LaplaceLikelihood):
 
     def curvature(self,
         s:Tensor,   # Scores, (n,)
+        y:Tensor=None, # Not read
     )->tuple:       # W and its derivative, (n,) each
         "How fast the slope of the log likelihood falls."
         m = self.mean(s)
@@ -91,8 +97,63 @@ class Poisson(LaplaceLikelihood):
 
     def log_probability(self, s, y): return super().log_probability(s, y)-torch.lgamma(y+1)
 
+# %% ../../nbs/evidence/02_laplace.ipynb #176e54d2
+class Ordered(LaplaceLikelihood):
+    "Likelihood of ordered classes, by numbers from 0, with one score and thresholds that are known."
+    loss = 'ordered'
+    def __init__(self,
+        w:Tensor,          # Weights of the samples, (n,)
+        odds:Tensor,       # Log odds of lying above each threshold where the score is zero, falling, (classes-1,)
+        effects:Effects=None, # Covariates of the samples
+        base:float|Tensor=0., # An offset, (n,)
+    ):
+        super().__init__(w, base, effects)
+        self.odds = torch.as_tensor(odds, dtype=torch.float64)
+
+    def _like(self, f): return type(self)(f(self.weights), self.odds, self.effects, f(self.base) if torch.is_tensor(self.base) else self.base)
+
+    def sides(self, s, y):
+        "Log odds of lying above the threshold below the class, and above that above it; infinite where there is none."
+        end = self.odds.new_full((1,), math.inf); b = torch.cat([end, self.odds, -end]).to(s.device); k = y.long()
+        return s+b[k],s+b[k+1]
+
+    def cost(self, s, y):
+        below,above = self.sides(s, y)
+        return F.softplus(-below)+F.softplus(above)-torch.log(-torch.expm1(above-below))
+
+    def slope(self, s, y):
+        below,above = self.sides(s, y)
+        return torch.sigmoid(-below)-torch.sigmoid(above)
+
+    def curvature(self,
+        s:Tensor,   # Scores, (n,)
+        y:Tensor,   # Classes, (n,)
+    )->tuple:       # W and its derivative, (n,) each
+        "How fast the slope of the log likelihood falls."
+        p = [torch.sigmoid(v) for v in self.sides(s, y)]
+        return sum(m*(1-m) for m in p),sum(m*(1-m)*(1-2*m) for m in p)
+
+    def check(self, y):
+        "Raise `DataError` for what is no weight, or where a class is missing."
+        super().check(y)
+        if (n := torch.bincount(y.long(), minlength=len(self.odds)+1)).min()==0: raise DataError(f"every ordered class must occur; number {int(n.argmin())} does not")
+
+# %% ../../nbs/evidence/02_laplace.ipynb #da5e73ab
+@patch
+def adjust(self:Ordered,
+    s:Tensor,  # Predictions out of fold, (n,), NaN where there is none
+    y:Tensor,  # Classes, (n,)
+)->None:
+    "Move the thresholds to where they fit predictions best."
+    s,y,w = (v.cpu()[s.cpu().isfinite()] for v in (s, y, self.weights)); k = len(self.odds)
+    w,Y = (w/w.sum()/k)[:,None],torch.from_numpy(class_targets(y.long().numpy(), k+1, 'ordered'))
+    def value(a):
+        S = s[:,None]+torch.from_numpy(a)
+        return float((w*LOSSES['ordered'](S, Y)).sum()),(w*LOSS_GRADIENTS['ordered'](S, Y)).sum(0).numpy()
+    self.odds = falling(torch.from_numpy(minimize(value, rising(self.odds.cpu().numpy()), jac=True).x)[None])[0].to(self.odds)
+
 # %% ../../nbs/evidence/02_laplace.ipynb #c27f7f24
-LIKELIHOODS = dict(logistic=Logistic, poisson=Poisson)
+LIKELIHOODS = dict(logistic=Logistic, poisson=Poisson, ordered=Ordered)
 
 # %% ../../nbs/evidence/02_laplace.ipynb #89a9410e
 @dataclass
@@ -107,8 +168,8 @@ class Peak:
 
 def _bend(K, y, like, h):
     "Slope and curvature of the log likelihood at some scores, and the factor of I + sqrt(W) K sqrt(W)."
-    g = like.w*(y-like.mean(like.base+h))
-    W = (like.w*like.curvature(like.base+h)[0]).clamp(min=1e-30)
+    g = like.w*like.slope(like.base+h, y)
+    W = (like.w*like.curvature(like.base+h, y)[0]).clamp(min=1e-30)
     root = W.sqrt()
     B = root[:,None]*K*root; B.diagonal().add_(1)
     return g,W,factor(B)[0]
@@ -188,7 +249,7 @@ def __call__(self:LaplaceEvidence,
     self.a,self.gamma = p.g,p.gamma; root = p.W.sqrt()
     R = root[:,None]*torch.cholesky_inverse(p.L)*root
     (sigma,turn),R,more = _moved(K, K@R, self.effects, R)
-    t = turn(-sigma*like.w*like.curvature(like.base+p.h)[1]/2)
+    t = turn(-sigma*like.w*like.curvature(like.base+p.h, self.y)[1]/2)
     M = R-torch.outer(p.g, p.g)-torch.outer(t, p.g)-torch.outer(p.g, t); M.diagonal().div_(2)
     (c@(self.grams@M.flatten().take(self.at)).cpu()).backward()
     return float(p.L.diagonal().log().sum())+more-p.value,np.append(theta.grad.numpy(), 0.)
@@ -216,14 +277,55 @@ def settle(self:LaplaceLikelihood,
     p = find_peak(prior_kernel(level, data), data.y, self)
     return Gaussian(torch.diag(1/p.W), self.effects).settle(level, replace(data, y=p.h+p.g/p.W))
 
+# %% ../../nbs/evidence/02_laplace.ipynb #8a1106a5
+def common_peak(
+    kernels:list,    # Covariance of the samples for each class, (n, n)
+    Y:Tensor,        # Is it this class? (n, classes)
+    w:Tensor,        # Weights of the samples, (n,)
+    base:Tensor,     # Scores of the base rates, (classes,)
+    steps:int=100,   # At most
+)->tuple:            # Scores less the base rates', and slopes of the log likelihood, (n, classes) each
+    "The most probable scores of several classes together, by Newton's method with halved steps."
+    many = lambda V: torch.stack([K@v for K,v in zip(kernels, V.T)], 1)
+    def at(a): h = many(a); return h,float((w[:,None]*Y*(h+base).log_softmax(1)).sum()-(a*h).sum()/2)
+    a = torch.zeros_like(Y); h,value = at(a); near = False
+    for _ in range(steps):
+        p = (h+base).softmax(1); D,g = w[:,None]*p,w[:,None]*(Y-p)
+        if near: break
+        root = D.clamp(min=1e-30).sqrt()
+        E = [r[:,None]*torch.cholesky_inverse(factor(torch.eye(len(r), dtype=r.dtype, device=r.device)+r[:,None]*K*r)[0])*r for K,r in zip(kernels, root.T)]
+        b = D*(h-(p*h).sum(1, keepdim=True))+g; c = torch.stack([e@v for e,v in zip(E, many(b).T)], 1)
+        both = torch.cholesky_solve(c.sum(1, keepdim=True), factor(sum(E))[0])[:,0]
+        step,size = b-c+torch.stack([e@both for e in E], 1)-a,1.
+        near = float((many(step)*(g-a)).sum())<1e-10*(1+abs(value))
+        while not (new := at(a+size*step))[1]>=value-1e-9*(1+abs(value)) and size>1e-8: size /= 2
+        a = a+size*step; h,value = new
+    return h,g
+
+def settle_together(
+    levels:list,  # `MapLevel`, one a class
+    data:list,    # `MapData` of each class against the rest
+    base:Tensor,  # Scores of the base rates, (classes,)
+)->list:          # The levels with maps, bias (beyond the base rate's), and what intervals need
+    "Most probable maps of several classes given the samples; intervals are those of each class given the others."
+    Y,w = torch.stack([d.y for d in data], 1),data[0].likelihood.weights; base = base.to(Y)
+    h,g = common_peak([_wide_kernel(l, d) for l,d in zip(levels, data)], Y, w, base)
+    p = (h+base).softmax(1); W = (w[:,None]*p*(1-p)).clamp(min=1e-30)
+    return [Gaussian(torch.diag(1/W[:,c]), d.likelihood.effects).settle(l, replace(d, y=h[:,c]+g[:,c]/W[:,c])) for c,(l,d) in enumerate(zip(levels, data))]
+
+def _wide_kernel(level, data):
+    "Covariance of the samples, coefficients of covariates among it: with no prior of their own, of a standard deviation of 100."
+    K,e = prior_kernel(level, data),data.likelihood.effects
+    return K if e is None else K+e.Z@e.Z.T/max(e.ridge, 1e-4)
+
 # %% ../../nbs/evidence/02_laplace.ipynb #7998b319
 def worth(
     m:Tensor|np.ndarray,  # Means of scores, (n,)
     v:Tensor|np.ndarray,  # Their variances, (n,)
-    loss:str,             # 'logistic' or 'poisson'
+    loss:str,             # Any; only the scores of labels lose by not being known
 )->Tensor|np.ndarray:     # (n,)
     "Scores whose response is to be expected."
-    return m/(1+math.pi*v/8)**.5 if loss=='logistic' else m
+    return m/(1+math.pi*v/8)**.5 if loss in ('logistic','softmax') else m
 
 def count_std(
     m:np.ndarray,  # Means of scores, (n,)
@@ -251,7 +353,7 @@ def constant(self:LaplaceLikelihood, y):
 @patch
 def residuals(self:LaplaceLikelihood, predictions, y):
     "What predictions leave, divided by its expected standard deviation."
-    return (y-self.mean(predictions))/self.curvature(predictions)[0].clamp(min=1e-12).sqrt()
+    return self.slope(predictions, y)/self.curvature(predictions, y)[0].clamp(min=1e-12).sqrt()
 
 # %% ../../nbs/evidence/02_laplace.ipynb #c4adfc1c
 @patch
@@ -266,7 +368,7 @@ def weigh(self:LaplaceLikelihood,
     P,k = P.clamp(-300, 300),P.shape[1]
     def value(v):
         s = base+P@torch.from_numpy(v)
-        return float((w*LOSSES[self.loss](s, y)).sum()),(P.T@(w*(self.mean(s)-y))).numpy()
+        return float((w*self.cost(s, y)).sum()),(P.T@(w*-self.slope(s, y))).numpy()
     size = max(1e-12, np.abs(value(np.zeros(k))[1]).max())
     room = dict(type='ineq', fun=lambda v: 1-v.sum(), jac=lambda v: -np.ones(k))
     how = dict(jac=True, method='SLSQP', bounds=[(0,1)]*k, constraints=room, options=dict(maxiter=200, ftol=1e-10))

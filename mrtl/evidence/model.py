@@ -19,8 +19,9 @@ from .effects import Effects
 from .prior import FeaturePrior, Gaussian, MapData, MapLevel, Part, TimeFields, feature_rows
 from .ladder import MapFit, fit_maps, stack_weights
 from .condense import condense
-from .laplace import LIKELIHOODS
+from .laplace import LIKELIHOODS, settle_together
 from ..models import FullRank, LowRank
+from ..multiresolution import centred
 from ..splits import cut_folds
 
 # %% ../../nbs/evidence/03_model.ipynb #502b2c3c
@@ -100,7 +101,8 @@ class EvidenceModel:
     moments:tuple|None # Of the fields, from `FieldDesign.moments`, or None if they came standardised
     votes:tuple=(1.,0.)          # Of an output's own fit, and of the directions together
     directions:np.ndarray=None   # Outputs in units of their sd per unit of each direction, (outputs, directions)
-    loss:str='squared'           # 'squared', 'logistic' or 'poisson'
+    loss:str='squared'           # 'squared', 'logistic', 'poisson', 'softmax' or 'ordered'
+    odds:np.ndarray=None         # Of ordered classes: log odds of lying above each threshold where the score is zero, (classes-1,)
     carried:float=1.             # Share of the variance of predictions that the components carry
     whole:bool=True              # Do predictions take all weights? Else the components only
 
@@ -134,7 +136,7 @@ class _Job:
     w:np.ndarray           # Sample weights, (n,)
     window:int|None        # Times added up in a target
     groups:np.ndarray|None # Group of each sample, (n,)
-    loss:str               # 'squared', 'logistic' or 'poisson'
+    loss:str               # As in `EvidenceModel`
     z:np.ndarray|None=None # Standardised covariates, (n, q)
     offset:np.ndarray|None=None # What is known to add to the score, (n,); none for a squared loss
     ridge:float=0.         # Weight of the penalty on squared coefficients of covariates
@@ -143,21 +145,33 @@ def _likelihood(job, design, used, base):
     "Of the samples of one output."
     w = job.w[used]; size = len(w) if job.loss=='squared' else 2*w.sum()
     effects = None if job.z is None else Effects(torch.from_numpy(job.z[used]), float(job.ridge*size))
-    if job.loss!='squared':
-        return LIKELIHOODS[job.loss](torch.from_numpy(w), base if job.offset is None else base+torch.from_numpy(job.offset[used]), effects)
+    known = 0. if job.offset is None else torch.from_numpy(job.offset[used])
+    if job.loss=='ordered': return LIKELIHOODS['ordered'](torch.from_numpy(w), base, effects, known)
+    if job.loss!='squared': return LIKELIHOODS['logistic' if job.loss=='softmax' else job.loss](torch.from_numpy(w), base+known, effects)
     root = torch.from_numpy(np.sqrt(w/w.mean()))
     return Gaussian(overlap_covariance(design.rows.cpu(), job.window or 1)/root[:,None]/root, effects)
 
+def _data_of(job, y, base):
+    "What the maps of one output are learnt from, its design, and which samples these are."
+    used = np.isfinite(y)&(job.w>0)
+    d = job.design.take(np.flatnonzero(used)); u,at = design_times(d, job.moments)
+    return MapData(u, feature_rows(at, u.shape[1]), torch.from_numpy(y[used]), d.grid, _likelihood(job, d, used, base)),d,used
+
 def _one_output(job, y, base=0.):
     "The fit of one output: standardised numbers, labels or counts."
-    used = np.isfinite(y)&(job.w>0)
-    d = job.design.take(np.flatnonzero(used))
-    folds = cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used])
-    u,at = design_times(d, job.moments)
-    likelihood = _likelihood(job, d, used, base)
-    fit = fit_maps(MapData(u, feature_rows(at, u.shape[1]), torch.from_numpy(y[used]), d.grid, likelihood), folds)
-    if job.window is None and d.leads and job.loss!='logistic': check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
+    data,d,used = _data_of(job, y, base)
+    fit = fit_maps(data, cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used]))
+    if job.loss=='ordered': fit.odds = data.likelihood.odds.cpu().numpy()
+    if job.window is None and d.leads and job.loss in ('squared','poisson'): check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
+
+# %% ../../nbs/evidence/03_model.ipynb #9e874847
+def _classes_together(fits, job, pairs, base):
+    "Several classes, each fitted against the rest: the level with the largest vote of each, settled together."
+    which = [int(np.argmax(f.weights)) for f in fits]
+    done = settle_together([f.levels[i] for f,i in zip(fits, which)], [_data_of(job, *p)[0] for p in pairs], torch.from_numpy(base))
+    for f,i,level in zip(fits, which, done): f.levels[i],f.weights = level,np.eye(len(f.levels))[i]
+    return fits
 
 # %% ../../nbs/evidence/03_model.ipynb #bac8624f
 def _directions(fits, job, Z):
@@ -207,6 +221,8 @@ def raw_model(
     full.W.data = full.W.data*(scale if k>1 else scale[0])
     full.bias.data = torch.from_numpy(m.mean)+scale*bias
     if q: full.gamma.data = (torch.stack([f.gamma.cpu() for f in m.fits], -1)@M)*scale
+    if m.odds is not None: full.bias.data = full.bias.data+torch.from_numpy(m.odds)
+    if m.loss=='softmax': m.full = centred(full) # only differences of scores count
     return m.in_rank(design, rank)
 
 # %% ../../nbs/evidence/03_model.ipynb #7c8de583
@@ -219,6 +235,7 @@ def in_rank(self:EvidenceModel,
     unit = self.moments[1].reshape(*self.moments[1].shape, 1) if self.moments else torch.ones(1, dtype=torch.float64)
     unit = unit.reshape([1]*(len(design.modes)-unit.ndim)+list(unit.shape))
     low,carried,whole = condense(self.full, design, rank, unit, self.sd)
+    if self.loss=='softmax': low = centred(low)
     return replace(self, low=low, carried=carried, whole=whole)
 
 # %% ../../nbs/evidence/03_model.ipynb #86655e47
@@ -233,11 +250,11 @@ def _allowed_window(design, window, loss):
 # %% ../../nbs/evidence/03_model.ipynb #c9bc6820
 def fit_evidence_model(
     design:FieldDesign,     # Fields as they came
-    Y:np.ndarray,           # Targets, labels 0 and 1, or counts, (n, outputs), NaN where missing
+    Y:np.ndarray,           # Targets, labels 0 and 1, numbers of ordered classes, or counts, (n, outputs), NaN where missing
     w:np.ndarray,           # Sample weights, (n,)
-    mean:np.ndarray,        # Of the targets; for labels and counts the score of the base rate, (outputs,)
+    mean:np.ndarray,        # Of the targets; for labels and counts the score of the base rate, (outputs,); for ordered classes (classes-1,), of the thresholds
     sd:np.ndarray=None,     # Of the targets, (outputs,); ones for labels and counts
-    loss:str='squared',     # 'squared', 'logistic' or 'poisson'
+    loss:str='squared',     # As in `EvidenceModel`
     shift:float=0.,         # To be taken off the scores in the end
     window:int=None,        # Times added up in a target; what the design says, or else looked for, when not given
     rank:int|str='auto',    # Components, which then predict alone; 'auto': those that carry 99.5 % of the predictions, and a remainder
@@ -253,10 +270,13 @@ def fit_evidence_model(
     moments = design.moments(w) if standardise else None
     job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss, z, offset, ridge)
     Z = (Y-mean)/sd if loss=='squared' else Y
-    pairs = progress(list(zip(Z.T, mean)), desc='outputs', disable=None if len(mean)>1 else True)
-    fits = [_one_output(job, z, float(b)) for z,b in pairs]
-    shared,votes,D = _directions(fits, job, Z)
-    return raw_model(design, rank, fits=fits+shared, mean=mean-shift, sd=sd, moments=moments, votes=votes, directions=D, loss=loss)
+    pairs = progress([(Z[:,0], mean)] if loss=='ordered' else list(zip(Z.T, mean.tolist())), desc='outputs', disable=None if Z.shape[1]>1 else True)
+    if loss=='softmax': pairs = [(z, b-np.logaddexp.reduce(np.delete(mean, i))) for i,(z,b) in enumerate(pairs)]
+    fits = [_one_output(job, z, b) for z,b in pairs]
+    if loss=='softmax': fits = _classes_together(fits, job, pairs, mean)
+    shared,votes,D = _directions(fits, job, Z); odds = fits[0].odds
+    if odds is not None: mean,sd = np.zeros(1),np.ones(1)
+    return raw_model(design, rank, fits=fits+shared, mean=mean-shift, sd=sd, moments=moments, votes=votes, directions=D, loss=loss, odds=odds)
 
 # %% ../../nbs/evidence/03_model.ipynb #ca702728
 @patch
@@ -381,6 +401,7 @@ def pack(self:EvidenceModel)->Packed: # `tensors` by name, and `meta`, a dict th
     if self.moments: tensors |= dict(zip(('moments.mean','moments.sd'), self.moments))
     meta = dict(rank=self.low.rank, carried=self.carried, whole=self.whole, loss=self.loss, votes=list(self.votes),
         mean=self.mean.tolist(), sd=self.sd.tolist(), fits=[])|beside
+    if self.loss=='ordered': meta['thresholds'] = len(self.full.bias)
     for o,f in enumerate(self.fits):
         more,about = _pack_fit(f, f'fit.{o}')
         tensors |= more
@@ -411,7 +432,7 @@ def unpack(cls:EvidenceModel,
 )->EvidenceModel:   # The same model
     "A model out of a file."
     k = len(meta['mean'])
-    kw = dict(dtype=torch.float64, covariates=meta.get('covariates', 0))
+    kw = dict(dtype=torch.float64, covariates=meta.get('covariates', 0), biases=meta.get('thresholds'))
     held = dict(full=FullRank(modes, k, **kw), low=LowRank(modes, meta['rank'], k, **kw))
     for n,m in held.items(): m.load_state_dict({k.removeprefix(n+'.'): v for k,v in tensors.items() if k.startswith(n+'.')})
     fits = [_unpack_fit(tensors, f'fit.{o}', f) for o,f in enumerate(meta['fits'])]

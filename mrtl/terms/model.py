@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import math
 import numpy as np
 from scipy import sparse
+from scipy.special import log_softmax, softmax
 from fastcore.basics import patch
 from ..designs import Mode
 from ..grids import Grid
@@ -258,7 +259,12 @@ def poisson_parts(z, y):
     m = np.exp(z)
     return m-y*z,m-y
 
-LOSS_PARTS = dict(squared=squared_parts, logistic=logistic_parts, poisson=poisson_parts)
+def softmax_parts(z, y):
+    "Loss of several classes, whose mean over classes is that of a sample, and its slope."
+    l = log_softmax(z, 1)
+    return -z.shape[1]*y*l,z.shape[1]*(np.exp(l)-y)
+
+LOSS_PARTS = dict(squared=squared_parts, logistic=logistic_parts, poisson=poisson_parts, softmax=softmax_parts)
 
 # %% ../../nbs/terms/02_model.ipynb #d706cd84
 def logistic_curvature(z):
@@ -266,7 +272,17 @@ def logistic_curvature(z):
     p = 1/(1+np.exp(-z))
     return p*(1-p)
 
-CURVATURES = dict(squared=np.ones_like, logistic=logistic_curvature, poisson=np.exp)
+def softmax_curvature(z):
+    "Second derivatives of the loss of several classes, each in its own score."
+    p = softmax(z, 1)
+    return z.shape[1]*p*(1-p)
+
+CURVATURES = dict(squared=np.ones_like, logistic=logistic_curvature, poisson=np.exp, softmax=softmax_curvature)
+
+def bent(z, t):
+    "What the Hessian of the loss of several classes makes of a change t of the scores."
+    p = softmax(z, 1)
+    return z.shape[1]*p*(t-(p*t).sum(1, keepdims=True))
 
 # %% ../../nbs/terms/02_model.ipynb #76b4be30
 @patch

@@ -9,7 +9,7 @@ __all__ = []
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
 from fastcore.basics import patch
-from .model import CURVATURES, LOSS_PARTS, Sum, multiplied
+from .model import CURVATURES, LOSS_PARTS, Sum, bent, multiplied
 from .solve import coordinates, to_slopes, to_values
 
 # %% ../../nbs/terms/05_search.ipynb #f9bd28ec
@@ -61,7 +61,7 @@ def hessian(model, F, e, ways, unit):
     w = (CURVATURES[model.loss](S)*e).astype(model.dtype)
     def apply(q):
         D = to_values(ways, unit, q)
-        G = model.pull(F, H, made, w*model.tangent(F, H, D))
+        T = model.tangent(F, H, D); G = model.pull(F, H, made, w*T if model.loss!='softmax' else (bent(S, T)*e).astype(model.dtype))
         for i,P in enumerate(model.P): G[i] = G[i]+P@D[i]
         for i in range(len(model.parts), len(F)-1): G[i] = G[i]+D[i]
         G[-1][1:] += model.ridge*D[-1][1:]
