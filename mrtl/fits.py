@@ -20,8 +20,8 @@ from .decompose import canonical
 from .events import EventDesign
 from .designs import FieldDesign, Mode
 from .evidence.model import EvidenceModel, fit_evidence_model
-from .models import FullRank, LowRank
-from .multiresolution import Run, centred, make_levels, mode_shares, n_weights
+from .models import FullRank, LowRank, centred
+from .multiresolution import Run, make_levels, mode_shares, n_weights
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
 from .parallel import work_threads
 from .samples import Samples, target_scale, entry_weights

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 from fastcore.basics import patch, store_attr
 from . import parallel
-from .classes import score_count
 from .checkpoints import CheckpointMeta, check_levels, load_trainer, read_checkpoint, state_of
 from .designs import FieldDesign, as_shapes
 from .core import ConfigError, ScheduleError, generator, progress
 from .decompose import cp_decompose, effective_rank, rebalance
 from .finegrain import finegrain
 from .grids import check_shape
-from .models import FullRank, LowRank
+from .models import FullRank, LowRank, centred
 from .training import Callback, callback_names, Objective, Trainer, parameter_axes
 from .samples import Data, Samples
 from .folders import claim, lock_file, release
@@ -194,16 +193,6 @@ def random_start(
     for m,f in zip(modes, low.factors): f.data = f.data.abs() if m.name in nonnegative else f.data
     return low
 
-# %% ../nbs/32_multiresolution.ipynb #4312a744
-def centred(
-    model:FullRank|LowRank, # With one score per class
-)->FullRank|LowRank:        # The same model, changed in place
-    "Take from the coefficients of every class their mean over classes; differences of scores stay."
-    last = model.W if isinstance(model, FullRank) else model.factors[-1]
-    for t in (last, model.bias, *model.main.values()):
-        t.data = t.data-(t.data.mean(0) if t is last and isinstance(model, LowRank) else t.data.mean(-1, keepdim=True))
-    return model
-
 # %% ../nbs/32_multiresolution.ipynb #af9b49a0
 class Run(Callback):
     "Algorithm 1 on one set of samples."
@@ -223,7 +212,7 @@ class Run(Callback):
     ):
         parallel.join_processes()
         o = self.options = settled(changed(options, changes), len(train))
-        modes,self.biases,self.outputs = train.design.modes,train.outputs,score_count(loss, train.outputs)
+        modes,self.biases,self.outputs = train.design.modes,train.outputs,1 if loss=='ordered' else train.outputs
         if levels is None: levels = make_levels(modes, o.schedule, o.full_levels, o.init, self.outputs)
         store_attr('levels,loss,bias,seed,device,callbacks')
         self.checkpoint,self.dtype,self.method = o.checkpoint,getattr(torch, o.dtype),None if o.finegrain=='auto' else o.finegrain
@@ -268,13 +257,12 @@ def clock(self:Run)->float: # Seconds
 @patch
 def _start_model(self:Run, i, model):
     "The model at the start of level i, and the error of a decomposition there."
-    level,modes = self.levels[i],self.modes[i]
+    level,modes,model = self.levels[i],self.modes[i],centred(model) if model is not None and self.loss=='softmax' else model
     if model is None:
         if level.stage=='full': model = FullRank(modes, self.outputs, self.options.main_effects, self.dtype)
         else: model = random_start(modes, self.rank, self.outputs, self.options.main_effects, self.options.nonnegative, self.seed, self.dtype)
         if self.bias is not None: model.bias.data = torch.as_tensor(self.bias, dtype=self.dtype)
         return model.to(self.device),None
-    if self.loss=='softmax': model = centred(model)
     if level.stage=='low' and isinstance(model, FullRank): return factorise(model, self.rank, self.options.nonnegative, self.seed)
     model = finegrain_model(model, modes, self.method)
     return (rebalanced(model) if level.stage=='low' else model),None
@@ -435,8 +423,7 @@ def _resume(self:Run):
 @patch
 def _empty(self:Run, i):
     "A model of level i's kind and size."
-    level,modes = self.levels[i],self.modes[i]
-    same = self.outputs,self.options.main_effects,self.dtype,self.biases
+    level,modes,same = self.levels[i],self.modes[i],(self.outputs,self.options.main_effects,self.dtype,self.biases)
     new = LowRank(modes, self.rank, *same) if level.stage=='low' else FullRank(modes, *same)
     return new.to(self.device)
 
