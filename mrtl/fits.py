@@ -22,8 +22,8 @@ from .classes import rising
 from .glm import beside_block, class_block, regress, ridge_precision, side_block
 from .designs import FieldDesign, Mode
 from .evidence.model import EvidenceModel, fit_evidence_model
-from .models import FullRank, LowRank
-from .multiresolution import centred, make_levels, mode_shares, n_weights
+from .models import FullRank, LowRank, centred
+from .multiresolution import make_levels, mode_shares, n_weights
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
 from .parallel import work_threads
 from .ranks import Kept, fit_ranks, kept_epochs

@@ -372,6 +372,16 @@ def project_(self:LowRank,
         for m,f in zip(self.modes, self.factors):
             if m.name in names: f.clamp_(min=0)
 
+# %% ../nbs/20_models.ipynb #7bf45e23
+def centred(
+    model:FullRank|LowRank, # With one score per class
+)->FullRank|LowRank:        # The same model, changed in place
+    "Take from the coefficients of every class their mean over classes; differences of scores stay."
+    last = model.W if isinstance(model, FullRank) else model.factors[-1]
+    for t in (last, model.bias, *model.main.values(), *([model.gamma] if model.covariates else [])):
+        t.data = t.data-(t.data.mean(0) if t is last and isinstance(model, LowRank) else t.data.mean(-1, keepdim=True))
+    return model
+
 # %% ../nbs/20_models.ipynb #6c4e4a2c
 LOSSES = {
     'squared': lambda s,y: (s-y)**2,

@@ -22,7 +22,7 @@ from .core import ConfigError, ScheduleError, generator, progress
 from .decompose import cp_decompose, effective_rank, rebalance
 from .finegrain import finegrain
 from .grids import check_shape
-from .models import FullRank, LowRank, mode_shares
+from .models import FullRank, LowRank, centred, mode_shares
 from .points import Points, with_stations
 from .training import Callback, callback_names, Objective, Trainer, parameter_axes
 from .samples import Data, Samples
@@ -191,16 +191,6 @@ def random_start(
     for m,f in zip(modes, low.factors): f.data = f.data.abs() if m.name in nonnegative else f.data
     return low
 
-# %% ../nbs/32_multiresolution.ipynb #e8a6bd0f
-def centred(
-    model:FullRank|LowRank, # With one score per class
-)->FullRank|LowRank:        # The same model, changed in place
-    "Take from the coefficients of every class their mean over classes; differences of scores stay."
-    last = model.W if isinstance(model, FullRank) else model.factors[-1]
-    for t in (last, model.bias, *model.main.values(), *([model.gamma] if model.covariates else [])):
-        t.data = t.data-(t.data.mean(0) if t is last and isinstance(model, LowRank) else t.data.mean(-1, keepdim=True))
-    return model
-
 # %% ../nbs/32_multiresolution.ipynb #af9b49a0
 class Run(Callback):
     "Algorithm 1 on one set of samples."
@@ -266,14 +256,13 @@ def clock(self:Run)->float: # Seconds
 @patch
 def _start_model(self:Run, i, model):
     "The model at the start of level i, and the error of a decomposition there."
-    level,modes = self.levels[i],self.modes[i]
+    level,modes,model = self.levels[i],self.modes[i],centred(model) if model is not None and self.loss=='softmax' else model
     if model is None:
         if level.stage=='full': model = FullRank(modes, self.outputs, self.options.main_effects, self.dtype, self.covariates)
         else: model = random_start(modes, self.rank, self.outputs, self.options.main_effects, self.options.nonnegative, self.seed, self.dtype, self.covariates)
         if self.bias is not None: model.bias.data = torch.as_tensor(self.bias, dtype=self.dtype)
         if self.gamma is not None: model.gamma.data = torch.as_tensor(self.gamma, dtype=self.dtype)
         return model.to(self.device),None
-    if self.loss=='softmax': model = centred(model)
     if level.stage=='low' and isinstance(model, FullRank): return factorise(model, self.rank, self.options.nonnegative, self.seed)
     model = finegrain_model(model, modes, self.method)
     return (rebalanced(model) if level.stage=='low' else model),None

@@ -20,8 +20,7 @@ from .prior import FeaturePrior, Gaussian, MapData, MapLevel, Part, TimeFields, 
 from .ladder import MapFit, fit_maps, stack_weights
 from .condense import condense
 from .laplace import LIKELIHOODS, settle_together
-from ..models import FullRank, LowRank
-from ..multiresolution import centred
+from ..models import FullRank, LowRank, centred
 from ..splits import cut_folds
 
 # %% ../../nbs/evidence/03_model.ipynb #502b2c3c
