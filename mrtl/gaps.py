@@ -48,7 +48,8 @@ def looked_at(
     "How often samples look at a time."
     w = torch.ones(len(d), dtype=torch.float64) if weight is None else torch.as_tensor(weight, dtype=torch.float64)
     t = d.batch().at.cpu()
-    p = torch.zeros(len(d.u), dtype=torch.float64).index_put_((t.flatten(),), w.repeat_interleave(t.numel()//max(1, len(t))), accumulate=True)
+    each = w.repeat_interleave(t.numel()//max(1, len(t)))
+    p = torch.zeros(len(d.u), dtype=torch.float64).index_put_((t.flatten(),), each, accumulate=True)
     return p/p.sum()
 
 # %% ../nbs/13_gaps.ipynb #cb197de1
@@ -74,8 +75,9 @@ def observed(
 )->Gaps:            # By climatology; `DataError` if nothing is left
     "Which cells are land, and the mean and spread of the others."
     p = looked_at(d, weight); used = p>0
-    share,total = d.grid.share.where(d.grid.mask, torch.ones(())),lambda f: sum(torch.tensordot(p[b], f(d.u[b].cpu().double()/share), 1) for b in time_slices(d.u.shape))
-    none = sum(d.u[b][used[b].to(d.u.device)].isnan().sum(0).cpu() for b in time_slices(d.u.shape))/used.sum()
+    share,blocks = d.grid.share.where(d.grid.mask, torch.ones(())),time_slices(d.u.shape)
+    total = lambda f: sum(torch.tensordot(p[b], f(d.u[b].cpu().double()/share), 1) for b in blocks)
+    none = sum(d.u[b][used[b].to(d.u.device)].isnan().sum(0).cpu() for b in blocks)/used.sum()
     land = (none==1).flatten(0, -3).any(0) if none.ndim>2 else none==1
     grid = d.grid if not (land&d.grid.mask).any() else d.grid.with_area(d.grid.area*~land)
     seen = total(lambda x: x.isfinite().double()).clamp(min=1e-300)
@@ -109,7 +111,7 @@ class Columns:
             yield c,x.nan_to_num().mul_(there).to(self.dtype),there.to(self.dtype)
 
 def units_of(g):
-    "The unit in which values of each cell are modelled, (*stored features, h, w): the feature's standard deviation over the root of the cell's area."
+    "The unit in which each cell is modelled, (*stored features, h, w): its feature's standard deviation over the root of its area."
     area = g.grid.share*g.grid.mask.sum()
     return g.sd[...,None,None]/area.where(g.grid.mask, torch.ones(())).sqrt()
 
@@ -119,7 +121,8 @@ def leading(
     k:int,           # Components
 )->Tensor:           # Loadings, (P, k)
     "Leading components of fields whose gaps count as zero."
-    k = min(k, columns.T); Q = torch.randn(columns.T, min(columns.T, k+8), generator=generator(0, 'gaps'), dtype=torch.float64).to(columns.dtype)
+    k = min(k, columns.T); shape = columns.T,min(columns.T, k+8)
+    Q = torch.randn(shape, generator=generator(0, 'gaps'), dtype=torch.float64).to(columns.dtype)
     for _ in range(4): Q = torch.linalg.qr(sum(x@(x.T@Q) for _,x,_ in columns)).Q
     W = torch.cat([x.T@Q for _,x,_ in columns])
     _,_,R = torch.linalg.svd(torch.linalg.qr(W).R, full_matrices=False)
@@ -146,12 +149,12 @@ def unpaired(v, at, k):
 
 # %% ../nbs/13_gaps.ipynb #a56e9588
 def seen_by(x, there, W, at, V=0.):
-    "What some cells say of the components of each time: the sums of `Latent`. The first column of `W` is the mean; `V` are the loadings' covariances, as `pairs`."
+    "What some cells say of the components of each time. The first column of `W` is the mean; `V` are the loadings' covariances."
     k = W.shape[1]; M = unpaired(there@(pairs(W, at)+V), at, k)
     return x@W[:,1:]-M[:,0,1:],M[:,1:,1:]
 
 def regress(x, there, latent, at, prior):
-    "Loadings of some cells on a constant and the expected components, (cells, 1+k), the inverse matrix of that regression, and squared residuals in all but for it."
+    "Loadings of some cells on a constant and the components, (cells, 1+k), the inverse matrices, squared residuals, and what adds to them."
     z = torch.cat([torch.ones_like(latent.z[:,:1]), latent.z], 1); k = z.shape[1]
     second = torch.ones(len(z), k, k, dtype=torch.float64); second[:,0],second[:,:,0],second[:,1:,1:] = z,z,latent.second
     A = unpaired((there.T@second[:,at[0],at[1]].to(x)).double(), at, k); B = (x.T@z.to(x)).double()
@@ -175,7 +178,8 @@ def principal(
         for c,x,there in columns:
             w,V,left,unsure = regress(x, there, latent, at, prior); found.append(w)
             said = sum_pairs([*([said] if said else []), seen_by(x, there, w.to(x), at, (noise*V[:,at[0],at[1]]).to(x))])
-            rest += float(left+noise*unsure); n += float(there.sum(dtype=torch.float64)); size = size+(w**2+noise*V.diagonal(dim1=1, dim2=2))[cells[c]].sum(0)
+            rest += float(left+noise*unsure); n += float(there.sum(dtype=torch.float64))
+            size = size+(w**2+noise*V.diagonal(dim1=1, dim2=2))[cells[c]].sum(0)
         W,noise = torch.cat(found),max(rest/max(n, 1.), 1e-8)
         if abs(noise-before)<enough*before: break
     return W,noise
@@ -223,7 +227,9 @@ def hidden_error(
 # %% ../nbs/13_gaps.ipynb #ddb66a44
 MOST = 64 # Components
 
-def most_components(columns): return int(max(1, min(MOST, columns.T//4, (columns.scale>0).sum()//2, max(4, math.sqrt(2**33/(columns.T*columns.P))))))
+def most_components(columns):
+    bearable = max(4, math.sqrt(2**33/(columns.T*columns.P)))
+    return int(max(1, min(MOST, columns.T//4, (columns.scale>0).sum()//2, bearable)))
 
 def best_rank(
     columns:Columns, # Of the training times
@@ -283,7 +289,8 @@ def learn_gaps(
 )->tuple:           # `Gaps`, or None where none may be; the design without gaps
     "Learn from the training rows how to fill gaps, and fill those of all rows."
     if check_missing(missing)=='error': return None,d
-    if not isinstance(d, FieldDesign): raise ConfigError(f"missing={missing!r} is for fields; got events, whose entries are there or are not: leave missing at 'error'")
+    if not isinstance(d, FieldDesign):
+        raise ConfigError(f"missing={missing!r} is for fields; got events, whose entries are there or are not: leave missing at 'error'")
     rows = d.take(train); g = observed(rows, None if weight is None else torch.as_tensor(weight)[torch.as_tensor(train)])
     _warn_empty(rows, g)
     if missing=='conditional': g = conditional(rows, g)
@@ -291,8 +298,10 @@ def learn_gaps(
 
 def _warn_empty(d, g):
     "Say that some training times hold nothing at all."
-    n = sum(int((d.u[b]*g.grid.mask.to(d.u)).isnan().flatten(1)[:,g.grid.mask.flatten().repeat(g.mean.numel()//g.grid.D).to(d.u.device)].all(1)[(looked_at(d)[b]>0)].sum()) for b in time_slices(d.u.shape))
-    if n: warnings.warn(f"{n} training times have no value in any cell: they are filled with the mean and teach nothing; leave those rows out if you can", stacklevel=4)
+    used,cells = looked_at(d)>0,g.grid.mask.flatten().repeat(g.mean.numel()//g.grid.D)
+    n = sum(int((d.u[b].flatten(1).cpu()[:,cells].isnan().all(1)&used[b]).sum()) for b in time_slices(d.u.shape))
+    if n: warnings.warn(f"{n} training times have no value in any cell: they are filled with the mean and teach nothing; "
+        "leave those rows out if you can", stacklevel=4)
 
 # %% ../nbs/13_gaps.ipynb #8e113073
 NAMES = ('mean','missing','sd','loadings')

@@ -46,18 +46,26 @@ class Points(Grid):
 
     def with_area(self, area): return Points(*self.at, self.names, self.sphere, self.labels, area)
 
-    def __repr__(self): return f"Points({self.w} stations{'' if self.mask.all() else f', {int(self.mask.sum())} of them valid'}, {self.names[0]} {self.at[0].min():g}..{self.at[0].max():g}, {self.names[1]} {self.at[1].min():g}..{self.at[1].max():g})"
+    def __repr__(self):
+        where = ', '.join(f'{k} {v.min():g}..{v.max():g}' for k,v in zip(self.names, self.at))
+        return f"Points({self.w} stations{'' if self.mask.all() else f', {int(self.mask.sum())} of them valid'}, {where})"
 
 # %% ../nbs/10_points.ipynb #89c29aa6
 def _check_places(y, x, labels, sphere):
     "Refuse stations that lie nowhere, that are too few, or that have one name."
     name = lambda bad: ', '.join(str(labels[i]) for i in np.flatnonzero(bad)[:5])
-    if len(y)!=len(x) or len(labels)!=len(y): raise DataError(f"stations need one coordinate of each kind and one name each; got {len(y)}, {len(x)} and {len(labels)}")
-    if len(y)<2: raise DataError(f"{len(y)} station is no map: a model over stations needs two or more; give a table of features for a single series")
-    if (bad := ~(np.isfinite(y)&np.isfinite(x))).any(): raise DataError(f"{int(bad.sum())} of {len(y)} stations have no coordinates ({name(bad)}): complete them, or leave these stations out")
+    if len(y)!=len(x) or len(labels)!=len(y):
+        raise DataError(f"stations need one coordinate of each kind and one name each; got {len(y)}, {len(x)} and {len(labels)}")
+    if len(y)<2:
+        raise DataError(f"{len(y)} station is no map: a model over stations needs two or more; "
+            f"give a table of features for a single series")
+    if (bad := ~(np.isfinite(y)&np.isfinite(x))).any():
+        raise DataError(f"{int(bad.sum())} of {len(y)} stations have no coordinates ({name(bad)}): "
+            f"complete them, or leave these stations out")
     if sphere and (bad := np.abs(y)>90).any(): raise DataError(f"latitudes must lie between -90 and 90; those of {name(bad)} do not")
     if len(set(map(str, labels)))<len(labels):
-        twice = pd.Series(list(map(str, labels))); raise DataError(f"two stations are called {twice[twice.duplicated()].iloc[0]}: give each a name of its own")
+        twice = pd.Series(list(map(str, labels)))
+        raise DataError(f"two stations are called {twice[twice.duplicated()].iloc[0]}: give each a name of its own")
     if np.ptp(y)==0 and np.ptp(x)==0: raise DataError(f"all {len(y)} stations stand at one place: there is no map to learn")
 
 def _unwrapped(x):
@@ -72,7 +80,7 @@ def _embedded(lat, lon):
     return np.rad2deg(np.stack([np.cos(a)*np.cos(b), np.cos(a)*np.sin(b), np.sin(a)], 1))
 
 def _spacing(place):
-    "The side of the square that a station has for itself: the median distance to the nearest other place over .47, as for points drawn at random."
+    "The side of the square that a station has for itself: the median distance to the nearest other place, over .47."
     p = np.unique(place.round(9), axis=0)
     return float(np.median(cKDTree(p).query(p, 2)[0][:,1])/.47)
 
@@ -175,7 +183,9 @@ def root(self:Points,
 def few_left(points, length, keep=1e-6):
     "The square root of a Gaussian kernel, zero where masked, each row of unit length; a warning where a low-rank one leaves much out."
     B,left = points.root(length, keep)
-    if left>.05: warnings.warn(f"{points.w} stations are spoken for by {B.shape[1]}: of a map of length {length:.3g} they leave {left:.0%} of the variance out", stacklevel=2)
+    if left>.05:
+        warnings.warn(f"{points.w} stations are spoken for by {B.shape[1]}: "
+            f"of a map of length {length:.3g} they leave {left:.0%} of the variance out", stacklevel=2)
     return B/B.norm(dim=1, keepdim=True).clamp(min=1e-300)*points.mask.flatten()[:,None]
 
 # %% ../nbs/10_points.ipynb #0ce219dd
@@ -226,11 +236,12 @@ def station_dim(
 
 # %% ../nbs/10_points.ipynb #1852f2e9
 def uncurved(da):
-    "A curved grid, whose coordinates have two dimensions, as one station a cell, by number; cells without a place are left out. Anything else as it was."
+    "A curved grid as one station a cell, by number, cells without a place left out; anything else as it was."
     found = places_in([k for k,c in da.coords.items() if c.ndim==2])
     if not found or da[found[0]].dims!=da[found[1]].dims: return da
     at = da[found[0]].dims; rest = [d for d in da.dims if d not in at]; y,x = (da[k].values.ravel() for k in found)
-    there = np.isfinite(y)&np.isfinite(x); v = da.transpose(*rest, *at); keep = {k: c for k,c in v.coords.items() if not set(c.dims)&set(at)}
+    there = np.isfinite(y)&np.isfinite(x); v = da.transpose(*rest, *at)
+    keep = {k: c for k,c in v.coords.items() if not set(c.dims)&set(at)}
     coords = keep|{found[0]: ('station', y[there]), found[1]: ('station', x[there]), 'station': np.flatnonzero(there)}
     return xr.DataArray(v.values.reshape(*v.shape[:-2], -1)[...,there], dims=(*rest,'station'), coords=coords, attrs=da.attrs)
 
@@ -238,10 +249,12 @@ def uncurved(da):
 def stations_table(stations):
     "Names and coordinates of stations, from a table indexed by name or a GeoDataFrame: a DataFrame of two columns."
     if isinstance(stations, pd.DataFrame) and not hasattr(stations, 'geometry'):
-        if places_in(stations.columns) is None: raise DataError(f"stations must have columns lat and lon (or y and x); got {', '.join(map(str, stations.columns))}")
+        if places_in(stations.columns) is None:
+            raise DataError(f"stations must have columns lat and lon (or y and x); got {', '.join(map(str, stations.columns))}")
         named = stations.set_index('station') if 'station' in stations.columns else stations
         return named[list(places_in(named.columns))]
-    if not hasattr(stations, '__geo_interface__'): raise DataError(f"stations is a table of names and coordinates, or a GeoDataFrame; got {type(stations).__name__}")
+    if not hasattr(stations, '__geo_interface__'):
+        raise DataError(f"stations is a table of names and coordinates, or a GeoDataFrame; got {type(stations).__name__}")
     rows = {}
     for f in stations.__geo_interface__['features']:
         g,name = f['geometry'] or {},(f.get('properties') or {}).get('station', f.get('id'))
@@ -253,8 +266,11 @@ def _long_array(df):
     "A long table as (time, station), with coordinates; its value column is the one that is nothing else."
     at = places_in(df.columns)
     values = [c for c in df.columns if c not in ('time','station',*(at or ()))]
-    if at is None or not {'time','station'}<=set(df.columns) or not values: raise DataError(f"a long table has the columns time, station, lat, lon and values; got {', '.join(map(str, df.columns))}: for a wide one (a column for every station) give stations=")
-    if (twice := df.duplicated(['time','station'])).any(): raise DataError(f"the table has station {df.station[twice].iloc[0]} at {df.time[twice].iloc[0]} more than once: keep one row each")
+    if at is None or not {'time','station'}<=set(df.columns) or not values:
+        raise DataError(f"a long table has the columns time, station, lat, lon and values; "
+            f"got {', '.join(map(str, df.columns))}: for a wide one (a column for every station) give stations=")
+    if (twice := df.duplicated(['time','station'])).any():
+        raise DataError(f"the table has station {df.station[twice].iloc[0]} at {df.time[twice].iloc[0]} more than once: keep one row each")
     moved = df.groupby('station')[list(at)].nunique(dropna=False).max(axis=1)>1
     if moved.any(): raise DataError(f"station {moved.index[moved][0]} has several coordinates: give each place a name of its own")
     places = df.drop_duplicates('station').set_index('station')[list(at)]
@@ -270,12 +286,16 @@ def points_array(
         if stations is None: wide,places,names = _long_array(X)
         else:
             wide,places,names = X,stations_table(stations),None
-            if lost := [c for c in X.columns if c not in places.index]: raise DataError(f"{len(lost)} of {X.shape[1]} stations have no coordinates ({', '.join(map(str, lost[:5]))}): add them to stations, or leave their columns out")
+            if lost := [c for c in X.columns if c not in places.index]:
+                raise DataError(f"{len(lost)} of {X.shape[1]} stations have no coordinates ({', '.join(map(str, lost[:5]))}): "
+                    f"add them to stations, or leave their columns out")
             places = places.loc[list(X.columns)]
         at = {str(k).lower(): ('station', places[k].to_numpy()) for k in places.columns}
         index = (wide[0] if isinstance(wide, list) else wide).index
         coords = dict(time=index.to_numpy(), station=places.index.to_numpy(), **at)
-        if isinstance(wide, list): return xr.DataArray(np.stack([w.to_numpy(float) for w in wide], 1), dims=('time','variable','station'), coords=coords|dict(variable=names))
+        if isinstance(wide, list):
+            v = np.stack([w.to_numpy(float) for w in wide], 1)
+            return xr.DataArray(v, dims=('time','variable','station'), coords=coords|dict(variable=names))
         return xr.DataArray(wide.to_numpy(float), dims=('time','station'), coords=coords)
     if isinstance(X, xr.Dataset): X = X.to_dataarray('variable')
     if isinstance(X, xr.DataArray): X = uncurved(X)
@@ -295,8 +315,11 @@ def at_stations(da, points, missing):
     if dim not in da.coords: da = da.assign_coords({dim: points.labels[:da.sizes[dim]]})
     da = da.assign_coords({dim: [str(v) for v in da[dim].values]}); got = list(da[dim].values)
     new,gone = [v for v in got if v not in known],[v for v in known if v not in got]
-    if new: raise DataError(f"X has {len(new)} stations that are not known ({', '.join(new[:5])}): a map has no value for them; leave them out")
-    if gone and missing=='error': raise DataError(f"X lacks {len(gone)} of {len(known)} stations ({', '.join(gone[:5])}): give them, or fit with missing='climatology' or 'conditional', which fills them")
+    if new:
+        raise DataError(f"X has {len(new)} stations that are not known ({', '.join(new[:5])}): a map has no value for them; leave them out")
+    if gone and missing=='error':
+        raise DataError(f"X lacks {len(gone)} of {len(known)} stations ({', '.join(gone[:5])}): "
+            f"give them, or fit with missing='climatology' or 'conditional', which fills them")
     return da.reindex({dim: known})
 
 def points_of(
