@@ -201,6 +201,7 @@ def test_averages_of_points():
     np.testing.assert_array_equal(bin_points(g, *at, [1, 3, 5, 7]), [[4, 0], [5, 0]])
     np.testing.assert_array_equal(bin_points(g, *at, outside='clip'), [[2, 0], [2, 0]])
     with pytest.raises(DataError, match="'sum' or 'mean'; got 'max'"): bin_points(g, *at, reduce='max')
+    assert g.locate([.5, np.nan], [np.nan, .5], 'clip').tolist() == [-1, -1]  # what is missing is nowhere
     with pytest.raises(DataError, match="outside must be"): g.locate(0, 0, 'fail')
 
 def test_other_rectangles_refused():
