@@ -20,7 +20,9 @@ from .core import ConfigError, DataError, check_between, check_whole, generator,
 from .decompose import checked_factors, column_cosines, column_norms, cp_tensor
 from .events import EventDesign
 from .designs import FieldDesign
-from .estimators import TensorEstimator, as_valid, options_of, seed_of
+from .estimators import TensorEstimator
+from .options import seed_of
+from .fitting import as_valid, options_of
 from .ways import choose_way
 from .multiresolution import mode_shares
 from .options import FEW_ROWS, GradientOptions, settled

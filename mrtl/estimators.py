@@ -7,187 +7,27 @@ __all__ = ['MRTLRegressor', 'MRTLClassifier']
 
 # %% ../nbs/60_estimators.ipynb #748b7d52
 import math
-from dataclasses import fields, replace
-from pathlib import Path
-from typing import Self
 import numpy as np
 import pandas as pd
 import xarray as xr
 import torch
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from . import parallel
-from .adapt import Adapted, as_came, as_one, design_of, gradient_options, target_names, tell_rank, tell_unread, widths_of
-from .classes import (are_ordered, categories_of, check_offset, checked_labels, class_costs, class_names, class_probabilities, class_targets,
-    codes_of, free_scores, loss_of, target_codes)
-from .core import ConfigError, DataError, check_whole, enough_memory, get_device
-from .covariates import Covariates, covariate_matrix
+from sklearn.utils.validation import check_is_fitted
+from .adapt import Adapted, as_came, as_one
+from .classes import are_ordered, categories_of, checked_labels, class_costs, class_names, class_probabilities, class_targets, codes_of, loss_of, target_codes
+from .core import ConfigError, DataError
 from .events import EventDesign
 from .designs import FieldDesign
-from .tidy import arranged
 from .evidence.laplace import count_std, worth
-from .fits import Request
-from .gaps import check_missing, learn_gaps
-from .ways import choose_way
 from .models import INVERSE_LINKS
-from .options import EvidenceOptions, GradientOptions, seed_of
 from .results import LabelledResults, ModelFiles
-from .samples import Samples, as_design, as_targets, by_date, checked_input, output_names, rows_beside
-from .splits import dated_rows
-
-# %% ../nbs/60_estimators.ipynb #c222e1b3
-def options_of(
-    estimator:BaseEstimator, # With the settings as attributes
-    kind:type,               # GradientOptions or EvidenceOptions
-)->object:                   # A record of that kind; `ConfigError` for a value that is not allowed
-    "Make a record of options from an estimator's settings."
-    given = {f.name: getattr(estimator, f.name) for f in fields(kind) if hasattr(estimator, f.name)}
-    options = kind(**given)
-    return replace(options, nonnegative=tuple(options.nonnegative)) if 'nonnegative' in given else options
-
-# %% ../nbs/60_estimators.ipynb #109a7e06
-class Fitting:
-    "Data in, a fit out, and scores."
-    _numeric_target = True
-
-    def _design(self, X, y=None, fitting=False):
-        "The design of whatever came in, and y, which scikit-learn checks together with an array; a fit remembers the modes."
-        X = checked_input(X)
-        own = isinstance(X, (xr.DataArray, xr.Dataset, FieldDesign, EventDesign))
-        if not own: X,y = self._checked_array(X, y, fitting)
-        design = as_design(X, None if fitting else self._modes, check_missing(self.missing)!='error')
-        if not fitting and self._gaps: design = self._gaps(design)
-        if fitting:
-            self._modes,self._widths = design.modes,widths_of(design)
-            if own:
-                self.n_features_in_ = design.modes[0].size
-                vars(self).pop('feature_shape_', None) # of an earlier fit to an array
-        return design,y
-
-    def _checked_array(self, X, y, fitting):
-        "An array as scikit-learn checks it; it must have the features of the fit."
-        kw = dict(allow_nd=True, dtype=np.float64, reset=fitting, ensure_all_finite='allow-nan')
-        if not fitting and not hasattr(self, 'feature_shape_'):
-            if np.ndim(X)==2 and np.shape(X)[1]==sum(self._widths): return design_of(np.asarray(X), self._modes, self._widths),y
-            raise DataError(f"X is an array without names, but the model was fitted on {', '.join(m.name for m in self._modes)} with theirs: give it the same kind of data as fit had")
-        if y is None: X = validate_data(self, X, **kw)
-        elif np.ndim(y)<2:
-            X,y = validate_data(self, X, y, multi_output=True, y_numeric=self._numeric_target, ensure_min_samples=2, force_writeable=False, **kw)
-        else: X = validate_data(self, X, ensure_min_samples=2, **kw)
-        if fitting: self.feature_shape_ = X.shape[1:]
-        elif X.shape[1:]!=self.feature_shape_:
-            raise DataError(f"X has samples of shape {X.shape[1:]}, but the model was fitted on {self.feature_shape_}: give it the same features and grid")
-        return X,y
-
-    def _request(self, design, outputs, callbacks=()):
-        "What to learn, from the settings."
-        if not isinstance(self.standardise, (bool,np.bool_)):
-            raise ConfigError(f"standardise must be True or False; got {self.standardise!r}")
-        if self.rank!='auto': check_whole(rank=self.rank)
-        gradients,names = options_of(self, GradientOptions),[m.name for m in design.modes]
-        if not set(gradients.nonnegative)<=set(names):
-            raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {self.nonnegative!r}")
-        return Request(loss=self._loss_name, rank=self.rank, gradients=gradients, evidence=options_of(self, EvidenceOptions),
-            outputs=outputs, rows=len(design), standardise=self.standardise, terms=self.terms, refit=bool(self.refit), kept=getattr(self, '_kept', None),
-            seed=parallel.from_main(seed_of(self.random_state)), device=parallel.own_device(get_device(self.device)),
-            callbacks=tuple(callbacks))
-
-    @property
-    def _loss_name(self): return self.loss
-
-    def _named_outputs(self, named, k): return output_names(named, k)
-
-    @enough_memory('this fit', 'give it fewer rows, a coarser grid, a lower rank or fewer full_levels')
-    def _fit(self, X, y, covariates, offset, sample_weight, valid, groups, callbacks, encode=None):
-        "Everything between the raw data and the fit."
-        parallel.join_processes()
-        for cb in callbacks:
-            if not hasattr(cb, 'before_fit'): raise ConfigError(f"callbacks must be `Callback` objects; got {cb!r}")
-        y,target = as_one(y),target_names(y)
-        y,sample_weight,groups = (by_date(v, X, k) for v,k in ((y, 'y'), (sample_weight, 'sample_weight'), (groups, 'groups')))
-        named = y
-        if y is not None and not isinstance(y, xr.DataArray): y = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
-        design,y = self._design(X, y, fitting=True); n = len(design)
-        if n<2: raise DataError(f"at least 2 samples are needed to fit; got n_samples = {n}")
-        Y = encode(y, n) if encode else as_targets(y, n, X)
-        w = np.array(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)) # a copy: pandas gives read-only views
-        if groups is not None and np.shape(groups)!=(n,):
-            raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
-        self._outputs,self._one_dim,self._target = self._named_outputs(named, Y.shape[1]),np.ndim(y)==1,target
-        table,offset = rows_beside(covariates, offset, X, n); check_offset(self._loss_name, offset)
-        design,Y,w,groups,table,offset = dated_rows(design, Y, w, groups, table, offset)
-        ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
-        way,searched = choose_way(self.method, design, ask, valid is not None),sorted(self._searched & gradient_options())
-        instead = searched if self.method=='auto' and way.way=='evidence' else []
-        if instead: way = choose_way('sgd', design, ask)
-        if way.way!='terms': tell_unread(self, way.way, instead); tell_rank(self.rank, design.modes, free_scores(ask.loss, Y.shape[1]))
-        train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
-        self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
-        self._beside = Covariates.learn(table, w*train, offset is not None)
-        samples = Samples(design, Y, w, groups, covariate_matrix(self._beside, table), offset); training = samples if train.all() else samples.take(train)
-        if valid is not None: validation = self._valid_set(valid, encode)
-        else: validation = samples.take(held) if held.any() else None
-        return self._learn(way, training, validation, ask)
-
-    def _learn(self, way, train, valid, ask):
-        "Weigh the classes, take known parts off targets, learn, and keep the fit."
-        train,valid,shift = self._reweight(train, valid)
-        if ask.loss=='squared': train,valid = train.less_offset(),valid and valid.less_offset()
-        return self._keep(way.learn(train, valid, ask, shift))
-
-    def _reweight(self, train, valid): return train,valid,0.
-
-    def _valid_set(self, valid, encode):
-        "The caller's validation data: X, y and what goes with them."
-        given,names = as_valid(valid),('X','y','covariates','offset','sample_weight')
-        Xv,yv,covariates,offset,w = map(given.get, names); design,_ = self._design(Xv)
-        Yv = encode(by_date(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
-        if not encode and Yv.shape[1]!=len(self._outputs):
-            raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
-        return Samples(design, Yv, by_date(w, Xv, 'sample_weight'), None, *self._sides(covariates, offset, Xv, len(design)))
-
-    def _sides(self, covariates, offset, X, n):
-        "Standardised covariates, and the offset, of samples of a fitted model."
-        known = getattr(self, '_beside', None) or Covariates({}, [], [], False)
-        table,offset = rows_beside(covariates, offset, X, n, known)
-        return covariate_matrix(known, table),offset
-
-    @enough_memory('this prediction', 'give it fewer rows at once')
-    def _outputs_in_order(self, y):
-        "Targets with their named outputs in the order of the fit."
-        y = as_one(y); names = output_names(y, 0)
-        if not names or names==list(self._outputs) or list(self._outputs)==list(range(len(self._outputs))): return y
-        if sorted(map(str, names))!=sorted(map(str, self._outputs)):
-            raise DataError(f"y has the outputs {', '.join(map(str, names))}, but the model was fitted on {', '.join(map(str, self._outputs))}: give the same ones")
-        at = [[str(v) for v in names].index(str(k)) for k in self._outputs]
-        return y.isel({y.dims[1]: at}) if isinstance(y, xr.DataArray) else y.iloc[:,at]
-
-    def _scores(self, X, covariates=None, offset=None):
-        "Scores in the units of the data, (n, outputs), the design, and standardised covariates."
-        check_is_fitted(self, 'fitted_')
-        design,_ = self._design(X); z,offset = self._sides(covariates, offset, X, len(design))
-        return self.fitted_.scores(design, z, offset),design,z
-
-    def _labelled(self, v, X, dim=None):
-        "A DataArray if X was one."
-        if not isinstance(X, (xr.DataArray, xr.Dataset)): return v
-        X = arranged(X); first = X.dims[0]; coords = {first: X[first]} if first in X.coords else {}
-        if v.ndim==1: return xr.DataArray(v, dims=first, coords=coords)
-        return xr.DataArray(v, dims=(first,dim), coords=coords|({'output': self._outputs} if dim=='output' else {}))
-
-# %% ../nbs/60_estimators.ipynb #99bc8109
-def as_valid(
-    valid:tuple|dict, # (X, y), (X, y, sample_weight), or a dict by the names of `fit`'s arguments
-)->dict:
-    "Validation data by name; `DataError` for anything else."
-    names = 'X','y','covariates','offset','sample_weight'
-    if isinstance(valid, (tuple,list)) and len(valid) in (2,3): valid = dict(zip(('X','y','sample_weight'), valid))
-    if not isinstance(valid, dict) or not {'X','y'}<=valid.keys()<=set(names):
-        raise DataError(f"valid must be a pair (X, y), or (X, y, sample_weight), of validation data, or a dict with the keys X, y and perhaps {', '.join(names[2:])}; "
-            f"got {', '.join(map(str, valid)) if isinstance(valid, dict) else type(valid).__name__}")
-    return valid
+from .samples import Samples, as_targets, by_date
+from .fitting import Fitting
 
 # %% ../nbs/60_estimators.ipynb #3905fa90
 class TensorEstimator(Fitting, LabelledResults, ModelFiles, Adapted, TransformerMixin, BaseEstimator):

@@ -6,32 +6,29 @@
 __all__ = ['GradientFit', 'EvidenceFit']
 
 # %% ../nbs/40_fits.ipynb #21676a16
-import warnings
-from dataclasses import dataclass, replace
-from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 from torch import Tensor
 from fastcore.basics import patch, store_attr
-from .classes import CLASS_LOSSES, base_scores, falling, score_count
+from .classes import CLASS_LOSSES, falling, score_count
 from .core import ConfigError, DataError
 from .decompose import canonical
 from .events import EventDesign
-from .classes import rising
-from .glm import beside_block, class_block, regress, ridge_precision, side_block
+from .glm import beside_block, side_block
 from .designs import FieldDesign, Mode
 from .evidence.model import EvidenceModel, fit_evidence_model
 from .models import FullRank, LowRank, centred
-from .multiresolution import make_levels, mode_shares, n_weights
+from .multiresolution import make_levels, mode_shares
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
 from .parallel import work_threads
 from .ranks import Kept, fit_ranks, kept_epochs
-from .samples import Data, Samples, target_scale, entry_weights
+from .samples import Samples, target_scale, entry_weights
 from .splits import validation_rows
-from .spread import gamma_spread
 from .terms.learn import joined
-from .training import auto_batch
+from .scales import base_rate, gamma_stds, held_modes, raw_units, standardised, step_entries, tell_explosion
 
 # %% ../nbs/40_fits.ipynb #639580f2
 @dataclass(frozen=True, kw_only=True)
@@ -166,131 +163,6 @@ def rows(cls:GradientFit,
     if given or n<FEW_ROWS or not share or (ask is not None and ask.kept): return everything,nothing
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
-
-# %% ../nbs/40_fits.ipynb #d6999eac
-def standardised(
-    designs:list,   # FieldDesigns, which may share fields
-    moments:tuple,  # From `FieldDesign.moments` of the training design
-)->list:            # The same designs, with mean 0 and standard deviation 1 by these moments
-    "Standardise each field once, however many designs look at it."
-    done = {d.fields: None for d in designs}
-    for d in designs: done[d.fields] = done[d.fields] or d.standardise(*moments)
-    return [done[d.fields]._like(rows=d.rows) for d in designs]
-
-# %% ../nbs/40_fits.ipynb #8e050588
-def base_rate(
-    Y:np.ndarray,   # Labels or counts, (n, outputs), NaN where missing
-    w:np.ndarray,   # Sample weights, (n,)
-    loss:str,       # 'logistic' or 'poisson'
-)->list:            # Scores, one per output
-    "The constant score that fits best: where biases start."
-    p = target_scale(Y, w)[0]
-    if loss in CLASS_LOSSES: return list(base_scores(p, loss))
-    return list(np.log(np.maximum(p, 1e-6)) if loss=='poisson' else np.log(np.clip(p, 1e-6, 1-1e-6)/(1-np.clip(p, 1e-6, 1-1e-6))))
-
-# %% ../nbs/40_fits.ipynb #f5099f6b
-def held_modes(
-    modes:list,         # The model's modes
-    names:tuple|list,   # Names of modes whose factors stay at zero or above
-)->tuple:               # Their numbers
-    "Which factors must keep their sign."
-    return tuple(i for i,m in enumerate(modes) if m.name in names)
-
-# %% ../nbs/40_fits.ipynb #5a1713ad
-def raw_units(
-    low:LowRank,                    # Trained on standardised data, float64
-    moments:tuple|None,             # Mean and standard deviation of a field's features, or None
-    design:FieldDesign|EventDesign, # The training design at the finest level
-    mean:np.ndarray,                # Mean of the targets, (outputs,)
-    sd:np.ndarray,                  # Standard deviation of the targets, (outputs,)
-    held:tuple=(),                  # Modes whose factors must keep their sign, by number
-)->LowRank:                         # The same model for data as they came, components in canonical order
-    "Carry a model back to the units of its data."
-    m,s = (torch.as_tensor(v) for v in (mean, sd))
-    if moments:
-        at,scale = scaled_mode(low.modes, moments[1])
-        low.factors[at].data = low.factors[at].data/scale
-        leads = design.leads or 0; mean_field = (moments[0]*design.grid.share)[None].expand(1+leads, *moments[0].shape)
-        centre = design._like(u=mean_field, rows=[leads]).at({design.space: low.modes[-1].grid.shape})
-        with torch.no_grad(): low.bias.data = 2*low.bias.data-low(centre.batch())[0]
-    low.bias.data = m+s*low.bias.data
-    if low.covariates: low.gamma.data = s*low.gamma.data
-    low.factors[-1].data = low.factors[-1].data*(s[:,None] if low.outputs>1 else s)
-    shares,spatial = mode_shares(low.modes, low.outputs)
-    strength,factors = canonical([f.detach() for f in low.factors], shares, spatial, held)
-    free = next((i for i in range(len(factors)) if i not in held), 0)
-    for i,f in enumerate(factors): low.factors[i].data = f.clone()*(strength if i==free else 1.)
-    return low
-
-# %% ../nbs/40_fits.ipynb #b0275b8b
-def scaled_mode(modes, sd):
-    "Which factor carries the standard deviations, and they as a column: the last feature, or the map if there is none."
-    dense = [i for i,m in enumerate(modes) if not m.indexed]
-    feature = [i for i in dense[:-1] if modes[i].name!='lead']
-    if sd.ndim==0 or not feature or sd.numel()==1: return dense[-1],sd.flatten()[0]
-    at = feature[-1]; axis = at-(len(dense)-1-sd.ndim) # a lead that windows make is a mode, but no axis of the fields
-    return at,sd.movedim(axis, 0).flatten(1)[:,:1] if sd.ndim>1 else sd[:,None]
-
-# %% ../nbs/40_fits.ipynb #7066f21c
-def step_entries(
-    design:FieldDesign|EventDesign, # Training samples
-    levels:list,                    # From `make_levels`
-    options:GradientOptions,        # Only `batch_size` and `optimizer` are read
-    outputs:int=1,                  # Scores per sample
-)->int:                             # Numbers
-    "About how many numbers one training step touches."
-    full = max((n_weights(design.modes, l.shapes, outputs) for l in levels if l.stage=='full'), default=0)
-    batch = auto_batch(len(design)) if options.batch_size=='auto' else options.batch_size
-    if options.optimizer=='lbfgs': batch = len(design)
-    inputs = n_weights(design.modes, levels[-1].shapes) if isinstance(design, FieldDesign) else 0
-    return max(full, batch*inputs)
-
-# %% ../nbs/40_fits.ipynb #abbaa7fe
-def tell_explosion(
-    history:list, # One dict an epoch
-    lr:float,     # Learning rate, for the message
-)->None:
-    "Warn where the training loss rose to ten times what it was at the start, or was no number any more."
-    over = [h|dict(train_loss=np.inf, epoch=h['epoch']+1) for h in history if h['stopped_by']=='diverged']
-    worst = max(over+history, key=lambda h: h['train_loss'], default=None)
-    if worst is None or not worst['train_loss']>10*max(history[0]['train_loss'], 1.): return
-    size = 'too large for a number' if over else f"{worst['train_loss']:.3g}"
-    warnings.warn(f"the training loss exploded: {size} at {worst['stage']} {worst['level']}, epoch {worst['epoch']}, "
-        f"where it began at {history[0]['train_loss']:.3g}; the best state of each level was kept, but it has learnt little: lower lr ({lr:g})", stacklevel=4)
-
-# %% ../nbs/40_fits.ipynb #1a65f16f
-MOST_SPREADS = 60 # Coefficients of covariates up to which standard deviations allow for maps that move
-
-def gamma_stds(
-    low:LowRank,            # Just learnt, float64
-    s:Samples,              # It was learnt from, standardised, at the level of the model
-    loss:str,               # Which was minimised
-    o:GradientOptions,      # Of which the penalties are read
-)->np.ndarray|None:         # (q, outputs); None without covariates
-    "Standard deviations of the coefficients of covariates."
-    if not low.covariates: return None
-    y,z,offset = (None if v is None else torch.from_numpy(v) for v in (s.y, s.z, s.offset))
-    data,seen = Data(s.design, y, s.w, torch.float64, z=z, offset=offset),s.w[:,None]*np.isfinite(s.y)
-    if loss not in CLASS_LOSSES and low.gamma.numel()<=MOST_SPREADS: return gamma_spread(low, data, loss, o, float(seen.mean()))
-    with torch.no_grad(): S = low(data.batch()).numpy()
-    return gamma_given_maps(s, S, low.gamma.detach().numpy(), loss, o.covariate_ridge)
-
-# %% ../nbs/40_fits.ipynb #12b691c7
-def gamma_given_maps(
-    s:Samples,         # Learnt from, with covariates
-    scores:np.ndarray, # Their scores, (n, outputs)
-    gamma:np.ndarray,  # Coefficients, (q, outputs)
-    loss:str,          # Which was minimised
-    ridge:float=0.,    # Weight of the penalty on squared coefficients
-)->np.ndarray:         # (q, outputs)
-    "Standard deviations of the coefficients of covariates, given the maps."
-    if loss in CLASS_LOSSES:
-        start,known = (rising(scores[0]),scores[:,:1]-scores[0,0]) if loss=='ordered' else (np.zeros(scores.shape[1]),scores)
-        return class_block(s.y, s.w, loss, s.z, known-s.z@gamma, ridge, (start, gamma))[2]
-    X = np.column_stack([np.ones(len(s)), s.z])
-    P = np.r_[0., np.full(len(gamma), ridge_precision(ridge, float((s.w[:,None]*np.isfinite(s.y)).sum()), loss))]
-    found = [regress(X, y, s.w, loss, m-s.z@g, P, np.r_[0., g], 0).cov for y,m,g in zip(s.y.T, scores.T, gamma.T)]
-    return np.sqrt([np.diag(c)[1:] for c in found]).T
 
 # %% ../nbs/40_fits.ipynb #67bb87dd
 @patch(cls_method=True)

@@ -6,18 +6,18 @@
 __all__ = ['SumFit']
 
 # %% ../nbs/41_sums.ipynb #3c00a731
-from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
+from dataclasses import replace
 from fastcore.basics import patch, store_attr
 from .core import ConfigError, DataError, as_json
 from .designs import FieldDesign, Mode
 from .events import EventDesign
-from .fits import Fit, Piece, Request, base_rate, check_beside, scaled_mode
-from .options import FEW_ROWS, GradientOptions
+from .fits import Fit, Piece, Request, check_beside
+from .scales import base_rate, scaled_mode
+from .options import FEW_ROWS
 from .parallel import work_threads
-from .ranks import RANKS
 from .samples import Samples, target_scale
 from .splits import validation_rows
 from .terms.canonical import centre, components, frequencies, part_shares, standard
@@ -27,7 +27,8 @@ from .terms.laplace import gamma_by_products, laplace
 from .terms.learn import Learning, Rows, folds_of, in_chunks, joined, ladders, model_at
 from .terms.model import Sum
 from .terms.ranks import open_ranks
-from .terms.spec import Term, as_terms
+from .terms.spec import Term
+from .terms.asked import asked_terms, check_options, open_weights
 
 # %% ../nbs/41_sums.ipynb #9544cf8a
 class SumFit(Fit):
@@ -324,48 +325,6 @@ def unpack(cls:SumFit,
     terms = [as_term(t) for t in meta['terms']]
     return cls(modes, terms, F, w, draws, meta['facts'], loss, meta['outputs'], history, levels, moments,
         tuple(tensors['scale'].numpy()), tensors['gamma_std'].numpy() if 'gamma_std' in tensors else None)
-
-# %% ../nbs/41_sums.ipynb #d91cfca9
-UNREAD = ('full_levels','full_options','criterion','patience','consecutive','tol','max_epochs','lr','lr_decay','batch_size',
-          'smooth','sigma','kernel','l2','l1','nonnegative','finegrain','dtype')
-
-def check_options(
-    o:GradientOptions, # As the caller set them
-):
-    "Refuse settings that a sum would pass over in silence."
-    told = [k for k in UNREAD if getattr(o, k)!=type(o).__dataclass_fields__[k].default]
-    if told:
-        raise ConfigError(f"a sum of terms does not read {', '.join(told)}: leave {'it' if len(told)==1 else 'them'} at the default; "
-            "weights, shapes and ranks are given by Term(smooth=, ridge=, schedule=, rank=)")
-    if o.optimizer not in ('auto','lbfgs'):
-        raise ConfigError(f"a sum of terms is learnt by L-BFGS on all rows; got optimizer={o.optimizer!r}: leave it at 'auto'")
-
-# %% ../nbs/41_sums.ipynb #aca41aa6
-def given_weights(
-    t:Term,      # From `as_terms`
-    modes:list,  # The design's modes
-)->list:         # Numbers, None where one is to be found
-    "The weights of a term."
-    of = lambda v,k: v.get(k) if isinstance(v, dict) else v
-    maps = {m.name for m in modes if m.grid is not None or m.nodes is not None}
-    names = t.modes[:1] if t.full else t.modes
-    return [of(t.ridge, k) for k in names]+[of(t.smooth, k) for k in t.modes if k in maps]
-
-# %% ../nbs/41_sums.ipynb #ad3a2416
-def asked_terms(
-    ask:Request,  # What to learn
-    modes:list,   # The design's modes
-)->list:          # `Term`s without open ends, but for weights
-    "The terms that are asked for."
-    return as_terms(ask.terms, modes, max(RANKS) if isinstance(ask.rank, str) else ask.rank, ask.gradients.main_effects, ask.gradients.schedule)
-
-# %% ../nbs/41_sums.ipynb #fa020f98
-def open_weights(
-    terms:list,  # From `as_terms`
-    modes:list,  # The design's modes
-)->bool:         # Is any left to be found?
-    "Do terms leave a weight open?"
-    return any(v is None for t in terms for v in given_weights(t, modes))
 
 # %% ../nbs/41_sums.ipynb #8b217d95
 @patch(cls_method=True)

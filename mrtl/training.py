@@ -251,15 +251,14 @@ def _record(self:Trainer, train_loss, stats=None):
 def _gradient(self:Trainer, b, y, w):
     "Write the objective's gradient for a batch with entry weights `w` into the parameters' `grad`; the scores."
     if self.train.part is not None: return self._shared_gradient(b, y, w)
-    for p in self.params:
-        if p.grad is None: p.grad = torch.empty_like(p)
-    self._begin_side()
+    self._begin_side(self.params)
     for t,penalty in self.penalties: penalty(t.grad, t)
     return self._add_loss(b, y, w)
 
 @patch
-def _begin_side(self:Trainer):
-    "Begin the gradients of bias and covariates, which only the ridge of the latter penalises."
+def _begin_side(self:Trainer, params=()):
+    "Room for gradients; those of bias and covariates begin, which only the ridge of the latter penalises."
+    for p in params: p.grad = torch.empty_like(p) if p.grad is None else p.grad
     m = self.model; m.bias.grad.zero_()
     if m.gamma is not None: torch.mul(m.gamma.detach(), 2*self.objective.covariate_ridge, out=m.gamma.grad)
 
@@ -301,17 +300,14 @@ BLOCK_ENTRIES = 2**18 # Entries of a full-rank tensor that are worked on at a ti
 def _in_blocks(self:Trainer, b, stats):
     "Whether a step can go block by block."
     watched = stats or any(c.gradients and type(c).after_batch is not Callback.after_batch for c in self.callbacks if isinstance(c, Callback))
-    m = self.model
-    return isinstance(m, FullRank) and m.W.requires_grad and b.u is None and m.outputs==1 and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and self.train.part is None and not m.W.is_cuda and isinstance(self.opt, FusedAdam) and not watched
+    return isinstance(m := self.model, FullRank) and m.W.requires_grad and b.u is None and m.outputs==1 and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and self.train.part is None and not m.W.is_cuda and isinstance(self.opt, FusedAdam) and not watched
 
 @patch
 def _block_step(self:Trainer, b, y, w):
     "One Adam step, block by block along the first mode; the scores."
     m,(_,penalty) = self.model,self.penalties[0]; W = m.W.detach(); per = W[0].numel(); size = max(1, BLOCK_ENTRIES//per)
     rest = [p for p in self.params if p is not m.W]
-    for p in rest:
-        if p.grad is None: p.grad = torch.empty_like(p)
-    self._begin_side()
+    self._begin_side(rest)
     for t,pen in self.penalties[1:]: pen(t.grad, t)
     s,pull = m.indexed_scores(b); g = LOSS_GRADIENTS[self.objective.loss](s, y).mul_(w)
     pull(g, lambda p: None if p is m.W else p.grad)

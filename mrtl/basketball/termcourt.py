@@ -15,7 +15,7 @@ from .shots import COURT
 from .terms import term_design
 from ..core import DataError
 from ..estimators import MRTLClassifier
-from ..fits import base_rate
+from ..scales import base_rate
 from ..panels import colourbar, heading, new_figure
 from ..samples import Samples
 from ..terms.learn import Learning, Rows, ladders
