@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.metrics import log_loss, mean_poisson_deviance
 from mrtl.classes import over_classes
-from mrtl.rivals import eof_series, time_gram
+from mrtl.rivals import beside_columns, eof_series, time_gram
 from mrtl.terms.inputs import entry_counts
 
 # %% ../nbs/63_glms.ipynb #7e70bf9b
@@ -37,19 +37,24 @@ def glm_fit(
     penalties:tuple=PENALTIES,# Per training row, to choose from
 )->tuple:                     # Penalty, predictions of all rows (n,)
     "The candidate that is best on validation rows."
+    exposed = problem.kind=='counts' and problem.offset is not None
+    size = np.exp(problem.offset-np.mean(problem.offset[problem.rows['train']])) if exposed else None
     known = np.isfinite(y); train,valid = (r[known[r]] for r in (problem.rows['train'], problem.rows['valid']))
     if len(train)>MOST: train = np.sort(np.random.default_rng(0).choice(train, MOST, replace=False))
     if not sparse.issparse(X): sd = X[train].std(0); X = (X-X[train].mean(0))/np.where(sd>0, sd, 1.)
     found = []
     for a in penalties:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', ConvergenceWarning); m = glm(problem.kind, a, len(train)).fit(X[train], y[train])
-        p = over_classes(m.predict_proba(X), m.classes_, problem.class_count) if problem.labels else m.predict(X)
+            warnings.simplefilter('ignore', ConvergenceWarning); m = glm(problem.kind, a, len(train))
+            if size is None: m.fit(X[train], y[train])
+            else: m.fit(X[train], y[train]/size[train], sample_weight=size[train]) # rates
+        p = over_classes(m.predict_proba(X), m.classes_, problem.class_count) if problem.labels else m.predict(X)*(1. if size is None else size)
         found.append((glm_loss(problem.kind, y[valid], p[valid]), a, p))
     return min(found, key=lambda f: f[0])[1:]
 
 def glm_scores(problem, X, **facts):
-    "Scores of the rival on these inputs, one fit an output; classes have one fit together."
+    "Scores of the rival on these inputs and the covariates, one fit an output; classes have one fit together."
+    Z = beside_columns(problem); X = sparse.hstack([X, Z]).tocsr() if sparse.issparse(X) else np.column_stack([X, Z])
     fits = [glm_fit(problem, X, y) for y in problem.targets.T]; yhat = fits[0][1] if problem.labels else np.stack([p for _,p in fits], 1).reshape(np.shape(problem.y))
     return problem.scores(yhat)|dict(penalty=float(np.median([a for a,_ in fits])))|facts
 

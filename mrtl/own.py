@@ -17,8 +17,10 @@ from mrtl.core import ConfigError, DataError, check_whole, settings
 from mrtl.folders import SEAL
 from mrtl.glms import field_glms
 from mrtl.own_fields import Asked, own_problem
+from mrtl.tabular import open_table, times_in
 from mrtl.problems import ESTIMATORS
 from mrtl.rivals import RIVALS, field_rivals
+from mrtl.readers import source_name
 from mrtl.runfiles import read_own_prep
 from mrtl.runs import FILES, open_run, predict_run, run_problem
 from mrtl.seasons import Season, Step
@@ -39,12 +41,6 @@ def own_rivals(problem):
     if problem.kind!='regression': return field_glms(problem)
     return field_rivals(problem, RIVALS[:4], lengths=tuple(problem.design.grid.diagonal*s for s in (.02,.05,.1,.2)))
 
-# %% ../nbs/75_own.ipynb #b6716774
-def not_yet(problem):
-    "`ConfigError` for what a run does not know yet."
-    what = 'covariates' if problem.covariates is not None else 'exposure' if problem.offset is not None else None
-    if what: raise ConfigError(f"{what} cannot be learnt by this version: leave them out")
-
 # %% ../nbs/75_own.ipynb #0b3c8014
 def tell_plan(out, problem, options):
     "What a run would do."
@@ -60,7 +56,6 @@ def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=F
     if todo is False: return print(f"{out} is finished: nothing to do")
     problem = make(); chosen = options(problem)
     if dry_run: return tell_plan(out, problem, chosen)
-    not_yet(problem)
     if todo is None and not parallel.on_main(claim): return print(f"{out} is finished: nothing to do")
     metrics = run_problem(out, problem, chosen, more=partial(more, out, problem))
     if metrics: print(said_score(metrics))
@@ -95,6 +90,13 @@ def words(text):
     if text in (None, '', []): return None
     return [w.strip() for t in ([text] if isinstance(text, str) else text) for w in str(t).split(',') if w.strip()]
 
+def beside_of(covariates):
+    "Names of covariates, and the table that has them where it is not the target's."
+    names = words(covariates) or []
+    if len(names)!=1 or not Path(names[0]).is_file(): return names,None
+    table = open_table(names[0]); times = times_in(table, None, source_name(names[0]))[1]
+    return [str(c) for c in table if c not in times],names[0]
+
 def asked_of(config):
     "What a configuration asks of a problem."
     known = {f for f in Asked.__dataclass_fields__}; pick = {k: v for k,v in config.items() if k in known and v is not None}
@@ -109,7 +111,7 @@ def fields_command(
     kind:str=None,             # regression, classes, ordered or counts; found when not given
     season:str='auto',         # Taken off before learning: auto, month (means), day (a smooth curve over the day of the year) or none
     groups:str=None,           # Column of groups, such as years or subjects, that are split whole; blocks of time when not given
-    covariates:FILES=None,     # Columns that explain the target, too, or a table with them
+    covariates:FILES=None,     # Columns of the table that explain the target, too, or a table of their own with a row per time
     exposure:str=None,         # Column of how much was exposed, such as the population, for counts
     variables:str=None,        # Of the fields, joined by commas; all when not given
     missing:str=None,          # Numbers in the fields that are no values, joined by commas; none: there are none
@@ -129,11 +131,11 @@ def fields_command(
     if not fields or not target: raise ConfigError("give the files: mrtl fields --fields FILE [FILE ...] --target TABLE --column NAME")
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'fields'); columns = words(column)
     files = [fields] if isinstance(fields, (str,Path)) else list(fields)
-    asked = dict(time=time, leads=leads, kind=kind, season=season, groups=groups, covariates=words(covariates) or [], exposure=exposure, gaps=gaps)|said_of_files(variables, missing, stamp)
+    asked = dict(time=time, leads=leads, kind=kind, season=season, groups=groups, covariates=beside_of(covariates)[0], exposure=exposure, gaps=gaps)|said_of_files(variables, missing, stamp)
     config = dict(command='fields', title=f"{', '.join(columns or [Path(target).stem])} from maps", fields=file_names(files), target=Path(target).name, columns=columns,
         **asked, method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)
     def make():
-        p = own_problem(files, target, columns, asked_of(asked), config['split_seed'])
+        p = own_problem(files, target, columns, asked_of(asked), config['split_seed'], beside=beside_of(covariates)[1])
         return replace(p, rivals=own_rivals, notes=p.said)
     run_own(out, config, make, partial(own_options, method=method, rank=rank, device=s['device'], random_state=s['seed']), resume, overwrite, dry_run, save_own)
 

@@ -142,16 +142,20 @@ def names_of(e, id):
     if id: return e.frame[id].astype(str).values
     return np.array([f'{i}-{m:04x}' for i,m in zip(e.frame.index, e.frame.row)], object)
 
-def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=None, outside=None, split_seed=0):
+def beside_events(e, covariates, exposure, where):
+    "Covariates and the log of exposure, as a problem takes them."
+    if exposure and not ((v := as_numbers(e.frame[[exposure]], where)[:,0])>0).all(): raise DataError(f"exposure must be above zero; column {exposure!r} has {int((v<=0).sum())} rows where it is not: leave them out")
+    return dict(covariates=e.frame[list(covariates)].reset_index(drop=True) if covariates else None, offset=np.log(v) if exposure else None)
+
+def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=None, outside=None, split_seed=0, covariates=()):
     "From a table to a problem in which whole groups, or blocks of rows, are held out."
-    e = read_events(path, modes, label, [c for c in (groups, exposure) if c], id=id); where = source_name(path)
+    e = read_events(path, modes, label, [c for c in (groups, exposure, *covariates) if c], id=id); where = source_name(path)
     y,kind,classes = as_targets_of(e.frame[[label]], kind, where); n = len(y)
     g = e.frame[groups].astype(str).values if groups else None; block = max(1, n//50)
     rows,_,_ = dealt(n, np.arange(n), np.ones(n, bool), None, g, (.6,.2,.2), split_seed, block)
     train = np.zeros(len(e.keep), bool); train[np.flatnonzero(e.keep)[rows['train']]] = True
     design = design_of(path, modes, e.keep, outside, grids=rectangles(path, modes, train), labels=e.labels)
-    if exposure and not ((v := as_numbers(e.frame[[exposure]], where)[:,0])>0).all(): raise DataError(f"exposure must be above zero; column {exposure!r} has {int((v<=0).sum())} rows where it is not: leave them out")
-    p = EventProblem(design, y[:,0], rows, kind=kind, names=names_of(e, id), groups=g, classes=classes, rivals=event_glms, offset=np.log(v) if exposure else None, target_name=label)
+    p = EventProblem(design, y[:,0], rows, kind=kind, names=names_of(e, id), groups=g, classes=classes, rivals=event_glms, **beside_events(e, covariates, exposure, where), target_name=label)
     return replace(p, notes=said_events(path, e, p, design, groups, block))
 
 # %% ../nbs/76_own_events.ipynb #3bd43f08
@@ -183,6 +187,7 @@ def events_command(
     bag:FILES=None,        # Maps with several places a row, like d1x,d1y+d2x,d2y:12x12
     kind:str=None,         # classes, ordered, counts or regression; found when not given
     groups:str=None,       # Column of groups, such as games, that are split whole; blocks of rows when not given
+    covariates:FILES=None, # Columns that explain the label, too, such as a score or a temperature
     exposure:str=None,     # Column of how much was exposed, for counts
     id:str=None,           # Column of what rows are called, so that a prediction knows which rows the model saw
     outside:str=None,      # Places outside their rectangle: raise, clip (to the edge) or drop; clip for the training rectangle, else raise
@@ -202,9 +207,9 @@ def events_command(
     if kind is not None and kind not in KINDS: raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{near(kind, KINDS)}")
     if outside not in (None,'raise','clip','drop'): raise ConfigError(f"--outside must be raise, clip or drop; got {outside!r}")
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'events'); modes = modes_of(words(index), *([t] if isinstance(t, str) else t for t in (place, bag)))
-    config = dict(command='events', title=f'{label} by {", ".join(modes)}', table=Path(table).name, label=label, modes=modes, kind=kind, groups=groups, exposure=exposure, id=id,
+    config = dict(command='events', title=f'{label} by {", ".join(modes)}', table=Path(table).name, label=label, modes=modes, kind=kind, groups=groups, covariates=words(covariates) or [], exposure=exposure, id=id,
         outside=outside, terms=words(terms), method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)
-    make = lambda: own_events(table, modes, label, kind, groups, exposure, id, outside, config['split_seed'])
+    make = lambda: own_events(table, modes, label, kind, groups, exposure, id, outside, config['split_seed'], config['covariates'])
     run_own(out, config, make, partial(event_options, modes=modes, terms=terms, method=method, rank=rank, device=s['device'], random_state=s['seed']),
         resume, overwrite, dry_run, lambda out, problem, m, yhat: dict(target=dict(kind=problem.kind, classes=problem.classes)))
 
@@ -215,9 +220,11 @@ def predict_events(run, out, config, table):
     facts = read_metrics(run).get('target', {}); kind,classes = facts.get('kind'),facts.get('classes'); modes,label = config['modes'],config['label']
     if kind not in ESTIMATORS: raise ConfigError(f"{Path(run)/'metrics.json'} does not say what kind of target it is about: run the command again with --overwrite")
     head = next(iter(table_parts(table, None, 1))); known = label if label in head else None; id = config['id'] if config.get('id') in head else None
-    e = read_events(table, modes, known, need_label=False, id=id); model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
+    covariates,exposure = config.get('covariates') or [],config.get('exposure')
+    e = read_events(table, modes, known, [c for c in (exposure, *covariates) if c], need_label=False, id=id); model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
     design = design_of(table, modes, e.keep, config.get('outside') or 'clip', like=SimpleNamespace(modes=model._modes)); n = len(design)
     y = as_targets_of(e.frame[[known]], kind, source_name(table), classes)[0][:,0] if known and e.frame[known].notna().any() else np.full(n, np.nan)
     new = {k: int((design.idx[k]<0).any(1).sum()) for k,m in modes.items() if isinstance(m, str)}; mean = float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float))) if kind in ('regression','counts') else None
-    p = predict_run(run, out, Problem(design, y, dict(test=np.arange(n)), kind=kind, names=names_of(e, id), classes=classes, reference=mean), rows=dict(left_out=int((~e.keep).sum())))
+    p = predict_run(run, out, Problem(design, y, dict(test=np.arange(n)), kind=kind, names=names_of(e, id), classes=classes, reference=mean,
+        **beside_events(e, covariates, exposure, source_name(table))), rows=dict(left_out=int((~e.keep).sum())))
     print(f"{len(p)} rows: {out}"+''.join(f"; {v:,} of an unknown {k}, which adds nothing" for k,v in new.items() if v))

@@ -150,13 +150,13 @@ def kind_of(table, kind, where):
     if words and not numbers or set(np.unique(table.select_dtypes('number').stack()))=={0,1} and not words: return 'classes'
     return 'regression'
 
-def as_targets_of(table, kind, where, classes=None):
+def as_targets_of(table, kind, where, classes=None, empty=False):
     "Columns of a table as numbers, and the labels of classes."
     kind = kind_of(table, kind, where)
     if kind in ('regression','counts'):
         y = as_numbers(table, where)
         if kind=='counts' and (y<0).any(): raise DataError(f"counts cannot be negative: {where} has {np.nanmin(y):g}; use --kind regression")
-        if not np.isfinite(y).any(): raise DataError(f"{', '.join(map(str, table))} of {where} has no value at all")
+        if not empty and not np.isfinite(y).any(): raise DataError(f"{', '.join(map(str, table))} of {where} has no value at all")
         return y,kind,None
     if table.shape[1]>1: raise ConfigError(f"classes are one column; got {', '.join(map(str, table))}")
     col = table.iloc[:,0]; labels = class_labels(col) if classes is None else classes
@@ -183,6 +183,7 @@ def targets_of(
     kind:str|None=None,      # One of `KINDS`; found when not given
     more:list=(),            # Further columns to keep
     classes:list|None=None,  # Known labels, in order
+    empty:bool=False,        # May the target be empty, as it is for a forecast?
 )->Targets:                  # By time
     "Read what is to be explained."
     if isinstance(given, xr.DataArray): given = given.to_series().unstack() if given.ndim==2 else given.to_series().rename(given.name or 'target')
@@ -195,7 +196,7 @@ def targets_of(
     else:
         if not columns: columns = _only_column(given, time, more)
         where = source_name(given); t = timed_table(given, [*columns, *more], time)
-    y,kind,labels = as_targets_of(t[columns], kind, where, classes)
+    y,kind,labels = as_targets_of(t[columns], kind, where, classes, empty)
     return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels, t[list(more)] if more else None)
 
 def _only_column(path, time, more):
@@ -228,7 +229,7 @@ class Asked:
     kind:str|None=None       # One of `KINDS`
     season:str='auto'        # One of `SEASONS`
     groups:str|None=None     # Column of groups that are split whole
-    covariates:tuple=()      # Columns, or the name of a file with columns
+    covariates:tuple=()      # Columns that explain the target, too
     exposure:str|None=None   # Column of how much was exposed
     variables:tuple|None=None# Of the fields
     missing:tuple|None=None  # Numbers that are no values
@@ -255,6 +256,13 @@ def aligned(windows, step, targets):
     y = np.full((len(at), targets.values.shape[1]), np.nan); y[there] = targets.values[at[there]]
     more = None if targets.more is None else targets.more.iloc[np.where(there, at, 0)].where(pd.Series(there, index=targets.more.index[np.where(there, at, 0)]))
     return y,more,int((~np.isin(np.arange(len(when)), at)&np.isfinite(targets.values).any(1)).sum())
+
+def with_table(found, table, step):
+    "Further columns of the targets with those of another table, by the steps of the record."
+    own = step.stamp(found.times); table = table.set_axis(pd.DatetimeIndex(step.stamp(table.index)))
+    if (twice := table.index[table.index.duplicated()]).size: raise DataError(f"the table of covariates has {int((table.index==twice[0]).sum())} rows in one step of the fields ({step.names([twice[0]])[0]}): give one row per time")
+    added = table.reindex(pd.DatetimeIndex(own)).set_axis(found.times)
+    return added if found.more is None else pd.concat([found.more, added], axis=1)
 
 def dealt(n, at, known, leads, groups, fractions, seed, block):
     "Rows of train, valid and test: blocks of time with gaps, or whole groups."
@@ -300,12 +308,15 @@ def own_problem(
     block:int|None=None,       # Steps in a block; a twenty-fifth of the record when not given, and at least five times the leads
     fractions:tuple=(.6,.2,.2),# Shares of training, validation and test
     prep:dict|None=None,       # Of an earlier problem: then nothing is learnt and every row is `test`
+    beside:str|Path|None=None, # A table with the covariates, by time, where the target's table has none
     dtype:torch.dtype=torch.float32, # Of the design's fields
 )->OwnProblem:                 # Ready to train on, or to predict
     "From fields and a table to a problem in which nothing leaks."
     lazy,step = fields_of(fields, asked.variables, asked.missing, asked.stamp, *([] if prep is None else [prep['step'], prep['grid']]))
-    more = [c for c in (asked.groups, asked.exposure, *asked.covariates) if c]
-    found = None if target is None else targets_of(target, columns, asked.time, prep['kind'] if prep else asked.kind, more, prep and prep['classes'])
+    more = [c for c in (asked.groups, asked.exposure, *(() if beside else asked.covariates)) if c]
+    if target is None and more: raise ConfigError(f"the run was fitted with {', '.join(more)}: give --target TABLE with {'it' if len(more)==1 else 'them'} for the new times; the target's own column may be empty there")
+    found = None if target is None else targets_of(target, columns, asked.time, prep['kind'] if prep else asked.kind, more, prep and prep['classes'], prep is not None)
+    if beside: found.more = with_table(found, timed_table(beside, list(asked.covariates)), step)
     x,empty = loaded(lazy, dtype); times = lazy.time.values; w = windows_of(times, step, asked.leads, empty)
     if not len(w.at): raise DataError(f"no sample has {asked.leads or 1} whole fields before it: {len(times)} times from {step.names(times[:1])[0]} to {step.names(times[-1:])[0]} have holes everywhere")
     y,side,lost = (np.full((len(w.at), prep['outputs']), np.nan),None,0) if found is None else aligned(w, step, found)
@@ -315,8 +326,9 @@ def own_problem(
     at,when,y,known,looks = w.at[span],w.times[span],y[span],known[span],w.looks[span]; side = None if side is None else side.iloc[span]
     groups = side[asked.groups].astype(object).map(str).values if asked.groups and side is not None else None
     rows,block,gap = (dict(test=np.arange(len(at))),0,0) if prep else dealt(len(at), at, known, asked.leads, groups, fractions, split_seed, block)
-    keep = np.ones(len(at), bool) if prep else known; number = np.cumsum(keep)-1
-    rows = {k: number[v] for k,v in rows.items()}; at,when,y,looks = at[keep],when[keep],y[keep],[l for l,k in zip(looks, keep) if k]
+    keep = known if not prep else np.ones(len(at), bool) if side is None else side.notna().all(axis=1).values; number = np.cumsum(keep)-1
+    if not keep.any(): raise DataError(f"no new time has {', '.join(more)}: give --target TABLE with them for the times to predict")
+    rows = {k: number[v[keep[v]]] for k,v in rows.items()}; at,when,y,looks = at[keep],when[keep],y[keep],[l for l,k in zip(looks, keep) if k]
     side,groups = (None if v is None else v[keep] for v in (side, groups))
     return _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, found, asked, prep, dtype, [len(w.at), w.lost, lost, block, gap, int(empty.sum())])
 

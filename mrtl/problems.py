@@ -15,6 +15,7 @@ import xarray as xr
 from fastcore.basics import patch
 from scipy import stats
 from sklearn.base import clone
+from .core import ConfigError
 from .events import EventDesign
 from .classes import class_shares, over_classes, several_scores
 from .designs import FieldDesign
@@ -183,5 +184,6 @@ def deviation(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted
 )->np.ndarray|None:                 # (n,) or (n, outputs); None where the fit has none
     "Standard deviation of a new observation of each row."
-    if self.labels or m.fitted_.spread(self.design.take([0])) is None: return None
-    return np.asarray(m.predict(self.design, return_std=True)[1])
+    if self.labels: return None
+    try: return np.asarray(m.predict(self.design, self.covariates, self.offset, return_std=True)[1])
+    except ConfigError: return None # the fit has no standard deviation

@@ -17,6 +17,7 @@ from scipy.sparse.linalg import splu
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, precision_recall_curve, roc_auc_score
 from .classes import class_shares, over_classes
 from .core import ConfigError, DataError, progress
+from .covariates import Covariates, covariate_matrix, covariate_table
 from .grids import Grid
 from .designs import FieldDesign
 
@@ -80,13 +81,24 @@ def ridge_path(
     y:np.ndarray,       # Targets, (n, outputs)
     train:np.ndarray,   # Training rows, (m,)
     alphas:np.ndarray,  # Penalties
+    Z:np.ndarray=None,  # Columns that are not penalised, beside the intercept, (n, q)
 )->list:                # Predictions for all rows, (n, outputs), one array a penalty
     "Ridge regression with an intercept, for many penalties."
+    if Z is not None and Z.shape[1]: return _ridge_beside(K, y, train, alphas, np.column_stack([np.ones(len(Z)), Z]))
     k,mean = K[np.ix_(train, train)],y[train].mean(0)
     s,U = np.linalg.eigh(k-k.mean(0)-k.mean(1)[:,None]+k.mean())
     right = K[:,train]-k.mean(0); right = (right-right.mean(1)[:,None])@U
     target = U.T@(y[train]-mean)
     return [mean + right@(target*np.where(s>1e-10*s[-1], 1/(s.clip(0)+a+1e-300), 0.)[:,None]) for a in alphas]
+
+def _ridge_beside(K, y, train, alphas, B):
+    "The same with columns beside the intercept: they are projected out, and get what the rest leaves."
+    Q = np.linalg.qr(B[train])[0]; out = lambda v: v-Q@(Q.T@v); k = K[np.ix_(train, train)]
+    s,U = np.linalg.eigh(out(out(k).T)); target,found = U.T@out(y[train]),[]
+    for a in alphas:
+        c = U@(target*np.where(s>1e-10*s[-1], 1/(s.clip(0)+a+1e-300), 0.)[:,None])
+        found.append(B@np.linalg.lstsq(B[train], y[train]-k@c, rcond=None)[0]+K[:,train]@c)
+    return found
 
 # %% ../nbs/62_rivals.ipynb #4d3774c9
 def known_rows(problem):
@@ -97,13 +109,21 @@ def known_rows(problem):
     patterns,which = np.unique(known.T, axis=0, return_inverse=True)
     return [(np.flatnonzero(which.ravel()==i), train[p]) for i,p in enumerate(patterns)]
 
+# %% ../nbs/62_rivals.ipynb #deaf5b2c
+def beside_columns(problem):
+    "Covariates of all rows by the moments of the training rows, (n, q); no column where there are none."
+    t = problem.covariates if hasattr(problem, 'covariates') else None
+    if t is None: return np.zeros((len(problem.design), 0))
+    t = covariate_table(t); w = np.isin(np.arange(len(t)), problem.rows['train'])*1.
+    return covariate_matrix(Covariates.learn(t, w), t)
+
 # %% ../nbs/62_rivals.ipynb #73dd3d60
 def ridge_fits(problem, G, **what):
     "Ridge candidates, (what was chosen, predictions), from the Gram matrix of the times."
     d,y,train = problem.design,problem.targets,problem.rows['train']; K = window_gram(G, d.rows.cpu().numpy(), d.leads)
-    alphas = 10.**np.arange(-4, 4.1, .5)*K[train,train].mean(); found = [np.zeros(y.shape) for _ in alphas]
+    alphas = 10.**np.arange(-4, 4.1, .5)*K[train,train].mean(); found = [np.zeros(y.shape) for _ in alphas]; Z = beside_columns(problem)
     for outputs,rows in known_rows(problem):
-        for f,g in zip(found, ridge_path(K, y[:,outputs], rows, alphas)): f[:,outputs] = g
+        for f,g in zip(found, ridge_path(K, y[:,outputs], rows, alphas, Z)): f[:,outputs] = g
     return [(dict(what, alpha=float(a)), f) for a,f in zip(alphas, found)]
 
 # %% ../nbs/62_rivals.ipynb #79943b07
@@ -229,7 +249,9 @@ def field_rivals(
         laplacian_ridge=lambda: (c for l in lengths for c in ridge_fits(problem, smooth_gram(problem.design, l), length=l)),
         cp_regressor=lambda: cp_fits(problem, ranks, penalties, starts, cells, seed))
     if problem.labels: ways = dict(climatology=lambda: class_climatology(problem), ridge=lambda: class_fits(problem, G), eof_ridge=lambda: class_fits(problem, G, eofs))
-    ways |= further or {}
+    ways |= further or {}; methods = tuple(methods)
+    if beside_columns(problem).shape[1] and not problem.labels: # what they reach without a map
+        ways['covariates'] = lambda: ridge_fits(problem, np.zeros((len(problem.design.u),)*2))[:1]; methods += ('covariates',)
     found = {name: best_fit(problem, ways[name]()) for name in methods}
     return {k: v for k,v in found.items() if v}
 

@@ -56,6 +56,8 @@ class _Events(_Config):
     "What `mrtl predict` needs of a run of a reader's own events."
     label:Word                        # Column of the target
     modes:dict[Word, object]          # What each sample looks at
+    covariates:NotRequired[list[Word]] # Columns
+    exposure:NotRequired[Word|None]   # Column
 
 _CONFIGS = dict(demo=_Demo, climate=_Climate, basketball=_Config, fields=_Fields, events=_Events)
 

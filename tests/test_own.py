@@ -5,6 +5,7 @@ import numpy as np, pandas as pd, pytest, xarray as xr
 from mrtl.cli import main
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.designs import Mode
+from mrtl.estimators import MRTLClassifier, MRTLRegressor
 from mrtl.grids import Grid
 from mrtl.own_events import check_memory
 from mrtl.own_fields import Asked, own_problem
@@ -158,11 +159,34 @@ def test_gaps(files):
 BAD = [(dict(column='flaw'), (), "no column 'flaw' (did you mean 'flow'?)"), (dict(column=None), (), 'name the column of the target with --column'), (dict(fields='gone.nc'), (), 'there is no file'), (dict(), ('--variables', 'sss'), 'sss'), (dict(target='visits.csv', column='visits'), (), 'several|values in one step'),
     (dict(), ('--kind', 'count'), "did you mean 'counts'?"), (dict(), ('--method', 'best'), '--method must be'), (dict(leads='0'), (), 'leads must be'), (dict(leads='500'), (), 'too few for 500 leads'), (dict(), ('--season', 'week'), 'season must be'), (dict(), ('--gaps', 'fill'), 'gaps must be'),
     (dict(), ('--time', 'when'), "no column 'when'"), (dict(column='state'), ('--kind', 'regression'), "must hold numbers; row 1 has"), (dict(column='other'), ('--kind', 'counts'), 'counts cannot be negative'), (dict(), ('--groups', 'decade'), "no column 'decade'"),
-    (dict(), ('--covariates', 'year'), 'covariates cannot be learnt'), (dict(), ('--exposure', 'year'), 'exposure cannot be learnt'), (dict(), ('--rank', '0'), 'rank must be'), (dict(column='month'), (), 'holds the times')]
+    (dict(), ('--covariates', 'yeer'), "did you mean 'year'?"), (dict(column='cases'), ('--kind', 'counts', '--exposure', 'other'), 'exposure must be above zero'), (dict(), ('--rank', '0'), 'rank must be'), (dict(column='month'), (), 'holds the times')]
 @pytest.mark.parametrize('kw,more,says', BAD, ids=[b[2][:20] for b in BAD])
 def test_refused(files, tmp_path, capsys, kw, more, says):
     assert main(command(files, tmp_path/'run', *more, **kw)) == 2
     said = capsys.readouterr().err; assert any(s in said for s in says.split('|')) and said.startswith('mrtl: ') and said.count('\n') == 1 and not (tmp_path/'run').exists()
+
+def test_covariates_and_exposure(files, tmp_path, capsys):
+    "Counts a day with a weekday and a population beside the map: coefficients, rivals on the same columns, a forecast that needs them, too."
+    t = pd.date_range('2000-01-01', periods=420); r = np.random.default_rng(3); people = np.linspace(1e4, 2e4, 420); sunday = t.day_name()=='Sunday'; warm = r.normal(size=420)
+    s = xr.load_dataarray(files/'dust.nc'); s = signal(s, 0); rate = people*np.exp(-6.5+.2*s/s.std()+.4*sunday+.3*warm)
+    table = pd.DataFrame(dict(date=t, cases=r.poisson(rate).astype(float), sunday=np.where(sunday, 'yes', 'no'), warm=warm, people=people)); table.loc[419,'cases'] = np.nan; table.to_csv(tmp_path/'c.csv', index=False)
+    table[['date','sunday','warm']].to_csv(tmp_path/'beside.csv', index=False)
+    ask = lambda out, *beside: ['fields', '--fields', str(files/'dust.nc'), '--target', str(tmp_path/'c.csv'), '--column', 'cases', '--kind', 'counts', '--exposure', 'people', '--covariates', *beside, '--out', str(tmp_path/out)]
+    assert main(ask('run', 'sunday', 'warm')) == 0; c = MRTLRegressor.load(tmp_path/'run'/'model.mrtl').covariates_.to_dataframe()
+    assert list(c.index) == ['sunday[yes]','warm'] and (np.abs(c.coef-[.4, .3])<4*c['std']).all()
+    m = metrics(tmp_path/'run'); assert m['baselines']['eof_poisson']['test']['r2']>.3 and m['test']['r2']>.3
+    assert main(ask('two', str(tmp_path/'beside.csv'))) == 0; np.testing.assert_array_equal(MRTLRegressor.load(tmp_path/'two'/'model.mrtl').covariates_.coef, c.coef)
+    go = ['predict', str(tmp_path/'run'), '--fields', str(files/'days.nc'), '--out', str(tmp_path/'p.csv')]; capsys.readouterr()
+    assert main(go) == 2 and 'give --target TABLE with them' in capsys.readouterr().err
+    assert main([*go, '--target', str(tmp_path/'c.csv')]) == 0; p = pd.read_csv(tmp_path/'p.csv'); assert list(p.set) == ['seen','forecast'] and (p.lower<p.prediction).all()
+
+def test_events_with_a_covariate(tmp_path):
+    r = np.random.default_rng(1); n = 1500; e = pd.DataFrame(dict(who=r.choice(list('ab'), n), x=r.uniform(0, 9, n), y=r.uniform(0, 6, n), lead=r.normal(size=n))); e['goal'] = (r.random(n)<1/(1+np.exp(1-e.lead))).astype(int)
+    e.to_csv(tmp_path/'e.csv', index=False); out = tmp_path/'run'
+    assert main(['events', '--table', str(tmp_path/'e.csv'), '--label', 'goal', '--index', 'who', '--place', 'y,x:4x6', '--covariates', 'lead', '--out', str(out)]) == 0
+    c = MRTLClassifier.load(out/'model.mrtl').covariates_; assert abs(float(c.coef[0])-1)<4*float(c['std'][0])
+    assert metrics(out)['baselines']['logistic regression']['test']['auc']>.65
+    assert main(['predict', str(out), '--table', str(tmp_path/'e.csv'), '--out', str(tmp_path/'p.csv')]) == 0 and len(pd.read_csv(tmp_path/'p.csv')) == n
 
 def test_times_that_do_not_meet(files, tmp_path, capsys):
     pd.read_csv(files/'flow.csv').assign(month=lambda t: t.month.str.replace('19', '18', n=1).str.replace('20', '18', n=1)).drop_duplicates('month').to_csv(tmp_path/'old.csv', index=False)
