@@ -253,6 +253,15 @@ def test_a_shape_is_a_grid_without_land():
     np.testing.assert_allclose(got*16, np.kron([[1, 1], [1, 0]], np.ones((2,2))))
     assert nested((2,3), (4,9)) and nested((1,1), (7,5)) and not nested((2,3), (4,8)) and not nested((2,3), (5,9))
 
+def test_norms_without_land_take_the_rectangle_of_the_other_grid():
+    lo = Grid((2,3), (-60, 75), (0, 90), ('lat','lon'), True); hi = Grid((5,6), (-60, 75), (0, 90), ('lat','lon'), True)
+    for kind in 'count','mean':
+        both = operator_norm(lo, hi, kind=kind); assert [operator_norm(lo, (5,6), kind=kind), operator_norm((2,3), hi, kind=kind)] == pytest.approx([both, both])
+        for a,b in (lo, hi), (Grid((2,3), mask=[[1, 1, 0], [1, 1, 1]]), Grid((4,6))):
+            dense = np.stack([finegrain(torch.from_numpy(e).reshape(a.shape), b, kind=kind, source=a).numpy().ravel() for e in np.eye(a.D)], 1)
+            assert operator_norm(a, b, kind=kind) == pytest.approx(np.linalg.norm(dense, 2))
+    with pytest.raises(ConfigError, match="kind must be 'count'"): operator_norm((1,1), (2,2), kind='sum')
+
 def test_published_norms(): assert abs(operator_norm((10,20), (20,40), kind='count', method='nearest')-2) < 1e-12 and abs(operator_norm((10,20), (20,40), kind='mean')-.5) < 1e-12
 
 @pytest.mark.parametrize('call,error,text', [(lambda: finegrain(draw(4,4), (2,8)), ScheduleError, 'coarse to fine'), (lambda: finegrain(draw(4,4), (8,8), kind='sum'), ConfigError, "'sum'"), (lambda: finegrain(draw(4,4), (8,8), method='cubic'), ConfigError, "'cubic'"),
