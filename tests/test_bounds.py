@@ -320,6 +320,8 @@ def test_edges_of_what_is_allowed():
         with pytest.raises(ConfigError, match='at least 0'): transfer_bound(a, p=p, eps=1.)
     r = fixed_iterations_bound(.5, .01, f0=2.); assert r.lower == 1 and r == fixed_iterations_bound(.5, .01, f0=2., c1=0.)
     assert fixed_iterations_bound(.5, .01, f0=2., c1=np.nextafter(2., 3.)).lower > 7  # rounding is no error
+    for eps in np.inf, [.1, -1.], [.1, np.nan]:
+        with pytest.raises(ConfigError, match='eps must be above 0 and finite'): fixed_iterations_bound(.5, eps, f0=2.)
     for f0 in 0., -1.:
         with pytest.raises(ConfigError, match='f0 must be above 0'): fixed_iterations_bound(.5, .01, f0=f0)
 

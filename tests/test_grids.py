@@ -147,7 +147,7 @@ def test_centres_come_back():
     g = Grid.from_coords(np.arange(-19, 61), np.arange(181, 361), sphere=True)
     assert (g.shape, g.y, g.x) == ((80,180), (-19.5, 60.5), (180.5, 360.5))
 
-@pytest.mark.parametrize('shape,kw,error,text', [((0,3), {}, ScheduleError, 'at least 1'), ((2.5,3), {}, ScheduleError, r'\(2.5, 3\)'), ((3,), {}, ScheduleError, 'rows and columns'), ('ab', {}, ScheduleError, 'whole numbers'), (None, {}, ScheduleError, 'None'),
+@pytest.mark.parametrize('shape,kw,error,text', [((0,3), {}, ScheduleError, 'at least 1'), ((3,0), {}, ScheduleError, 'at least 1'), ((2.5,3), {}, ScheduleError, r'\(2.5, 3\)'), ((3,), {}, ScheduleError, 'rows and columns'), ('ab', {}, ScheduleError, 'whole numbers'), (None, {}, ScheduleError, 'None'),
     ((2,2), dict(y=(3, 1)), DataError, 'sort the axis first'), ((2,2), dict(x=(1, np.nan)), DataError, 'low to high'), ((2,2), dict(mask=np.zeros((2,2), bool)), DataError, 'every cell is masked')])
 def test_grids_refused(shape, kw, error, text):
     with pytest.raises(error, match=text): Grid(shape, **kw)
