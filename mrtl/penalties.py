@@ -93,7 +93,7 @@ def _on(self:Smoothness, B):
     key = B.device,torch.float64 if B.dtype == torch.float64 else torch.float32
     if key not in self._ready:
         v = self.grid.share
-        fixed = v,2*v,2*v*self.blur(v, self.blur.parts)
+        fixed = v,2*v*self.blur(v, self.blur.parts)
         mask = None if self.grid.mask.all() else self.grid.mask.to(B.device)
         self._ready[key] = *(p.to(*key) for p in fixed),mask,tuple(p.to(*key) for p in self.blur.parts)
     return self._ready[key]
@@ -115,7 +115,7 @@ class Mixing:
         like:Tensor,       # A tensor of the dtype and device to work in
         maps:int=2**30,    # How many maps it will be applied to at a time
     ):
-        v,v2,v2d,_,parts = smooth._on(like)
+        v,v2d,_,parts = smooth._on(like)
         self.grid,self.blur,self.weight,self.parts,self.v = smooth.grid,smooth.blur,weight,parts,v
         self.factor = 2*weight*v2d.flatten()
         rows,cols = smooth.grid.share.sum(1),smooth.grid.share.sum(0)
@@ -146,7 +146,7 @@ def value_and_laplacian(self:Smoothness,
     B:Tensor,  # Maps, (..., h, w) or (..., D)
 )->tuple:      # `R`, a scalar, and `L` times `B`, the shape of `B`; the gradient is twice that
     "The penalty and half its gradient, without autograd."
-    v,v2,v2d,mask,parts = self._on(B)
+    v,v2d,mask,parts = self._on(B)
     b = self._maps(B.detach()).to(v)
     if mask is not None: b = b.where(mask, 0.)
     b = b.flatten(-2); b = (b-(b@v.flatten())[...,None]).reshape(-1, self.grid.D, 1).contiguous()

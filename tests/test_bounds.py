@@ -314,6 +314,18 @@ def check_decay(fit):
     assert flat['low'] < .1 and flat['high'] > .9
 
 
+def test_edges_of_what_is_allowed():
+    assert transfer_bound(1, p=0, eps=2) == 4 and transfer_bound(3., p=2, eps=1, printed=True) == 13 and transfer_bound(4., p=3, eps=0) == 36
+    for a,p in ([-1., 1.], 1.), (1., -.5):
+        with pytest.raises(ConfigError, match='at least 0'): transfer_bound(a, p=p, eps=1.)
+    r = fixed_iterations_bound(.5, .01, f0=2.); assert r.lower == 1 and r == fixed_iterations_bound(.5, .01, f0=2., c1=0.)
+    assert fixed_iterations_bound(.5, .01, f0=2., c1=np.nextafter(2., 3.)).lower > 7  # rounding is no error
+    for eps in np.inf, [.1, -1.], [.1, np.nan]:
+        with pytest.raises(ConfigError, match='eps must be above 0 and finite'): fixed_iterations_bound(.5, eps, f0=2.)
+    for f0 in 0., -1.:
+        with pytest.raises(ConfigError, match='f0 must be above 0'): fixed_iterations_bound(.5, .01, f0=f0)
+
+
 @pytest.mark.parametrize('blocks', [2, 5, 8])
 def test_the_interval_is_the_jackknife_of_curve_fit(blocks):
     t = np.arange(40); y = .3+.85**t+.01*np.random.default_rng(1).normal(size=40)

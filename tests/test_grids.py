@@ -147,7 +147,7 @@ def test_centres_come_back():
     g = Grid.from_coords(np.arange(-19, 61), np.arange(181, 361), sphere=True)
     assert (g.shape, g.y, g.x) == ((80,180), (-19.5, 60.5), (180.5, 360.5))
 
-@pytest.mark.parametrize('shape,kw,error,text', [((0,3), {}, ScheduleError, 'at least 1'), ((2.5,3), {}, ScheduleError, r'\(2.5, 3\)'), ((3,), {}, ScheduleError, 'rows and columns'), ('ab', {}, ScheduleError, 'whole numbers'), (None, {}, ScheduleError, 'None'),
+@pytest.mark.parametrize('shape,kw,error,text', [((0,3), {}, ScheduleError, 'at least 1'), ((3,0), {}, ScheduleError, 'at least 1'), ((2.5,3), {}, ScheduleError, r'\(2.5, 3\)'), ((3,), {}, ScheduleError, 'rows and columns'), ('ab', {}, ScheduleError, 'whole numbers'), (None, {}, ScheduleError, 'None'),
     ((2,2), dict(y=(3, 1)), DataError, 'sort the axis first'), ((2,2), dict(x=(1, np.nan)), DataError, 'low to high'), ((2,2), dict(mask=np.zeros((2,2), bool)), DataError, 'every cell is masked')])
 def test_grids_refused(shape, kw, error, text):
     with pytest.raises(error, match=text): Grid(shape, **kw)
@@ -252,6 +252,15 @@ def test_a_shape_is_a_grid_without_land():
     source = Grid((2,2), mask=[[True, True], [True, False]]); got = finegrain(source.share, (4,4), kind='mean', source=source)  # an average of one
     np.testing.assert_allclose(got*16, np.kron([[1, 1], [1, 0]], np.ones((2,2))))
     assert nested((2,3), (4,9)) and nested((1,1), (7,5)) and not nested((2,3), (4,8)) and not nested((2,3), (5,9))
+
+def test_norms_without_land_take_the_rectangle_of_the_other_grid():
+    lo = Grid((2,3), (-60, 75), (0, 90), ('lat','lon'), True); hi = Grid((5,6), (-60, 75), (0, 90), ('lat','lon'), True)
+    for kind in 'count','mean':
+        both = operator_norm(lo, hi, kind=kind); assert [operator_norm(lo, (5,6), kind=kind), operator_norm((2,3), hi, kind=kind)] == pytest.approx([both, both])
+        for a,b in (lo, hi), (Grid((2,3), mask=[[1, 1, 0], [1, 1, 1]]), Grid((4,6))):
+            dense = np.stack([finegrain(torch.from_numpy(e).reshape(a.shape), b, kind=kind, source=a).numpy().ravel() for e in np.eye(a.D)], 1)
+            assert operator_norm(a, b, kind=kind) == pytest.approx(np.linalg.norm(dense, 2))
+    with pytest.raises(ConfigError, match="kind must be 'count'"): operator_norm((1,1), (2,2), kind='sum')
 
 def test_published_norms(): assert abs(operator_norm((10,20), (20,40), kind='count', method='nearest')-2) < 1e-12 and abs(operator_norm((10,20), (20,40), kind='mean')-.5) < 1e-12
 

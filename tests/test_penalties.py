@@ -12,7 +12,7 @@ def draw(*shape, dtype=torch.float64): return torch.randn(*shape, generator=gene
 def holes(h, w): return (torch.arange(h*w).reshape(h, w)*7)%5 > 1
 
 GRIDS = dict(plain=Grid((6,7)), stretched=Grid((5,8), (0,50), (-3,3)), masked=Grid((6,7), mask=holes(6,7)), sphere=Grid((8,5), (-80,40), (100,250), sphere=True),
-    ocean=Grid((7,9), (-60,30), (100,280), sphere=True, mask=holes(7,9)), row=Grid((1,11)), column=Grid((9,1)), cell=Grid((1,1)), pair=Grid((1,2)), coarsened=Grid((12,14), mask=holes(12,14)).coarsen((5,6)))
+    ocean=Grid((7,9), (-60,30), (100,280), sphere=True, mask=holes(7,9)), row=Grid((1,11)), column=Grid((9,1)), cell=Grid((1,1)), pair=Grid((1,2)), nearly=Grid((6,7), area=1+1e-6*torch.sin(torch.arange(42.))), coarsened=Grid((12,14), mask=holes(12,14)).coarsen((5,6)))
 
 def plain(B, grid, sigma, kernel):
     "The definition, pair by pair."

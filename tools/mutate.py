@@ -26,7 +26,7 @@ MODULES = dict(
     samples=('13_samples', dict(models='entry_weights or data_refused', samples='')),
     designs=('11_designs', dict(splits='share_no_time or by_row', designs='')),
     grids=('10_grids', dict(grids='')),
-    finegrain=('23_finegrain', dict(grids='finegrain or prolong or nested or norm or sums_keep or masked_values or shapes_are or without_land or adjoint', plain='copies')),
+    finegrain=('23_finegrain', dict(grids='finegrain or prolong or nested or norm or sums_keep or masked_values or shapes_are or without_land or own_copies or adjoint', plain='copies')),
     penalties=('22_penalties', dict(penalties='not memory')),
     splits=('12_splits', dict(splits='')),
     bounds=('33_bounds', dict(bounds='not noticed and not gamma_of_a_run')))
