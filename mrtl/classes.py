@@ -39,7 +39,7 @@ def class_names(
 )->np.ndarray:            # The classes; sorted where labels do not list them
     "The classes of some labels; `DataError` where there are none to tell apart."
     found = np.unique(y)
-    if len(found)<2: raise DataError(f"y holds one class only, {found[0]!r}: a classifier needs samples of two classes or more")
+    if len(found)<2: raise DataError(f"y holds one class only, {found.tolist()[0]!r}: a classifier needs samples of two classes or more")
     if categories is None: return found
     none = [c for c in categories if not (found==c).any()]
     if none and ordered:

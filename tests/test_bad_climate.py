@@ -276,11 +276,13 @@ def test_predict_refuses(predict, run, tmp_path):
     told(predict(S, B, more=('--rain', to_nc(R[2:], tmp_path/'nm.nc')))[:2], "no division belongs to 'AZ'"); told(predict(S, B, more=('--rain', tmp_path/'gone.nc'))[:2], 'there is no file')
     told(predict(S, B, run=tmp_path/'norun')[:2], 'cannot read|is this the folder of a finished run?')
 
-def test_predict_takes(predict, run):
+def test_predict_takes(predict, run, tmp_path):
     old = pd.read_csv(run/'predictions.csv').set_index('sample').prediction
     whole = predict(xr.Dataset(dict(sst=S, slp=B)))[2]; assert len(whole)==N-1 and np.isfinite(whole.prediction).all()
     both = whole.set_index('sample').prediction; fine = [f.isel(lat=np.repeat(range(6), 2), lon=np.repeat(range(11), 2)).assign_coords(lat=np.arange(-27.5, 30, 5), lon=np.arange(-177.5, -70, 5)) for f in (S, B)]
-    np.testing.assert_allclose(both[old.index], old, atol=1e-5)                                       # one file or two
+    np.testing.assert_allclose(predict(S, B)[2].prediction, whole.prediction, atol=1e-5)                        # one file or two
+    shutil.copytree(run, tmp_path/'run'); (tmp_path/'run'/'scored.mrtl').replace(tmp_path/'run'/'model.mrtl')   # the model before it learned from all rows
+    np.testing.assert_allclose(predict(S, B, run=tmp_path/'run')[2].set_index('sample').prediction[old.index], old, atol=1e-5)
     np.testing.assert_allclose(predict(*fine)[2].prediction, whole.prediction, atol=1e-3)                       # cells of half the size, averaged
     np.testing.assert_allclose(predict(S[100:], B[90:])[2].set_index('sample').prediction, both['1958-07':], atol=1e-5) # a later period, from the common months
     short = predict(S[:2], B[:2])[2]; assert short['sample'].tolist()==['1950-03'] and abs(short.prediction[0]-both['1950-03'])<1e-5

@@ -69,7 +69,7 @@ def test_targets_that_do_not_fit():
         refused(DataError, r'\(40,\) or \(40, outputs\) for 40 samples; got \(39,\)', lambda: quick().fit(X, Y[:-1]))
         refused(DataError, 'y is needed', lambda: quick().fit(X, None)); refused(DataError, 'label per sample', lambda: quick(MRTLClassifier).fit(X, LABEL[:-1]))
         refused(DataError, 'got', lambda: quick().fit(X, np.zeros((40, 2, 2))))
-    refused(DataError, 'same time, value by value.*align them first', lambda: quick().fit(DA, YA.assign_coords(time=YA.time+np.timedelta64(9, 'D'))))
+    refused(DataError, 'same time, value by value.*keep those that both have', lambda: quick().fit(DA, YA.assign_coords(time=YA.time+np.timedelta64(9, 'D'))))
     assert quick().fit(DA, YA[::-1]).score(DA, YA)==quick().fit(DA, YA).score(DA, YA)
     refused(DataError, 'output 1 has no observed value.*leave it out', lambda: quick().fit(X4, np.stack([Y, Y*np.nan], 1)))
     refused(DataError, "loss='poisson' needs y >= 0", lambda: quick(loss='poisson').fit(X2, Y))
