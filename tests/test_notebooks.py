@@ -22,6 +22,7 @@ def test_notebook(notebook, record_property):
     assert cells, f'{notebook.name} has no cell that runs'
     with warnings.catch_warnings():
         warnings.simplefilter('error')
+        warnings.filterwarnings('ignore', message='__array(_wrap)?__ ', category=DeprecationWarning) # torch's tensors do not speak NumPy 2's protocol in full
         passed,_ = run_notebook(notebook, skip_flags=SKIP, basepath=ROOT)
     assert passed, f'{notebook.name} failed: the traceback is in the captured stderr'
 
