@@ -87,7 +87,7 @@ def test_weights_are_rows(leads, outputs, land):
     np.testing.assert_allclose(a.predict(d), b.predict(d), atol=1e-9)
     poisoned = d._like(u=d.u.clone()); absent = np.setdiff1d(np.arange(len(d.u)), np.unique(d.rows.numpy()[w > 0][:, None]-np.arange(0 if leads is None else 1, 1 if leads is None else leads+1)))
     assert len(absent); poisoned.u[absent] = 1e6; z = y.copy(); z[w == 0] = 1e6
-    c = MRTLRegressor(**kw).fit(poisoned, z, w, valid=held)
+    c = MRTLRegressor(**kw).fit(poisoned, z, sample_weight=w, valid=held)
     np.testing.assert_array_equal(a.coef_.values, c.coef_.values)
 
 # ---- alignment

@@ -1,5 +1,5 @@
 """The commands from files to a folder, on small made-up files; and the demo's figures that a run must reach."""
-import json, signal, subprocess, sys, time
+import json, shutil, signal, subprocess, sys, time
 import numpy as np, pandas as pd, pytest, xarray as xr
 from mrtl.cli import main
 from mrtl.estimators import MRTLClassifier
@@ -16,6 +16,10 @@ def files(tmp_path_factory):
     return d
 
 def command(files, out, *more): return ['climate', '--ocean', str(files/'sst.nc'), '--rain', str(files/'rain.nc'), '--leads', '3', '--rank', '2', '--out', str(out), *more]
+
+def as_scored(run, to):
+    "A copy of a run whose model is the one that was scored, learnt before the refit on all rows."
+    shutil.copytree(run, to); (to/'scored.mrtl').replace(to/'model.mrtl'); return to
 
 @pytest.fixture
 def no_pictures(monkeypatch):
@@ -36,8 +40,8 @@ def test_climate_leaves_its_files(run):
     best = [l['best_loss'] for l in m['levels'] if l['stage'] == 'low']; assert all(b <= a*(1+1e-6) for a,b in zip(best, best[1:]))
 
 def test_predict_scores_the_same_months(files, run, capsys):
-    out = files/'elsewhere'/'p.csv'
-    assert main(['predict', str(run), '--out', str(out), '--ocean', str(files/'sst.nc'), '--rain', str(files/'rain.nc')]) == 0
+    out,scored = files/'elsewhere'/'p.csv',as_scored(run, files/'scored') # the run's own predictions are those of the model before its refit
+    assert main(['predict', str(scored), '--out', str(out), '--ocean', str(files/'sst.nc'), '--rain', str(files/'rain.nc')]) == 0
     new,old = (pd.read_csv(f).set_index('sample') for f in (out, run/'predictions.csv'))
     both = new.join(old[old.set != 'gap'].add_suffix('_old'), how='inner')
     assert len(both) > 300
@@ -118,13 +122,13 @@ def games_run(games):
 
 def test_basketball_from_logs_to_a_report(games, games_run, capsys):
     run = games_run
-    assert {'model.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
+    assert {'model.mrtl','scored.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
     m = json.loads((run/'metrics.json').read_text())
     assert {'auc','average_precision','log_loss','f1','brier'} <= set(m['test']) and set(m['baselines']) == {'constant','shot map','logistic regression'} and not m['leaky']
     assert list(m['counts']['steps'].values())[-1] == m['rows']['total'] == len(pd.read_csv(run/'predictions.csv')) and m['counts']['tracking']['files cut'] == 0
     page = (run/'report.html').read_text(); assert 'Main effects' in page and 'handler near the ball' in page and 'one defender three feet in front' in page and 'Leaky' not in page
     before = len(page); (run/'report.html').unlink(); assert main(['report', str(run)]) == 0 and len((run/'report.html').read_text()) == before
-    out = games/'new'/'p.csv'; assert main(['predict', str(run), '--tracking', str(games/'0.json'), '--events', str(games/'plays.csv'), '--out', str(out)]) == 0
+    out = games/'new'/'p.csv'; assert main(['predict', str(as_scored(run, games/'scored')), '--tracking', str(games/'0.json'), '--events', str(games/'plays.csv'), '--out', str(out)]) == 0
     new,old = (pd.read_csv(f).set_index('sample') for f in (out, run/'predictions.csv'))
     np.testing.assert_allclose(new.p_1, old.p_1[new.index], atol=1e-6)
     assert main(['predict', str(run), '--out', str(out)]) == 2 and '--tracking' in capsys.readouterr().err

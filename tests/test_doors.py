@@ -29,12 +29,13 @@ X = xr.DataArray(RNG.normal(size=(40, 2, 4, 6)), dims=('time','variable','lat','
 X[:, 1, 2, 2:4] = np.nan
 Y = 5*X[:, 0].mean(('lat','lon'))+.1*RNG.normal(size=40)
 TWO = xr.DataArray(np.stack([Y, X[:, 1].mean(('lat','lon'))-Y], 1), dims=('time','output'), coords=dict(time=X.time, output=['IA','OH']))
+ALIKE = TWO.copy(data=np.stack([Y, -Y+.3*Y.values.std()*np.random.default_rng(1).normal(size=40)], 1)) # so alike that their directions have a vote
 TABLE = pd.DataFrame(dict(player=RNG.integers(5, size=230), x=RNG.uniform(0, 10, 230), y=RNG.uniform(0, 8, 230), d=RNG.uniform(0, 4, 230)))
 LABEL = np.where(RNG.random(230)<.5, 'in', 'out')
 EVENTS = EventDesign.from_table(TABLE, dict(player='player', court=('x','y')), dict(court=Grid((8, 10))), dict(player=True))
 CURVE = EventDesign.from_table(TABLE, dict(player='player', distance='d'), dict(distance=Nodes(np.linspace(0, 4, 9))), dict(player=True))
 R,C = MRTLRegressor,MRTLClassifier
-MODELS = dict(gradient=(R(method='sgd', rank=2, max_epochs=2), X, Y), outputs=(R(method='sgd', rank=2, max_epochs=2), X, TWO), evidence=(R(method='evidence', rank=2), X, Y), evidence_two=(R(method='evidence', rank=2, window=1), X, TWO),
+MODELS = dict(gradient=(R(method='sgd', rank=2, max_epochs=2), X, Y), outputs=(R(method='sgd', rank=2, max_epochs=2), X, TWO), evidence=(R(method='evidence', rank=2), X, Y), evidence_two=(R(method='evidence', rank=2, window=1), X, ALIKE),
     classifier=(C(rank=2, max_epochs=2, main_effects=True, optimizer='adam', class_weight={'in': 1., 'out': 2.}), EVENTS, LABEL), sum=(C(terms=['player', Term(('player','court'), rank=2, smooth=.1, ridge=.1, schedule=[dict(court=(4,5)), dict(court=(8,10))])]), EVENTS, LABEL),
     curve=(C(terms=['player', Term('distance', smooth=.1, ridge=.1), Term(('player','distance'), full=True, smooth=.1, ridge=.1)]), CURVE, LABEL), fields_sum=(R(terms=['variable', Term(('variable','space'), smooth=1., ridge=.1)], rank=2), X, TWO))
 

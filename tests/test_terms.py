@@ -284,7 +284,6 @@ def test_by_default_nothing_depends_on_the_start(twin):
 def test_evidence_takes_the_validation_rows_in():
     d = fields(90); y = np.random.default_rng(0).normal(size=len(d)); tr,va = np.arange(60),np.arange(60, len(d)); fit = lambda **kw: MRTLRegressor(method='evidence', rank=2, **kw)
     a = fit(refit=True).fit(d.take(tr), y[tr], valid=(d.take(va), y[va])); np.testing.assert_allclose(a.predict(d), fit().fit(d, y).predict(d), atol=1e-8); assert not np.allclose(a.predict(d), fit().fit(d.take(tr), y[tr]).predict(d))
-    with pytest.raises(ConfigError, match='refit is for'): MRTLRegressor(method='sgd', max_epochs=2, refit=True).fit(d, y)
 
 def test_a_planted_product_is_told_from_pairs():
     "Where the truth is one product of three modes, validation prefers the model of one product."

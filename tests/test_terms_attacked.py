@@ -15,7 +15,7 @@ from mrtl.terms.canonical import components
 from mrtl.terms.learn import Learning, Rows, folds_of, joined, ladders, model_at
 from mrtl.terms.laplace import laplace
 from mrtl.terms.model import cell_roughness
-from mrtl.terms.search import WeightSearch, _hessian
+from mrtl.terms.search import WeightSearch, hessian
 from mrtl.terms.solve import coordinates, to_slopes, to_values
 from mrtl.terms.spec import Term, as_terms
 
@@ -100,7 +100,7 @@ def test_the_hessian_is_a_difference_of_gradients(data):
     _,d,_ = data; rows,m,F = built(d, np.zeros((N, 2)), PAIR); y = m.forward(F)[0]; ways,unit = coordinates(m, F, y, rows.e); m.set_precisions()
     q = [np.random.default_rng(2).normal(size=f.shape) for f in F]; D = to_values(ways, unit, q); up,down = (m.objective([f+s*1e-5*v for f,v in zip(F, D)], y, rows.e)[2] for s in (1, -1))
     want = to_slopes(ways, unit, [(a-b)/2e-5 for a,b in zip(up, down)])
-    for a,b in zip(_hessian(m, F, rows.e, ways, unit)(q), want): np.testing.assert_allclose(a, b, atol=1e-5*np.abs(b).max()) # where the fit is exact, nothing is left out
+    for a,b in zip(hessian(m, F, rows.e, ways, unit)(q), want): np.testing.assert_allclose(a, b, atol=1e-5*np.abs(b).max()) # where the fit is exact, nothing is left out
 
 def test_steps_of_the_search():
     s = WeightSearch(['a'], dict(a=0.), reach=100.); seen = []
