@@ -74,7 +74,8 @@ class Fitting:
         "What to learn, from the settings."
         if not isinstance(self.standardise, (bool,np.bool_)):
             raise ConfigError(f"standardise must be True or False; got {self.standardise!r}")
-        if self.rank!='auto': check_whole(rank=self.rank)
+        if not isinstance(self.rank, str): check_whole(rank=self.rank)
+        elif self.rank!='auto': raise ConfigError(f"rank must be 'auto' or a whole number of at least 1; got {self.rank!r}")
         gradients,names = options_of(self, GradientOptions),[m.name for m in design.modes]
         if not set(gradients.nonnegative)<=set(names):
             raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {self.nonnegative!r}")

@@ -89,7 +89,7 @@ def class_block(
         return (v[:,None]*LOSSES[loss](x[:b]+known+Z@g, y)).sum()/b+ridge*v.sum()*g.square().sum()
     def value(x):
         x = torch.from_numpy(x).requires_grad_(); f = total(x)/v.sum()
-        return float(f),torch.autograd.grad(f, x)[0].numpy()
+        return f.item(),torch.autograd.grad(f, x)[0].numpy()
     if start is None: x = minimize(value, np.append(base_scores(np.average(Y, 0, w), loss), np.zeros(q*k)), jac=True, tol=1e-9).x
     else: x = np.concatenate([np.ravel(t) for t in start])
     cov = np.linalg.pinv(torch.autograd.functional.hessian(total, torch.from_numpy(x)).numpy(), 1e-10, True)[b:,b:].reshape(q, k, q, k)

@@ -158,7 +158,7 @@ def test_evaluate_sums_in_float64(loss):
     d = FieldDesign(x, GRIDS['space'], ('f0',), space='s1'); data = Data(d, y, w)
     with torch.no_grad(): s = m(d.batch()).double()
     e = torch.where(y.isnan(), 0., w[:,None].double()); want = float((LOSSES[loss](s, y.nan_to_num())*e).sum()/e.sum())
-    assert evaluate(m, data, loss) == pytest.approx(want, rel=1e-6) and evaluate(m, data, loss, chunk=17) == pytest.approx(evaluate(m, data, loss), rel=1e-12)
+    assert evaluate(m, data, loss) == pytest.approx(want, rel=1e-6) and evaluate(m, data, loss, chunk=17) == pytest.approx(evaluate(m, data, loss), rel=1e-9) # scores are float32, whose rounding depends on the rows at once
 
 def test_data_refused():
     d = FieldDesign(randn(5, 3, 5), GRIDS['space'])
@@ -221,11 +221,17 @@ def test_polish():
     np.testing.assert_allclose(A@x, b, atol=1e-12)
     assert polish(lambda v: v*np.nan, np.ones(3)).tolist() == [1, 1, 1]
 
-@pytest.mark.parametrize('kw,error,text', [(dict(optimizer='magic'), ConfigError, "'magic'"), (dict(optimizer='sparseadam'), ConfigError, 'one of'), (dict(optimizer='adam', batch_size=0), ConfigError, 'at least 1'), (dict(optimizer='sgd', lr=1e99), DataError, 'training diverged; lower lr')])
+@pytest.mark.parametrize('kw,error,text', [(dict(optimizer='magic'), ConfigError, "'magic'"), (dict(optimizer='sparseadam'), ConfigError, 'one of'), (dict(optimizer='adam', batch_size=0), ConfigError, 'at least 1')])
 def test_training_refused(kw, error, text):
     d,x,b = problem(); y = torch.from_numpy(x@b)[:,None]
     with pytest.raises(error, match=text): trained(d, y, 'squared', 0., **kw)
     with pytest.raises(ConfigError): make_optimizer('', None, .1)
+
+def test_a_loss_that_explodes_ends_the_level_with_its_best_state():
+    d,x,b = problem(); y = torch.from_numpy(x@b)[:,None]; m = FullRank(d.modes, 1, dtype=torch.float64); first = {k: v.clone() for k,v in m.state_dict().items()}
+    t = Trainer(m, Data(d, y, None, torch.float64), objective=Objective(d.modes), optimizer='sgd', lr=1e99, max_epochs=100); t.fit()
+    assert t.history[-1]['stopped_by']=='diverged' and t.history[-1]['epoch']<10 and all(torch.equal(v, first[k]) for k,v in m.state_dict().items())
+    with pytest.raises(DataError, match='training diverged; lower lr'): trained(d, y*1e200, 'squared', 0., optimizer='sgd', lr=.1)
 
 @pytest.mark.parametrize('optimizer', ['adam','sgd'])
 def test_frozen_parameters_stay_and_replaced_data_are_seen(optimizer):

@@ -22,6 +22,8 @@ def known(estimator): return dict(check_sample_weight_equivalence_on_dense_data=
 @parametrize_with_checks([MRTLRegressor(), MRTLClassifier(), MRTLRegressor(method='evidence'), MRTLClassifier(method='evidence')], expected_failed_checks=known)
 def test_check(estimator, check):
     if again := check.keywords or check.func is check_regressor_data_not_an_array: estimator = clone(estimator).set_params(max_epochs=20, lr=.05)
+    # the folds that choose a rank are drawn by rows, so a row of weight 2 is not two rows; for a given rank it is
+    if check.func.__name__=='check_sample_weight_equivalence_on_dense_data' and estimator.method!='evidence': estimator = clone(estimator).set_params(rank=1)
     if again and estimator.method == 'evidence': pytest.skip('evidence never sees the arrays that came in')
     check(estimator)
 
