@@ -275,7 +275,7 @@ def fit_evidence_model(
     if loss=='softmax': fits = _classes_together(fits, job, pairs, mean)
     shared,votes,D = _directions(fits, job, Z); odds = fits[0].odds
     if odds is not None: mean,sd = np.zeros(1),np.ones(1)
-    return raw_model(design, rank, fits=fits+shared, mean=mean-shift, sd=sd, moments=moments, votes=votes, directions=D, loss=loss, odds=odds)
+    return raw_model(design.take(np.flatnonzero(w>0)), rank, fits=fits+shared, mean=mean-shift, sd=sd, moments=moments, votes=votes, directions=D, loss=loss, odds=odds)
 
 # %% ../../nbs/evidence/03_model.ipynb #ca702728
 @patch
