@@ -6,6 +6,7 @@ from nbdev.test import nb_test_cells, test_nb as run_notebook
 from conftest import ROOT
 
 SKIP = ['cuda', 'slow']
+THEIRS = '__array(_wrap)?__ ','.torch.jit.script. is deprecated' # warnings of torch about itself: NumPy 2's protocol, its own use of jit
 NOTEBOOKS = sorted(nbglob(ROOT/'nbs', as_path=True))
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def test_notebook(notebook, record_property):
     assert cells, f'{notebook.name} has no cell that runs'
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        warnings.filterwarnings('ignore', message='__array(_wrap)?__ ', category=DeprecationWarning) # torch's tensors do not speak NumPy 2's protocol in full
+        for text in THEIRS: warnings.filterwarnings('ignore', message=text, category=DeprecationWarning)
         passed,_ = run_notebook(notebook, skip_flags=SKIP, basepath=ROOT)
     assert passed, f'{notebook.name} failed: the traceback is in the captured stderr'
 
