@@ -12,9 +12,9 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.metrics import log_loss, mean_poisson_deviance
-from mrtl.classes import over_classes
-from mrtl.rivals import beside_columns, eof_series, time_gram
-from mrtl.terms.inputs import entry_counts
+from .classes import over_classes
+from .rivals import beside_columns, eof_series, time_gram
+from .terms.inputs import entry_counts
 
 # %% ../nbs/63_glms.ipynb #7e70bf9b
 MOST,PENALTIES = 300_000,(1e-3,1e-1,10.) # Training rows; penalty per training row

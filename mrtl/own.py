@@ -6,26 +6,26 @@
 __all__ = []
 
 # %% ../nbs/75_own.ipynb #0ac9e9e7
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 import numpy as np
 import torch
-from mrtl import parallel
-from mrtl.climate.model import file_names, said_of_files, same_units
-from mrtl.core import ConfigError, DataError, check_whole, settings
-from mrtl.folders import SEAL
-from mrtl.glms import field_glms
-from mrtl.own_fields import Asked, own_problem
-from mrtl.tabular import open_table, times_in
-from mrtl.problems import ESTIMATORS
-from mrtl.rivals import RIVALS, field_rivals
-from mrtl.readers import source_name
-from mrtl.runfiles import read_own_prep
-from mrtl.runs import FILES, open_run, predict_run, run_problem
-from mrtl.seasons import Season, Step
-from mrtl.store import save_tensors
-from mrtl.ways import MOST_SAMPLES, WAYS
+from . import parallel
+from .climate.model import file_names, said_of_files, same_units
+from .core import ConfigError, DataError, check_whole, settings
+from .folders import SEAL
+from .glms import field_glms
+from .own_fields import Asked, own_problem
+from .tabular import open_table, times_in
+from .problems import ESTIMATORS
+from .rivals import RIVALS, field_rivals
+from .readers import source_name
+from .runfiles import read_own_prep
+from .runs import FILES, open_run, predict_run, run_problem
+from .seasons import Season, Step
+from .store import save_tensors
+from .ways import MOST_SAMPLES, WAYS
 
 # %% ../nbs/75_own.ipynb #fecd64c3
 def own_options(problem, method='auto', rank=None, **options):

@@ -14,18 +14,18 @@ from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
 import pandas as pd
-from mrtl.core import ConfigError, DataError, check_whole, settings
+from .core import ConfigError, DataError, check_whole, settings
 
-from mrtl.events import EventDesign
-from mrtl.glms import event_glms
-from mrtl.grids import Grid
-from mrtl.own import run_own, words
-from mrtl.own_fields import KINDS, as_targets_of, dealt
-from mrtl.problems import ESTIMATORS, Problem
-from mrtl.readers import source_name
-from mrtl.runfiles import read_metrics, read_predictions
-from mrtl.runs import FILES, predict_run
-from mrtl.tabular import as_numbers, near, table_parts
+from .events import EventDesign
+from .glms import event_glms
+from .grids import Grid
+from .own import run_own, words
+from .own_fields import KINDS, as_targets_of, dealt
+from .problems import ESTIMATORS, Problem
+from .readers import source_name
+from .runfiles import read_metrics, read_predictions
+from .runs import FILES, predict_run
+from .tabular import as_numbers, near, table_parts
 
 # %% ../nbs/76_own_events.ipynb #0e3ca6f3
 NUMBER = r'[-+]?[\d.]+(?:[eE][-+]?\d+)?'

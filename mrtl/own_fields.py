@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from mrtl.axes import as_dates, decode_times, find_axes
-from mrtl.climate.fields import AS_IS, common_grid, open_fields, ordered
-from mrtl.core import ConfigError, DataError, check_whole, progress
-from mrtl.designs import FieldDesign
-from mrtl.tidy import LATS, ascending, in_memory, spatial_dims, time_slices
-from mrtl.grids import Grid
-from mrtl.problems import Problem
-from mrtl.readers import checked, is_zarr, opened, source_name
-from mrtl.seasons import Season, Step, season_kind, step_of, windows_of
-from mrtl.splits import block_split, split_groups
-from mrtl.tabular import as_numbers, near, open_table, timed_table
+from .axes import as_dates, decode_times, find_axes
+from .climate.fields import AS_IS, common_grid, open_fields, ordered
+from .core import ConfigError, DataError, check_whole, progress
+from .designs import FieldDesign
+from .tidy import LATS, ascending, in_memory, spatial_dims, time_slices
+from .grids import Grid
+from .problems import Problem
+from .readers import checked, is_zarr, opened, source_name
+from .seasons import Season, Step, season_kind, step_of, windows_of
+from .splits import block_split, split_groups
+from .tabular import as_numbers, near, open_table, timed_table
 
 # %% ../nbs/74_own_fields.ipynb #545cc47f
 def is_globe(path):

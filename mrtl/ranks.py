@@ -15,7 +15,7 @@ from . import parallel
 from .classes import free_scores
 from .core import ConfigError
 from .decompose import effective_rank
-from .models import FullRank, LowRank
+from .models import FullRank
 from .multiresolution import Run
 from .samples import Samples
 from .splits import cut_folds

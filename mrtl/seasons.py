@@ -9,8 +9,8 @@ __all__ = []
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
-from mrtl.core import ConfigError, DataError
-from mrtl.tidy import time_slices
+from .core import ConfigError, DataError
+from .tidy import time_slices
 
 # %% ../nbs/73_seasons.ipynb #fa895dbb
 @dataclass(frozen=True)

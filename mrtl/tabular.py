@@ -12,9 +12,9 @@ from difflib import get_close_matches
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from mrtl.axes import as_dates, decode_times, find_axes
-from mrtl.core import ConfigError, DataError, FormatError
-from mrtl.readers import opened, reading, source_name
+from .axes import as_dates, decode_times, find_axes
+from .core import ConfigError, DataError, FormatError
+from .readers import opened, reading, source_name
 
 # %% ../nbs/19_tabular.ipynb #93e656f3
 def near(
