@@ -1,4 +1,4 @@
-"""Damage files of rain, archives, rasters and outlines at random, and read them: a reader must give values or a named error, within ten seconds and little memory.
+"""Damage files of rain, archives, rasters and outlines at random, and read them: a reader must give values or a named error, within ten seconds of the processor and little memory.
 
 python tools/fuzz_rain.py --minutes 4                     # every reader in turn, for four minutes together
 python tools/fuzz_rain.py --reader climdiv --case 1234    # one case again, with its traceback
@@ -86,18 +86,18 @@ def case(reader, n, folder):
 
 def work(reader, minutes, start):
     "Cases until the time is up; what was raw is printed once for each place."
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)); until,counts,seen = time.time()+60*minutes,Counter(),{}
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)); until,counts,seen = time.process_time()+60*minutes,Counter(),{}
     def late(*_): raise TimeoutError('longer than the limit')
-    signal.signal(signal.SIGALRM, late)
+    signal.signal(signal.SIGPROF, late)
     with tempfile.TemporaryDirectory() as folder:
         n = start
-        while time.time()<until:
-            signal.alarm(LIMIT)
+        while time.process_time()<until:
+            signal.setitimer(signal.ITIMER_PROF, LIMIT)
             try: counts['read' if case(reader, n, Path(folder)) is None else 'named'] += 1
             except BaseException as e:
                 counts['raw'] += 1; where = traceback.extract_tb(e.__traceback__)[-1]; seen.setdefault((type(e).__name__, where.filename.rsplit('/', 1)[-1], where.lineno), (n, str(e)[:150]))
                 if isinstance(e, KeyboardInterrupt): break
-            signal.alarm(0); n += 1
+            signal.setitimer(signal.ITIMER_PROF, 0); n += 1
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024
     print(f"{reader}: {sum(counts.values())} files, {counts['read']} read, {counts['named']} named, {counts['raw']} raw; {peak} MiB at most", flush=True)
     for k,(n,said) in seen.items(): print(f"  {k[0]} in {k[1]}:{k[2]} (case {n}): {said}", flush=True)

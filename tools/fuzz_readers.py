@@ -1,6 +1,6 @@
-"""Damage files at random, in bytes and in structure, and read them: a reader must give values or a named error, within ten seconds.
+"""Damage files at random, in bytes and in structure, and read them: a reader must give values or a named error, within ten seconds of the processor.
 
-python tools/fuzz_readers.py --reader all --minutes 4        # every reader in turn, for four minutes together
+python tools/fuzz_readers.py --reader all --minutes 4        # every reader in turn, for four minutes of the processor together
 python tools/fuzz_readers.py --reader classic --case 1234    # one case again, with its traceback
 
 A reader is two functions: one writes a sound file into a folder, the other reads it. Cases are numbered, and a number gives the same damage again.
@@ -15,7 +15,7 @@ from mrtl.climate.prepare import climate_problem
 from mrtl.core import MRTLError
 from mrtl.readers import open_netcdf
 
-LIMIT = 10 # Seconds for one case
+LIMIT,STILL = 10,300 # Seconds of the processor for one case, and seconds without any sign of life
 
 def sound(n=24):
     "Two fields, with bounds and everything that a file says about itself."
@@ -91,34 +91,36 @@ def case(reader, number, folder):
 
 def work(reader, start, until, folder, log):
     "Cases one after another; a line for each in the log before it is read and after."
-    resource.setrlimit(resource.RLIMIT_AS, (6*2**30, 6*2**30)); signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(TimeoutError(f'longer than {LIMIT} s')))
+    def late(*_): raise TimeoutError(f'longer than {LIMIT} s')
+    resource.setrlimit(resource.RLIMIT_AS, (6*2**30, 6*2**30)); signal.signal(signal.SIGPROF, late)
     with open(log, 'a', buffering=1) as out:
         for n in range(start, 10**9):
-            if time.time()>until: return
-            print(json.dumps(['begin', n]), file=out); signal.alarm(LIMIT)
+            if time.process_time()>until: return
+            print(json.dumps(['begin', n]), file=out); signal.setitimer(signal.ITIMER_PROF, LIMIT); signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT+5) # the second is not handled: it ends a C library too
             try: said = case(reader, n, folder); end = ['read' if said is None else 'named', n]
             except BaseException as e: end = ['raw', n, f'{type(e).__name__}: {e}'[:300], traceback.format_exc()[-1500:]]
-            signal.alarm(0); print(json.dumps(end), file=out)
+            signal.setitimer(signal.ITIMER_PROF, 0); signal.setitimer(signal.ITIMER_VIRTUAL, 0); print(json.dumps(end), file=out)
 
 def watched(command, log):
-    "Exit code of a worker; killed where its log stands still, for a signal does not interrupt a C library."
-    p,grace = subprocess.Popen(command, stderr=subprocess.DEVNULL),60
+    "Exit code of a worker; killed where its log stands still."
+    p = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while p.poll() is None:
         time.sleep(.5)
-        if log.stat().st_size: grace = LIMIT+5
-        if time.time()-log.stat().st_mtime>grace: p.kill(); p.wait()
+        if time.time()-log.stat().st_mtime>STILL: p.kill(); p.wait()
     return p.returncode
 
+def used(): u = resource.getrusage(resource.RUSAGE_CHILDREN); return u.ru_utime+u.ru_stime
+
 def run(reader, minutes, start, folder):
-    "Let a process work until the time is up, and start another where it dies."
-    until,log,found = time.time()+60*minutes,folder/'log',[]; log.unlink(missing_ok=True); log.touch(); counts = Counter()
-    while time.time()<until-1:
-        code = watched([sys.executable, __file__, '--work', reader, str(start), str(until), str(folder/'files'), str(log)], log)
+    "Let a process work until its minutes of the processor are used up, and start another where it dies."
+    until,log,found = used()+60*minutes,folder/'log',[]; log.unlink(missing_ok=True); log.touch(); counts = Counter()
+    while used()<until-1:
+        code = watched([sys.executable, __file__, '--work', reader, str(start), str(until-used()), str(folder/'files'), str(log)], log)
         lines = [json.loads(l) for l in log.read_text().splitlines()]; counts = Counter(l[0] for l in lines if l[0]!='begin'); found = [l for l in lines if l[0]=='raw']+[l for l in found if l[0]=='died']
         if not lines:
             if code: raise SystemExit(f'the worker of {reader} does not start')
             break
-        if lines[-1][0]=='begin': found.append(['died', lines[-1][1], f'exit code {code}' if code!=-signal.SIGKILL else f'hangs in a library, longer than {LIMIT} s'])
+        if lines[-1][0]=='begin': found.append(['died', lines[-1][1], f'exit code {code}' if code not in (-signal.SIGKILL,-signal.SIGVTALRM) else f'hangs in a library, longer than {LIMIT} s'])
         elif not code: break
         start = lines[-1][1]+1
     died = [f for f in found if f[0]=='died']; print(f"{reader}: {sum(counts.values())+len(died)} files, {counts['read']} read, {counts['named']} named, {counts['raw']} raw, {len(died)} died", flush=True)

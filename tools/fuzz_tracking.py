@@ -2,7 +2,7 @@
 
     python tools/fuzz_tracking.py --minutes 3 [--seed 0] [--keep DIR]
 
-Every damaged file must be read, or refused by one of mrtl's named errors, within ten seconds; what is read must lie within what a game can hold. Findings are printed and, with --keep, stored."""
+Every damaged file must be read, or refused by one of mrtl's named errors, within ten seconds of the processor; what is read must lie within what a game can hold. Findings are printed and, with --keep, stored."""
 import argparse, gzip, io, json, random, sys, tempfile, time, traceback, warnings
 from collections import Counter
 from pathlib import Path
@@ -83,17 +83,17 @@ def one(rng, folder, good, frames, whole):
 
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter); p.add_argument('--minutes', type=float, default=3); p.add_argument('--seed', type=int, default=0); p.add_argument('--keep', type=Path)
-    a = p.parse_args(argv); warnings.simplefilter('ignore'); found,seen,n = Counter(),Counter(),0; stop = time.time()+60*a.minutes
+    a = p.parse_args(argv); warnings.simplefilter('ignore'); found,seen,n = Counter(),Counter(),0; stop = time.process_time()+60*a.minutes
     with tempfile.TemporaryDirectory() as d:
         d = Path(d); files,plays = simulate_games(d/'good', planted_league(seed=1), games=1, quarters=1); table = pd.read_csv(plays); raw = files[0].read_bytes(); tree = json.loads(raw); tree['events'] = tree['events'][:4]
         frames = read_games(files)[0]; whole = learning_table(frames, read_play_by_play(plays).plays).table
         good = dict(csv=[plays.read_bytes(), plays_v3(table).to_csv(index=False).encode()], json=json.dumps(tree).encode(), tree=tree); (d/'bad').mkdir()
-        while time.time() < stop:
-            rng = random.Random(f'{a.seed}/{n}'); n += 1; start = time.time()
+        while time.process_time() < stop:
+            rng = random.Random(f'{a.seed}/{n}'); n += 1; start = time.process_time()
             try: kind,file,what = one(rng, d/'bad', good, frames, whole)
             except MRTLError as e: kind,what = '',f'{type(e).__name__}'; message = str(e); what += ' (long)' if len(message) > 2000 else ''
             except Exception as e: kind = ''; at = traceback.extract_tb(e.__traceback__)[-1]; what = f'RAW {type(e).__name__} in {Path(at.filename).name}:{at.lineno}'; seen[what] or traceback.print_exc()
-            if time.time()-start > 10: what = 'SLOW '+what
+            if time.process_time()-start > 10: what = 'SLOW '+what
             seen[what] += 1
             if 'RAW' in what or 'SLOW' in what or 'long' in what:
                 found[what] += 1
