@@ -95,7 +95,7 @@ def decode_times(
         return count.astype('datetime64[M]')
     calendar = {'360':'360_day'}.get(c := str(time.attrs.get('calendar', 'standard')).lower(), c)
     try: return cftime.num2date(time.values, units, calendar)
-    except (ValueError, TypeError, OverflowError) as e:
+    except (ValueError, TypeError, OverflowError, KeyError) as e:
         raise DataError(f"{source} has a time axis that cannot be read (units {units!r}, calendar {calendar!r}): give it CF units, like 'days since 1800-01-01'") from e
 
 def _odd_time(time):

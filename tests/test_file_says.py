@@ -326,3 +326,8 @@ threads = [threading.Thread(target=ours), *(threading.Thread(target=theirs, args
 [t.start() for t in threads]; [t.join(60) for t in threads]; print('alive', len(seen), any(t.is_alive() for t in threads))
 """
 def test_threads_that_open_files_with_xarray_live(python, tmp_path): assert python(THREADS.format(folder=str(tmp_path))).splitlines()[-1] == 'alive 1 False'
+
+@pytest.mark.parametrize('calendar', ['', 'moon', '365', ' '])
+def test_calendars_that_are_none(calendar, tmp_path):
+    E = edges(); p = write(tmp_path/'a.nc', bounds=np.c_[E[:-1],E[1:]], tattrs=dict(bounds='time_bnds', calendar=calendar))
+    with pytest.raises(DataError, match='time axis that cannot be read'): open_fields(p)

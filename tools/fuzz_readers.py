@@ -70,17 +70,19 @@ NAMES = ['units','calendar','bounds','climatology','standard_name','axis','long_
 def structure_of(path, r):
     "Other attributes, names, values or variables, written as the library lets one."
     if not path.is_file() or path.suffix!='.nc': return bytes_of(path, r)
-    with netCDF4.Dataset(path, 'a') as d:
-        d.set_auto_maskandscale(False)
-        for _ in range(r.choice([1,1,2,4])):
-            v = r.choice(list(d.variables.values())); how = r.choice(['attribute']*5+['value','order','rename','strip'])
-            try:
-                if how=='attribute': v.setncattr(r.choice(NAMES), r.choice(ODD))
-                elif how=='strip' and v.ncattrs(): v.delncattr(r.choice(v.ncattrs()))
-                elif how=='value': flat = v[:].ravel(); flat[r.randrange(flat.size)] = r.choice([0,-1,1e3,-1000,127,90.0001,1e20,float('nan')]); v[:] = flat.reshape(v.shape)
-                elif how=='order': v[:] = v[:][::-1]
-                elif how=='rename': r.choice([d.renameVariable, d.renameDimension])(r.choice([*d.variables,*d.dimensions]), r.choice(['time','lat','lon','y','x','t','expver','z']))
-            except (RuntimeError, OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError): pass # not writable: no damage
+    d = netCDF4.Dataset(path, 'a')
+    d.set_auto_maskandscale(False)
+    for _ in range(r.choice([1,1,2,4])):
+        v = r.choice(list(d.variables.values())); how = r.choice(['attribute']*5+['value','order','rename','strip'])
+        try:
+            if how=='attribute': v.setncattr(r.choice(NAMES), r.choice(ODD))
+            elif how=='strip' and v.ncattrs(): v.delncattr(r.choice(v.ncattrs()))
+            elif how=='value': flat = v[:].ravel(); flat[r.randrange(flat.size)] = r.choice([0,-1,1e3,-1000,127,90.0001,1e20,float('nan')]); v[:] = flat.reshape(v.shape)
+            elif how=='order': v[:] = v[:][::-1]
+            elif how=='rename': r.choice([d.renameVariable, d.renameDimension])(r.choice([*d.variables,*d.dimensions]), r.choice(['time','lat','lon','y','x','t','expver','z']))
+        except (RuntimeError, OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError): pass # not writable: no damage
+    try: d.close()
+    except RuntimeError: pass # the library finds that it cannot write what it was told
 
 def case(reader, number, folder):
     "Write the sound file, damage it as this number says, read it: None where it reads, else what was said."
