@@ -365,6 +365,9 @@ def _remainder(self:Fit): "Coefficients that the components leave out, and the s
 @patch
 def _remainder(self:EvidenceFit): return ((self.full-self.low.full().detach()).numpy() if self.model.whole else None),self.model.carried
 
+@patch(as_prop=True)
+def coefficients(self:Fit)->int: "How many there are."; return self.outputs*int(np.prod([m.size for m in self.modes]))
+
 @patch
 def tensors(self:Fit)->dict: # Name of a term to its modes and its coefficients, (*sizes[, outputs])
     "All coefficients."

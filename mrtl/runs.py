@@ -29,7 +29,7 @@ from .rivals import best_threshold
 # %% ../nbs/71_runs.ipynb #22815925
 FILES = Annotated[list, dict(nargs='+', type=str)] # Of a command: one or several file names
 
-FITTED = ('model.mrtl','scored.mrtl','factors.nc','truth.nc','prep.mrtl','history.csv','compare.csv','predictions.csv','metrics.json') # Written by the fit
+FITTED = ('model.mrtl','scored.mrtl','factors.nc','coefficients.nc','truth.nc','prep.mrtl','history.csv','compare.csv','predictions.csv','metrics.json') # Written by the fit
 SHOWN = ('bootstrap.nc','report.html') # Made from these
 TABLES = ('maps.csv','maps_summary.csv','curves.csv','stability.csv','summary.csv','search.csv','options.json') # Of comparisons and searches
 
@@ -111,6 +111,26 @@ def package_versions():
     "What a run was made with: package to version."
     return {p: version(p) for p in ('mrtl','torch','tensorly','scikit-learn','xarray','numpy')} | dict(python=sys.version.split()[0])
 
+# %% ../nbs/71_runs.ipynb #25f9dd7d
+MANY = 2**24 # Coefficients up to which they are written
+
+def coefficient_file(
+    m:MRTLRegressor|MRTLClassifier, # The fitted model
+)->xr.Dataset|dict:                 # coef, coef_std and what covariates have; a dict by term for a sum of terms
+    "What coefficients.nc holds."
+    coef,std,z = m.coef_,getattr(m, 'coef_std_', None),getattr(m, 'covariates_', None)
+    pair = lambda c,s: xr.Dataset(dict(coef=c) if s is None else dict(coef=c, coef_std=s))
+    beside = None if z is None else z.rename({k: f'covariate_{k}' for k in z.data_vars})
+    if isinstance(coef, dict):
+        return {k: pair(c, None if std is None else std[k]) for k,c in coef.items()}|({} if z is None else dict(covariates=beside))
+    return pair(coef, std) if z is None else xr.merge([pair(coef, std), beside])
+
+def write_coefficients(out, m):
+    "Write coefficients.nc, unless there are too many."
+    count = m.fitted_.coefficients
+    if count>MANY: return print(f'no coefficients.nc: {count:,} coefficients; model.mrtl has them, in factors')
+    with atomic_write(out/'coefficients.nc') as tmp: write_netcdf(tmp, coefficient_file(m))
+
 # %% ../nbs/71_runs.ipynb #87f6d523
 def write_run(
     out:str|Path,                   # The run's folder
@@ -127,6 +147,7 @@ def write_run(
     for name,ds in dict(factors=final.factors_, truth=truth).items():
         if ds is not None:
             with atomic_write(out/f'{name}.nc') as tmp: write_netcdf(tmp, ds)
+    write_coefficients(out, final)
     write_csv(out/'history.csv', m.history_); write_csv(out/'predictions.csv', predictions)
     write_json(out/'metrics.json', metrics|dict(levels=m.levels_, rank=m.rank_, versions=package_versions()))
     seal(out, FITTED, False)

@@ -220,8 +220,13 @@ def _multiplied_out(Fs, C):
     for f in Fs: W = (W[:,None,:]*f).reshape(-1, f.shape[1])
     return W.sum(1, keepdims=True) if C is None else W@C.T
 
-# %% ../nbs/41_sums.ipynb #51f3ec99
+# %% ../nbs/41_sums.ipynb #59c518b4
 MOST_COEFFICIENTS = 2*10**7
+
+@patch(as_prop=True)
+def coefficients(self:SumFit)->int:
+    "How many there are, of all terms."
+    return self.outputs*sum(int(np.prod([m.size for m in self.term_modes(t)])) for t in self.terms)
 
 @patch
 def tensors(self:SumFit,

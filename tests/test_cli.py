@@ -32,7 +32,7 @@ def run(files):
     return out
 
 def test_climate_leaves_its_files(run):
-    assert {'model.mrtl','factors.nc','history.csv','metrics.json','config.json','report.html'} <= {f.name for f in run.iterdir()} and not (run/'checkpoint.mrtl').exists()
+    assert {'model.mrtl','factors.nc','coefficients.nc','history.csv','metrics.json','config.json','report.html'} <= {f.name for f in run.iterdir()} and not (run/'checkpoint.mrtl').exists()
     m = json.loads((run/'metrics.json').read_text())
     assert {'valid','test','baselines','seconds','levels','rows','versions'} <= set(m) and {'r2','mse','mae'} <= set(m['test']) and {'train','valid','test','total'} <= set(m['rows'])
     assert .4 < m['test']['r2'] < .9 and m['baselines']['climatology']['test']['r2'] == 0.
@@ -122,7 +122,7 @@ def games_run(games):
 
 def test_basketball_from_logs_to_a_report(games, games_run, capsys):
     run = games_run
-    assert {'model.mrtl','scored.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
+    assert {'model.mrtl','scored.mrtl','factors.nc','coefficients.nc','history.csv','predictions.csv','metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
     m = json.loads((run/'metrics.json').read_text())
     assert {'auc','average_precision','log_loss','f1','brier'} <= set(m['test']) and set(m['baselines']) == {'constant','shot map','logistic regression'} and not m['leaky']
     assert list(m['counts']['steps'].values())[-1] == m['rows']['total'] == len(pd.read_csv(run/'predictions.csv')) and m['counts']['tracking']['files cut'] == 0
@@ -136,7 +136,7 @@ def test_basketball_from_logs_to_a_report(games, games_run, capsys):
 
 def test_a_sum_of_terms_from_logs_to_a_report(games, capsys):
     run = games/'terms'; assert main(basketball(games, run)) == 0
-    assert {'model.mrtl','scored.mrtl','factors.nc','history.csv','predictions.csv','metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
+    assert {'model.mrtl','scored.mrtl','factors.nc','coefficients.nc','history.csv','predictions.csv','metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
     m,config = json.loads((run/'metrics.json').read_text()),json.loads((run/'config.json').read_text()); assert config['inputs'] == m['inputs'] == 'defenders' and config['model'] == 'terms'
     assert set(m['baselines']) == {'constant','shot map','boosting','logistic regression'} and set(m['gains']) == set(m['stability']) >= {'player','court','nearest','player:court'}
     page = (run/'report.html').read_text(); assert all(w in page for w in ('Stability', 'with the others learnt again', 'one defender three feet in front', 'boosting')) and 'Read this term with caution' in page
