@@ -16,6 +16,42 @@ from fastcore.basics import patch
 from .core import DataError
 from .grids import Grid, check_shape
 
+# %% ../nbs/10_points.ipynb #c88dca21
+def _check_places(y, x, labels, sphere):
+    "Refuse stations that lie nowhere, that are too few, or that have one name."
+    name = lambda bad: ', '.join(str(labels[i]) for i in np.flatnonzero(bad)[:5])
+    if len(y)!=len(x) or len(labels)!=len(y):
+        raise DataError(f"stations need one coordinate of each kind and one name each; got {len(y)}, {len(x)} and {len(labels)}")
+    if len(y)<2:
+        raise DataError(f"{len(y)} station is no map: a model over stations needs two or more; "
+            f"give a table of features for a single series")
+    if (bad := ~(np.isfinite(y)&np.isfinite(x))).any():
+        raise DataError(f"{int(bad.sum())} of {len(y)} stations have no coordinates ({name(bad)}): "
+            f"complete them, or leave these stations out")
+    if sphere and (bad := np.abs(y)>90).any(): raise DataError(f"latitudes must lie between -90 and 90; those of {name(bad)} do not")
+    if len(set(map(str, labels)))<len(labels):
+        twice = pd.Series(list(map(str, labels)))
+        raise DataError(f"two stations are called {twice[twice.duplicated()].iloc[0]}: give each a name of its own")
+    if np.ptp(y)==0 and np.ptp(x)==0: raise DataError(f"all {len(y)} stations stand at one place: there is no map to learn")
+
+# %% ../nbs/10_points.ipynb #d30d33ad
+def _unwrapped(x):
+    "Longitudes that run on where the stations leave the widest gap."
+    s = np.sort(x%360); gap = np.diff(np.append(s, s[0]+360)); first = s[(gap.argmax()+1)%len(s)]
+    out = (x-first)%360+first
+    return out-360*np.round((out.mean()-x.mean())/360)
+
+# %% ../nbs/10_points.ipynb #d2537f99
+def _embedded(lat, lon):
+    "Points of a globe in space, in degrees, (S, 3)."
+    a,b = np.deg2rad(lat),np.deg2rad(lon)
+    return np.rad2deg(np.stack([np.cos(a)*np.cos(b), np.cos(a)*np.sin(b), np.sin(a)], 1))
+
+def _spacing(place):
+    "The side of the square that a station has for itself: the median distance to the nearest other place, over .47."
+    p = np.unique(place.round(9), axis=0)
+    return float(np.median(cKDTree(p).query(p, 2)[0][:,1])/.47)
+
 # %% ../nbs/10_points.ipynb #f94f9426
 class Points(Grid):
     "Stations, in place of the cells of a grid: one row of as many columns as there are stations."
@@ -50,40 +86,6 @@ class Points(Grid):
         where = ', '.join(f'{k} {v.min():g}..{v.max():g}' for k,v in zip(self.names, self.at))
         return f"Points({self.w} stations{'' if self.mask.all() else f', {int(self.mask.sum())} of them valid'}, {where})"
 
-# %% ../nbs/10_points.ipynb #89c29aa6
-def _check_places(y, x, labels, sphere):
-    "Refuse stations that lie nowhere, that are too few, or that have one name."
-    name = lambda bad: ', '.join(str(labels[i]) for i in np.flatnonzero(bad)[:5])
-    if len(y)!=len(x) or len(labels)!=len(y):
-        raise DataError(f"stations need one coordinate of each kind and one name each; got {len(y)}, {len(x)} and {len(labels)}")
-    if len(y)<2:
-        raise DataError(f"{len(y)} station is no map: a model over stations needs two or more; "
-            f"give a table of features for a single series")
-    if (bad := ~(np.isfinite(y)&np.isfinite(x))).any():
-        raise DataError(f"{int(bad.sum())} of {len(y)} stations have no coordinates ({name(bad)}): "
-            f"complete them, or leave these stations out")
-    if sphere and (bad := np.abs(y)>90).any(): raise DataError(f"latitudes must lie between -90 and 90; those of {name(bad)} do not")
-    if len(set(map(str, labels)))<len(labels):
-        twice = pd.Series(list(map(str, labels)))
-        raise DataError(f"two stations are called {twice[twice.duplicated()].iloc[0]}: give each a name of its own")
-    if np.ptp(y)==0 and np.ptp(x)==0: raise DataError(f"all {len(y)} stations stand at one place: there is no map to learn")
-
-def _unwrapped(x):
-    "Longitudes that run on where the stations leave the widest gap."
-    s = np.sort(x%360); gap = np.diff(np.append(s, s[0]+360)); first = s[(gap.argmax()+1)%len(s)]
-    out = (x-first)%360+first
-    return out-360*np.round((out.mean()-x.mean())/360)
-
-def _embedded(lat, lon):
-    "Points of a globe in space, in degrees, (S, 3)."
-    a,b = np.deg2rad(lat),np.deg2rad(lon)
-    return np.rad2deg(np.stack([np.cos(a)*np.cos(b), np.cos(a)*np.sin(b), np.sin(a)], 1))
-
-def _spacing(place):
-    "The side of the square that a station has for itself: the median distance to the nearest other place, over .47."
-    p = np.unique(place.round(9), axis=0)
-    return float(np.median(cKDTree(p).query(p, 2)[0][:,1])/.47)
-
 # %% ../nbs/10_points.ipynb #9d6dc81f
 @patch
 def coarsen(self:Points,
@@ -93,8 +95,7 @@ def coarsen(self:Points,
     if tuple(check_shape(shape))==self.shape: return self
     to = Grid(shape, self.y, self.x, self.names)
     area = np.bincount(self.cells_of(to), self.area.numpy().ravel(), to.D).reshape(to.shape)
-    to = Grid(shape, self.y, self.x, self.names, area=area)
-    return to
+    return Grid(shape, self.y, self.x, self.names, area=area)
 
 @patch
 def cells_of(self:Points,
@@ -103,6 +104,7 @@ def cells_of(self:Points,
     "Where stations lie on a grid."
     return grid.locate(*self.at, outside='clip')
 
+# %% ../nbs/10_points.ipynb #221e39a2
 @patch
 def copied(self:Points,
     t:torch.Tensor,  # Coefficients of the cells, (..., h, w)
@@ -119,6 +121,14 @@ def added_up(self:Points,
     "Add up the stations of each cell."
     return mover((torch.from_numpy(self.cells_of(grid)),grid.shape), u)(u)
 
+# %% ../nbs/10_points.ipynb #01d42911
+def mover(axes, like):
+    "How fields move to a coarser grid: by a matrix an axis, or from stations into cells, given as the cell of each and the grid's shape."
+    if axes[0].ndim==2: My,Mx = (m.to(like) for m in axes); return lambda u: My@u@Mx.T
+    cell,(h,w) = axes[0].to(like.device),axes[1]
+    return lambda u: u.new_zeros(*u.shape[:-2], h*w).index_add_(-1, cell, u[...,0,:]).unflatten(-1, (h,w))
+
+# %% ../nbs/10_points.ipynb #6d39d966
 @patch
 def neighbours(self:Points)->tuple: # Pairs of numbers, (2, k), and none, as a grid has pairs along two axes
     "Each valid station with the four that are nearest."
@@ -131,12 +141,6 @@ def with_stations(levels, modes):
     ends = {m.name: m.grid.shape for m in modes if isinstance(m.grid, Points)}
     short = any(levels[-1][k]!=v for k,v in ends.items())
     return levels+[levels[-1]|ends] if short else levels,ends
-
-def mover(axes, like):
-    "How fields move to a coarser grid: by a matrix an axis, or from stations into cells, given as the cell of each and the grid's shape."
-    if axes[0].ndim==2: My,Mx = (m.to(like) for m in axes); return lambda u: My@u@Mx.T
-    cell,(h,w) = axes[0].to(like.device),axes[1]
-    return lambda u: u.new_zeros(*u.shape[:-2], h*w).index_add_(-1, cell, u[...,0,:]).unflatten(-1, (h,w))
 
 @patch
 def ladder(self:Points)->list: # Shapes, coarse to fine, the stations last
@@ -163,6 +167,7 @@ def spread_out(
         chosen.append(int(near.argmax())); near = np.minimum(near, np.linalg.norm(place-place[chosen[-1]], axis=1))
     return np.array(chosen)
 
+# %% ../nbs/10_points.ipynb #2b41a022
 @patch
 def root(self:Points,
     length:float,          # Of the kernel, in data units
@@ -262,6 +267,7 @@ def stations_table(stations):
         rows[name] = g['coordinates'][1],g['coordinates'][0]
     return pd.DataFrame.from_dict(rows, orient='index', columns=['lat','lon'])
 
+# %% ../nbs/10_points.ipynb #5c20ada4
 def _long_array(df):
     "A long table as (time, station), with coordinates; its value column is the one that is nothing else."
     at = places_in(df.columns)
@@ -277,26 +283,30 @@ def _long_array(df):
     wide = [df.pivot(index='time', columns='station', values=c).reindex(columns=places.index) for c in values]
     return (wide[0] if len(wide)==1 else wide),places,values
 
+# %% ../nbs/10_points.ipynb #31d1389a
+def _array_of_tables(wide, places, names):
+    "One wide table, or one a variable, as a labelled array."
+    at = {str(k).lower(): ('station', places[k].to_numpy()) for k in places.columns}
+    index = (wide[0] if isinstance(wide, list) else wide).index
+    coords = dict(time=index.to_numpy(), station=places.index.to_numpy(), **at)
+    if not isinstance(wide, list): return xr.DataArray(wide.to_numpy(float), dims=('time','station'), coords=coords)
+    v = np.stack([w.to_numpy(float) for w in wide], 1)
+    return xr.DataArray(v, dims=('time','variable','station'), coords=coords|dict(variable=names))
+
+def _placed(X, stations):
+    "A wide table, and the places of its columns."
+    places = stations_table(stations)
+    if lost := [c for c in X.columns if c not in places.index]:
+        raise DataError(f"{len(lost)} of {X.shape[1]} stations have no coordinates ({', '.join(map(str, lost[:5]))}): "
+            f"add them to stations, or leave their columns out")
+    return X,places.loc[list(X.columns)],None
+
 def points_array(
     X:object,             # (time, *features, station) with coordinates, or a table
     stations:object=None, # For a wide table: names and coordinates
 )->xr.DataArray:          # (time, *features, station), coordinates along station
     "Stations as a labelled array."
-    if isinstance(X, pd.DataFrame):
-        if stations is None: wide,places,names = _long_array(X)
-        else:
-            wide,places,names = X,stations_table(stations),None
-            if lost := [c for c in X.columns if c not in places.index]:
-                raise DataError(f"{len(lost)} of {X.shape[1]} stations have no coordinates ({', '.join(map(str, lost[:5]))}): "
-                    f"add them to stations, or leave their columns out")
-            places = places.loc[list(X.columns)]
-        at = {str(k).lower(): ('station', places[k].to_numpy()) for k in places.columns}
-        index = (wide[0] if isinstance(wide, list) else wide).index
-        coords = dict(time=index.to_numpy(), station=places.index.to_numpy(), **at)
-        if isinstance(wide, list):
-            v = np.stack([w.to_numpy(float) for w in wide], 1)
-            return xr.DataArray(v, dims=('time','variable','station'), coords=coords|dict(variable=names))
-        return xr.DataArray(wide.to_numpy(float), dims=('time','station'), coords=coords)
+    if isinstance(X, pd.DataFrame): return _array_of_tables(*(_long_array(X) if stations is None else _placed(X, stations)))
     if isinstance(X, xr.Dataset): X = X.to_dataarray('variable')
     if isinstance(X, xr.DataArray): X = uncurved(X)
     if not isinstance(X, xr.DataArray) or (dim := station_dim(X)) is None:
@@ -304,6 +314,7 @@ def points_array(
     first = 'time' if 'time' in X.dims else next(d for d in X.dims if d!=dim)
     return X.transpose(first, *[d for d in X.dims if d not in (first, dim)], dim)
 
+# %% ../nbs/10_points.ipynb #e30385bd
 def real_numbers(da):
     "The array itself; `DataError` if it holds no real numbers."
     if da.dtype.kind in 'biuf': return da
@@ -322,6 +333,7 @@ def at_stations(da, points, missing):
             f"give them, or fit with missing='climatology' or 'conditional', which fills them")
     return da.reindex({dim: known})
 
+# %% ../nbs/10_points.ipynb #223a5c1e
 def points_of(
     da:xr.DataArray,  # From `points_array`
 )->Points:            # Its stations
