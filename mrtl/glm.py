@@ -34,12 +34,19 @@ def ridge_precision(
     "What the penalty is in the sum of losses: the precision of a normal prior."
     return r*total*(1 if loss=='squared' else 2)
 
-# %% ../nbs/25_glm.ipynb #95eee5f0
+# %% ../nbs/25_glm.ipynb #f631a36d
 class Regression(NamedTuple):
     "A fitted regression."
     coef:np.ndarray  # (p,)
     cov:np.ndarray   # Their covariance, (p, p)
 
+def _covariance(X, y, w, s, loss, P):
+    "Inverse of the curvature at the top, times the variance of the noise of a squared loss."
+    _,r,bend = BENDS[loss](s, y)
+    noise = float((w*r*r).sum())/max(len(y)-X.shape[1], 1) if loss=='squared' else 1.
+    return noise*np.linalg.pinv((X.T*(w*bend))@X+np.diag(P)/noise, hermitian=True)
+
+# %% ../nbs/25_glm.ipynb #95eee5f0
 def regress(
     X:np.ndarray,             # Columns, (n, p)
     y:np.ndarray,             # Targets, (n,), NaN where missing
@@ -65,12 +72,6 @@ def regress(
         if not gain>1e-13*(1+abs(now)): break
     return Regression(b, _covariance(X, y, w, offset+X@b, loss, P))
 
-def _covariance(X, y, w, s, loss, P):
-    "Inverse of the curvature at the top, times the variance of the noise of a squared loss."
-    _,r,bend = BENDS[loss](s, y)
-    noise = float((w*r*r).sum())/max(len(y)-X.shape[1], 1) if loss=='squared' else 1.
-    return noise*np.linalg.pinv((X.T*(w*bend))@X+np.diag(P)/noise, hermitian=True)
-
 # %% ../nbs/25_glm.ipynb #7f5a71fb
 def class_block(
     Y:np.ndarray,             # Ones and zeros, as `class_targets` gives them, (n, biases)
@@ -83,7 +84,8 @@ def class_block(
 )->tuple:                     # Constants (biases,), coefficients (q, scores) and their standard deviations
     "Constants and coefficients of several classes, which hang together."
     b,k = Y.shape[1],score_count(loss, Y.shape[1]); q = 0 if z is None else z.shape[1]
-    y,v,Z,known = (torch.from_numpy(np.asarray(t, float)) for t in (Y, w, np.zeros((len(Y), 0)) if z is None else z, np.zeros(1) if offset is None else np.reshape(offset, (len(Y), -1))))
+    z,offset = np.zeros((len(Y), 0)) if z is None else z,np.zeros(1) if offset is None else np.reshape(offset, (len(Y), -1))
+    y,v,Z,known = (torch.from_numpy(np.asarray(t, float)) for t in (Y, w, z, offset))
     def total(x):
         g = x[b:].view(q, k)
         return (v[:,None]*LOSSES[loss](x[:b]+known+Z@g, y)).sum()/b+ridge*v.sum()*g.square().sum()
@@ -96,6 +98,7 @@ def class_block(
     if loss=='softmax': cov = cov-cov.mean(1, keepdims=True); cov = cov-cov.mean(3, keepdims=True)
     return x[:b],x[b:].reshape(q, k),np.sqrt(np.einsum('qkqk->qk', cov))
 
+# %% ../nbs/25_glm.ipynb #bb10f6cd
 def side_block(
     Y:np.ndarray,             # Targets, (n, outputs), NaN where missing
     w:np.ndarray,             # Weight of each sample, (n,)
