@@ -128,6 +128,7 @@ class _Job:
     loss:str               # As in `EvidenceModel`
     z:np.ndarray|None=None # Standardised covariates, (n, q)
     offset:np.ndarray|None=None # What is known to add to the score, (n,); none for a squared loss
+    known:dict|None=None   # Sums over samples that several outputs share, by samples and window; filled on the way
     ridge:float=0.         # Weight of the penalty on squared coefficients of covariates
 
 def _likelihood(job, design, used, base):
@@ -149,7 +150,8 @@ def _data_of(job, y, base):
 def _one_output(job, y, base=0.):
     "The fit of one output: standardised numbers, labels or counts."
     data,d,used = _data_of(job, y, base)
-    fit = fit_maps(data, cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used]))
+    folds = cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used])
+    fit = fit_maps(data, folds, known=None if job.known is None else job.known.setdefault((used.tobytes(), job.window or 1), {}))
     if job.loss=='ordered': fit.odds = data.likelihood.odds.cpu().numpy()
     if job.window is None and d.leads and job.loss in ('squared','poisson'): check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
@@ -258,7 +260,7 @@ def fit_evidence_model(
     mean = np.asarray(mean, float); sd = np.ones(len(mean)) if sd is None else sd
     moments = design.moments(w) if standardise else None
     job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss, z, offset, ridge)
-    Z = (Y-mean)/sd if loss=='squared' else Y
+    Z = (Y-mean)/sd if loss=='squared' else Y; job.known = {} if Z.shape[1]>1 else None
     pairs = progress([(Z[:,0], mean)] if loss=='ordered' else list(zip(Z.T, mean.tolist())), desc='outputs', disable=None if Z.shape[1]>1 else True)
     if loss=='softmax': pairs = [(z, b-np.logaddexp.reduce(np.delete(mean, i))) for i,(z,b) in enumerate(pairs)]
     fits = [_one_output(job, z, b) for z,b in pairs]
@@ -358,7 +360,7 @@ class Packed(NamedTuple):
     meta:dict     # That JSON can hold
 
 _NUMBERS = ('s2','value','bias','jitter','components')
-_TENSORS,_OF_PARTS,_BESIDE = ('theta','maps','L'),('S','Sigma','Z'),('gamma','E','C')
+_TENSORS,_OF_PARTS,_BESIDE = ('theta','maps','L'),('S','Sigma','Z'),('gamma','E','C','ones')
 
 def _pack_level(level, name):
     "What a file must hold of one level."

@@ -101,21 +101,19 @@ def sums_of(
     known:Sums=None,   # Of the same samples with another target: only the last column is made
 )->Sums:               # Over those samples
     "Add up chunk by chunk."
-    part = noise.take(which); white,G = Whiten(part),None
-    size = max(64, CHUNK//columns(which[:1]).shape[1])
+    part,first = noise.take(which),columns(which[:1]); white,p = Whiten(part),first.shape[1]; size = max(64, CHUNK//p)
+    G = first.new_zeros(p, p if known is None else 1)
     for i in progress(part.order.split(size), desc='samples', disable=None if len(which)>4*size else True):
         A = white(columns(which[i]), i)
-        more = _square(A) if known is None else A.T@A[:,-1:]
-        G = more if G is None else G.add_(more)
-    if known is None: return Sums(G, len(which), white.ld)
+        G = _more(G, A) if known is None else G.add_(A.T@A[:,-1:])
+    if known is None: return Sums(G.tril()+G.tril(-1).T, len(which), white.ld)
     both = known.G.clone(); both[:,-1:] = G; both[-1:] = G.T
     return replace(known, G=both)
 
-def _square(A):
-    "A'A; on the CPU by half of the products."
-    if A.is_cuda: return A.T@A
-    U = torch.from_numpy(dsyrk(1., A.numpy().T).T)
-    return U.tril()+U.tril(-1).T
+def _more(G, A):
+    "The lower half of G+A'A, in the place of G; on the CPU by half of the products."
+    if A.is_cuda: return G.addmm_(A.T, A)
+    return torch.from_numpy(dsyrk(1., A.numpy().T, beta=1., c=G.numpy().T, overwrite_c=1).T)
 
 # %% ../../nbs/evidence/00_rows.ipynb #c3dc843c
 class Left(NamedTuple):
@@ -176,14 +174,14 @@ def root_grams(
     prior:FeaturePrior,  # Which pairs of features share a coefficient
 )->Tensor:               # (groups, r*(r+1)/2), float64
     "As `pair_grams`, of rows that look at no time but their own."
-    i,j = torch.tril_indices(len(Z), len(Z), device=Z.device); (f,g),group = prior.at,prior.group
+    n,(f,g),group = len(Z),prior.at,prior.group; i,j = torch.tril_indices(n, n, device=Z.device); at = i*n+j
     def one(k, same):
-        at = (group==k)&((f==g)==same)
-        return Z[:,f[at]].flatten(1)@Z[:,g[at]].flatten(1).T if at.any() else None
+        of = (group==k)&((f==g)==same)
+        return Z[:,f[of]].flatten(1)@Z[:,g[of]].flatten(1).T if of.any() else None
     out = torch.zeros(int(group.max())+1, len(i), dtype=Z.dtype, device=Z.device)
     for k in range(len(out)):
-        if (H := one(k, True)) is not None: out[k] += H[i,j]
-        if (H := one(k, False)) is not None: out[k] += H[i,j]+H[j,i]
+        if (H := one(k, True)) is not None: out[k] += H.flatten().take(at)
+        if (H := one(k, False)) is not None: out[k] += (H+H.T).flatten().take(at)
     return out
 
 # %% ../../nbs/evidence/00_rows.ipynb #bf4cf2bd
@@ -429,6 +427,6 @@ def rows_pay(
     return TURNS*n**3>DUAL and 1+F*mode_count(grid)<.9*n
 
 def cells_pay(n, F, grid):
-    "Is one pass over all cells cheaper than one over the modes of every length?"
-    P,p = 1+F*int(grid.mask.sum()),1+F*mode_count(grid, 4.)
-    return P<=min(MOST_COLUMNS, n) and n*P**2<VISITS*(n-P)*p**2
+    "Is one pass over all cells cheaper than one over the modes at every visit?"
+    q = mode_count(grid, 3.); P,p = 1+F*int(grid.mask.sum()),1+F*q
+    return P<=min(MOST_COLUMNS, n) and n*P**2+6*P**3<VISITS*n*(p**2+2*P*q**.5)
