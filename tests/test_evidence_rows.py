@@ -6,9 +6,9 @@ from mrtl.estimators import MRTLRegressor
 from mrtl.evidence.effects import Effects
 from mrtl.evidence.ladder import component_level, fit_maps, map_variance, no_maps, score_variance
 from mrtl.evidence.prior import FeaturePrior, MapData, MapLevel, Part, TimeFields, feature_rows, project, times_of
-from mrtl.evidence.rows import Noise, Pool, Rows, pooled, rung_evidence, sum_evidence
+from mrtl.evidence.cells import pooled
+from mrtl.evidence.rows import Noise, Rows, rung_evidence
 from mrtl.grids import Grid
-from mrtl.points import Points
 from mrtl.splits import block_folds
 
 N,F = 300,4
@@ -70,7 +70,7 @@ def test_a_whole_fit(monkeypatch):
 def test_estimators_and_files(outputs, monkeypatch, tmp_path):
     "With pseudo-rows forced: the same model as by the dual, one pass for all outputs, and back from its file."
     rng = np.random.default_rng(0); X = rng.normal(size=(260,5,6)).astype(np.float32); Y = X[:,2,3,None]*np.arange(1, 1+outputs)+rng.normal(size=(260, outputs)); w = rng.uniform(.5, 2, 260); passes = []
-    one = MRTLRegressor(method='evidence').fit(X, Y, sample_weight=w); real = Pool.__init__
+    one = MRTLRegressor(method='evidence').fit(X, Y, sample_weight=w)
     monkeypatch.setattr('mrtl.evidence.model.rows_pay', lambda *a: True); monkeypatch.setattr('mrtl.evidence.ladder.cells_pay', lambda *a: True)
     import mrtl.evidence.rows as rows; count = rows._more; monkeypatch.setattr(rows, '_more', lambda G, A: (passes.append(G.shape[0]), count(G, A))[1])
     m = MRTLRegressor(method='evidence').fit(X, Y, sample_weight=w); assert passes.count(32)==5 # five folds make the whole, for all outputs

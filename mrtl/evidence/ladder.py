@@ -16,7 +16,8 @@ from fastcore.basics import patch
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment, nnls
 from .prior import INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows, on_cells, project, times_of
-from .rows import Pool, Rows, cells_pay, piece_of, pooled, rung_evidence, sum_evidence
+from .rows import Rows, piece_of, rung_evidence, sum_evidence
+from .cells import Pool, cells_pay, pooled
 from ..core import progress
 from ..grids import Grid
 from ..points import Points

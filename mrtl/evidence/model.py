@@ -17,7 +17,8 @@ from ..designs import FieldDesign
 from ..core import ConfigError, DataError, progress
 from .effects import Effects
 from .prior import FeaturePrior, MapData, MapLevel, Part, TimeFields, feature_rows
-from .rows import Noise, Rows, rows_pay
+from .rows import Noise, Rows
+from .cells import rows_pay
 from .ladder import MapFit, fit_maps, stack_weights
 from .condense import condense
 from .laplace import LIKELIHOODS, settle_together
