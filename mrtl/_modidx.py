@@ -931,8 +931,10 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mrtl.evidence.cells.Pool.without': ('evidence/cells.html#pool.without', 'mrtl/evidence/cells.py'),
                                      'mrtl.evidence.cells.cells_of': ('evidence/cells.html#cells_of', 'mrtl/evidence/cells.py'),
                                      'mrtl.evidence.cells.cells_pay': ('evidence/cells.html#cells_pay', 'mrtl/evidence/cells.py'),
+                                     'mrtl.evidence.cells.fit_seconds': ('evidence/cells.html#fit_seconds', 'mrtl/evidence/cells.py'),
                                      'mrtl.evidence.cells.mode_count': ('evidence/cells.html#mode_count', 'mrtl/evidence/cells.py'),
                                      'mrtl.evidence.cells.pooled': ('evidence/cells.html#pooled', 'mrtl/evidence/cells.py'),
+                                     'mrtl.evidence.cells.readings': ('evidence/cells.html#readings', 'mrtl/evidence/cells.py'),
                                      'mrtl.evidence.cells.rows_pay': ('evidence/cells.html#rows_pay', 'mrtl/evidence/cells.py')},
             'mrtl.evidence.condense': { 'mrtl.evidence.condense.Condensed': ( 'evidence/condense.html#condensed',
                                                                               'mrtl/evidence/condense.py'),
@@ -2727,4 +2729,5 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mrtl.unpack.members': ('unpack.html#members', 'mrtl/unpack.py'),
                              'mrtl.unpack.members_ending': ('unpack.html#members_ending', 'mrtl/unpack.py'),
                              'mrtl.unpack.open_gzip': ('unpack.html#open_gzip', 'mrtl/unpack.py')},
-            'mrtl.ways': {'mrtl.ways.choose_way': ('ways.html#choose_way', 'mrtl/ways.py')}}}
+            'mrtl.ways': { 'mrtl.ways.affordable': ('ways.html#affordable', 'mrtl/ways.py'),
+                           'mrtl.ways.choose_way': ('ways.html#choose_way', 'mrtl/ways.py')}}}

@@ -85,13 +85,13 @@ def pooled(
 def mode_count(
     grid:Grid,         # Of the maps
     length:float=2.5,  # In cells
-    keep:float=1e-4,   # As in `kernel_modes`
 )->int:                # About
     "How many modes a length has."
+    keep = 1e-4 if grid.D<4000 else 1e-3
     each = [min(n, 1+math.sqrt(2*math.log(1/keep))/math.pi*n/length) for n in grid.shape]
     return int(min(math.prod(each), int(grid.mask.sum())))
 
-MOST_COLUMNS,TURNS,VISITS,DUAL = 6000,20,40,2e10
+MOST_COLUMNS,TURNS,VISITS,DUAL = 6000,20,40,5e9
 
 def rows_pay(
     n:int,      # Samples
@@ -101,7 +101,22 @@ def rows_pay(
     "Are pseudo-rows cheaper than the dual, where that is not quick anyway?"
     return TURNS*n**3>DUAL and 1+F*mode_count(grid)<.9*n
 
+def readings(n, F, grid):
+    "Products to read all cells at once, and to read modes at every visit."
+    q = mode_count(grid, 3.); P,p = 1+F*int(grid.mask.sum()),1+F*q
+    return n*P**2+6*P**3 if P<=min(MOST_COLUMNS, n) else math.inf,VISITS*n*(p**2+2*P*q**.5)
+
 def cells_pay(n, F, grid):
     "Is one pass over all cells cheaper than one over the modes at every visit?"
-    q = mode_count(grid, 3.); P,p = 1+F*int(grid.mask.sum()),1+F*q
-    return P<=min(MOST_COLUMNS, n) and n*P**2+6*P**3<VISITS*n*(p**2+2*P*q**.5)
+    cells,modes = readings(n, F, grid)
+    return cells<modes
+
+# %% ../../nbs/evidence/01_cells.ipynb #64a15dc8
+def fit_seconds(
+    n:int,      # Samples
+    F:int,      # Features
+    grid:Grid,  # Of the maps
+)->float:       # Of one core
+    "What a fit by evidence costs, about."
+    if not rows_pay(n, F, grid): return 1.5e-8*n**3
+    return 1e-11*(250*(1+F*mode_count(grid))**3+min(readings(n, F, grid)))
