@@ -82,28 +82,29 @@ def pooled(
     return Pool(data, total, columns, out)
 
 # %% ../../nbs/evidence/01_cells.ipynb #28719094
+def usual_length(grid): return max(2.5, grid.D**(1/max(1, grid.dims))/10) # In cells
+
 def mode_count(
     grid:Grid,         # Of the maps
-    length:float=2.5,  # In cells
+    length:float=None, # In cells; where ladders usually end when not given
 )->int:                # About
     "How many modes a length has."
     keep = 1e-4 if grid.D<4000 else 1e-3
-    each = [min(n, 1+math.sqrt(2*math.log(1/keep))/math.pi*n/length) for n in grid.shape]
+    each = [min(n, 1+math.sqrt(2*math.log(1/keep))/math.pi*n/(length or usual_length(grid))) for n in grid.shape]
     return int(min(math.prod(each), int(grid.mask.sum())))
 
+# %% ../../nbs/evidence/01_cells.ipynb #fd92313f
 MOST_COLUMNS,TURNS,VISITS,DUAL = 6000,20,40,5e9
 
 def rows_pay(
-    n:int,      # Samples
-    F:int,      # Features
-    grid:Grid,  # Of the maps
+    n:int,  # Samples
 )->bool:
-    "Are pseudo-rows cheaper than the dual, where that is not quick anyway?"
-    return TURNS*n**3>DUAL and 1+F*mode_count(grid)<.9*n
+    "Are there enough samples to look for pseudo-rows?"
+    return TURNS*n**3>DUAL
 
 def readings(n, F, grid):
     "Products to read all cells at once, and to read modes at every visit."
-    q = mode_count(grid, 3.); P,p = 1+F*int(grid.mask.sum()),1+F*q
+    q = mode_count(grid, usual_length(grid)*1.2); P,p = 1+F*int(grid.mask.sum()),1+F*q
     return n*P**2+6*P**3 if P<=min(MOST_COLUMNS, n) else math.inf,VISITS*n*(p**2+2*P*q**.5)
 
 def cells_pay(n, F, grid):
@@ -118,5 +119,17 @@ def fit_seconds(
     grid:Grid,  # Of the maps
 )->float:       # Of one core
     "What a fit by evidence costs, about."
-    if not rows_pay(n, F, grid): return 1.5e-8*n**3
-    return 1e-11*(250*(1+F*mode_count(grid))**3+min(readings(n, F, grid)))
+    p = 1+F*mode_count(grid)
+    if not rows_pay(n) or p>.9*n: return 1.5e-8*n**3
+    return 1e-11*(250*p**3+min(readings(n, F, grid)))
+
+# %% ../../nbs/evidence/01_cells.ipynb #f06b3f4c
+def ladder_within(
+    lengths:list,  # In cells, from long to short
+    data:MapData,  # What is learnt from
+)->list:           # At least one
+    "Lengths that time and memory allow."
+    if not isinstance(data.likelihood, Rows): return lengths
+    F = data.rows.shape[1]; most = min(5000, math.sqrt(1e9/(F*(F+1))))
+    kept = [l for l in lengths if min(data.count, 1+F*mode_count(data.grid, l))<=most]
+    return kept or lengths[:1]

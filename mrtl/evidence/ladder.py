@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment, nnls
 from .prior import INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows, on_cells, project, times_of
 from .rows import Rows, piece_of, rung_evidence, sum_evidence
-from .cells import Pool, cells_pay, pooled
+from .cells import Pool, cells_pay, ladder_within, pooled
 from ..core import progress
 from ..grids import Grid
 from ..points import Points
@@ -368,7 +368,10 @@ def fit_maps(
     folds = block_folds(np.arange(len(data.y))) if folds is None else folds
     pool = pooled(data, folds, known) if isinstance(like, Rows) and cells_pay(len(data.y), data.rows.shape[1], data.grid) else None
     all_ = pool or data; settle = lambda l: all_.likelihood.settle(l, all_)
-    level,prior,tried = first_level(all_, lengths or ladder_lengths(data.grid)); levels = [settle(level)]
+    lengths = lengths or ladder_lengths(data.grid); can = ladder_within(lengths, data)
+    level,prior,tried = first_level(all_, can); levels = [settle(level)]
+    if len(can)<len(lengths) and level.parts[0].length==can[-1]:
+        warnings.warn(f"maps may be finer than {can[-1]:.1f} cells: shorter lengths were not tried, since they need too much time and memory; fewer features or coarser fields allow more")
     nothing = no_maps(all_); beaten = level.value+prior.freedom<nothing.value
     nothing = None if like.effects is None else settle(nothing)
     if not beaten:

@@ -140,7 +140,7 @@ def _likelihood(job, design, used, base):
     if job.loss=='ordered': return LIKELIHOODS['ordered'](torch.from_numpy(w), base, effects, known)
     if job.loss!='squared': return LIKELIHOODS['logistic' if job.loss=='softmax' else job.loss](torch.from_numpy(w), base+known, effects)
     like = Rows(Noise(torch.from_numpy(np.sqrt(w/w.mean())), design.rows.cpu(), job.window or 1), effects)
-    return like if rows_pay(len(w), math.prod(m.size for m in design.modes[:-1]), design.grid) else like.dual()
+    return like if rows_pay(len(w)) else like.dual()
 
 def _data_of(job, y, base):
     "What the maps of one output are learnt from, its design, and which samples these are."
