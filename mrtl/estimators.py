@@ -103,7 +103,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
         refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
-        method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, up to 1,000 samples, no gradient option set
+        method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, if it takes a minute at most and no gradient option is set
         window:int|None=None,                          # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
         missing:str='error',                           # Values of fields that are NaN at some times: 'error', or fill by 'climatology' (the cell's mean) or 'conditional' (what the other cells say)
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more

@@ -158,6 +158,7 @@ def moment_layout(
     stored = every if sd in found and found[sd].ndim==len(every) else windowed
     return {mean: (*stored, *modes[-1].grid.shape), sd: tuple(stored)}
 
+def _level(part): return part.rpartition('.')[0] # Name of its level
 def _parts(f, name): return [f"{name}.{d['at']}.{j}" for d in f['levels'] for j in range(len(d['lengths']))]
 
 def _fit_layout(f, name, modes, found, q):
@@ -168,10 +169,12 @@ def _fit_layout(f, name, modes, found, q):
     out = {f'{name}.rows': (f'{name} samples', F)}
     if ('nothing' in f)!=(q>0) or (q and f['nothing']['lengths']): raise DataError(f"{name} and its {q} covariates do not go together")
     for k in [f"{name}.{d['at']}" for d in f['levels']]+[f'{name}.nothing']*(q>0):
-        out |= {f'{k}.theta': (f'{k} theta',) if k!=f'{name}.nothing' else (0,), f'{k}.maps': (F, h, w), f'{k}.L': (f'{name} samples',)*2}
-        if q: out |= {f'{k}.gamma': (q,), f'{k}.E': (f'{name} samples', q), f'{k}.C': (q, q)}
+        n = f'{k} rows' if f'{k}.ones' in found else f'{name} samples' # pseudo-rows of its own, or the samples
+        out |= {f'{k}.theta': (f'{k} theta',) if k!=f'{name}.nothing' else (0,), f'{k}.maps': (F, h, w), f'{k}.L': (n, n)}
+        if f'{k}.ones' in found: out[f'{k}.ones'] = (n,)
+        if q: out |= {f'{k}.gamma': (q,), f'{k}.E': (n, q), f'{k}.C': (q, q)}
     for p in _parts(f, name):
-        out |= {f'{p}.S': (h, w), f'{p}.Sigma': (F, F), f'{p}.Z': (f'{name} times', p)}
+        out |= {f'{p}.S': (h, w), f'{p}.Sigma': (F, F), f'{p}.Z': (f"{p if f'{_level(p)}.ones' in found else name} times", p)}
         out |= {f'{p}.modes0': (h, f'{p} y'), f'{p}.modes1': (w, f'{p} x')} if f'{p}.modes1' in found else {f'{p}.modes0': (h*w, p)}
     return out
 
@@ -180,8 +183,9 @@ def _check_fit(f, name, tensors):
     "Refuse samples that look at times that are not there, and modes that do not make the coordinates."
     rows = tensors[f'{name}.rows']
     for p in _parts(f, name):
-        Z = tensors[f'{p}.Z']
-        if not 0<=int(rows.min())<=int(rows.max())<len(Z): raise DataError(f"{name}.rows looks at times beyond the {len(Z)} of {p}.Z")
+        Z,own = tensors[f'{p}.Z'],f'{_level(p)}.ones' in tensors
+        if own and len(Z)!=(n := len(tensors[f'{_level(p)}.ones'])*rows.shape[1]): raise DataError(f"{p}.Z has {len(Z)} rows, but there are {n} of {_level(p)}")
+        if not own and not 0<=int(rows.min())<=int(rows.max())<len(Z): raise DataError(f"{name}.rows looks at times beyond the {len(Z)} of {p}.Z")
         both = [tensors[k].shape[1] for k in (f'{p}.modes0', f'{p}.modes1') if k in tensors]
         if math.prod(both)!=Z.shape[1]: raise DataError(f"{p}.Z has {Z.shape[1]} columns, but there are {math.prod(both)} modes")
 

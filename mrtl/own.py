@@ -25,14 +25,14 @@ from .runfiles import read_own_prep
 from .runs import FILES, open_run, predict_run, run_problem
 from .seasons import Season, Step
 from .store import save_tensors
-from .ways import MOST_SAMPLES, WAYS
+from .ways import WAYS, affordable
 
 # %% ../nbs/75_own.ipynb #fecd64c3
 def own_options(problem, method='auto', rank=None, **options):
     "Options of the estimator; `ConfigError` for a way that does not exist."
     if method not in ('auto', *WAYS): raise ConfigError(f"--method must be auto, {', '.join(WAYS)}; got {method!r}")
     if rank is not None: check_whole(rank=rank)
-    g,small = problem.design.grid,problem.targets.shape[1]==1 and len(problem.rows['train'])<=MOST_SAMPLES
+    g,small = problem.design.grid,problem.targets.shape[1]==1 and affordable(problem.design.take(problem.rows['train']))
     if method=='auto': method = 'evidence' if small and min(g.shape)>1 else 'sgd'
     return dict(method=method)|({} if rank is None else dict(rank=rank))|options
 
@@ -117,7 +117,7 @@ def fields_command(
     missing:str=None,          # Numbers in the fields that are no values, joined by commas; none: there are none
     stamp:str=None,            # within or end: what the stamps of monthly fields are to their months; what the files say when not given
     gaps:str='error',          # Cells without a value at some times: error, or climatology to take what is usual there
-    method:str='auto',         # evidence, sgd (gradient steps), or auto: evidence for one target and up to 1,000 rows
+    method:str='auto',         # evidence, sgd (gradient steps), or auto: evidence for one target where it takes a minute at most
     rank:int=None,             # Components; the estimator's own number when not given
     out:str=None,              # Folder to write to; RUNS/fields when not given
     seed:int=None,             # Of the training

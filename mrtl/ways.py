@@ -6,9 +6,11 @@
 __all__ = []
 
 # %% ../nbs/42_ways.ipynb #19173854
+import math
 from .core import ConfigError
 from .designs import FieldDesign
 from .events import EventDesign
+from .evidence.cells import fit_seconds
 from .fits import EvidenceFit, GradientFit, Request
 from .options import all_default
 from .points import Points
@@ -17,8 +19,14 @@ from .sums import SumFit
 # %% ../nbs/42_ways.ipynb #af149d7f
 WAYS = dict(sgd=GradientFit, evidence=EvidenceFit, terms=SumFit)
 
-# %% ../nbs/42_ways.ipynb #b210cfaa
-MOST_SAMPLES = 1000 # For evidence by `method='auto'`
+# %% ../nbs/42_ways.ipynb #e5e8a3ce
+MOST_SECONDS = 60. # Of one core, for evidence by `method='auto'`
+
+def affordable(
+    design:FieldDesign,  # Samples
+)->bool:
+    "Is evidence cheap enough to be taken unasked?"
+    return fit_seconds(len(design), math.prod(m.size for m in design.modes[:-1]), design.grid)<=MOST_SECONDS
 
 # %% ../nbs/42_ways.ipynb #e6b7286e
 def choose_way(
@@ -35,6 +43,6 @@ def choose_way(
     if sum_ or method=='terms': return SumFit
     if method!='auto': return WAYS[method]
     maps = isinstance(design, FieldDesign) and design.grid.dims>1
-    simple = ask.loss=='squared' and len(ask.outputs)==1 and len(design)<=MOST_SAMPLES
+    simple = maps and ask.loss=='squared' and len(ask.outputs)==1 and affordable(design)
     watched = given or ask.callbacks
-    return EvidenceFit if maps and simple and not watched and all_default(ask.gradients) else GradientFit
+    return EvidenceFit if simple and not watched and all_default(ask.gradients) else GradientFit

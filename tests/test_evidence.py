@@ -158,7 +158,7 @@ def test_outputs_are_fitted_each_by_itself():
 @pytest.mark.parametrize('name,used', [('maps', True), ('a default given', True), ('l2', False), ('schedule', False), ('valid share', False), ('poisson', False), ('two outputs', False), ('many samples', False), ('validation data', False), ('callbacks', False), ('one row of cells', False), ('sgd', False)])
 def test_auto_is_evidence_where_nobody_asked_for_gradients(months, name, used, monkeypatch):
     d,y,_ = months; d,y = d.take(torch.arange(60)),y[:60]; kw,fit = dict(max_epochs=2, optimizer='adamw'),{}
-    monkeypatch.setattr('mrtl.ways.MOST_SAMPLES', 59 if name=='many samples' else 60)
+    monkeypatch.setattr('mrtl.ways.MOST_SECONDS', 1e-6 if name=='many samples' else 60.)
     real = mrtl.ways.all_default; monkeypatch.setattr('mrtl.ways.all_default', lambda o: real(replace(o, max_epochs=200, optimizer='auto'))) # two epochs are enough here
     if name=='a default given': kw |= dict(l2=1e-3, nonnegative=(), schedule=None)
     if name=='l2': kw['l2'] = 2e-3

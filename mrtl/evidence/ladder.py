@@ -15,8 +15,10 @@ from torch import Tensor
 from fastcore.basics import patch
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment, nnls
-from .prior import (
-    INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows, kernel_modes, on_cells, pair_grams, part_kernel, project, times_of)
+from .prior import INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows, on_cells, project, times_of
+from .rows import Rows, piece_of, rung_evidence, sum_evidence
+from .cells import Pool, cells_pay, ladder_within, pooled
+from ..core import progress
 from ..grids import Grid
 from ..points import Points
 from ..splits import block_folds
@@ -30,7 +32,7 @@ def ladder_lengths(
     start = min(max(1., .21*side), max(grid.shape))
     return np.geomspace(start, 1., round(math.log(start)/math.log(1.3))+1).tolist()
 
-# %% ../../nbs/evidence/01_ladder.ipynb #75d20b4e
+# %% ../../nbs/evidence/01_ladder.ipynb #042585fb
 @dataclass
 class Rung:
     "The evidence of one length, and what it is made of."
@@ -39,16 +41,19 @@ class Rung:
     Z:Tensor
     evidence:object
 
+def shown(it, data, what):
+    "With a progress bar, where there are many samples."
+    return progress(it, desc=what, disable=None if isinstance(data.likelihood, Rows) or isinstance(data, Pool) else True)
+
 def make_rung(data, prior, S, length):
     "Everything that is needed to weigh one length."
-    modes = tuple(b.to(data.u.device) for b in kernel_modes(data.grid, length, data.keep))
-    Z = project(data.u, S, modes)
-    return Rung(length, modes, Z, data.likelihood.evidence(pair_grams(Z, data.rows, prior), data.y, prior))
+    modes = data.modes(length); Z = project(data.u, S, modes)
+    return Rung(length, modes, Z, rung_evidence(data, Z, prior))
 
 def even_start(e):
     "Half of the variance is signal, spread evenly over features: theta and log s2."
     one = e.prior.coefficients(e.prior.start(1.))
-    size = float(one.to(e.grams)@e.grams[:,e.diagonal].sum(1))/len(e.y)
+    size = float(one.to(e.grams)@e.grams[:,e.diagonal].sum(1))/e.count
     return np.append(e.prior.start(math.sqrt(.5/max(size, 1e-12))).numpy(), math.log(.5))
 
 # %% ../../nbs/evidence/01_ladder.ipynb #8de633db
@@ -62,7 +67,7 @@ def climb(
 )->tuple:                 # Level without posterior, list of (length, value)
     "Climb down the lengths while the evidence rises, and settle at the best."
     best,smooth,tried = None,None,[]
-    for length in lengths:
+    for length in shown(lengths, data, 'lengths') if len(lengths)>1 else lengths:
         rung = make_rung(data, prior, S, length)
         if x is None: x = even_start(rung.evidence)
         x,value = rung.evidence.fit(x, steps[0], .05 if steps[1] else 1e-5)
@@ -131,16 +136,15 @@ def component_level(
     data:MapData,    # What is learnt from
 )->MapLevel:         # Without posterior
     "One part a component."
-    grid,(i,j) = data.grid,torch.tril_indices(len(data.y), len(data.y), device=data.y.device)
-    A,V = split_maps(level.maps.flatten(1), grid.share.flatten().to(level.maps), 4, .99)
+    grid = data.grid; A,V = split_maps(level.maps.flatten(1), grid.share.flatten().to(level.maps), 4, .99)
     size = (A**2).sum(0)
     sigma,base = float(level.parts[0].Sigma.trace())/size.sum(),level.parts[0].length
     def part(r, length):
         S = amplitude(V[:,r].view(1, *grid.shape), valid_in(grid), base)
         p = Part(length, S, (sigma*torch.outer(A[:,r], A[:,r])).cpu())
-        return p,part_kernel(p, data)[i,j]
+        return p,piece_of(p, data)
     def fit(parts, x):
-        e = data.likelihood.evidence(torch.stack([k for _,k in parts]), data.y, SimpleNamespace(coefficients=torch.exp))
+        e = sum_evidence(data, [k for _,k in parts], SimpleNamespace(coefficients=torch.exp))
         return parts,*e.fit(x, 25, .05)
     best = fit([part(r, base) for r in range(len(size))], np.append(np.zeros(len(size)), math.log(level.s2)))
     for r,k in ((r, k) for r in range(len(size)) for k in (.7, 1.4)):
@@ -178,11 +182,12 @@ def held_out(
     levels:list,   # `MapLevel`, from plain to adapted
     data:MapData,  # What they learnt from
     folds:list,    # Pairs of training and held-out sample numbers
+    pool:Pool=None,# Pseudo-rows of the samples, if they were made
 )->Tensor:         # Predictions, (n, levels); NaN where no fold held a sample out
     "What levels refitted without a fold, their amplitudes from its own maps, say of it."
     P = torch.full((len(data.y), len(levels)), torch.nan, dtype=torch.float64)
-    for train,held in folds:
-        known = data.take(train)
+    for f,(train,held) in enumerate(shown(folds, data, 'folds')):
+        known = (pool or data).without(f, train)
         for k,l in enumerate(levels):
             level = remake(l, level, data.grid) if k and l.parts else MapLevel([replace(p) for p in l.parts], l.theta, l.s2, 0.)
             level = known.likelihood.settle(level, known)
@@ -217,11 +222,12 @@ def vote(
     data:MapData,  # As in `held_out`
     folds:list,    # As in `held_out`
     nothing:MapLevel=None, # From `no_maps`, where it is more than a number
+    pool:Pool=None,# As in `held_out`
 )->tuple:          # Weights (levels,), residuals of predictions out of fold (n,)
     "Weights of the levels from predictions out of fold, and what these leave."
     if len(folds)<2: return np.eye(len(levels))[0],torch.full((len(data.y),), torch.nan, dtype=torch.float64)
     y,like = data.y.cpu(),data.likelihood
-    P = held_out(levels if nothing is None else [*levels, nothing], data, folds)
+    P = held_out(levels if nothing is None else [*levels, nothing], data, folds, pool)
     base = torch.as_tensor(like.base, dtype=torch.float64).cpu().expand(len(y)) if nothing is None else P[:,-1]
     P,seen = P[:,:len(levels)],P[:,0].isfinite()
     w = data.take(seen).likelihood.weigh(P[seen].numpy(), y[seen].numpy(), base[seen].numpy())
@@ -247,8 +253,7 @@ def no_maps(
     data:MapData,  # What is learnt from
 )->MapLevel:       # A level without parts, and without posterior
     "What a level must beat: an intercept, covariates, and noise of the best size."
-    n = len(data.y); nothing = torch.zeros(1, n*(n+1)//2, dtype=torch.float64, device=data.y.device)
-    x,value = data.likelihood.evidence(nothing, data.y, FeaturePrior()).fit(np.zeros(2), 60)
+    x,value = sum_evidence(data, [], FeaturePrior()).fit(np.zeros(2), 60)
     return MapLevel([], torch.zeros(0, dtype=torch.float64), math.exp(x[-1]), value)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #3ab0ca89
@@ -258,7 +263,7 @@ def first_level(
 )->tuple:          # Level, its prior, what was tried
     "The ladder, with the feature covariance that the evidence prefers."
     S = data.grid.mask.to(data.u.device, torch.float64)
-    plain,*rich = _priors(data.leads, data.u.shape[1], len(data.y))
+    plain,*rich = _priors(data.leads, data.rows.shape[1]//data.leads, data.count)
     best,tried = climb(data, plain, lengths, S)
     chosen,base = plain,best
     cost = lambda l,p: l.value+p.freedom
@@ -282,12 +287,16 @@ def _plain_variance(part):
     first,*second = ((b**2).sum(1) for b in part.modes)
     return torch.outer(first, second[0]) if second else first.view(part.S.shape)
 
+def rows_of(level, rows):
+    "Where samples, or a level's own pseudo-rows, find their features, (r, F); `rows` are those of the samples, (n, F)."
+    return rows if level.ones is None else feature_rows(torch.arange(len(level.L), device=rows.device), rows.shape[1])
+
 def map_variance(
     level:MapLevel,  # With its posterior
     rows:Tensor,     # Of the samples learnt from, (n, F)
 )->Tensor:           # (F, h, w)
     "Posterior variance of every cell."
-    out = []
+    out,rows = [],rows_of(level, rows)
     for f in range(rows.shape[1]):
         prior = sum(float(p.Sigma[f,f])*p.S.to(p.Z)**2*_plain_variance(p) for p in level.parts)
         mixed = (sum(s*p.Z[rows[:,g]] for g,s in enumerate(p.Sigma[f].tolist())) for p in level.parts)
@@ -306,7 +315,8 @@ def score_variance(
     z:Tensor=None,   # Their covariates, (m, q)
 )->Tensor:           # (m,)
     "Posterior variance of new scores, without noise."
-    prior,k = INTERCEPT,level.L.new_full((len(new), len(rows)), INTERCEPT)
+    rows = rows_of(level, rows); ones = level.L.new_ones(len(rows)) if level.ones is None else level.ones
+    prior,k = INTERCEPT,INTERCEPT*ones.expand(len(new), -1)
     for p,t in zip(level.parts, Z):
         for f,s in enumerate(p.Sigma.tolist()):
             P = sum(s[g]*t[new[:,g]] for g in range(len(s)))
@@ -351,24 +361,34 @@ def fit_maps(
     data:MapData,       # What is learnt from
     folds:list=None,    # Pairs of training and held-out sample numbers; five blocks without gaps when not given
     lengths:list=None,  # In cells, from long to short; from a fifth of the grid's side, each shorter by a quarter, when not given
+    known:dict=None,    # As in `pooled`
 )->MapFit:              # Maps and what intervals need
     "Climb the ladder, adapt, and let the levels vote."
     like = data.likelihood; like.check(data.y)
-    level,prior,tried = first_level(data, lengths or ladder_lengths(data.grid))
-    levels = [like.settle(level, data)]
-    nothing = no_maps(data); beaten = level.value+prior.freedom<nothing.value
-    nothing = None if like.effects is None else like.settle(nothing, data)
+    folds = block_folds(np.arange(len(data.y))) if folds is None else folds
+    pool = pooled(data, folds, known) if isinstance(like, Rows) and cells_pay(len(data.y), data.rows.shape[1], data.grid) else None
+    all_ = pool or data; settle = lambda l: all_.likelihood.settle(l, all_)
+    lengths = lengths or ladder_lengths(data.grid); can = ladder_within(lengths, data)
+    level,prior,tried = first_level(all_, can); levels = [settle(level)]
+    if len(can)<len(lengths) and level.parts[0].length==can[-1]:
+        warnings.warn(f"maps may be finer than {can[-1]:.1f} cells: shorter lengths were not tried, since they need too much time and memory; fewer features or coarser fields allow more")
+    nothing = no_maps(all_); beaten = level.value+prior.freedom<nothing.value
+    nothing = None if like.effects is None else settle(nothing)
     if not beaten:
         said = like.constant(data.y) if nothing is None else like.predict(nothing, data, data)
-        return MapFit(levels, np.zeros(1), prior, data.rows, tried, like.residuals(said, data.y).cpu(), nothing)
-    for last in (False, False, True):
-        level = component_level(levels[-1], data) if last else _adapt(levels[-1], data, prior)
+        return MapFit(levels, np.zeros(1), prior, _kept_rows(levels, data), tried, like.residuals(said, data.y).cpu(), nothing)
+    for last in shown((False, False, True), data, 'levels'):
+        level = component_level(levels[-1], all_) if last else _adapt(levels[-1], all_, prior)
         if not math.isfinite(level.value):
             warnings.warn(f"the evidence is not finite after {len(levels)-1} rounds: the last good level is kept")
             break
-        levels.append(like.settle(level, data))
-    weights,residuals = vote(levels, data, block_folds(np.arange(len(data.y))) if folds is None else folds, nothing)
-    return MapFit(levels, weights, prior, data.rows, tried, residuals, nothing)
+        levels.append(settle(level))
+    weights,residuals = vote(levels, data, folds, nothing, pool)
+    return MapFit(levels, weights, prior, _kept_rows(levels, data), tried, residuals, nothing)
+
+def _kept_rows(levels, data):
+    "Rows of the samples; one of them where no level looks at samples any more."
+    return data.rows if any(l.ones is None for l in levels) else data.rows[:1]
 
 # %% ../../nbs/evidence/01_ladder.ipynb #4eb7b0e8
 @patch

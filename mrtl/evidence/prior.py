@@ -237,6 +237,9 @@ class Evidence:
         self.at,self.diagonal = i*n+j,i==j
         self.C = None if C is None else C.flatten().take(self.at)
 
+    @property
+    def count(self)->int: return len(self.y) # Samples
+
     def covariance(self, c, noise):
         "Covariance of the samples, lower half (n, n), for coefficients (groups,) and a covariance of the noise (n*(n+1)/2,)."
         n = len(self.y); K = torch.zeros(n*n, dtype=torch.float64, device=self.y.device)
@@ -274,7 +277,7 @@ def __call__(self:Evidence, x):
 def fit(self:Evidence, x, steps, enough=1e-5):
     "Best theta and log s2 from a start, and the value: at most so many steps of L-BFGS, while each raises the log evidence enough."
     bounds = [(None,None)]*(len(x)-1)+[(-12,4)]
-    r = minimize(self, x, jac=True, method='L-BFGS-B', bounds=bounds, options=dict(maxiter=steps, ftol=enough/len(self.y)))
+    r = minimize(self, x, jac=True, method='L-BFGS-B', bounds=bounds, options=dict(maxiter=steps, ftol=enough/self.count))
     return r.x,float(r.fun)
 
 # %% ../../nbs/evidence/00_prior.ipynb #8bb5e911
@@ -334,6 +337,9 @@ class MapData:
         self.rows,self.y,self.likelihood = self.rows.to(device),self.y.to(device, torch.float64),self.likelihood.to(device)
 
     @property
+    def count(self)->int: return len(self.y) # Samples
+
+    @property
     def leads(self)->int: # Lead times among the features
         return self.rows.shape[1]//self.u.shape[1]
 
@@ -369,6 +375,7 @@ class MapLevel:
     gamma:Tensor=None    # Coefficients of covariates, (q,)
     E:Tensor=None        # L^-1 ZC, (n, q): what covariates do to intervals
     C:Tensor=None        # Root of the covariance of their coefficients, (q, q)
+    ones:Tensor=None     # What became of ones, (r,), where pseudo-rows take the place of samples
 
 # %% ../../nbs/evidence/00_prior.ipynb #d94329cd
 def times_of(part, u):
