@@ -260,7 +260,7 @@ def fit_evidence_model(
     "Fit every output, and carry the maps back to the units of the data."
     mean = np.asarray(mean, float); sd = np.ones(len(mean)) if sd is None else sd
     moments = design.moments(w) if standardise else None
-    job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss, z, offset, ridge)
+    job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss, z, offset, ridge=ridge)
     Z = (Y-mean)/sd if loss=='squared' else Y; job.known = {} if Z.shape[1]>1 else None
     pairs = progress([(Z[:,0], mean)] if loss=='ordered' else list(zip(Z.T, mean.tolist())), desc='outputs', disable=None if Z.shape[1]>1 else True)
     if loss=='softmax': pairs = [(z, b-np.logaddexp.reduce(np.delete(mean, i))) for i,(z,b) in enumerate(pairs)]
