@@ -39,16 +39,15 @@ def test_a_projected_grid_in_a_file_a_year(tmp_path, aux):
 
 @pytest.mark.parametrize('gaps', ['climatology', 'conditional'])
 def test_a_forecast_from_cloudy_maps(tmp_path, capsys, gaps):
-    t = pd.date_range('1990-01-01', periods=150, freq='MS'); da = maps(t); y = series(da, 'flow').shift(1)[1:]; cloudy = da.where(RNG.random(da.shape)>.1); cloudy[-2:,0,:3] = np.nan   # cloudy in all maps of the forecast
+    t = pd.date_range('1990-01-01', periods=120, freq='MS'); da = maps(t); y = series(da, 'flow').shift(1)[1:]; cloudy = da.where(RNG.random(da.shape)>.1); cloudy[-2:,0,:3] = np.nan   # cloudy in all maps of the forecast
     cloudy[:-2].to_netcdf(tmp_path/'sst.nc'); cloudy[-2:].to_netcdf(tmp_path/'last.nc'); y[:-1].rename_axis('month').to_csv(tmp_path/'y.csv'); run = tmp_path/'run'
     assert main(['fields', '--fields', str(tmp_path/'sst.nc'), '--target', str(tmp_path/'y.csv'), '--leads', '2', '--gaps', gaps, '--out', str(run)]) == 0
     said = capsys.readouterr().out; assert 'with gaps' in said and 'filled by' in said
     assert (MRTLRegressor.load(run/'model.mrtl')._gaps is not None) == (gaps=='conditional')
     go = lambda: main(['predict', str(run), '--fields', str(tmp_path/'last.nc'), '--out', str(tmp_path/'p.csv')])
-    assert go() == 0; p = pd.read_csv(tmp_path/'p.csv'); assert p['sample'].tolist() == ['2002-07'] and np.isfinite(p.prediction).all()
+    assert go() == 0; p = pd.read_csv(tmp_path/'p.csv'); assert p['sample'].tolist() == ['2000-01'] and np.isfinite(p.prediction).all()
     whole = xr.where(cloudy[-2:].isnull(), da[-2:], cloudy[-2:]); assert abs(p.prediction[0]-float(series(whole).iloc[-1]))<4*y.std()
     da[-2:,1:].to_netcdf(tmp_path/'last.nc', mode='w'); assert go() == 2 and 'do not cover' in capsys.readouterr().err     # coordinates tell
-    cloudy[-1:].to_netcdf(tmp_path/'last.nc', mode='w')
 
 def test_rivals_get_maps_that_are_filled():
     t = pd.date_range('1990-01-01', periods=150, freq='MS'); da = maps(t); p = own_problem(da.where(RNG.random(da.shape)>.1), series(da), None, Asked(gaps='conditional'))
@@ -57,8 +56,8 @@ def test_rivals_get_maps_that_are_filled():
 
 # ---- the season of counts
 
-def counts(n=900, seed=1):
-    t = pd.date_range('2000-01-01', periods=n); da = maps(t); s = series(da); w = 2*np.pi*t.day_of_year.values/365.25; trend = np.arange(n)/n
+def counts(n=600, seed=1):
+    t = pd.date_range('2000-01-01', periods=n, freq='2D'); da = maps(t, (4,6)); s = series(da); w = 2*np.pi*t.day_of_year.values/365.25; trend = np.arange(n)/n
     return da,pd.DataFrame(dict(cases=np.random.default_rng(seed).poisson(np.exp(1+.5*s/s.std()+.8*np.cos(w)+.3*np.sin(2*w)+.5*trend)).astype(float), trend=trend), t)
 
 def test_counts_have_their_season_beside_the_map():
@@ -75,13 +74,13 @@ def test_own_harmonics_are_not_doubled():
     p = own_problem(da, table.assign(c=np.cos(w), s=np.sin(w)), ['cases'], Asked(kind='counts', covariates=('c','s'))); assert 'season_cos1' not in p.covariates and 'season_cos2' in p.covariates
 
 def test_a_forecast_of_counts_needs_no_table(tmp_path):
-    da,table = counts(800); da.to_netcdf(tmp_path/'a.nc'); da[-3:].to_netcdf(tmp_path/'b.nc'); table[['cases']].rename_axis('date').to_csv(tmp_path/'y.csv'); run = tmp_path/'run'
-    assert main(['fields', '--fields', str(tmp_path/'a.nc'), '--target', str(tmp_path/'y.csv'), '--kind', 'counts', '--leads', '1', '--rank', '1', '--out', str(run)]) == 0
+    da,table = counts(500); da.to_netcdf(tmp_path/'a.nc'); da[-3:].to_netcdf(tmp_path/'b.nc'); table[['cases']].rename_axis('date').to_csv(tmp_path/'y.csv'); run = tmp_path/'run'
+    assert main(['fields', '--fields', str(tmp_path/'a.nc'), '--target', str(tmp_path/'y.csv'), '--kind', 'counts', '--leads', '1', '--rank', '1', '--method', 'sgd', '--out', str(run)]) == 0
     assert main(['predict', str(run), '--fields', str(tmp_path/'b.nc'), '--out', str(tmp_path/'p.csv')]) == 0; assert len(pd.read_csv(tmp_path/'p.csv')) == 3
 
 def test_a_class_that_only_one_season_has():
     "Harmonics can tell such classes apart without error; the fit stays finite."
-    da,table = counts(800); wet = table.index.month.isin([6,7,8]); p = own_problem(da, pd.Series(np.where(wet, 'wet', 'dry'), table.index, name='state'))
+    t = pd.date_range('1990-01-01', periods=240, freq='MS'); p = own_problem(maps(t, (4,6)), pd.Series(np.where(t.month.isin([6,7,8]), 'wet', 'dry'), t, name='state'))
     q = p.predicted(p.fit(p.estimator(method='evidence'))); assert np.isfinite(q).all() and p.scores(q)['test']['auc']>.95
 
 # ---- samples without dates
