@@ -19,6 +19,7 @@ from .gaps import learn_gaps
 from .glms import field_glms
 from .own_fields import Asked, own_problem
 from .tabular import open_table, times_in
+from .points import Points
 from .problems import ESTIMATORS
 from .rivals import RIVALS, field_rivals
 from .readers import source_name
@@ -34,7 +35,7 @@ def own_options(problem, method='auto', rank=None, **options):
     if method not in ('auto', *WAYS): raise ConfigError(f"--method must be auto, {', '.join(WAYS)}; got {method!r}")
     if rank is not None: check_whole(rank=rank)
     g,small = problem.design.grid,problem.targets.shape[1]==1 and len(problem.rows['train'])<=MOST_SAMPLES
-    if method=='auto': method = 'evidence' if small and min(g.shape)>1 else 'sgd'
+    if method=='auto': method = 'evidence' if small and g.dims>1 else 'sgd'
     return dict(method=method)|({} if rank is None else dict(rank=rank))|(dict(missing='conditional') if problem.gaps=='conditional' else {})|options
 
 def filled(problem):
@@ -46,6 +47,7 @@ def own_rivals(problem):
     "Simpler methods on the same rows: ridges for numbers, generalised linear models for classes and counts."
     problem = filled(problem)
     if problem.kind!='regression': return field_glms(problem)
+    if isinstance(problem.design.grid, Points): return field_rivals(problem, RIVALS[:3]) # a smooth prior of maps needs cells
     return field_rivals(problem, RIVALS[:4], lengths=tuple(problem.design.grid.diagonal*s for s in (.02,.05,.1,.2)))
 
 # %% ../nbs/75_own.ipynb #0d833eb6
@@ -113,7 +115,7 @@ def asked_of(config):
     return Asked(**{k: tuple(v) if isinstance(v, list) else v for k,v in pick.items()})
 
 def fields_command(
-    fields:FILES=None,         # Files or folders of fields with a time axis: netCDF or zarr; variables on latitudes and longitudes are put on one grid
+    fields:FILES=None,         # Files or folders of fields with a time axis: netCDF or zarr; variables on latitudes and longitudes are put on one grid. Or stations: along one dimension of a file, or a long table with station, lat, lon, time and values
     target:str=None,           # Table with a row per time: CSV, parquet or netCDF
     column:FILES=None,         # Columns of the table to explain, or variables of a netCDF file; several are outputs
     time:str=None,             # Column of times, found by its name when not given; or a column of names or numbers of samples without dates, called as the fields' dimension of them

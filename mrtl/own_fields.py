@@ -17,6 +17,7 @@ from .covariates import column_levels, covariate_table, expanded
 from .core import ConfigError, DataError, check_whole, progress
 from .designs import FieldDesign
 from .tidy import LATS, in_memory, time_slices
+from .points import Points, points_of, station_dim
 from .grids import Grid
 from .own_data import Samples, fields_of
 from .problems import Problem
@@ -262,9 +263,9 @@ def _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, foun
         name = 'none' if isinstance(step, Samples) else season_kind(asked.season, step, when[rows['train']]); mask = None
         sx = Season(name).fit(x, times, back(rows['train'])); sy = Season(name).fit(y, when, rows['train']) if smooth and name!='none' else None
     land,gaps = prepared(x, times, sx, used, asked, mask); ydim,xdim = lazy.dims[-2:]
-    grid = prep['grid'] if prep else Grid.from_coords(lazy[ydim].values, lazy[xdim].values, names=(ydim,xdim), sphere=ydim in LATS, mask=~land)
+    grid = prep['grid'] if prep else grid_of(lazy, ~land)
     x *= grid.share.numpy().astype(x.dtype)
-    design = FieldDesign(torch.from_numpy(x), grid, ('variable',), dict(variable=[str(v) for v in lazy['variable'].values]), asked.leads, at, shared=True)
+    design = FieldDesign(torch.from_numpy(x), grid, ('variable',), dict(variable=[str(v) for v in lazy['variable'].values]), asked.leads, at, shared=True, space=xdim if isinstance(grid, Points) else 'space')
     base = sy.expected(when) if sy is not None else None; y = y if base is None else y-base
     names = found.names if found is not None else prep['names']; one = y.shape[1]==1
     offset = _log_exposure(side, asked.exposure) if asked.exposure and side is not None else None
@@ -276,6 +277,12 @@ def _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, foun
         reference=prep['reference'] if prep else np.zeros(y.shape[1]) if base is not None and not one else 0. if base is not None else None, groups=groups,
         classes=prep['classes'] if prep else found.classes, base=None if base is None else base[:,0] if one else base, looks=looks, covariates=covariates, offset=offset,
         step=step, times=when, season_x=sx, season_y=sy, target_name=str(names[0]), units=str(lazy.attrs.get('units', '')), gaps=asked.gaps, absent=found.absent if found is not None else (), said=said_of(facts))
+
+def grid_of(fields, mask):
+    "The cells of a map, or its stations."
+    y,x = fields.dims[-2:]
+    if not station_dim(fields): return Grid.from_coords(fields[y].values, fields[x].values, names=(y,x), sphere=y in LATS, mask=mask)
+    here = points_of(fields); return here if mask.all() else here.with_area(mask.astype(float))
 
 def _log_exposure(side, column):
     "The log of exposure; an error where it is not above zero."
@@ -307,7 +314,7 @@ def said_of(f):
     ends = lambda t: ' to '.join(f.step.names(t[[0,-1]])); dated = not isinstance(f.step, Samples); many = f.asked.leads and f.step.many(f.asked.leads)
     every = f"{plural(len(f.lazy), 'time')} from {ends(f.lazy.time.values)}, one every {f.step}" if dated else f"{plural(len(f.lazy), 'sample')} called by {f.step}, without dates"
     gaps = f", {plural(int((f.gaps>0).sum()), 'cell')} with gaps ({f.gaps[~f.land].mean():.1%} of their values), filled by {FILLED[f.asked.gaps]}" if f.gaps.any() else ''
-    return [f"fields: {', '.join(map(str, f.lazy['variable'].values))} on {f.lazy.shape[-2]}x{f.lazy.shape[-1]} cells, {every}",
+    return [f"fields: {', '.join(map(str, f.lazy['variable'].values))} {f'at {f.lazy.shape[-1]} stations' if station_dim(f.lazy) else f'on {f.lazy.shape[-2]}x{f.lazy.shape[-1]} cells'}, {every}",
         f"target: {', '.join(f.names)} ({f.kind})"+(f"; dates: {f.found.read}" if f.found is not None and f.found.read else ''),
         f"aligned: {plural(len(f.when), 'sample')}"+(f" from {ends(f.when)}" if dated else '')+", each explained by the fields "+(f"of the {many} before it, not by those of its own time" if many else f"of the same {'time' if dated else f.step}"),
         f"left out: {plural(f.lost, 'target value')} without fields, {plural(f.made-len(f.when), 'sample')} without a target, {plural(f.holes, 'window')} with a hole, {plural(f.empty, 'time')} without any value, {plural(int(f.land.sum()), 'cell')} without data"+gaps,

@@ -143,3 +143,22 @@ def test_a_table_as_a_spreadsheet_saves_it(tmp_path, encoding, recwarn):
     t = pd.date_range('1990-01-01', periods=150, freq='MS'); da = maps(t); s = series(da, 'débit')
     (tmp_path/'y.csv').write_bytes(s.rename_axis('date').to_csv(sep=';', decimal=',').encode(encoding)); p = own_problem(da, tmp_path/'y.csv', ['débit'])
     np.testing.assert_allclose(p.y+p.base, s); assert any('UTF-8' in str(w.message) for w in recwarn) == (encoding=='cp1252')
+
+# ---- stations
+
+@pytest.mark.parametrize('kind', ['nc', 'csv'])
+def test_stations_from_files(tmp_path, capsys, kind):
+    n,S = 160,24; t = pd.date_range('2005-01-01', periods=n, freq='MS'); r = np.random.default_rng(2); at = dict(lat=('station', 50+4*r.random(S)), lon=('station', 5+4*r.random(S)))
+    near = np.exp(-((at['lat'][1][:,None]-at['lat'][1])**2+(at['lon'][1][:,None]-at['lon'][1])**2)/4); v = r.normal(size=(n, S))@near
+    pm = xr.DataArray(v, dict(time=t, station=[f'st{i}' for i in range(S)])|at, ('time','station'), 'pm', dict(units='ug m-3'))
+    pd.DataFrame(dict(date=t, sick=v[:,:6].mean(1)+.1*r.normal(size=n)))[:-1].to_csv(tmp_path/'y.csv', index=False); run = tmp_path/'run'
+    def write(da, name):
+        if kind=='nc': da.to_netcdf(tmp_path/f'{name}.nc')
+        else: da.to_dataframe().reset_index().to_csv(tmp_path/f'{name}.csv', index=False)
+        return str(tmp_path/f'{name}.{kind}')
+    assert main(['fields', '--fields', write(pm[:-1], 'a'), '--target', str(tmp_path/'y.csv'), '--season', 'none', '--rank', '1', '--out', str(run)]) == 0 and 'pm at 24 stations' in capsys.readouterr().out
+    p = pd.read_csv(run/'predictions.csv'); p = p[p.set=='test']; assert np.corrcoef(p.prediction, p.truth)[0,1]>.8
+    go = lambda f: main(['predict', str(run), '--fields', f, '--out', str(tmp_path/'p.csv')])
+    assert go(write(pm[-2:,::-1], 'b')) == 0; q = pd.read_csv(tmp_path/'p.csv'); assert q.set.tolist() == ['seen','forecast'] and abs(q.prediction[1]-v[-1,:6].mean())<3*p.truth.std()   # another order of stations
+    assert go(write(pm[-2:].assign_coords(station=[f'x{i}' for i in range(S)]), 'c')) == 2 and 'stations that are not known' in capsys.readouterr().err
+    assert go(write(pm[-2:,1:], 'd')) == 2 and 'mrtl fields --gaps' in capsys.readouterr().err
