@@ -1818,6 +1818,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mrtl.own_data._plain': ('own_data.html#_plain', 'mrtl/own_data.py'),
                                'mrtl.own_data._plain_array': ('own_data.html#_plain_array', 'mrtl/own_data.py'),
                                'mrtl.own_data._stacked': ('own_data.html#_stacked', 'mrtl/own_data.py'),
+                               'mrtl.own_data._station_parts': ('own_data.html#_station_parts', 'mrtl/own_data.py'),
                                'mrtl.own_data._undated': ('own_data.html#_undated', 'mrtl/own_data.py'),
                                'mrtl.own_data.as_dataset': ('own_data.html#as_dataset', 'mrtl/own_data.py'),
                                'mrtl.own_data.as_numbered': ('own_data.html#as_numbered', 'mrtl/own_data.py'),

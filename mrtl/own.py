@@ -55,9 +55,9 @@ def tell_plan(problem, options):
     "What was read and aligned, and what is fitted."
     for line in problem.notes: print(line)
     parts = {**options}; device,method,rank = (parts.pop(k, 'auto') for k in ('device','method','rank')); parts.pop('random_state', None)
-    size = ' x '.join(f"{m.size if m.grid is None else int(m.grid.mask.sum()):,} {m.name}" for m in problem.design.modes)
+    modes = {m.name: m.size if m.grid is None else int(m.grid.mask.sum()) for m in problem.design.modes}; size = ', '.join(f'{k} {n:,}' for k,n in modes.items())
     how = [f"{'components: as many as they need' if rank=='auto' else f'rank {rank}'}", *(f'{k} {v}' for k,v in parts.items() if v is not None)]
-    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights of {size}, from {len(problem.rows['train']):,} training rows, on {device}; then once more on all rows, for forecasts", flush=True)
+    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}; then once more from all rows, for forecasts", flush=True)
 
 def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=False, more=None):
     "Read, fit and write a run of a reader's own data, unless it is there already or only a plan is wanted."
@@ -127,7 +127,7 @@ def fields_command(
     exposure:str=None,         # Column of how much was exposed, such as the population, for counts
     variables:str=None,        # Of the fields, joined by commas; all when not given
     missing:str=None,          # Numbers that mark a missing value in the fields, joined by commas, such as -999; say none if every number is a value
-    stamp:str=None,            # Of monthly fields: within, if a date lies inside its month, or end, if it is the day after the month's last; what the files say when not given
+    stamp:str=None,            # Of monthly fields: within, if each date lies in the month that it stands for, or end, if it is the moment at which that month ends, such as 1 February for January. When not given, what the files say
     gaps:str='error',          # Cells without a value at some times: error, climatology to take what is usual there, or conditional to take what the other cells of that time say
     method:str='auto',         # evidence, sgd (gradient steps), or auto: evidence for one target and up to 1,000 rows
     rank:int=None,             # Components; the estimator's own number when not given

@@ -124,9 +124,9 @@ def is_points(given, by):
 def station_table(path, variables, by):
     "A long table of stations as a dataset."
     what = source_name(path); t = open_table(path); when,own = (spelled_ids(t[by]),[by]) if by else times_in(t, None, what)
-    values = [c for c in t if c not in (*own,'station',*(places_in(t.columns) or ())) and (not variables or c in variables)]
-    if variables: _check_variables(variables, values)
-    da = points_array(t.drop(columns=[c for c in t if c in own or c not in values and variables and c not in ('station',*(places_in(t.columns) or ()))]).assign(time=when))
+    of = ['station',*(places_in(t.columns) or ())]; values = [c for c in t if c not in own+of]
+    if variables: _check_variables(variables, values); values = list(variables)
+    da = points_array(t[[c for c in of if c in t]+values].assign(time=when))
     return da.to_dataset('variable') if 'variable' in da.dims else da.to_dataset(name=str(values[0]))
 
 def station_series(ds, what, variables, missing, by):
@@ -141,27 +141,29 @@ def station_series(ds, what, variables, missing, by):
         found[v] = xr.DataArray(x, {'time': when, dim: names}|at, ('time',dim), v, ds[v].attrs)
     return found
 
-def _at_points(given, variables, missing, step, onto, by):
-    "Fields of stations, (time, variable, 1, station), and the step of their times; in the order of known ones."
-    parts = {}
+def _station_parts(given, variables, missing, by):
+    "The variables of each source, (time, station) each."
     for g in given:
-        if not isinstance(g, (str,Path)): found = station_series(as_dataset(g), 'the fields', variables, missing, by)
-        elif Path(g).is_file() and not Path(g).name.lower().endswith(ENDS): found = station_series(station_table(g, variables, by), source_name(g), variables, missing, by and 'time')
+        if not isinstance(g, (str,Path)): yield station_series(as_dataset(g), 'the fields', variables, missing, by)
+        elif Path(g).is_file() and not Path(g).name.lower().endswith(ENDS): yield station_series(station_table(g, variables, by), source_name(g), variables, missing, by and 'time')
         else:
             for p in maps_in(g):
-                with opened(p) as ds: found = station_series(ds, source_name(p), variables, missing, by)
-                for v,da in found.items(): parts.setdefault(v, []).append(da)
-            continue
+                with opened(p) as ds: yield station_series(ds, source_name(p), variables, missing, by)
+
+def _at_points(given, variables, missing, step, onto, by):
+    "Fields of stations, (time, variable, 1, station), and the step of their times; in the order of known ones."
+    if isinstance(onto, Grid) and not isinstance(onto, Points): raise DataError("the run's fields are maps, and these are stations: give maps")
+    parts = {}
+    for found in _station_parts(given, variables, missing, by):
         for v,da in found.items(): parts.setdefault(v, []).append(da)
-    _check_variables(variables or (), list(parts)); fields = [xr.concat(p, 'time', join='outer').sortby('time') if len(p)>1 else p[0].sortby('time') for p in parts.values()]
-    if not fields: raise DataError("there is no variable over times and stations among what was given")
+    _check_variables(variables or (), list(parts)); names = list(variables or parts)
+    if not names: raise DataError("there is no variable over times and stations among what was given")
+    fields = [(xr.concat(parts[v], 'time', join='outer') if len(parts[v])>1 else parts[v][0]).sortby('time') for v in names]
     if by: fields,step = _numbered(fields, by)
     else: step = step or step_of(fields[0].time.values); fields = [f.assign_coords(time=step.stamp(f.time.values)) for f in fields]
-    names = list(variables or parts); da = xr.concat([fields[list(parts).index(v)] for v in names], pd.Index(names, name='variable'), join='outer').transpose('time','variable',...)
-    if isinstance(onto, Grid) and not isinstance(onto, Points): raise DataError("the run's fields are maps, and these are stations: give maps")
+    da = xr.concat(fields, pd.Index(names, name='variable'), join='outer').transpose('time','variable',...)
     if isinstance(onto, Points): da = at_stations(da, onto, 'keep')
-    units = ', '.join(f"{v}: {parts[v][0].attrs.get('units', '?')}" for v in names)
-    return da.expand_dims('row', -2).assign_attrs(units=units),step
+    return da.expand_dims('row', -2).assign_attrs(units=', '.join(f"{v}: {parts[v][0].attrs.get('units', '?')}" for v in names)),step
 
 # %% ../nbs/74_own_data.ipynb #82100310
 def fields_of(

@@ -298,11 +298,11 @@ def with_season(
     names:list|tuple|None,        # Columns of a fitted run; () to choose them, None for no season
 )->tuple:                         # All covariates, (n, k), or None; the names of those that are the season
     "Covariates with those of the season."
+    own = None
+    if covariates is not None: t = covariate_table(covariates); own = expanded(t, {k: column_levels(t[k]) for k in t}) # refuses what is missing
     if names is None: return covariates,[]
     curves = season_columns(when)
-    if not len(names):
-        own = None if covariates is None else covariate_table(covariates.iloc[train])
-        names = telling(curves.iloc[train], None if own is None else expanded(own, {k: column_levels(own[k]) for k in own}))
+    if not len(names): names = telling(curves.iloc[train], None if own is None else own[train])
     if not len(names): return covariates,[]
     return (curves[list(names)] if covariates is None else pd.concat([covariates, curves[list(names)]], axis=1)),list(names)
 
@@ -315,7 +315,7 @@ def said_of(f):
     every = f"{plural(len(f.lazy), 'time')} from {ends(f.lazy.time.values)}, one every {f.step}" if dated else f"{plural(len(f.lazy), 'sample')} called by {f.step}, without dates"
     gaps = f", {plural(int((f.gaps>0).sum()), 'cell')} with gaps ({f.gaps[~f.land].mean():.1%} of their values), filled by {FILLED[f.asked.gaps]}" if f.gaps.any() else ''
     return [f"fields: {', '.join(map(str, f.lazy['variable'].values))} {f'at {f.lazy.shape[-1]} stations' if station_dim(f.lazy) else f'on {f.lazy.shape[-2]}x{f.lazy.shape[-1]} cells'}, {every}",
-        f"target: {', '.join(f.names)} ({f.kind})"+(f"; dates: {f.found.read}" if f.found is not None and f.found.read else ''),
+        f"target: {', '.join(f.names)} ({f.kind})"+(f"; dates: column {f.found.read}" if f.found is not None and f.found.read else ''),
         f"aligned: {plural(len(f.when), 'sample')}"+(f" from {ends(f.when)}" if dated else '')+", each explained by the fields "+(f"of the {many} before it, not by those of its own time" if many else f"of the same {'time' if dated else f.step}"),
         f"left out: {plural(f.lost, 'target value')} without fields, {plural(f.made-len(f.when), 'sample')} without a target, {plural(f.holes, 'window')} with a hole, {plural(f.empty, 'time')} without any value, {plural(int(f.land.sum()), 'cell')} without data"+gaps,
         *_said_lost(f), *_said_season(f, dated), *_said_beside(f), _said_rows(f, dated)]

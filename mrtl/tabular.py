@@ -213,7 +213,7 @@ def timed_table(
     when,own = (pd.DatetimeIndex(numbered(t[time])),[time]) if numbered else times_in(t, time, where)
     if used := [c for c in columns if c in own]: raise DataError(f"column {used[0]!r} of {where} holds the times, so it is no {'target' if len(columns)==1 else 'column to use'}: name another one, or say which column the times are in (--time)")
     out = t.reindex(columns=list(dict.fromkeys(columns))).set_axis(when).rename_axis('time')
-    out.attrs = dict(absent=tuple(c for c in columns if c not in t), read='' if numbered else f"{' '.join(map(str, own))}, {' '.join(str(v) for v in t[own].iloc[-1])} is {when[-1]:%Y-%m-%d}")
+    out.attrs = dict(absent=tuple(c for c in columns if c not in t), read='' if numbered else f"{' '.join(map(str, own))}, where {' '.join(str(v) for v in t[own].iloc[-1])} is {when[-1]:%Y-%m-%d}")
     if (twice := out.index[out.index.duplicated()]).size: raise DataError(f"{where} has {int((when==twice[0]).sum())} rows for {twice[0]:%Y-%m-%d %H:%M}: give one row per time, and several series as several columns")
     return out.sort_index()
 

@@ -134,7 +134,8 @@ def test_a_table_of_covariates_to_come(tmp_path, capsys):
     t = pd.date_range('1990-01-01', periods=150, freq='MS'); da = maps(t); y = pd.DataFrame(dict(flow=series(da), rain=RNG.normal(size=150))).rename_axis('month'); da[:-1].to_netcdf(tmp_path/'a.nc'); da[-1:].to_netcdf(tmp_path/'b.nc'); y[:-1].to_csv(tmp_path/'y.csv'); run = tmp_path/'run'
     ask = ['fields', '--fields', str(tmp_path/'a.nc'), '--target', str(tmp_path/'y.csv'), '--column', 'flow', '--covariates', 'rain', '--rank', '1', '--out', str(run)]
     assert main([*ask, '--dry-run']) == 0; plan = capsys.readouterr().out; assert main(ask) == 0; said = capsys.readouterr().out
-    for s in ('covariates: rain (numbers)', 'dates: month, 2002-05-01 is 2002-05-01', 'method evidence, rank 1', 'no two samples share a map', 'scores: R2 is about'): assert s in plan and s in said
+    for s in ('covariates: rain (numbers)', 'dates: column month, where 2002-05-01 is 2002-05-01', 'method evidence, rank 1', 'no two samples share a map', 'scores: R2 is about'): assert s in plan and s in said
+    hole = y[:-1].copy(); hole.iloc[7, 1] = np.nan; hole.to_csv(tmp_path/'hole.csv'); assert main([str(tmp_path/'hole.csv') if a.endswith('y.csv') else a for a in ask]+['--dry-run']) == 2 and 'rain is NaN' in capsys.readouterr().err
     y[['rain']][-1:].to_csv(tmp_path/'future.csv'); assert main(['predict', str(run), '--fields', str(tmp_path/'b.nc'), '--target', str(tmp_path/'future.csv'), '--out', str(tmp_path/'p.csv')]) == 0
     assert 'has no column flow' in capsys.readouterr().out and pd.read_csv(tmp_path/'p.csv').set.tolist() == ['forecast']
 
