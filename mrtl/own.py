@@ -15,15 +15,17 @@ from . import parallel
 from .climate.model import file_names, said_of_files, same_units
 from .core import ConfigError, DataError, check_whole, settings
 from .folders import SEAL
+from .gaps import learn_gaps
 from .glms import field_glms
 from .own_fields import Asked, own_problem
 from .tabular import open_table, times_in
+from .points import Points
 from .problems import ESTIMATORS
 from .rivals import RIVALS, field_rivals
 from .readers import source_name
 from .runfiles import read_own_prep
 from .runs import FILES, open_run, predict_run, run_problem
-from .seasons import Season, Step
+from .seasons import Season, Step, season_names
 from .store import save_tensors
 from .ways import WAYS, affordable
 
@@ -33,21 +35,29 @@ def own_options(problem, method='auto', rank=None, **options):
     if method not in ('auto', *WAYS): raise ConfigError(f"--method must be auto, {', '.join(WAYS)}; got {method!r}")
     if rank is not None: check_whole(rank=rank)
     g,small = problem.design.grid,problem.targets.shape[1]==1 and affordable(problem.design.take(problem.rows['train']))
-    if method=='auto': method = 'evidence' if small and min(g.shape)>1 else 'sgd'
-    return dict(method=method)|({} if rank is None else dict(rank=rank))|options
+    if method=='auto': method = 'evidence' if small and g.dims>1 else 'sgd'
+    return dict(method=method)|({} if rank is None else dict(rank=rank))|(dict(missing='conditional') if problem.gaps=='conditional' else {})|options
+
+def filled(problem):
+    "The problem with its gaps filled as the estimator fills them, for methods that cannot."
+    if problem.gaps!='conditional': return problem
+    return replace(problem, design=learn_gaps(problem.gaps, problem.design, np.isin(np.arange(len(problem.design)), problem.rows['train']))[1])
 
 def own_rivals(problem):
     "Simpler methods on the same rows: ridges for numbers, generalised linear models for classes and counts."
+    problem = filled(problem)
     if problem.kind!='regression': return field_glms(problem)
+    if isinstance(problem.design.grid, Points): return field_rivals(problem, RIVALS[:3]) # a smooth prior of maps needs cells
     return field_rivals(problem, RIVALS[:4], lengths=tuple(problem.design.grid.diagonal*s for s in (.02,.05,.1,.2)))
 
-# %% ../nbs/75_own.ipynb #0b3c8014
-def tell_plan(out, problem, options):
-    "What a run would do."
-    parts = {**options}; device = parts.pop('device', 'auto'); parts.pop('random_state', None)
+# %% ../nbs/75_own.ipynb #943156bb
+def tell_plan(problem, options):
+    "What was read and aligned, and what is fitted."
     for line in problem.notes: print(line)
-    print(f"fit: {problem.kind} by {', '.join(f'{k} {v}' for k,v in parts.items())}, on {device}; then once more on all rows, where the way of fitting allows it")
-    print(f"dry run: nothing was written; without --dry-run the run goes to {out}")
+    parts = {**options}; device,method,rank = (parts.pop(k, 'auto') for k in ('device','method','rank')); parts.pop('random_state', None)
+    modes = {m.name: m.size if m.grid is None else int(m.grid.mask.sum()) for m in problem.design.modes}; size = ', '.join(f'{k} {n:,}' for k,n in modes.items())
+    how = [f"{'components: as many as they need' if rank=='auto' else f'rank {rank}'}", *(f'{k} {v}' for k,v in parts.items() if v is not None)]
+    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}; then once more from all rows, for forecasts", flush=True)
 
 def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=False, more=None):
     "Read, fit and write a run of a reader's own data, unless it is there already or only a plan is wanted."
@@ -55,16 +65,17 @@ def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=F
     if not dry_run and parallel.on_main(lambda: resume and (out/SEAL).exists()): todo = parallel.on_main(claim) # before the data are read
     if todo is False: return print(f"{out} is finished: nothing to do")
     problem = make(); chosen = options(problem)
-    if dry_run: return tell_plan(out, problem, chosen)
+    if parallel.is_main(): tell_plan(problem, chosen)
+    if dry_run: return print(f"dry run: nothing was written; without --dry-run the run goes to {out}")
     if todo is None and not parallel.on_main(claim): return print(f"{out} is finished: nothing to do")
     metrics = run_problem(out, problem, chosen, more=partial(more, out, problem))
-    if metrics: print(said_score(metrics))
+    if metrics: print(said_score(metrics, problem.base is not None))
 
-def said_score(metrics):
+def said_score(metrics, anomalies=False):
     "The score that counts, and the best of the rivals."
     key,name = ('auc','AUC') if 'auc' in metrics['test'] else ('r2','R2'); rivals = {k: v['test'][key] for k,v in metrics['baselines'].items()}
     best = max(rivals, key=rivals.get, default=None)
-    return f"test {name} {metrics['test'][key]:.3f}"+(f" ({best} {rivals[best]:.3f})" if best else '')+f", {metrics['seconds']:.1f} s"
+    return f"test {name} {metrics['test'][key]:.3f}"+(f" ({best} {rivals[best]:.3f})" if best else '')+(', of the target without its season' if anomalies else '')+f", {metrics['seconds']:.1f} s"
 
 # %% ../nbs/75_own.ipynb #5974493c
 def save_own(out, problem, m=None, yhat=None):
@@ -73,7 +84,7 @@ def save_own(out, problem, m=None, yhat=None):
     tensors = {'x': torch.from_numpy(np.ascontiguousarray(problem.season_x.coef))}
     if problem.season_y is not None: tensors['y'] = torch.from_numpy(np.ascontiguousarray(problem.season_y.coef))
     names = problem.outputs or [problem.target_name]; zero = np.broadcast_to(np.asarray(problem.zero, float), (len(names),)).tolist()
-    save_tensors(Path(out)/'prep.mrtl', tensors, dict(season=problem.season_x.kind, months=problem.step.months, seconds=float(problem.step.seconds), names=names,
+    save_tensors(Path(out)/'prep.mrtl', tensors, dict(season=problem.season_x.kind, months=problem.step.months, seconds=float(problem.step.seconds), yearly=problem.step.yearly, names=names,
         kind=problem.kind, classes=problem.classes, reference=zero, units=problem.units))
     return {}
 
@@ -81,7 +92,8 @@ def load_own(run):
     "What `save_own` kept, as `own_problem` takes it, and the units of the fields."
     tensors,meta = read_own_prep(run); model = ESTIMATORS[meta['kind']].load(Path(run)/'model.mrtl'); part = lambda k: tensors[k].numpy() if k in tensors else None
     zero = np.array(meta['reference']); y = part('y'); grid = next(m.grid for m in model._modes if m.grid is not None)
-    return dict(step=Step(meta['months'], meta['seconds']), grid=grid, kind=meta['kind'], classes=meta['classes'], names=meta['names'], outputs=len(zero),
+    z = getattr(model, 'covariates_', None); beside = [] if z is None else [k for k in z.covariate.values.tolist() if k in season_names()]
+    return dict(step=Step(meta['months'], meta['seconds'], meta.get('yearly', False)), grid=grid, beside=beside or None, kind=meta['kind'], classes=meta['classes'], names=meta['names'], outputs=len(zero),
         reference=zero if len(zero)>1 else float(zero[0]), season_x=Season(meta['season'], part('x')), season_y=None if y is None else Season(meta['season'], y)),meta['units'],model
 
 # %% ../nbs/75_own.ipynb #9d052544
@@ -90,11 +102,11 @@ def words(text):
     if text in (None, '', []): return None
     return [w.strip() for t in ([text] if isinstance(text, str) else text) for w in str(t).split(',') if w.strip()]
 
-def beside_of(covariates):
+def beside_of(covariates, time=None):
     "Names of covariates, and the table that has them where it is not the target's."
     names = words(covariates) or []
     if len(names)!=1 or not Path(names[0]).is_file(): return names,None
-    table = open_table(names[0]); times = times_in(table, None, source_name(names[0]))[1]
+    table = open_table(names[0]); times = [time] if time in table else times_in(table, None, source_name(names[0]))[1]
     return [str(c) for c in table if c not in times],names[0]
 
 def asked_of(config):
@@ -103,20 +115,20 @@ def asked_of(config):
     return Asked(**{k: tuple(v) if isinstance(v, list) else v for k,v in pick.items()})
 
 def fields_command(
-    fields:FILES=None,         # Files or folders of fields with a time axis: netCDF or zarr; variables on latitudes and longitudes are put on one grid
+    fields:FILES=None,         # Files or folders of fields with a time axis: netCDF or zarr; variables on latitudes and longitudes are put on one grid. Or stations: along one dimension of a file, or a long table with station, lat, lon, time and values
     target:str=None,           # Table with a row per time: CSV, parquet or netCDF
     column:FILES=None,         # Columns of the table to explain, or variables of a netCDF file; several are outputs
-    time:str=None,             # Column of times; found by its name when not given
-    leads:int=None,            # Steps before the target that are looked at, in the fields' own step; the same time when not given
+    time:str=None,             # Column of times, found by its name when not given; or a column of names or numbers of samples without dates, called as the fields' dimension of them
+    leads:int=None,            # How many times before the target are looked at, in the fields' own step; the target's own time is not among them. When not given, only the target's own time is looked at
     kind:str=None,             # regression, classes, ordered or counts; found when not given
-    season:str='auto',         # Taken off before learning: auto, month (means), day (a smooth curve over the day of the year) or none
+    season:str='auto',         # What is usual at each time of the year is taken off before learning: auto, month (means), day (a smooth curve over the day of the year) or none. The season of counts and classes is learnt beside the map, as covariates
     groups:str=None,           # Column of groups, such as years or subjects, that are split whole; blocks of time when not given
     covariates:FILES=None,     # Columns of the table that explain the target, too, or a table of their own with a row per time
     exposure:str=None,         # Column of how much was exposed, such as the population, for counts
     variables:str=None,        # Of the fields, joined by commas; all when not given
-    missing:str=None,          # Numbers in the fields that are no values, joined by commas; none: there are none
-    stamp:str=None,            # within or end: what the stamps of monthly fields are to their months; what the files say when not given
-    gaps:str='error',          # Cells without a value at some times: error, or climatology to take what is usual there
+    missing:str=None,          # Numbers that mark a missing value in the fields, joined by commas, such as -999; say none if every number is a value
+    stamp:str=None,            # Of monthly fields: within, if each date lies in the month that it stands for, or end, if it is the moment at which that month ends, such as 1 February for January. When not given, what the files say
+    gaps:str='error',          # Cells without a value at some times: error, climatology to take what is usual there, or conditional to take what the other cells of that time say
     method:str='auto',         # evidence, sgd (gradient steps), or auto: evidence for one target where it takes a minute at most
     rank:int=None,             # Components; the estimator's own number when not given
     out:str=None,              # Folder to write to; RUNS/fields when not given
@@ -131,11 +143,11 @@ def fields_command(
     if not fields or not target: raise ConfigError("give the files: mrtl fields --fields FILE [FILE ...] --target TABLE --column NAME")
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'fields'); columns = words(column)
     files = [fields] if isinstance(fields, (str,Path)) else list(fields)
-    asked = dict(time=time, leads=leads, kind=kind, season=season, groups=groups, covariates=beside_of(covariates)[0], exposure=exposure, gaps=gaps)|said_of_files(variables, missing, stamp)
+    asked = dict(time=time, leads=leads, kind=kind, season=season, groups=groups, covariates=beside_of(covariates, time)[0], exposure=exposure, gaps=gaps)|said_of_files(variables, missing, stamp)
     config = dict(command='fields', title=f"{', '.join(columns or [Path(target).stem])} from maps", fields=file_names(files), target=Path(target).name, columns=columns,
         **asked, method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)
     def make():
-        p = own_problem(files, target, columns, asked_of(asked), config['split_seed'], beside=beside_of(covariates)[1])
+        p = own_problem(files, target, columns, asked_of(asked), config['split_seed'], beside=beside_of(covariates, time)[1])
         return replace(p, rivals=own_rivals, notes=p.said)
     run_own(out, config, make, partial(own_options, method=method, rank=rank, device=s['device'], random_state=s['seed']), resume, overwrite, dry_run, save_own)
 
@@ -149,4 +161,5 @@ def predict_own(run, out, config, fields, target=None):
     problem = own_problem(files, target, prep['names'], asked, prep=prep)
     clear = lambda u: '' if '?' in u else u
     if clear(units) and clear(problem.units) and not same_units(units, problem.units): raise DataError(f"the fields must be in the units of the run, {units}; got {problem.units}: convert them")
+    if problem.absent: print(f"{source_name(target)} has no column {', '.join(problem.absent)}: its truth is taken as unknown")
     p = predict_run(run, out, problem); print(f"{len(p)} rows: {out}")

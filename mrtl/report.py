@@ -23,8 +23,8 @@ from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cell
 
 # %% ../nbs/51_report.ipynb #a624b775
 _texts = dict(
-    held_out='Scores on rows that took no part in training. Validation rows chose when to stop, so only the test rows are a fair judge. '
-        'Baselines were given the same rows; the best in each column is bold.',
+    held_out='Scores on rows that the weights were not learnt from. Validation rows may have chosen something, such as when to stop or how strong a '
+        'penalty is (the baselines\' penalties always), so only the test rows are a fair judge. All methods were given the same rows; the best in each column is bold.',
     given='Scores on the rows that were given for this page. They tell how well new rows are predicted only if the model was not '
         'fitted to them.',
     unscored='No rows were scored for this page.',

@@ -238,6 +238,7 @@ class _OwnPrep(TypedDict):
     season:Literal['month','day','none']   # Its kind
     months:Whole                           # Calendar months of a step, or 0
     seconds:Number                         # Else its length
+    yearly:NotRequired[bool]               # Do its times begin anew each 1 January?
     names:Several(Word)                    # Of the outputs
     kind:Literal['regression','classes','ordered','counts'] # Of the target
     classes:list[Word]|None                # Labels

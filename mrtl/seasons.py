@@ -13,11 +13,14 @@ from .core import ConfigError, DataError
 from .tidy import time_slices
 
 # %% ../nbs/73_seasons.ipynb #fa895dbb
+def day_of_year(days): return (days-days.astype('datetime64[Y]').astype('datetime64[D]')).astype(int) # from 0
+
 @dataclass(frozen=True)
 class Step:
     "How far apart neighbouring times are: calendar months, or else seconds."
     months:int=0        # Calendar months; 0 where the step is none
     seconds:float=0.    # Else its length
+    yearly:bool=False   # Do the times begin anew each 1 January, so that the last step of a year is shorter?
 
     def many(self,
         n:int, # How many
@@ -44,7 +47,14 @@ class Step:
     )->np.datetime64:       # That many steps after it
         "The time that many steps later."
         if self.months: return (np.asarray(time, 'datetime64[M]')+n*self.months).astype('datetime64[ns]')
+        if self.yearly and n: return self.later(self._next(time), n-1)
         return np.asarray(time, 'datetime64[ns]')+np.timedelta64(round(n*self.seconds*1e9), 'ns')
+
+    def _next(self, time):
+        "The next time of a record that begins anew each year."
+        day,length = np.asarray(time, 'datetime64[D]'),round(self.seconds/86400); phase = day_of_year(day)%length
+        new = (day.astype('datetime64[Y]')+1).astype('datetime64[D]')+phase
+        return min(day+length, new).astype('datetime64[ns]')
 
     def gaps(self,
         times:np.ndarray, # Ascending, (n,)
@@ -70,7 +80,13 @@ def step_of(
     if (days<=0).any(): raise DataError(f"times must ascend, each once; {str(times[1:][days<=0][0])[:16]} does not come after the time before it")
     k,day = int(np.median(month)),float(np.median(days))
     if k and month.min()>=1 and 27*k<=day<=32*k: return Step(months=k)
-    return Step(seconds=round(day*86400, 3))
+    return Step(seconds=round(day*86400, 3), yearly=begins_anew(times, day))
+
+def begins_anew(times, days):
+    "Do times that lie some days apart begin anew each 1 January?"
+    if days!=round(days) or days<2 or days>61: return False
+    at = times.astype('datetime64[D]'); cut = np.diff(at.astype('datetime64[Y]').astype(int))>0
+    return bool(cut.any() and (np.diff(at)[cut].astype(int)<days).any() and len(np.unique(day_of_year(at)%round(days)))==1)
 
 # %% ../nbs/73_seasons.ipynb #e2ae540b
 @dataclass
@@ -99,9 +115,17 @@ def windows_of(
     names = step.names(times); first,last = at[good]-n,at[good]-(1 if n else 0)
     return Windows(at[good], ends[at[good]], [(names[a], names[b]) for a,b in zip(first, last)], int((~good).sum()))
 
-# %% ../nbs/73_seasons.ipynb #b72918d4
+# %% ../nbs/73_seasons.ipynb #19cf7c51
 SEASONS = 'auto','month','day','none'
 YEAR,HARMONICS = 365.2425,3
+
+def year_curves(
+    times:np.ndarray, # (n,)
+)->np.ndarray:        # (n, 2*HARMONICS): cosines, then sines
+    "The harmonics of the year."
+    times = np.asarray(times, 'datetime64[ns]')
+    w = 2*np.pi*((times-times.astype('datetime64[Y]'))/np.timedelta64(1, 'D'))[:,None]/YEAR*np.arange(1, HARMONICS+1)
+    return np.concatenate([np.cos(w), np.sin(w)], 1)
 
 def season_kind(
     asked:str,          # One of `SEASONS`
@@ -129,8 +153,7 @@ class Season:
         times = np.asarray(times, 'datetime64[ns]')
         if self.kind=='none': return np.ones((len(times), 1))
         if self.kind=='month': return (times.astype('datetime64[M]').astype(int)[:,None]%12==np.arange(12)).astype(float)
-        w = 2*np.pi*((times-times.astype('datetime64[Y]'))/np.timedelta64(1, 'D'))[:,None]/YEAR*np.arange(1, HARMONICS+1)
-        return np.concatenate([np.ones((len(times), 1)), np.cos(w), np.sin(w)], 1)
+        return np.concatenate([np.ones((len(times), 1)), year_curves(times)], 1)
 
     def fit(self,
         x:np.ndarray,     # Values, (T, ...), NaN where missing
@@ -162,3 +185,25 @@ def solved(A, b):
     "Least squares by the normal equations; a curve that no time shows has no coefficient."
     if (A==np.diag(np.diag(A))).all(): d = np.diag(A); d = np.where(d>0, d, np.nan); return b/(d if b.ndim==1 else d[:,None])
     return np.linalg.lstsq(A, b, rcond=1e-10)[0]
+
+# %% ../nbs/73_seasons.ipynb #a5ea7ba7
+def season_names(): return [f'season_{f}{k}' for k in range(1, HARMONICS+1) for f in ('cos','sin')]
+
+def season_columns(
+    times:np.ndarray, # Of samples, (n,)
+)->pd.DataFrame:      # (n, 2*HARMONICS), the longest periods first
+    "The harmonics of the year as covariates."
+    c = year_curves(times); order = [i+k for i in range(HARMONICS) for k in (0, HARMONICS)]
+    return pd.DataFrame(c[:,order], columns=season_names())
+
+def telling(
+    columns:pd.DataFrame,    # Candidates, (n, k)
+    beside:np.ndarray=None,  # What stands there already, (n, q)
+    least:float=.1,          # Standard deviation that must be left, of 1
+)->list:                     # Names of the columns that say something of their own
+    "Columns that do not follow from those before them and an intercept."
+    B = np.ones((len(columns), 1)) if beside is None else np.column_stack([np.ones(len(columns)), beside]); kept = []
+    for k in columns:
+        v = columns[k].to_numpy(); rest = v-B@np.linalg.lstsq(B, v, rcond=None)[0]
+        if v.std()>1e-9 and rest.std()>least*v.std(): kept.append(k); B = np.column_stack([B, v])
+    return kept

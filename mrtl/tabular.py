@@ -6,9 +6,10 @@
 __all__ = []
 
 # %% ../nbs/19_tabular.ipynb #0dbd31c2
-import re
-from collections.abc import Iterator
+import re, warnings
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -37,17 +38,30 @@ def need_columns(
     some = ', '.join(map(str, list(have)[:20]))+(' ...' if len(have)>20 else '')
     raise DataError(f"{where} has no column {gone[0]!r}{near(gone[0], have)}; it has {some}")
 
-# %% ../nbs/19_tabular.ipynb #4156bf25
+# %% ../nbs/19_tabular.ipynb #6abd95f7
 PLAIN = re.compile(r'\.(csv|tsv|txt)(\.gz|\.bz2|\.xz)?$', re.I)
+
+@lru_cache(maxsize=64)
+def encoding_of(path, changed):
+    "The encoding of a text file, looked at once for each time that it was changed."
+    import bz2, gzip, lzma
+    opener = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}.get(Path(path).suffix.lower(), open)
+    with opener(path, 'rb') as f: wide = f.read(2) in (b'\xff\xfe', b'\xfe\xff')
+    try:
+        with opener(path, 'rt', encoding='utf-16' if wide else 'utf-8-sig') as f:
+            first = f.readline()
+            while f.read(2**20): pass
+        return 'utf-16' if wide else 'utf-8-sig',first
+    except UnicodeDecodeError: pass
+    warnings.warn(f"{source_name(path)} is no UTF-8 text: it is read as text of Windows (cp1252); look at letters like é or ü, or save it as UTF-8", stacklevel=4)
+    with opener(path, 'rt', encoding='cp1252') as f: return 'cp1252',f.readline()
 
 def plain_options(path):
     "How a text file separates its columns, for `pandas.read_csv`; by its first line."
-    import bz2, gzip, lzma
-    opener = {'.gz': gzip.open, '.bz2': bz2.open, '.xz': lzma.open}.get(Path(path).suffix.lower(), open)
-    with reading(source_name(path), 'a table'), opener(path, 'rt', encoding='utf-8-sig', errors='replace') as f: first = f.readline()
+    with reading(source_name(path), 'a table'): encoding,first = encoding_of(str(path), Path(path).stat().st_mtime_ns)
     if not first.strip(): raise FormatError(f"{source_name(path)} is empty, or its first line is: the first line must name the columns")
     sep = max('\t;,', key=first.count)
-    return dict(sep=sep, encoding='utf-8-sig', low_memory=False)|(dict(decimal=',') if sep==';' else {})
+    return dict(sep=sep, encoding=encoding, low_memory=False)|(dict(decimal=',') if sep==';' else {})
 
 def file_kind(path):
     "plain, parquet or netcdf; `DataError` where there is no such file, or no such kind."
@@ -190,11 +204,16 @@ def timed_table(
     path:str|Path,        # A CSV, parquet or netCDF table
     columns:list,         # Columns to keep
     time:str|None=None,   # The column of times; found when not given
-)->pd.DataFrame:          # By time, ascending
+    absent:list|tuple=(), # Columns that the table may lack; they are empty then
+    numbered:Callable|None=None, # Takes a column of names and gives what stands for times, where samples have no dates
+)->pd.DataFrame:          # By time, ascending; `attrs` has `read`, how the last date was read, and `absent`
     "Columns of a table by their times."
-    where = source_name(path); t = open_table(path); need_columns(columns, list(t), where); when,own = times_in(t, time, where)
+    where = source_name(path); t = open_table(path); need_columns([c for c in columns if c not in absent], list(t), where)
+    if numbered: need_columns([time], list(t), where)
+    when,own = (pd.DatetimeIndex(numbered(t[time])),[time]) if numbered else times_in(t, time, where)
     if used := [c for c in columns if c in own]: raise DataError(f"column {used[0]!r} of {where} holds the times, so it is no {'target' if len(columns)==1 else 'column to use'}: name another one, or say which column the times are in (--time)")
-    out = t[list(dict.fromkeys(columns))].set_axis(when).rename_axis('time')
+    out = t.reindex(columns=list(dict.fromkeys(columns))).set_axis(when).rename_axis('time')
+    out.attrs = dict(absent=tuple(c for c in columns if c not in t), read='' if numbered else f"{' '.join(map(str, own))}, where {' '.join(str(v) for v in t[own].iloc[-1])} is {when[-1]:%Y-%m-%d}")
     if (twice := out.index[out.index.duplicated()]).size: raise DataError(f"{where} has {int((when==twice[0]).sum())} rows for {twice[0]:%Y-%m-%d %H:%M}: give one row per time, and several series as several columns")
     return out.sort_index()
 

@@ -212,8 +212,8 @@ def climate_command(
     by:str=None,               # division or state: each is an output
     box:str=None,              # Part of the ocean, like 20S,60N,180W,0W
     variables:str=None,        # Of the fields, joined by commas; all when not given
-    missing:str=None,          # Numbers in the fields that are no values, joined by commas; none: there are none
-    stamp:str=None,            # within or end: what the fields' time stamps are to their months; what the files say when not given
+    missing:str=None,          # Numbers that mark a missing value in the fields, joined by commas, such as -999; say none if every number is a value
+    stamp:str=None,            # within, if each date of the fields lies in the month that it stands for, or end, if it is the moment at which that month ends. When not given, what the files say
     rain_units:str=None,       # Unit of the rain, like mm, inch, mm/day or m/day, whatever the file says
     rain_variable:str=None,    # Which variable is the rain; found by its name when not given
     rain_missing:str=None,     # As --missing, of the rain
