@@ -23,7 +23,7 @@ from .fits import Request
 from .gaps import check_missing, learn_gaps
 from .ways import choose_way
 from .options import EvidenceOptions, GradientOptions, seed_of
-from .samples import Samples, as_design, as_targets, by_date, checked_input, output_names, rows_beside
+from .samples import Samples, as_design, as_targets, by_label, checked_input, output_names, rows_beside
 from .splits import dated_rows
 
 # %% ../nbs/59_fitting.ipynb #a3fc79a0
@@ -96,7 +96,7 @@ class Fitting:
         for cb in callbacks:
             if not hasattr(cb, 'before_fit'): raise ConfigError(f"callbacks must be `Callback` objects; got {cb!r}")
         y,target = as_one(y),target_names(y)
-        y,sample_weight,groups = (by_date(v, X, k) for v,k in ((y, 'y'), (sample_weight, 'sample_weight'), (groups, 'groups')))
+        y,sample_weight,groups = (by_label(v, X, k) for v,k in ((y, 'y'), (sample_weight, 'sample_weight'), (groups, 'groups')))
         named = y
         if y is not None and not isinstance(y, xr.DataArray): y = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
         design,y = self._design(X, y, fitting=True); n = len(design)
@@ -133,10 +133,10 @@ class Fitting:
         "The caller's validation data: X, y and what goes with them."
         given,names = as_valid(valid),('X','y','covariates','offset','sample_weight')
         Xv,yv,covariates,offset,w = map(given.get, names); design,_ = self._design(Xv)
-        Yv = encode(by_date(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
+        Yv = encode(by_label(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
         if not encode and Yv.shape[1]!=len(self._outputs):
             raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
-        return Samples(design, Yv, by_date(w, Xv, 'sample_weight'), None, *self._sides(covariates, offset, Xv, len(design)))
+        return Samples(design, Yv, by_label(w, Xv, 'sample_weight'), None, *self._sides(covariates, offset, Xv, len(design)))
 
     def _sides(self, covariates, offset, X, n):
         "Standardised covariates, and the offset, of samples of a fitted model."
