@@ -144,11 +144,11 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         return_std:bool=False,                             # Also the standard deviation of a new observation? Only where the fit has one
     )->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs); with `return_std` also their standard deviations; DataArrays if X is one
         "Predict the response."
-        s,d,z = self._scores(X, covariates, offset)
+        s,std = self._scores(X, covariates, offset, return_std)
         back = lambda v: as_came(self._labelled(v[:,0] if self._one_dim else v, X, 'output'), self._target)
         mean = back(INVERSE_LINKS[self.fitted_.loss](torch.from_numpy(s)).numpy())
         if not return_std: return mean
-        if (std := self.fitted_.spread(d, z)) is None:
+        if std is None:
             raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; this model was fitted with method={self.method_!r}")
         return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
 
@@ -237,8 +237,8 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     )->np.ndarray:                                         # Log odds of the second class, (n,); of several classes (n, classes)
         "Log odds, corrected for balanced class weights, by evidence those of the expected probability; of several classes the log probabilities less their mean."
-        s,d,z = self._scores(X, covariates, offset)
-        if (std := self.fitted_.spread(d, z)) is not None: s = worth(s, std**2, self.fitted_.loss)
+        s,std = self._scores(X, covariates, offset)
+        if std is not None: s = worth(s, std**2, self.fitted_.loss)
         if len(self.classes_)==2: return s[:,0]
         log = np.log(np.maximum(class_probabilities(s, self.fitted_.loss), 1e-300))
         return log-log.mean(1, keepdims=True)

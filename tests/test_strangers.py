@@ -1,7 +1,9 @@
 """Where readers who knew the README and the docs only stumbled: labels of samples, which dimensions are the map, missing values and intervals."""
-import numpy as np, pandas as pd, pytest, xarray as xr
-from mrtl import EventDesign, FieldDesign, MRTLClassifier, MRTLRegressor
+import numpy as np, pandas as pd, pytest, torch, xarray as xr
+from mrtl import EventDesign, FieldDesign, MRTLClassifier, MRTLRegressor, simulate_field
 from mrtl.core import DataError
+from mrtl.fitting import score_weights
+from mrtl.problems import interval_of
 from mrtl.samples import by_label
 from mrtl.tidy import arranged
 
@@ -82,3 +84,39 @@ def test_a_design_says_what_it_holds():
     X = fields('text', 'time').assign_coords(time=pd.date_range('2000', periods=N))
     assert repr(FieldDesign.from_xarray(X, leads=2))=='FieldDesign(58 samples, lead 2, space 4x5, 2000-01-03 00:00:00 to 2000-02-29 00:00:00)'
     assert repr(EventDesign.from_table(pd.DataFrame(dict(who=list('abb'))), dict(who='who')))=='EventDesign(3 samples, who 2)'
+
+# ---- what is missing makes intervals wider
+
+@pytest.fixture(scope='module')
+def cloudy():
+    "A record with holes, its targets, and the same fields without any."
+    sim = simulate_field(n=1200, shape=(6, 8), leads=2, variables=1, rank=1, seed=6); X = sim.X.isel(variable=0)
+    seen = lambda share: FieldDesign.from_xarray(X.where(np.random.default_rng(1).random(X.shape)>=share), leads=2, dtype=torch.float64, missing='keep', grid=grid)
+    grid = FieldDesign.from_xarray(X).grid
+    return seen,sim.y.values[2:]
+
+TRAIN,NEW = np.arange(250),np.arange(250, 1190)
+
+@pytest.mark.parametrize('how', ['climatology','conditional'])
+def test_intervals_widen_where_values_are_missing(how, cloudy, tmp_path):
+    seen,y = cloudy; m = MRTLRegressor(rank=1, method='evidence', missing=how).fit(seen(.1).take(TRAIN), y[TRAIN])
+    wide = []
+    for share in 0., .1, .5, 1.:
+        p,std = m.predict(seen(share).take(NEW), return_std=True); wide.append(std.mean())
+        assert .9<np.mean(np.abs(y[NEW]-p)<1.96*std)<.985, share
+    assert wide[0]<wide[1]<wide[2]<wide[3] and .8<wide[3]/y.std()<1.15
+    m.save(tmp_path/'m'); np.testing.assert_array_equal(MRTLRegressor.load(tmp_path/'m').predict(seen(1.).take(NEW), return_std=True)[1], std)
+
+def test_intervals_of_gradients_widen_too(cloudy):
+    seen,y = cloudy; held = NEW[:300]
+    m = MRTLRegressor(rank=1, method='sgd', missing='climatology', max_epochs=40).fit(seen(.1).take(TRAIN), y[TRAIN]); wide = []
+    for share in .1, .5, 1.:
+        d = seen(share).take(NEW[300:]); found = interval_of('regression', m.predict(d), None, (y[held], m.predict(seen(.1).take(held))), m.filled_variance(d))
+        wide.append(found.std.mean()); assert .9<np.mean((y[NEW[300:]]>found.lower)&(y[NEW[300:]]<found.upper))<.985, share
+    assert wide[0]<wide[1]<wide[2]
+
+def test_weights_of_all_cells_give_the_score():
+    X = xr.DataArray(rng.normal(size=(N, 2, 5, 7)), dims=('time','variable','y','x')); u = (X.values/35).reshape(N, -1)
+    m = MRTLRegressor(rank=1, method='sgd', schedule=[(2, 3), (4, 4)], max_epochs=2).fit(X, X.values[:,0].mean((1, 2)))
+    w = score_weights(m.fitted_, FieldDesign.from_xarray(X).modes)
+    np.testing.assert_allclose(np.diff(u@w.reshape(-1, 1).numpy(), axis=0)[:,0], np.diff(m.predict(X)), atol=1e-8)
