@@ -141,7 +141,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
-        return_std:bool=False,                             # Also the standard deviation of a new observation? Only where the fit has one
+        return_std:bool=False,                             # Also the standard deviation of a new observation? By evidence, and by sums of terms over events with one output
     )->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs); with `return_std` also their standard deviations; DataArrays if X is one
         "Predict the response."
         s,std = self._scores(X, covariates, offset, return_std)
@@ -149,7 +149,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         mean = back(INVERSE_LINKS[self.fitted_.loss](torch.from_numpy(s)).numpy())
         if not return_std: return mean
         if std is None:
-            raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; this model was fitted with method={self.method_!r}")
+            raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; this model was fitted with method={self.method_!r}: by gradients, take the errors on rows that were held out, (y-m.predict(X)).std()")
         return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
 
     def _predicted(self, X, covariates=None, offset=None): return np.asarray(as_one(self.predict(X, covariates, offset)))
