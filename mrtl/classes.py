@@ -79,6 +79,7 @@ def codes_of(
 def checked_labels(
     y:object, # Labels, (n,) or (n, 1)
     n:int,    # Samples
+    along:str='', # Which dimension of X counts them, for an error
 )->np.ndarray: # (n,)
     "Labels as an array; `DataError` or `ValueError` for what is none."
     from sklearn.utils.multiclass import check_classification_targets
@@ -91,7 +92,7 @@ def checked_labels(
     if y.dtype.kind=='O' and (none := pd.isna(y)).any(): raise DataError(f"y has no label (NaN) in {int(none.sum())} of {len(y)} samples: drop those samples")
     check_classification_targets(y)
     y = column_or_1d(y, warn=True)
-    if y.shape!=(n,): raise DataError(f"y must be ({n},), one label per sample; got {y.shape}")
+    if y.shape!=(n,): raise DataError(f"y must be ({n},), one label per sample; got {y.shape}{along}")
     return y
 
 # %% ../nbs/20_classes.ipynb #e0dbe114

@@ -19,7 +19,7 @@ from .core import ConfigError, DataError, ScheduleError
 from .grids import Grid, check_shape, overlaps
 from .nodes import Nodes
 from .points import Points, at_stations, mover, points_array, points_of, real_numbers
-from .tidy import LONS, arranged, ascending, on_globe, read_fields, time_slices, whole_windows
+from .tidy import LONS, about_map, arranged, ascending, on_globe, read_fields, tell_map, time_slices, whole_windows
 
 # %% ../nbs/11_designs.ipynb #3f9b9580
 @dataclass
@@ -181,7 +181,7 @@ class FieldDesign:
 
     @classmethod
     def from_xarray(cls,
-        da:xr.DataArray,                       # Fields, (time, *features, y, x), in memory or lazy; the last two dimensions are space
+        da:xr.DataArray,                       # Fields, (time, *features, y, x), in memory or lazy; the map is y and x, lat and lon, or else the last two dimensions
         leads:int=None,                        # Times to look back at; no windows when not given
         rows:list|np.ndarray|Tensor|None=None, # Index along time of each sample, (n,); all when not given
         dtype:torch.dtype=torch.float32,       # Of the stored fields
@@ -190,6 +190,20 @@ class FieldDesign:
     )->'FieldDesign':                            # The design on the finest grid
         "A design from labelled fields; NaN at all times is land."
         return _from_xarray(cls, da, leads, rows, dtype, grid, missing)
+
+# %% ../nbs/11_designs.ipynb #983fed9d
+def modes_said(
+    n:int,       # Samples
+    modes:list,  # Of a design
+)->str:
+    "Samples and modes in one line."
+    size = lambda m: 'x'.join(map(str, m.shape))
+    return ', '.join([f"{n:,} sample{'' if n==1 else 's'}", *(f"{m.name} {size(m)}" for m in modes)])
+
+@patch
+def __repr__(self:FieldDesign):
+    at = self.sample_times; span = '' if at is None or not len(at) else f", {at[0]} to {at[-1]}"
+    return f"FieldDesign({modes_said(len(self), self.modes)}{span})"
 
 # %% ../nbs/11_designs.ipynb #1f9e6487
 @patch
@@ -297,15 +311,17 @@ def _check_kept(missing):
 def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
     _check_kept(missing)
     da = arranged(da)
+    if grid is None: tell_map(da)
     y,x = da.dims[-2:]; sphere = on_globe(da, y, 'lat') and on_globe(da, x, 'lon')
-    da = ascending(ascending(da, y), x)
+    with about_map(da): da = ascending(ascending(da, y), x)
     if grid is not None: da = _on_grid(da, grid)
     times = da.indexes.get(da.dims[0])
     if not leads and isinstance(times, (pd.DatetimeIndex,xr.CFTimeIndex)) and not times.is_monotonic_increasing: # kept in the order of time
         at = np.argsort(times.values, kind='stable'); back = np.argsort(at)
         da,times,rows = da.isel({da.dims[0]: at}),times[at],back if rows is None else back[as_index(rows)]
     u,mask = read_fields(da, dtype, None if grid is None else grid.mask.numpy(), missing=='keep')
-    if grid is None: grid = Grid.from_coords(da[y].values, da[x].values, names=(y,x), sphere=sphere, mask=mask)
+    if grid is None:
+        with about_map(da): grid = Grid.from_coords(da[y].values, da[x].values, names=(y,x), sphere=sphere, mask=mask)
     labels = {n: list(da[n].values) for n in da.dims[1:-2] if n in da.coords}
     if leads and times is not None: rows = whole_windows(times, leads, rows)
     return cls(u.mul_(grid.share.to(u)), grid, da.dims[1:-2], labels, leads, rows, True, times=times)

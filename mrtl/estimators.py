@@ -26,7 +26,7 @@ from .designs import FieldDesign
 from .evidence.laplace import count_std, worth
 from .models import INVERSE_LINKS
 from .results import LabelledResults, ModelFiles
-from .samples import Samples, as_targets, by_date
+from .samples import Samples, along, as_targets, by_label
 from .fitting import Fitting
 
 # %% ../nbs/60_estimators.ipynb #3905fa90
@@ -122,15 +122,15 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
 
     def fit(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), a Dataset (its variables are a mode), an array (n, ..., h, w) or (n, p), or a design
-        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Targets, (n,), or (n, outputs), in which NaN means missing; those with dates are aligned by them
-        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # What else moves the response, (n, q): numbers or categories by name; aligned by date
+        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Targets, (n,), or (n, outputs), in which NaN means missing; found by their dates or labels, of which each sample of X needs one
+        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # What else moves the response, (n, q): numbers or categories by name; found by dates or labels as y is
         offset:list|np.ndarray|None=None,                  # What is known to add to the score, (n,): of counts np.log(exposure); of a squared loss in units of y
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         valid:tuple|dict|None=None,                        # Validation data (X, y) or (X, y, sample_weight), or a dict with names as here
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
-        "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with dates are taken in the order of time; without dates, folds and small batches depend on the order of the rows."
+        "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with dates are taken in the order of time; others as the rows stand, so shuffle trials once, or give `groups`."
         if self.loss not in ('squared','poisson'):
             raise ConfigError(f"loss must be 'squared' or 'poisson' for a regressor; got {self.loss!r}")
         if self.loss=='poisson' and y is not None and (np.asarray(y, float)<0).any():
@@ -141,15 +141,15 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
-        return_std:bool=False,                             # Also the standard deviation of a new observation? Only where the fit has one
+        return_std:bool=False,                             # Also the standard deviation of a new observation? By evidence, and by sums of terms over events with one output
     )->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs); with `return_std` also their standard deviations; DataArrays if X is one
         "Predict the response."
-        s,d,z = self._scores(X, covariates, offset)
+        s,std = self._scores(X, covariates, offset, return_std)
         back = lambda v: as_came(self._labelled(v[:,0] if self._one_dim else v, X, 'output'), self._target)
         mean = back(INVERSE_LINKS[self.fitted_.loss](torch.from_numpy(s)).numpy())
         if not return_std: return mean
-        if (std := self.fitted_.spread(d, z)) is None:
-            raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; this model was fitted with method={self.method_!r}")
+        if std is None:
+            raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; this model was fitted with method={self.method_!r}: by gradients, take the errors on rows that were held out, (y-m.predict(X)).std()")
         return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
 
     def _predicted(self, X, covariates=None, offset=None): return np.asarray(as_one(self.predict(X, covariates, offset)))
@@ -169,7 +169,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         "Coefficient of determination."
         yhat = self._predicted(X, covariates, offset); Y = as_targets(self._outputs_in_order(y), len(yhat), X); yhat = yhat.reshape(len(Y), -1)
         if Y.shape!=yhat.shape: raise DataError(f"y has {Y.shape[1]} outputs, the model predicts {yhat.shape[1]}: give the same ones")
-        w = np.ones(len(Y)) if sample_weight is None else np.asarray(by_date(sample_weight, X, 'sample_weight'), float)
+        w = np.ones(len(Y)) if sample_weight is None else np.asarray(by_label(sample_weight, X, 'sample_weight'), float)
         seen = [np.isfinite(c) for c in Y.T]
         return float(np.mean([r2_score(c[k], h[k], sample_weight=w[k]) for c,h,k in zip(Y.T, yhat.T, seen)]))
 
@@ -219,17 +219,17 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
 
     def fit(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # n samples: fields (n, ..., h, w), a Dataset (its variables are a mode), an array (n, ..., h, w) or (n, p), or a design
-        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Labels, (n,); an ordered Categorical has ordered classes
-        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # What else moves the response, (n, q): numbers or categories by name; aligned by date
+        y:list|np.ndarray|pd.Series|pd.DataFrame|xr.DataArray,                    # Labels, (n,); an ordered Categorical has ordered classes; found by dates or labels of the samples, of which each of X needs one
+        covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # What else moves the response, (n, q): numbers or categories by name; found by dates or labels as y is
         offset:list|np.ndarray|None=None,                  # What is known to add to the score, (n,): of counts np.log(exposure); of a squared loss in units of y
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         valid:tuple|dict|None=None,                        # Validation data (X, y) or (X, y, sample_weight), or a dict with names as here
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
-        "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with dates are taken in the order of time; without dates, folds and small batches depend on the order of the rows."
+        "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with dates are taken in the order of time; others as the rows stand, so shuffle trials once, or give `groups`."
         listed = categories_of(y)
-        return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks, lambda y,n,known=False: self._encode(y, n, known, listed))
+        return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks, lambda y,n,known=False: self._encode(y, n, known, listed, '' if known else along(X)))
 
     def decision_function(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
@@ -237,8 +237,8 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     )->np.ndarray:                                         # Log odds of the second class, (n,); of several classes (n, classes)
         "Log odds, corrected for balanced class weights, by evidence those of the expected probability; of several classes the log probabilities less their mean."
-        s,d,z = self._scores(X, covariates, offset)
-        if (std := self.fitted_.spread(d, z)) is not None: s = worth(s, std**2, self.fitted_.loss)
+        s,std = self._scores(X, covariates, offset)
+        if std is not None: s = worth(s, std**2, self.fitted_.loss)
         if len(self.classes_)==2: return s[:,0]
         log = np.log(np.maximum(class_probabilities(s, self.fitted_.loss), 1e-300))
         return log-log.mean(1, keepdims=True)
@@ -271,12 +271,12 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     )->float:                                              # Share of labels predicted correctly
         "Accuracy; `DataError` for a label that the training rows did not have."
-        p = self.predict_proba(X, covariates, offset); code = codes_of(checked_labels(by_date(y, X), len(p)), self.classes_)
-        return float(np.average(p.argmax(1)==code, weights=None if sample_weight is None else np.asarray(by_date(sample_weight, X, 'sample_weight'), float)))
+        p = self.predict_proba(X, covariates, offset); code = codes_of(checked_labels(by_label(y, X), len(p), along(X)), self.classes_)
+        return float(np.average(p.argmax(1)==code, weights=None if sample_weight is None else np.asarray(by_label(sample_weight, X, 'sample_weight'), float)))
 
     def _judged(self, X, y, covariates=None, offset=None):
         "Labels as numbers and probabilities of some samples; of two classes those of the second."
-        p = self.predict_proba(X, covariates, offset); code = codes_of(checked_labels(by_date(y, X), len(p)), self.classes_)
+        p = self.predict_proba(X, covariates, offset); code = codes_of(checked_labels(by_label(y, X), len(p), along(X)), self.classes_)
         return (code.astype(float),p[:,1]) if p.shape[1]==2 else (code,p)
 
     @property
@@ -284,9 +284,9 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
 
     def _named_outputs(self, named, k): return self.classes_.tolist() if self._loss_name=='softmax' else super()._named_outputs(named, 1)
 
-    def _encode(self, y, n, known, listed):
+    def _encode(self, y, n, known, listed, along=''):
         "Labels as zeros and ones, (n, outputs)."
-        y,(categories,said) = checked_labels(y, n),listed
+        y,(categories,said) = checked_labels(y, n, along),listed
         if not known: self.classes_,self._in_order = class_names(y, *listed),are_ordered(self.ordered, y, categories, said)
         return class_targets(codes_of(y, self.classes_, 'validation labels' if known else 'y'), len(self.classes_), self._loss_name)
 

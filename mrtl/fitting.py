@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/59_fitting.ipynb #271b5241
 import numpy as np
+import torch
 import xarray as xr
 from dataclasses import fields, replace
 from sklearn.base import BaseEstimator
@@ -20,10 +21,12 @@ from .events import EventDesign
 from .designs import FieldDesign
 from .tidy import arranged
 from .fits import Request
+from .grids import overlaps
+from .points import Points
 from .gaps import check_missing, learn_gaps
 from .ways import choose_way
 from .options import EvidenceOptions, GradientOptions, seed_of
-from .samples import Samples, as_design, as_targets, by_date, checked_input, output_names, rows_beside
+from .samples import Samples, as_design, as_targets, by_label, checked_input, output_names, rows_beside
 from .splits import dated_rows
 
 # %% ../nbs/59_fitting.ipynb #a3fc79a0
@@ -41,13 +44,13 @@ class Fitting:
     "Data in, a fit out, and scores."
     _numeric_target = True
 
-    def _design(self, X, y=None, fitting=False):
-        "The design of whatever came in, and y, which scikit-learn checks together with an array; a fit remembers the modes."
+    def _design(self, X, y=None, fitting=False, fill=True):
+        "The design of whatever came in, and y, which scikit-learn checks together with an array; a fit remembers the modes, later designs are filled as they ask."
         X = checked_input(X)
         own = isinstance(X, (xr.DataArray, xr.Dataset, FieldDesign, EventDesign))
         if not own: X,y = self._checked_array(X, y, fitting)
         design = as_design(X, None if fitting else self._modes, check_missing(self.missing)!='error')
-        if not fitting and self._gaps: design = self._gaps(design)
+        if not fitting and fill and self._gaps: design = self._gaps(design)
         if fitting:
             self._modes,self._widths = design.modes,widths_of(design)
             if own:
@@ -96,7 +99,7 @@ class Fitting:
         for cb in callbacks:
             if not hasattr(cb, 'before_fit'): raise ConfigError(f"callbacks must be `Callback` objects; got {cb!r}")
         y,target = as_one(y),target_names(y)
-        y,sample_weight,groups = (by_date(v, X, k) for v,k in ((y, 'y'), (sample_weight, 'sample_weight'), (groups, 'groups')))
+        y,sample_weight,groups = (by_label(v, X, k) for v,k in ((y, 'y'), (sample_weight, 'sample_weight'), (groups, 'groups')))
         named = y
         if y is not None and not isinstance(y, xr.DataArray): y = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
         design,y = self._design(X, y, fitting=True); n = len(design)
@@ -114,12 +117,14 @@ class Fitting:
         if instead: way = choose_way('sgd', design, ask)
         if way.way!='terms': tell_unread(self, way.way, instead); tell_rank(self.rank, design.modes, free_scores(ask.loss, Y.shape[1]))
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
-        self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
+        raw = design; self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
         self._beside = Covariates.learn(table, w*train, offset is not None)
         samples = Samples(design, Y, w, groups, covariate_matrix(self._beside, table), offset); training = samples if train.all() else samples.take(train)
         if valid is not None: validation = self._valid_set(valid, encode)
         else: validation = samples.take(held) if held.any() else None
-        return self._learn(way, training, validation, ask)
+        self._learn(way, training, validation, ask)
+        if self._gaps: self._gaps.taught = torch.from_numpy(self._gaps.variance(raw.take(train), score_weights(self.fitted_, self._modes))).mean(0)
+        return self
 
     def _learn(self, way, train, valid, ask):
         "Weigh the classes, take known parts off targets, learn, and keep the fit."
@@ -133,10 +138,10 @@ class Fitting:
         "The caller's validation data: X, y and what goes with them."
         given,names = as_valid(valid),('X','y','covariates','offset','sample_weight')
         Xv,yv,covariates,offset,w = map(given.get, names); design,_ = self._design(Xv)
-        Yv = encode(by_date(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
+        Yv = encode(by_label(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
         if not encode and Yv.shape[1]!=len(self._outputs):
             raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
-        return Samples(design, Yv, by_date(w, Xv, 'sample_weight'), None, *self._sides(covariates, offset, Xv, len(design)))
+        return Samples(design, Yv, by_label(w, Xv, 'sample_weight'), None, *self._sides(covariates, offset, Xv, len(design)))
 
     def _sides(self, covariates, offset, X, n):
         "Standardised covariates, and the offset, of samples of a fitted model."
@@ -154,11 +159,25 @@ class Fitting:
         at = [[str(v) for v in names].index(str(k)) for k in self._outputs]
         return y.isel({y.dims[1]: at}) if isinstance(y, xr.DataArray) else y.iloc[:,at]
 
-    def _scores(self, X, covariates=None, offset=None):
-        "Scores in the units of the data, (n, outputs), the design, and standardised covariates."
+    def _scores(self, X, covariates=None, offset=None, spread=True):
+        "Scores in the units of the data, (n, outputs), and where asked for and known their standard deviations, of a squared loss those of a new observation."
         check_is_fitted(self, 'fitted_')
-        design,_ = self._design(X); z,offset = self._sides(covariates, offset, X, len(design))
-        return self.fitted_.scores(design, z, offset),design,z
+        raw,_ = self._design(X, fill=False); design = self._gaps(raw) if self._gaps else raw; z,offset = self._sides(covariates, offset, X, len(design))
+        std = self.fitted_.spread(design, z) if spread else None
+        if std is not None and self._gaps: std = np.sqrt(self._less_taught(std**2)+self._gaps.variance(raw, score_weights(self.fitted_, self._modes)))
+        return self.fitted_.scores(design, z, offset),std
+
+    def _less_taught(self, var):
+        "The variance of a new observation whose fields are complete: the noise of a squared loss holds what training rows had filled."
+        return np.maximum(var-self._gaps.taught.numpy(), .25*var) if self.fitted_.loss=='squared' else var
+
+    def filled_variance(self,
+        X:object,     # Inputs as in `fit`
+    )->np.ndarray:    # (n, outputs); zeros where nothing is filled
+        "What filled values add to the variance of the scores, beyond what they added to the training rows."
+        check_is_fitted(self, 'fitted_'); raw,_ = self._design(X, fill=False)
+        if not self._gaps: return np.zeros((len(raw), self.fitted_.outputs))
+        return self._gaps.variance(raw, score_weights(self.fitted_, self._modes))-self._gaps.taught.numpy()
 
     def _labelled(self, v, X, dim=None):
         "A DataArray if X was one."
@@ -166,6 +185,28 @@ class Fitting:
         X = arranged(X); first = X.dims[0]; coords = {first: X[first]} if first in X.coords else {}
         if v.ndim==1: return xr.DataArray(v, dims=first, coords=coords)
         return xr.DataArray(v, dims=(first,dim), coords=coords|({'output': self._outputs} if dim=='output' else {}))
+
+# %% ../nbs/59_fitting.ipynb #b568ea28
+def score_weights(
+    fit:object,   # Fitted
+    modes:list,   # Of the data
+)->torch.Tensor:  # (*sizes of the modes, outputs)
+    "What each cell of the fields, times its share of the area, adds to the score."
+    total = 0.
+    for own,coef in fit.tensors().values():
+        c = torch.as_tensor(coef).double(); c = c if c.ndim>len(own) else c[...,None]
+        for i,m in enumerate(modes):
+            if m.name not in {k.name for k in own}: c = c.unsqueeze(i)
+            elif m.grid is not None: c = _copied_down(c.movedim(i, -1), own[-1].grid, m.grid).movedim(-1, i)
+        total = total+c
+    return total.expand(*[m.size for m in modes], -1)
+
+def _copied_down(c, grid, to):
+    "Coefficients of cells, (..., cells), on a finer grid."
+    if grid.shape==to.shape: return c
+    if isinstance(to, Points): return c[...,torch.from_numpy(to.cells_of(grid))]
+    My,Mx = overlaps(grid, to)
+    return (My.T@c.unflatten(-1, grid.shape)@Mx).flatten(-2)
 
 # %% ../nbs/59_fitting.ipynb #8cebf86a
 def as_valid(

@@ -64,9 +64,11 @@ class Gaps:
     noise:float=0.       # Variance that the loadings leave, in units of `sd` and of a cell of mean area
     loadings:Tensor=None # Mean, then components, in those units, (*stored features, h, w, 1+rank)
     tried:tuple=()       # Ranks, and mean squared errors on values that were hidden from them
+    lags:Tensor=None     # Second moment of components, and correlations with those that are 1, 2, ... times later, (leads, rank, rank)
+    taught:Tensor=None   # Mean variance that filled values left in the scores of training rows, which a fit takes for noise, (outputs,)
 
     @property
-    def rank(self)->int: return 0 if self.loadings is None else self.loadings.shape[-1]-1
+    def rank(self)->int: return self.loadings.shape[-1]-1 if self.how=='conditional' else 0 # Components that fill
 
 # %% ../nbs/13_gaps.ipynb #d35c769a
 def observed(
@@ -255,15 +257,22 @@ def conditional(
     g.how,g.loadings,g.tried = 'conditional',W.reshape(*g.mean.shape, 1+k),tuple(tried)
     return g
 
-# %% ../nbs/13_gaps.ipynb #9a825ee6
+# %% ../nbs/13_gaps.ipynb #fee72402
+def given_seen(
+    g:Gaps,        # With loadings
+    v:Tensor,      # Anomalies in units of each cell, NaN where missing, (b, P)
+)->Latent:         # Of each time
+    "What is expected of the components of some times, and how sure that is."
+    W = g.loadings.flatten(0, -2); at = torch.triu_indices(W.shape[1], W.shape[1])
+    there = (v.isfinite()&g.grid.mask.flatten().repeat(v.shape[1]//g.grid.D)).double()
+    return Latent(*seen_by(v.nan_to_num()*there, there, W, at), g.noise)
+
 def expected(
     g:Gaps,    # From `conditional`
     x:Tensor,  # Fields of some times, NaN where missing, (b, *stored features, h, w), float64
 )->Tensor:     # Conditional means, the same shape
     "What the cells that are there say of all."
-    unit = units_of(g); v = ((x-g.mean)/unit).flatten(1); W = g.loadings.flatten(0, -2)
-    there = (v.isfinite()&g.grid.mask.flatten().repeat(v.shape[1]//g.grid.D)).double(); at = torch.triu_indices(W.shape[1], W.shape[1])
-    z = Latent(*seen_by(v.nan_to_num()*there, there, W, at), g.noise).z
+    unit = units_of(g); W = g.loadings.flatten(0, -2); z = given_seen(g, ((x-g.mean)/unit).flatten(1)).z
     return g.mean+unit*(W[:,0]+z@W[:,1:].T).reshape(x.shape)
 
 @patch
@@ -276,9 +285,81 @@ def __call__(self:Gaps,
         if not (gap := d.u[b].isnan()).any(): continue
         if u is None: u = d.u.clone()
         at = gap.flatten(1).any(1); x = d.u[b][at].cpu().double()/share
-        fill = self.mean if self.loadings is None else expected(self, x)
+        fill = self.mean if self.how=='climatology' else expected(self, x)
         u[b] = u[b].masked_scatter(gap, (fill*self.grid.share).expand(x.shape)[gap[at].cpu()].to(u))
     return d if u is None else d._like(u=u)
+
+# %% ../nbs/13_gaps.ipynb #b2d5e925
+SPREAD = 16 # Components that tell the variance of what climatology fills
+
+def spreading(
+    d:FieldDesign,  # Training samples, perhaps with gaps
+    g:Gaps,         # From `observed`
+)->Gaps:            # With the covariance of the fields, which fills nothing
+    "Add how values that are filled by climatology vary together."
+    columns = Columns(d, g)
+    W,g.noise = principal(columns, leading(columns, min(SPREAD, most_components(columns))), 8, 1e-2)
+    g.loadings = W.reshape(*g.mean.shape, W.shape[1])
+    return g
+
+def lag_moments(
+    d:FieldDesign,  # Training samples
+    g:Gaps,         # With loadings
+)->Tensor:          # (leads, rank, rank)
+    "Second moment of the components; then correlations with those that are 1, 2, ... times later, in units of its root."
+    k,leads = g.loadings.shape[-1]-1,d.leads or 1; out = torch.zeros(leads, k, k, dtype=torch.float64)
+    used = looked_at(d)>0; z = torch.zeros((len(used), k), dtype=torch.float64); share = d.grid.share.where(g.grid.mask, torch.ones(()))
+    for b in time_slices(d.u.shape):
+        s = given_seen(g, ((d.u[b].cpu().double()/share-g.mean)/units_of(g)).flatten(1))
+        z[b] = s.z; out[0] += s.second[used[b]].sum(0)/used.sum()
+    if leads==1: return out
+    z = z@root(z[used].T@z[used]/used.sum(), -.5)
+    for lag in range(1, min(leads, len(z)-1)):
+        pair = used[lag:]&used[:-lag]
+        if pair.any(): out[lag] = z[:-lag][pair].T@z[lag:][pair]/pair.sum()
+    return out
+
+def root(
+    M:Tensor,         # Symmetric, (..., k, k)
+    power:float=.5,   # Of its eigenvalues
+)->Tensor:            # (..., k, k)
+    "A power of a symmetric matrix that has no negative eigenvalue."
+    L,R = torch.linalg.eigh(M); L = L.clamp(min=1e-10*float(L.max().clamp(min=1e-300)))
+    return (R*L[...,None,:]**power)@R.mT
+
+# %% ../nbs/13_gaps.ipynb #60f29b3f
+@patch
+def variance(self:Gaps,
+    d:FieldDesign, # Samples, not filled yet
+    w:Tensor,      # Coefficients of their scores, (*sizes of the modes, outputs)
+)->np.ndarray:     # (n, outputs)
+    "Variance that filled values leave in scores."
+    d = on_mask(d, self.grid); leads = d.leads or 1; at = d.batch().at.cpu().reshape(len(d), leads)
+    B = w.double().reshape(leads, -1, w.shape[-1])*(units_of(self)*self.grid.share).flatten()[:,None]
+    out = torch.zeros(len(d), w.shape[-1], dtype=torch.float64)
+    for rows in torch.arange(len(d)).split(512):
+        times,back = torch.unique(at[rows], return_inverse=True)
+        a,noise = _open(self, d.u[times.to(d.u.device)].cpu().double(), B)
+        here = [a[back[:,l],l] for l in range(leads)]
+        out[rows] = sum(noise[back[:,l],l] for l in range(leads))
+        for l in range(leads): # the first lead is the latest time
+            for m in range(leads):
+                C = self.lags[m-l] if m>l else self.lags[l-m].T if m<l else torch.eye(self.lags.shape[1], dtype=torch.float64)
+                out[rows] += torch.einsum('bko,jk,bjo->bo', here[l], C, here[m])
+    return out.clamp(min=0.).numpy()
+
+def _open(g, u, B):
+    "Of some times what is open in the components, (b, leads, rank, outputs), and in the noise, (b, leads, outputs)."
+    gone = u.flatten(1).isnan(); W = g.loadings.flatten(0, -2)[:,1:]; k = W.shape[1]
+    if not gone.any(): return u.new_zeros(len(u), len(B), k, B.shape[-1]),u.new_zeros(len(u), len(B), B.shape[-1])
+    lost = gone.double(); noise = g.noise*torch.einsum('bp,lpo->blo', lost, B**2)
+    a = torch.stack([(lost@(b[:,None]*W[:,:,None]).flatten(1)).unflatten(1, (k, -1)) for b in B], 1)
+    V = g.lags[0]
+    if g.how=='conditional':
+        share = g.grid.share.where(g.grid.mask, torch.ones(()))
+        s = given_seen(g, ((u/share-g.mean)/units_of(g)).flatten(1)); V = s.second-s.z[:,:,None]*s.z[:,None]
+        V = torch.linalg.inv(torch.linalg.inv(V)-torch.eye(k, dtype=torch.float64)+root(g.lags[0], -1.)) # the prior is the moment
+    return root(V)[...,None,:,:]@a,noise
 
 # %% ../nbs/13_gaps.ipynb #7018c24e
 def learn_gaps(
@@ -293,7 +374,7 @@ def learn_gaps(
         raise ConfigError(f"missing={missing!r} is for fields; got events, whose entries are there or are not: leave missing at 'error'")
     rows = d.take(train); g = observed(rows, None if weight is None else torch.as_tensor(weight)[torch.as_tensor(train)])
     _warn_empty(rows, g)
-    if missing=='conditional': g = conditional(rows, g)
+    g = (conditional if missing=='conditional' else spreading)(rows, g); g.lags = lag_moments(rows, g)
     return g,g(d)
 
 def _warn_empty(d, g):
@@ -304,7 +385,7 @@ def _warn_empty(d, g):
         "leave those rows out if you can", stacklevel=4)
 
 # %% ../nbs/13_gaps.ipynb #8e113073
-NAMES = ('mean','missing','sd','loadings')
+NAMES = ('mean','missing','sd','loadings','lags','taught')
 
 @patch
 def pack(self:Gaps)->tuple: # Name to tensor; dict that JSON can hold
@@ -323,8 +404,8 @@ def gaps_layout(
     if modes[-1].grid is None: raise DataError("it fills gaps, but is not of fields")
     every,windowed = ([m.size for m in modes[:-1] if m.name not in no] for no in ((), ('lead',)))
     stored = every if found['gaps.sd'].ndim==len(every) else windowed
-    cells = (*stored, *modes[-1].grid.shape); out = {'gaps.sd': tuple(stored), 'gaps.mean': cells, 'gaps.missing': cells}
-    return out|({'gaps.loadings': (*cells, 'columns')} if meta['how']=='conditional' else {})
+    cells = (*stored, *modes[-1].grid.shape)
+    return {'gaps.sd': tuple(stored), 'gaps.mean': cells, 'gaps.missing': cells, 'gaps.loadings': (*cells, 'columns'), 'gaps.lags': ('lags','rank','rank'), 'gaps.taught': ('outputs taught',)}
 
 def unpack_gaps(
     tensors:dict,  # From `pack`
@@ -334,5 +415,7 @@ def unpack_gaps(
     "What fills gaps, out of a file."
     t = {k: tensors[f'gaps.{k}'] for k in NAMES if f'gaps.{k}' in tensors}
     if not (t['sd']>0).all() or not meta['noise']>=0: raise FormatError("gaps.sd must be above zero, and the noise of gaps at least zero")
+    if (meta['how']=='conditional')!=bool(meta['tried']): raise FormatError(f"gaps are filled by {meta['how']}, which {'needs' if not meta['tried'] else 'has no'} ranks that were tried")
+    if t['lags'].shape[1]!=t['loadings'].shape[-1]-1: raise FormatError(f"gaps.loadings have {t['loadings'].shape[-1]-1} components, but gaps.lags {t['lags'].shape[1]}")
     t['missing'] = torch.where(grid.mask, t['missing'], torch.nan)
     return Gaps(meta['how'], grid, noise=meta['noise'], tried=tuple(map(tuple, meta['tried'])), **t)

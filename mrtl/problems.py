@@ -162,6 +162,7 @@ def interval_of(
     yhat:np.ndarray,            # Predictions, (n,) or (n, outputs)
     std:np.ndarray|None=None,   # Standard deviation of a new observation, where the fit has one
     valid:tuple=(),             # Else truth and prediction of validation rows, (m,) or (m, outputs)
+    filled:np.ndarray|float=0., # Variance that filled values add to the scores beyond that of validation rows, (n, outputs); `std` holds it already
 )->Interval|None:               # None for classes, and where nothing tells
     "Where new observations lie."
     if kind in ('classes','ordered') or std is None and not len(valid): return None
@@ -170,15 +171,23 @@ def interval_of(
     if kind=='counts':
         mean = np.maximum(mean, 1e-12); told = std is not None
         times = 1. if told else np.maximum(1., np.nanmean((valid[0]-valid[1])**2/np.maximum(valid[1], 1e-12), 0))
-        var = np.maximum(std**2, mean) if told else times*mean
+        var = np.maximum(std**2, mean) if told else times*mean+mean**2*np.expm1(np.clip(filled, 0., 50.))
         found = Interval(np.sqrt(var), *count_range(mean, var))
     elif std is not None: found = Interval(std, mean-Z*std, mean+Z*std)
     else:
         sd,half = np.array([conformal(e) for e in (valid[0]-valid[1]).T]).T
-        found = Interval(np.broadcast_to(sd, mean.shape), mean-half, mean+half)
+        wider = np.sqrt(np.maximum(1+filled/np.maximum(sd, 1e-300)**2, .25))*np.ones(mean.shape)
+        found = Interval(sd*wider, mean-half*wider, mean+half*wider)
     return Interval(*(np.reshape(v, np.shape(yhat)) for v in found))
 
-# %% ../nbs/70_problems.ipynb #9e3ace17
+# %% ../nbs/70_problems.ipynb #7facfc37
+@patch
+def filled(self:Problem,
+    m:MRTLRegressor|MRTLClassifier, # Fitted
+)->np.ndarray|float:                # (n, outputs); 0 where nothing is filled
+    "Variance that filled values add to the scores of each row, beyond what they added to training rows."
+    return 0. if m.missing=='error' or self.labels else m.filled_variance(self.design)
+
 @patch
 def deviation(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted

@@ -260,7 +260,7 @@ def finish_run(
 # %% ../nbs/71_runs.ipynb #66abafea
 def prediction_table(problem, m, yhat, valid, sets):
     "Predictions of all rows of a problem with their intervals, in the target's own units."
-    labels = problem.labels; interval = interval_of(problem.kind, yhat, problem.deviation(m), valid); y = np.asarray(problem.y, float)
+    labels = problem.labels; interval = interval_of(problem.kind, yhat, problem.deviation(m), valid, problem.filled(m)); y = np.asarray(problem.y, float)
     if problem.base is not None:
         b = np.asarray(problem.base, float); yhat,y = yhat+b,y+b
         interval = interval and Interval(interval.std, interval.lower+b, interval.upper+b)

@@ -177,61 +177,98 @@ def as_dates(
     return index if found.hasnans else found
 
 # %% ../nbs/13_samples.ipynb #d9e1b8fb
+def rows_index(
+    v:object,           # X or y: a design, a DataArray, a Series or DataFrame, or anything else
+)->'pd.Index|None':     # What its samples are called; None where they have no labels
+    "The labels of samples, such as dates or trials."
+    if isinstance(v, FieldDesign): return v.sample_times
+    if isinstance(v, (pd.Series, pd.DataFrame)): return v.index
+    if isinstance(v, xr.Dataset): v = next(iter(v.values()), xr.DataArray(0.))
+    if isinstance(v, xr.DataArray): return v.indexes.get('time' if 'time' in v.dims else v.dims[0]) if v.ndim else None
+
 def dates_of(
     v:object,           # X or y: a design, a DataArray, a Series or DataFrame, or anything else
 )->'pd.Index|None':     # Dates of its samples; None where it knows none
     "When the samples are."
-    if isinstance(v, FieldDesign): index = v.sample_times
-    elif isinstance(v, (pd.Series, pd.DataFrame)): index = v.index
-    elif isinstance(v, xr.Dataset): index = v.indexes.get('time')
-    elif isinstance(v, xr.DataArray): index = v.indexes.get('time' if 'time' in v.dims else v.dims[0])
-    else: index = None
-    if isinstance(index, pd.MultiIndex): raise DataError(f"the rows have an index of {index.nlevels} levels ({', '.join(map(str, index.names))}): keep the dates as its only level")
+    index = rows_index(v)
+    if isinstance(index, pd.MultiIndex): raise DataError(f"the rows have an index of {index.nlevels} levels ({', '.join(map(str, index.names))}): keep the dates as its only level, or the labels of the samples")
     if isinstance(index, pd.PeriodIndex): index = index.to_timestamp()
     if isinstance(v, (pd.Series, pd.DataFrame)) and pd.api.types.is_string_dtype(index): index = as_dates(index)
     if isinstance(index, xr.CFTimeIndex): return pd.Index([f"{t:%Y-%m-%d %H:%M:%S}" for t in index])
     if not isinstance(index, pd.DatetimeIndex): return None
     return pd.Index(index.tz_localize(None).strftime('%Y-%m-%d %H:%M:%S'))
 
+# %% ../nbs/13_samples.ipynb #dc5cdc13
+def both_labels(
+    y:object,     # Targets, weights or groups of the samples
+    X:object,     # What they belong to
+)->tuple:         # Labels of X, those of y; None where rows are only numbered
+    "Labels by which the rows of both are found."
+    at,own = dates_of(X),dates_of(y)
+    if at is not None and own is not None: return at,own
+    a,b = rows_index(X),rows_index(y)
+    if a is None or b is None or _counts_only(X, b) or _counts_only(y, a): return None,None
+    if at is None and own is None: return _comparable(a, b)
+    numbers = b if own is None else a
+    return (None,None) if numbers.dtype.kind in 'iuf' and numbers.is_monotonic_increasing else _comparable(a if at is None else at, b if own is None else own)
+
+def _counts_only(v, other):
+    "Has a table the index that pandas gives by itself, or a slice of it where the other's labels are no whole numbers?"
+    index = rows_index(v)
+    return isinstance(v, (pd.Series, pd.DataFrame)) and isinstance(index, pd.RangeIndex) and index.step==1 and (index.start==0 or other.dtype.kind not in 'iu')
+
+def _comparable(a, b):
+    "Two indices as numbers, or else as text."
+    a,b = (pd.Index(np.asarray(v)) for v in (a, b))
+    return (a,b) if a.dtype.kind in 'iuf' and b.dtype.kind in 'iuf' else (a.map(str),b.map(str))
+
 # %% ../nbs/13_samples.ipynb #8b5fbdc6
-def by_date(
+def by_label(
     y:object,     # Targets, weights or groups of the samples
     X:object,     # What they belong to
     what:str='y', # Its name, for an error
 )->object:        # The same, one entry for each sample
-    "Align by dates where both know theirs."
-    at,own = dates_of(X),dates_of(y)
-    if at is None or own is None or at.equals(own): return y
-    if own.has_duplicates: raise DataError(f"{what} has {own[own.duplicated()][0]} more than once: X and y must have the same time, value by value")
+    "Align by dates, or by other labels, where both know theirs; `DataError` for labels that are not the same."
+    at,own = both_labels(y, X)
+    if at is None or at.equals(own): return y
+    said = 'time' if isinstance(rows_index(X), (pd.DatetimeIndex, xr.CFTimeIndex)) else str(rows_index(X).name or 'labels')
+    if own.has_duplicates: raise DataError(f"{what} has {own[own.duplicated()][0]} more than once: X and {what} must have the same {said}, value by value")
     found = own.get_indexer(at)
     if (found<0).any():
-        raise DataError(f"X and y must have the same time, value by value: {int((found<0).sum())} of {len(at)} times of X, such as {at[found<0][0]}, are not among those of {what}, "
-            f"{own[0]} to {own[-1]}: keep those that both have ("+("design.take(design.sample_times.isin(y.index))" if isinstance(X, FieldDesign) else "xr.align")+')')
+        some = f"{int((found<0).sum())} of {len(at)} {'times of X' if said=='time' else f'labels of X ({said})'}, such as {at[found<0][0]}, are not among those of {what}, {own[0]} to {own[-1]}"
+        raise DataError(f"X and {what} must have the same {said}, value by value: {some}: {_remedy(y, X, said, what)}")
     return y.isel({y.dims[0]: found}) if isinstance(y, xr.DataArray) else y.iloc[found]
 
-# %% ../nbs/13_samples.ipynb #e6b6a89e
-def check_coordinate(v, X, what):
-    "Refuse a DataArray whose samples are called otherwise than those of X."
-    if not (isinstance(v, xr.DataArray) and isinstance(X, xr.DataArray)) or dates_of(X) is not None: return
-    dim = X.dims[0]
-    if dim in X.coords and dim in v.coords and not np.array_equal(X[dim].values, v[dim].values):
-        raise DataError(f"X and {what} must have the same {dim}, value by value: align them first (xr.align)")
+def _remedy(y, X, said, what):
+    "How to keep the rows that both have."
+    plain = '' if said=='time' else f"; where the rows are in the same order already, leave the labels out (.{'values' if isinstance(y, xr.DataArray) else 'to_numpy()'})"
+    if isinstance(X, FieldDesign): return f'keep those that both have (design.take(design.sample_times.isin({what}.index)))'+plain
+    if isinstance(y, xr.DataArray): return 'keep those that both have (xr.align)'+plain
+    if isinstance(X, (pd.Series, pd.DataFrame)): return f'keep those that both have (X.align({what}, join="inner", axis=0))'+plain
+    return f"keep those that both have (X.sel({said}=X.{said}.isin({what}.index)))"+plain
+
+# %% ../nbs/13_samples.ipynb #0d58fa31
+def along(
+    X:object,  # Fields, or anything else
+)->str:        # For an error; '' where X has no dimensions with names
+    "Which dimension of X counts its samples, unless that is time."
+    dim = arranged(X).dims[0] if isinstance(X, (xr.DataArray, xr.Dataset)) else 'time'
+    return '' if dim=='time' else f". The samples of X are along {dim}: if others are meant, transpose X so that they come first"
 
 # %% ../nbs/13_samples.ipynb #d2cb5161
 def as_targets(
     y:list|np.ndarray|xr.DataArray,      # (n,) or (n, outputs)
     n:int,                               # Samples
-    X:xr.DataArray|np.ndarray|None=None, # Where y is a DataArray: X, whose sample coordinate must agree
+    X:object=None,                       # Whose samples y belongs to: their dates or other labels must be the same
 )->np.ndarray:                           # (n, outputs), float64, NaN where missing
     "Targets as a matrix; `DataError` says what is wrong with them."
     if y is None:
         raise DataError("y is needed to fit: give one target (or one row of targets) per sample (requires y to be passed, but the target y is None)")
-    check_coordinate(y, X, 'y')
-    y = by_date(y, X)
+    y = by_label(y, X)
     if np.asarray(y).dtype.kind in 'cMm': raise DataError(f"y holds values of type {np.asarray(y).dtype} (Complex data not supported, nor dates): give numbers")
     try: Y = np.ma.filled(np.ma.asanyarray(y).astype(float), np.nan) if isinstance(y, np.ma.MaskedArray) else np.array(y, float)
     except (TypeError, ValueError) as e: raise DataError(f"y must hold numbers ({e}); for labels use MRTLClassifier") from None
-    if Y.ndim not in (1,2) or len(Y)!=n: raise DataError(f"y must be ({n},) or ({n}, outputs) for {n} samples; got {Y.shape}")
+    if Y.ndim not in (1,2) or len(Y)!=n: raise DataError(f"y must be ({n},) or ({n}, outputs) for {n} samples; got {Y.shape}{along(X)}")
     if np.isinf(Y).any() or (Y.ndim==1 and np.isnan(Y).any()):
         raise DataError(f"Input y contains {'infinity' if np.isinf(Y).any() else 'NaN'} in {int((~np.isfinite(Y)).sum())} of {Y.size} entries: drop those samples")
     return Y.reshape(n, -1)
@@ -268,10 +305,9 @@ def rows_beside(
     known:Covariates|None=None, # Of the fit, None while fitting
 )->tuple:              # A table or None, an array (n,) or None
     "Covariates and offset, a row for each sample; `DataError` says what is wrong with them."
-    for v,what in ((covariates, 'covariates'), (offset, 'offset')): check_coordinate(v, X, what)
-    table = by_date(covariate_table(covariates), X, 'covariates')
+    table = by_label(covariate_table(covariates), X, 'covariates')
     if table is not None and len(table)!=n: raise DataError(f"covariates have {len(table)} rows, but there are {n} samples: give one row for each")
-    return table,offset_values(by_date(offset, X, 'offset'), n, known)
+    return table,offset_values(by_label(offset, X, 'offset'), n, known)
 
 # %% ../nbs/13_samples.ipynb #d5acae16
 def target_scale(

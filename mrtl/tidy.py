@@ -6,7 +6,8 @@
 __all__ = []
 
 # %% ../nbs/10_tidy.ipynb #01bf294b
-import math
+import math, warnings
+from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -35,26 +36,47 @@ def _said(da, dim, kind, axis):
     a = da[dim].attrs if dim in da.coords else {}
     return axis_kind(a)==kind or a.get('axis')==axis.upper() or a.get('standard_name')==f'projection_{axis}_coordinate'
 
-def spatial_dims(
+def named_map(
     da:xr.DataArray, # Fields
-)->tuple:            # Names of the dimensions of the map, y first; the last two where no name tells
-    "Which two dimensions are the map."
+)->tuple|None:       # Names of the dimensions of the map, y first; None where nothing tells
+    "Which two dimensions are the map, by their names or attributes."
     lower = {str(d).lower(): d for d in da.dims}
     for y,x in PAIRS:
         if y in lower and x in lower: return lower[y],lower[x]
     found = [[d for d in da.dims if _said(da, d, *way)] for way in (('lat','y'),('lon','x'))]
-    return (found[0][0],found[1][0]) if all(len(v)==1 for v in found) else tuple(da.dims[-2:])
+    return (found[0][0],found[1][0]) if all(len(v)==1 for v in found) else None
+
+def spatial_dims(
+    da:xr.DataArray, # Fields
+)->tuple:            # Names of the dimensions of the map, y first; the last two where no name tells
+    "Which two dimensions are the map."
+    return named_map(da) or tuple(da.dims[-2:])
+
+# %% ../nbs/10_tidy.ipynb #5414a4f3
+def without_places(
+    da:xr.DataArray, # Fields, perhaps with coordinates of two dimensions
+)->xr.DataArray:     # Without latitudes and longitudes of two dimensions; `DataError` for a curved grid
+    "Leave out the places of cells where the map has axes of its own."
+    places = [k for k,c in da.coords.items() if c.ndim==2 and str(k).lower() in (*LATS, *LONS)]
+    axes = [d for k in places for d in da[k].dims]
+    if not all(_measured(da, d) for d in axes):
+        raise DataError(f"X has coordinates with two dimensions ({', '.join(map(str, places))}), a curved grid: regrid it to latitudes and longitudes first, or take its cells as stations, FieldDesign.from_points(X)")
+    return da.drop_vars(places)
+
+def _measured(da, dim):
+    "Has a dimension coordinates that do more than count?"
+    if dim not in da.indexes or da[dim].dtype.kind not in 'iuf': return False
+    return bool(da[dim].attrs.get('units')) or not np.array_equal(da[dim]-da[dim][0], np.arange(da.sizes[dim]))
 
 # %% ../nbs/10_tidy.ipynb #c0030b63
 def arranged(
     da:xr.DataArray|xr.Dataset, # Fields; the variables of a Dataset become a mode
 )->xr.DataArray:                # (samples, *features, y, x); `DataError` for what is no field of numbers
     "Put the dimensions in order: samples, features, map."
-    if isinstance(da, xr.Dataset): da = da.to_dataarray('variable')
+    if isinstance(da, xr.Dataset): da = da.to_dataarray('variable'); da = da.transpose(*da.dims[1:2], 'variable', ...)
     if station_dim(real_numbers(da)) is not None: return points_array(da)
     if da.ndim<3: raise DataError(f"X must have a sample dimension and two spatial ones; got {da.dims}")
-    curved = [k for k,c in da.coords.items() if c.ndim==2 and str(k).lower() in (*LATS, *LONS)]
-    if curved: raise DataError(f"X has coordinates with two dimensions ({', '.join(map(str, curved))}), a curved grid: regrid it to latitudes and longitudes first, or take its cells as stations, FieldDesign.from_points(X)")
+    da = without_places(da)
     y,x = spatial_dims(da)
     rest = [d for d in da.dims if d not in (y, x)]
     first = 'time' if 'time' in rest else rest[0]
@@ -74,6 +96,34 @@ def ascending(
     if len(c)>1 and (np.diff(c)<0).all(): da,c = da.isel({dim: slice(None,None,-1)}),c[::-1]
     if on_globe(da, dim, 'lon') and (np.diff(c)<0).sum()==1: c = np.where(np.arange(len(c))>np.argmin(np.diff(c)), c+360, c)
     return da.assign_coords({dim: c})
+
+# %% ../nbs/10_tidy.ipynb #679a661c
+def map_said(
+    da:xr.DataArray, # Fields, from `arranged`
+)->str:              # '' where names tell
+    "Which two dimensions were taken as the map, and what to do if others are meant."
+    if named_map(da): return ''
+    y,x = da.dims[-2:]
+    return (f"no name tells which dimensions are the map, so the last two were taken: {y} ({da.sizes[y]}) and {x} ({da.sizes[x]}). "
+        "If others are meant, call them y and x (X.rename(a='y', b='x')), or put them last (X.transpose(..., 'a', 'b'))")
+
+@contextmanager
+def about_map(
+    da:xr.DataArray, # Fields, from `arranged`
+):
+    "Errors inside say which dimensions were taken as the map, where no name tells."
+    try: yield
+    except DataError as e:
+        if said := map_said(da): raise DataError(f"{e}. {said[0].upper()+said[1:]}") from None
+        raise
+
+def tell_map(
+    da:xr.DataArray, # Fields, from `arranged`
+)->None:
+    "Warn of a map that was taken without a name where other dimensions look more like one."
+    *rest,y,x = da.shape[1:]; rest = sorted(rest)
+    few = rest and min(y, x)<4 and rest[-1]>min(y, x)
+    if (few or len(rest)>1 and rest[-1]*rest[-2]>y*x) and (said := map_said(da)): warnings.warn(said[0].upper()+said[1:], stacklevel=5)
 
 # %% ../nbs/10_tidy.ipynb #26a43ca3
 BLOCK = 2**18 # Numbers that are worked on at a time, where a copy of all would take too much memory

@@ -46,7 +46,7 @@ CASES = {
         ('columns of two levels', 'MRTLRegressor().fit(pd.DataFrame(A2, columns=pd.MultiIndex.from_product([["a", "b"], range(3)])), y)', 'index of several levels|one level')),
     *data(('NaN in a plain array', 'MRTLRegressor().fit(np.where(A2>2, np.nan, A2), y)', "2 of 6 cells|missing='climatology'")),
     *sklearn(('no feature', 'MRTLRegressor().fit(A2[:, :0], y)', '0 feature|minimum of 1')),
-    *data(('a curved grid', "MRTLRegressor().fit(X.rename(lat='j', lon='i').assign_coords(lat=(('j', 'i'), np.zeros((4, 6)))), y)", 'curved grid|regrid|from_points'),
+    *data(('a curved grid', "MRTLRegressor().fit(X.rename(lat='j', lon='i').drop_vars(['j', 'i']).assign_coords(lat=(('j', 'i'), np.zeros((4, 6)))), y)", 'curved grid|regrid|from_points'),
         ('longitudes in no order', 'MRTLRegressor().fit(X[..., [2, 0, 1, 3, 5, 4]], y)', 'lon must ascend|sort it first'),
         ('latitudes at unequal steps', 'MRTLRegressor().fit(X.assign_coords(lat=[0., 1, 3, 4]), y)', 'lat must be equally spaced|1 to 2|regrid it first'),
         ('a latitude twice', 'MRTLRegressor().fit(X.assign_coords(lat=[0., 0, 1, 2]), y)', 'lat must ascend|0, 0|sort it first'),

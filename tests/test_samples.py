@@ -5,7 +5,7 @@ from mrtl.designs import FieldDesign, Mode
 from mrtl.events import EventDesign
 from mrtl.grids import Grid
 from mrtl.nodes import Nodes
-from mrtl.samples import (Data, Samples, array_design, as_design, as_targets, by_date, dates_of, entry_weights, in_order, matched, places_of, same_grid, same_nodes,
+from mrtl.samples import (Data, Samples, array_design, as_design, as_targets, by_label, dates_of, entry_weights, in_order, matched, places_of, same_grid, same_nodes,
     target_scale, unknown_labels)
 
 RNG = np.random.default_rng(0)
@@ -105,15 +105,15 @@ def test_dates():
     for v in X.values, X.drop_vars('time'), X.drop_vars('time').to_dataset('variable'), pd.Series(range(6)), list(range(6)), None, design(X.drop_vars('time')), table('a'): assert dates_of(v) is None
     refused('index of 2 levels', dates_of, pd.DataFrame(z, pd.MultiIndex.from_product([MONTHS[:2], [1, 2, 3]])))
 
-def test_aligned_by_date():
+def test_aligned_by_label():
     y = pd.Series(np.arange(8.), pd.date_range('2000-12', periods=8, freq='MS')); want = [1., 2., 3., 4., 5., 6.]
     mixed = y.sample(frac=1, random_state=0)
-    for v in y, mixed, y.to_frame(), xr.DataArray(mixed.values, dict(time=mixed.index), ('time',)): assert np.ravel(by_date(v, X)).tolist() == want
-    two = xr.DataArray(np.arange(12.).reshape(6, 2), dict(time=MONTHS[::-1]), ('time','k')); np.testing.assert_array_equal(by_date(two, X), two.values[::-1])
-    assert by_date(want, X) is want and by_date(y, X.values) is y
-    refused('1 of 6 times of X, such as 2001-06-01 00:00:00, are not among those of weights', by_date, y[:6], X, 'weights')
-    refused('y has 2001-01-01 00:00:00 more than once', by_date, pd.concat([y[1:2], y]), X)
-    late = pd.concat([y, y[:1]]).iloc[1:]; assert by_date(late, X).tolist() == want  # order does not matter
+    for v in y, mixed, y.to_frame(), xr.DataArray(mixed.values, dict(time=mixed.index), ('time',)): assert np.ravel(by_label(v, X)).tolist() == want
+    two = xr.DataArray(np.arange(12.).reshape(6, 2), dict(time=MONTHS[::-1]), ('time','k')); np.testing.assert_array_equal(by_label(two, X), two.values[::-1])
+    assert by_label(want, X) is want and by_label(y, X.values) is y
+    refused('1 of 6 times of X, such as 2001-06-01 00:00:00, are not among those of weights', by_label, y[:6], X, 'weights')
+    refused('y has 2001-01-01 00:00:00 more than once', by_label, pd.concat([y[1:2], y]), X)
+    late = pd.concat([y, y[:1]]).iloc[1:]; assert by_label(late, X).tolist() == want  # order does not matter
 
 # ---- targets
 
