@@ -21,7 +21,8 @@ from .tabular import open_table, times_in
 from .problems import ESTIMATORS
 from .rivals import RIVALS, field_rivals
 from .readers import source_name
-from .runfiles import read_own_prep
+from .report import covariate_rows
+from .runfiles import read_covariates, read_own_prep
 from .runs import FILES, open_run, predict_run, run_problem
 from .seasons import Season, Step
 from .store import save_tensors
@@ -46,7 +47,7 @@ def tell_plan(out, problem, options):
     "What a run would do."
     parts = {**options}; device = parts.pop('device', 'auto'); parts.pop('random_state', None)
     for line in problem.notes: print(line)
-    print(f"fit: {problem.kind} by {', '.join(f'{k} {v}' for k,v in parts.items())}, on {device}; then once more on all rows, where the way of fitting allows it")
+    print(f"fit: {problem.kind} by {', '.join(f'{k} {v}' for k,v in parts.items())}, on {device}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards")
     print(f"dry run: nothing was written; without --dry-run the run goes to {out}")
 
 def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=False, more=None):
@@ -58,13 +59,21 @@ def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=F
     if dry_run: return tell_plan(out, problem, chosen)
     if todo is None and not parallel.on_main(claim): return print(f"{out} is finished: nothing to do")
     metrics = run_problem(out, problem, chosen, more=partial(more, out, problem))
-    if metrics: print(said_score(metrics))
+    if metrics: print('\n'.join([said_score(metrics), *said_covariates(out)]))
 
 def said_score(metrics):
     "The score that counts, and the best of the rivals."
     key,name = ('auc','AUC') if 'auc' in metrics['test'] else ('r2','R2'); rivals = {k: v['test'][key] for k,v in metrics['baselines'].items()}
     best = max(rivals, key=rivals.get, default=None)
-    return f"test {name} {metrics['test'][key]:.3f}"+(f" ({best} {rivals[best]:.3f})" if best else '')+f", {metrics['seconds']:.1f} s"
+    target = metrics.get('target', {}); up = f"; higher: {target['higher']}" if 'higher' in target else ''
+    return f"test {name} {metrics['test'][key]:.3f}"+(f" ({best} {rivals[best]:.3f})" if best else '')+f", {metrics['seconds']:.1f} s{up}"
+
+def said_covariates(out, most=6):
+    "The effects of covariates that are largest per standard deviation, with their intervals."
+    c = read_covariates(out)
+    if c is None: return []
+    rows = sorted(covariate_rows(c), key=lambda r: -abs(r['per sd'])); name = lambda r: ' '.join(filter(None, (r['covariate'], r.get('output'))))
+    return [f"covariate {name(r)}: {r['coef']:+.3g} ({r['from']:.3g} to {r['to']:.3g})" for r in rows[:most]]+([f'{len(rows)-most} more are in {Path(out).name}/report.html'] if len(rows)>most else [])
 
 # %% ../nbs/75_own.ipynb #5974493c
 def save_own(out, problem, m=None, yhat=None):
