@@ -33,10 +33,10 @@ def predict_command(
     events:str=None,        # For a basketball run: their play-by-play
     fields:FILES=None,      # For a run of `mrtl fields`: fields of the same variables; the times after the last target are a forecast
     target:str=None,        # For a run of `mrtl fields`: table of the target, where known
-    table:str=None,         # For a run of `mrtl events`: other events
+    table:str=None,         # For a run of `mrtl events`: other events, with the columns that it was fitted on
     seed:int=None,          # For a demo run: simulate again with this seed; the run's own when not given
 ):
-    "Predict other samples with a finished run's model, and those that have no truth yet: a forecast, in the target's units, with its interval."
+    "Predict other samples with a finished run's model, and those that have no truth yet: a forecast, in the target's units, with its interval where the model has one."
     if not out: raise ConfigError("give the file to write: mrtl predict RUN --out FILE")
     run,out = Path(run),Path(out); config = read_config(run, again=True)
     if out.resolve().is_relative_to(run.resolve()): raise ConfigError(f"--out {out} lies in the run's own folder: write somewhere else")

@@ -179,8 +179,8 @@ def check_inside(path, name, m, part, out, where):
 
 def said_beyond(modes, outside, lost):
     "What became of places outside, in sentences."
-    did = dict(clip='moved to its edge', drop='left out, so they add nothing'); what = lambda m: 'numbers beyond the ends of the curve' if m['kind']=='curve' else 'rows with a place outside the rectangle'
-    return [f"outside: {n:,} {what(modes[k])} of {k} were {did[beyond_rule(modes[k], outside)]}" for k,n in lost.items() if n]
+    did = dict(clip='which is moved to the edge', drop='which adds nothing'); what = lambda m: 'a number beyond the ends of the curve' if m['kind']=='curve' else 'a place outside the rectangle'
+    return [f"outside: {n:,} row{'' if n==1 else 's'} with {what(modes[k])} of {k}, {did[beyond_rule(modes[k], outside)]}" for k,n in lost.items() if n]
 
 # %% ../nbs/76_own_events.ipynb #48b93dd5
 def design_of(path, modes, keep, outside=None, missing=None, lost=None, **known):
@@ -206,6 +206,8 @@ def higher(kind, label, classes):
     if kind=='ordered': return f"a later class of {', '.join(classes)}"
     return f"more {label if classes is None else classes[1] if len(classes)==2 else 'of that class, for each of '+', '.join(classes)}"
 
+def fair(classes): return '' if classes is None or len(classes)!=2 else f'; AUC, F1 and average precision are about {classes[1]}, against {classes[0]}'
+
 def said_columns(e, modes, covariates):
     "What covariates hold, and indices that are numbers."
     one = lambda c: f'{c} (a number)' if (v := column_levels(e.frame[c])) is None else f"{c} ({len(v)} levels, compared with {v[0]}: {', '.join(v[1:8])}{' ...' if len(v)>8 else ''})"
@@ -220,7 +222,7 @@ def said_events(path, e, problem, design, modes, groups, block):
     whole = f'whole groups of {groups}' if groups else f'blocks of {block:,} neighbouring rows'; c = problem.classes
     count = '' if c is None else ': '+', '.join(f'{int((problem.y==i).sum()):,} {k}' for i,k in enumerate(c))
     return [f"table: {len(e.keep):,} rows of {Path(path).name}; left out: {said_left(e.left)}", f"target: {problem.target_name} ({problem.kind}{count}), explained by {sizes}",
-        f"higher: {higher(problem.kind, problem.target_name, c)}; a higher score is red in the figures, a lower one blue", *said_columns(e, modes, [] if problem.covariates is None else list(problem.covariates)), f"rows: {sets}, in {whole}"]
+        f"higher: {higher(problem.kind, problem.target_name, c)}; a higher score is red in the figures, a lower one blue{fair(c)}", *said_columns(e, modes, [] if problem.covariates is None else list(problem.covariates)), f"rows: {sets}, in {whole}"]
 
 @dataclass(kw_only=True, repr=False)
 class EventProblem(Problem):
@@ -323,11 +325,11 @@ def events_command(
     if kind is not None and kind not in KINDS: raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{near(kind, KINDS)}")
     if outside not in (None,'raise','clip','drop'): raise ConfigError(f"--outside must be raise, clip or drop; got {outside!r}")
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'events'); modes = modes_of(words(index), *([t] if isinstance(t, str) else t for t in (place, bag)), words(curve))
-    config = dict(command='events', title=f'{label} by {", ".join(modes)}', table=Path(table).name, label=label, modes=modes, kind=kind, groups=groups, covariates=words(covariates) or [], exposure=exposure, id=words(id) or [],
+    config = dict(command='events', title=f'{label} by {", ".join(modes)}', table=Path(table).name, label=label, modes=modes, kind=kind, groups=groups, covariates=words(covariates) or [], exposure=exposure, id=words(id),
         outside=outside, missing=said_of_files(None, missing, None)['missing'], terms=words(terms), method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)
     check_roles(label, modes, groups, exposure, config['covariates'])
     def make():
-        p = own_events(table, modes, label, kind, groups, exposure, config['id'], outside, config['split_seed'], config['covariates'], config['missing'])
+        p = own_events(table, modes, label, kind, groups, exposure, config['id'] or (), outside, config['split_seed'], config['covariates'], config['missing'])
         if not dry_run: print(*[n for n in p.notes if n.startswith(('warning','outside'))], sep='\n', end='\n' if any(n.startswith(('warning','outside')) for n in p.notes) else '')
         return p
     run_own(out, config, make, partial(event_options, modes=modes, terms=terms, method=method, rank=rank, device=s['device'], random_state=s['seed']),

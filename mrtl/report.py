@@ -35,7 +35,7 @@ _texts = dict(
         'a field above its mean (or an event) in a red region with a red bar, or in a blue region with a blue bar; '
         'red with blue lowers it. Maps and bars have unit root mean square, so that only the strength tells how much a component '
         'contributes. Components with very small strength may be noise.',
-    terms='The model adds up the terms below, in the units of the score (log odds, for classes). A term over one mode is a map, a curve '
+    terms='The model adds up the terms below, in the units of the score (log odds, for classes). Red raises the score, blue lowers it. A term over one mode is a map, a curve '
         'or a list. A term over two modes says how they change each other\'s effect, beyond what each does alone: '
         'what a row\'s two panels show is multiplied. Entries that occur often weigh more in a strength, '
         'which is the root mean square of what a component adds.',

@@ -21,11 +21,11 @@ from .classes import class_shares
 from .core import ConfigError, FormatError, atomic_write, read_json, write_csv, write_json
 from .estimators import MRTLClassifier, MRTLRegressor
 from .folders import SEAL, claim, faults, forget, lock_file, metrics_file, read_seal, release, seal
-from .panels import x_across
 from .problems import ESTIMATORS, Interval, Problem, interval_of, set_names
 from .runfiles import class_columns, read_config, read_covariates, read_factors, read_history, read_metrics, read_predictions
 from .report import write_report
 from .rivals import best_threshold
+from .termmaps import x_across
 
 # %% ../nbs/71_runs.ipynb #22815925
 FILES = Annotated[list, dict(nargs='+', type=str)] # Of a command: one or several file names

@@ -109,7 +109,7 @@ def test_classes_and_counts(files, tmp_path, column, more, key):
     m = metrics(run); rivals = set(m['baselines']); p = read_predictions(run)
     if column=='state':
         assert m['test']['auc']>.75 and rivals == {'climatology','eof_logistic'} and list(p) == ['sample','prediction','std','lower','upper','p_dry','p_wet','truth','set']
-        assert set(p.prediction) <= {'dry','wet'} and p['std'].isna().all() and np.allclose(p.p_dry+p.p_wet, 1) and ((p.p_wet>.5)==(p.prediction=='wet')).all()
+        assert set(p.prediction) <= {'dry','wet'} and ((p.lower<=p.p_wet)&(p.p_wet<=p.upper)).all() and np.allclose(p.p_dry+p.p_wet, 1) and ((p.p_wet>.5)==(p.prediction=='wet')).all()
     else: assert m['test']['r2']>.15 and rivals == {'climatology','eof_poisson'} and (p.lower>=0).all() and (p.lower==p.lower.round()).all()
     assert main(['predict', str(run), '--fields', str(files/'last.nc'), '--target', str(files/'flow.csv'), '--out', str(tmp_path/'p.csv')]) == 0
     q = pd.read_csv(tmp_path/'p.csv'); assert list(q) == list(p) and q.set.tolist() == ['seen','forecast']

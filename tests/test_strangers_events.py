@@ -10,7 +10,7 @@ from mrtl.estimators import MRTLClassifier
 from mrtl.events import EventDesign
 from mrtl.grids import Grid
 from mrtl.own_events import modes_of, names_of, own_events
-from mrtl.panels import x_across
+from mrtl.termmaps import x_across
 from mrtl.problems import Problem
 from mrtl.runfiles import read_covariates, read_predictions
 
@@ -82,10 +82,10 @@ def test_training_and_prediction_have_one_rule_for_places(files, run, tmp_path, 
     off = pd.read_csv(files/'new.csv'); off.loc[6, 'x_m'] = 3000.; off.to_csv(tmp_path/'t.csv', index=False); predict = lambda r: main(['predict', str(r), '--table', str(tmp_path/'t.csv'), '--out', str(tmp_path/'p.csv')])
     assert predict(run) == 2; said = capsys.readouterr().err
     assert '1 places of place lie outside' in said and 'the first in row 7 of' in said and 'x_m = 3000' in said and '--outside clip' in said and 'outside=' not in said
-    for rule,did in ('clip','moved to its edge'),('drop','left out, so they add nothing'):
+    for rule,did in ('clip','which is moved to the edge'),('drop','which adds nothing'):
         config = json.loads((run/'config.json').read_text())|dict(outside=rule); copy = tmp_path/rule; copy.mkdir(); (copy/'config.json').write_text(json.dumps(config))
         for f in ('model.mrtl','metrics.json','predictions.csv','scored.mrtl'): (copy/f).symlink_to(run/f)
-        assert predict(copy) == 0 and f'outside: 1 rows with a place outside the rectangle of place were {did}' in capsys.readouterr().out
+        assert predict(copy) == 0 and f'outside: 1 row with a place outside the rectangle of place, {did}' in capsys.readouterr().out
     assert main(line(tmp_path, tmp_path/'r', '--dry-run')) == 2 and 'row 7 of' in capsys.readouterr().err
 
 def test_places_in_words_are_refused(files, tmp_path, capsys):
