@@ -6,7 +6,7 @@
 __all__ = ['parse', 'main']
 
 # %% ../nbs/90_cli.ipynb #717a75c8
-import contextlib, errno, inspect, os, signal, sys, threading
+import contextlib, errno, inspect, os, re, signal, sys, threading
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -33,10 +33,10 @@ def predict_command(
     events:str=None,        # For a basketball run: their play-by-play
     fields:FILES=None,      # For a run of `mrtl fields`: fields of the same variables; the times after the last target are a forecast
     target:str=None,        # For a run of `mrtl fields`: table of the target, where known
-    table:str=None,         # For a run of `mrtl events`: other events
+    table:str=None,         # For a run of `mrtl events`: other events, with the columns that it was fitted on
     seed:int=None,          # For a demo run: simulate again with this seed; the run's own when not given
 ):
-    "Predict other samples with a finished run's model, and those that have no truth yet: a forecast, in the target's units, with its interval."
+    "Predict other samples with a finished run's model, and those that have no truth yet: a forecast, in the target's units, with its interval where the model has one."
     if not out: raise ConfigError("give the file to write: mrtl predict RUN --out FILE")
     run,out = Path(run),Path(out); config = read_config(run, again=True)
     if out.resolve().is_relative_to(run.resolve()): raise ConfigError(f"--out {out} lies in the run's own folder: write somewhere else")
@@ -62,7 +62,15 @@ COMMANDS = dict(demo=demo_command, fields=fields_command, events=events_command,
 SHARED = ('demo','fields','events','climate','basketball') # several processes train together; of any other command there is one
 POSITIONAL = dict(predict=['run'], report=['run'])
 
-# %% ../nbs/90_cli.ipynb #b8fe2d7e
+# %% ../nbs/90_cli.ipynb #4caedceb
+def _numbers_are_values(words):
+    "Join an option and a list of numbers that begins with a minus, like --missing -9,-99, which is no option."
+    out = []
+    for w in words:
+        if out and re.fullmatch(r'--[\w-]+', out[-1]) and re.fullmatch(r'-[\d.][\d.,eE+-]*', w): out[-1] += f'={w}'
+        else: out.append(w)
+    return out
+
 @cache
 def _parser(f, name):
     parser = anno_parser(f, prog=f'mrtl {name}', pos=POSITIONAL.get(name))
@@ -77,7 +85,7 @@ def parse(
     if not argv or argv[0] in ('-h','--help'): print(usage); raise SystemExit(0)
     if argv[0]=='--version': print(version('mrtl')); raise SystemExit(0)
     if argv[0] not in COMMANDS: raise ConfigError(f"there is no command {argv[0]!r}; usage: {usage}")
-    args = vars(_parser(COMMANDS[argv[0]], argv[0]).parse_args(argv[1:]))
+    args = vars(_parser(COMMANDS[argv[0]], argv[0]).parse_args(_numbers_are_values(argv[1:])))
     return argv[0],{k: v for k,v in args.items() if k not in ('pdb','xtra')}
 
 # %% ../nbs/90_cli.ipynb #5bef265b

@@ -108,6 +108,11 @@ def check_independent(
     others = ', '.join(said[:5])+(' and others' if len(said)>5 else '')
     raise DataError(f"covariate {names[j]} follows from {others} and the intercept (collinear): leave one of them out")
 
+def held_out(v, w):
+    "That a column varies in rows that do not train, if it does, for an error."
+    n = int((v[w<=0]!=v[w>0][0]).sum())
+    return f"; it differs in {n} rows that are held out for validation, as whole groups are (groups=), so nothing says what it adds" if n else ''
+
 # %% ../nbs/13_covariates.ipynb #b6c8c048
 @dataclass(frozen=True)
 class Covariates:
@@ -134,7 +139,7 @@ class Covariates:
         Z = expanded(t, levels); p = w/w.sum()
         mean = p@Z; sd = np.sqrt(p@(Z-mean)**2)
         for k,m,s,size in zip(names, mean, sd, np.abs(Z).max(0)):
-            if not s>1e-10*size: raise DataError(f"covariate {k} is {m:g} in all training rows, which the intercept says already: leave it out"+(', or pool rare levels' if '[' in k else ''))
+            if not s>1e-10*size: raise DataError(f"covariate {k} is {m:g} in all training rows, which the intercept says already"+held_out(Z[:,names.index(k)], w)+": leave it out"+(', or pool rare levels' if '[' in k else ''))
         check_independent((Z-mean)/sd, w, names)
         return cls(levels, mean.tolist(), sd.tolist(), offset)
 

@@ -40,6 +40,8 @@ class TensorEstimator(Fitting, LabelledResults, ModelFiles, Adapted, Transformer
 
     def transform(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
+        covariates:object=None,                            # Taken as `predict` takes them, but not read: they add nothing to a component
+        offset:object=None,                                # Likewise
     )->np.ndarray|xr.DataArray:                            # (n, component); a DataArray if X is one
         "Component scores: what each component adds to the score (before outputs are mixed, if there are several)."
         check_is_fitted(self, 'fitted_')
@@ -247,12 +249,17 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
-    )->np.ndarray:                                         # Probability of each class, (n, classes), in the order of `classes_`
+        return_std:bool=False,                             # Also their standard deviations? Only for two classes, and where the fit has them
+    )->np.ndarray|tuple:                                   # Probability of each class, (n, classes), in the order of `classes_`; with `return_std` also their standard deviations
         "Probabilities of the classes."
         odds = self.decision_function(X, covariates, offset)
-        if odds.ndim==2: return softmax(odds, 1)
-        p = 1/(1+np.exp(-np.clip(odds, -700, 700)))
-        return np.stack([1-p, p], 1)
+        p = 1/(1+np.exp(-np.clip(odds, -700, 700))) if odds.ndim==1 else None
+        P = softmax(odds, 1) if p is None else np.stack([1-p, p], 1)
+        if not return_std: return P
+        _,d,z = self._scores(X, covariates, offset)
+        if len(self.classes_)>2 or (std := self.fitted_.score_std(d, z)) is None:
+            raise ConfigError(f"return_std of probabilities needs two classes, and method='evidence' or a sum of terms over events; this model has {len(self.classes_)} classes and was fitted with method={self.method_!r}")
+        return P,P[:,:1]*P[:,1:]*std*np.ones(2)
 
     def predict(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`

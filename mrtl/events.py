@@ -104,9 +104,17 @@ def _from_table(cls, df, modes, grids, labels, lookup, outside, like):
         if not isinstance(spec, str): found,mode = _places(df, name, spec, where, _of_mode(lookup, name) or 'cell', beyond)
         elif known is None and _amounts(df[spec]): found,mode = _curve(df[spec], name, where, beyond)
         else: found,mode = _codes(df[spec], name, None if known is True else known)
+        if like is not None and isinstance(spec, str): tell_unknown(df[spec], name, found, mode)
         (idx if mode.nodes is None else weights)[name] = found
         out.append(mode)
     return cls(idx, out, weights)
+
+# %% ../nbs/11_events.ipynb #7a06bc8c
+def tell_unknown(col, name, found, mode):
+    "Warn of rows in which a mode adds nothing: a label that a design does not know, or no number."
+    gone = (found[:,0]<0) if mode.nodes is None else col.isna().values; n = int(gone.sum())
+    if n: warnings.warn(f"column {col.name} has {'a label that the design does not know' if mode.nodes is None else 'no number'} in {n} of {len(col)} rows"
+        +(f", such as {col[gone].iloc[0]!r}" if mode.nodes is None else '')+f": {name} adds nothing there", stacklevel=4)
 
 # %% ../nbs/11_events.ipynb #1068cf16
 def _known_from(design, modes, grids, labels):

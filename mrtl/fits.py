@@ -118,7 +118,15 @@ def check_beside(
     got = None if z is None else z.shape
     if got!=((len(design), q) if q else None): raise DataError(f"the fit has {q} covariates for each of {len(design)} samples; got z of shape {got}: give those of the fit")
 
-# %% ../nbs/40_fits.ipynb #4ef7efa3
+# %% ../nbs/40_fits.ipynb #a93d3b37
+@patch
+def score_std(self:Fit,
+    design:FieldDesign|EventDesign, # Samples
+    z:np.ndarray|None=None,         # Their standardised covariates, (n, q)
+)->np.ndarray|None:                 # (n, outputs)
+    "Standard deviation of the score of labels; None where the way of fitting has none."
+    return self.spread(design, z)
+
 @patch
 def components(self:Fit,
     design:FieldDesign|EventDesign, # Samples

@@ -23,7 +23,8 @@ from .points import Points
 from .problems import ESTIMATORS
 from .rivals import RIVALS, field_rivals
 from .readers import source_name
-from .runfiles import read_own_prep
+from .report import covariate_rows
+from .runfiles import read_covariates, read_own_prep
 from .runs import FILES, open_run, predict_run, run_problem
 from .seasons import Season, Step, season_names
 from .store import save_tensors
@@ -57,7 +58,7 @@ def tell_plan(problem, options):
     parts = {**options}; device,method,rank = (parts.pop(k, 'auto') for k in ('device','method','rank')); parts.pop('random_state', None)
     modes = {m.name: m.size if m.grid is None else int(m.grid.mask.sum()) for m in problem.design.modes}; size = ', '.join(f'{k} {n:,}' for k,n in modes.items())
     how = [f"{'components: as many as they need' if rank=='auto' else f'rank {rank}'}", *(f'{k} {v}' for k,v in parts.items() if v is not None)]
-    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}; then once more from all rows, for forecasts", flush=True)
+    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards", flush=True)
 
 def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=False, more=None):
     "Read, fit and write a run of a reader's own data, unless it is there already or only a plan is wanted."
@@ -69,13 +70,21 @@ def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=F
     if dry_run: return print(f"dry run: nothing was written; without --dry-run the run goes to {out}")
     if todo is None and not parallel.on_main(claim): return print(f"{out} is finished: nothing to do")
     metrics = run_problem(out, problem, chosen, more=partial(more, out, problem))
-    if metrics: print(said_score(metrics, problem.base is not None))
+    if metrics: print('\n'.join([said_score(metrics, problem.base is not None), *said_covariates(out)]))
 
 def said_score(metrics, anomalies=False):
     "The score that counts, and the best of the rivals."
     key,name = ('auc','AUC') if 'auc' in metrics['test'] else ('r2','R2'); rivals = {k: v['test'][key] for k,v in metrics['baselines'].items()}
     best = max(rivals, key=rivals.get, default=None)
-    return f"test {name} {metrics['test'][key]:.3f}"+(f" ({best} {rivals[best]:.3f})" if best else '')+(', of the target without its season' if anomalies else '')+f", {metrics['seconds']:.1f} s"
+    target = metrics.get('target', {}); up = f"; higher: {target['higher']}" if 'higher' in target else ''
+    return f"test {name} {metrics['test'][key]:.3f}"+(f" ({best} {rivals[best]:.3f})" if best else '')+(', of the target without its season' if anomalies else '')+f", {metrics['seconds']:.1f} s{up}"
+
+def said_covariates(out, most=6):
+    "The effects of covariates that are largest per standard deviation, with their intervals."
+    c = read_covariates(out)
+    if c is None: return []
+    rows = sorted(covariate_rows(c), key=lambda r: -abs(r['per sd'])); name = lambda r: ' '.join(filter(None, (r['covariate'], r.get('output'))))
+    return [f"covariate {name(r)}: {r['coef']:+.3g} ({r['from']:.3g} to {r['to']:.3g})" for r in rows[:most]]+([f'{len(rows)-most} more are in {Path(out).name}/report.html'] if len(rows)>most else [])
 
 # %% ../nbs/75_own.ipynb #5974493c
 def save_own(out, problem, m=None, yhat=None):

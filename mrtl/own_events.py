@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/76_own_events.ipynb #f577164f
 import re
+from os.path import commonprefix
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -16,13 +17,16 @@ import numpy as np
 import pandas as pd
 from .core import ConfigError, DataError, check_whole, settings
 
+from .climate.model import said_of_files
+from .covariates import column_levels
 from .events import EventDesign
 from .glms import event_glms
 from .grids import Grid
+from .nodes import Nodes
 from .own import run_own, words
 from .own_fields import KINDS, as_targets_of, dealt
 from .problems import ESTIMATORS, Problem
-from .readers import source_name
+from .readers import far_values, source_name
 from .runfiles import read_metrics, read_predictions
 from .runs import FILES, predict_run
 from .tabular import as_numbers, near, table_parts
@@ -44,49 +48,84 @@ def as_map(
     check_whole(**{f'cells of {option}': min(int(m[3]), int(m[4]))})
     return dict(name=m[1], pairs=[[c.strip() for c in p] for p in pairs], shape=[int(m[3]), int(m[4])], extent=extent)
 
-def modes_of(index, place, bag):
-    "What each sample looks at: name of a mode to a column, or to a map as `as_map` gives it with its kind."
-    found = {}; maps = [('place', as_map(t, False)) for t in place or ()]+[('bag', as_map(t, True)) for t in bag or ()]
+def modes_of(index, place, bag, curve=None):
+    "What each sample looks at: name of a mode to a column, or to a map as `as_map` gives it with its kind; a curve is a map of one column."
+    found = {}; curves = [(c, dict(kind='curve', pairs=[[c]], shape=None, extent=None)) for c in curve or ()]; maps = [('place', as_map(t, False)) for t in place or ()]+[('bag', as_map(t, True)) for t in bag or ()]
     for kind,m in maps: m['kind'] = kind
     own = lambda kind, m: m.pop('name') or (kind if sum(k==kind for k,_ in maps)==1 else '_'.join(m['pairs'][0]))
-    for name,spec in [*((c, c) for c in index or ()), *((own(k, m), m) for k,m in maps)]:
+    for name,spec in [*((c, c) for c in index or ()), *((own(k, m), m) for k,m in maps), *curves]:
         if name in found: raise ConfigError(f"two modes are called {name!r}: give one another name, like other={'x,y:40x50' if isinstance(spec, dict) else name}")
         found[name] = spec
-    if not found: raise ConfigError("say what an event looks at: --index COLUMN for who, --place x,y:40x50 for where, --bag a,b+c,d:12x12 for what is around")
+    if not found: raise ConfigError("say what an event looks at: --index COLUMN for who, --place x,y:40x50 for where, --bag a,b+c,d:12x12 for what is around, --curve COLUMN for how much")
     return found
 
-# %% ../nbs/76_own_events.ipynb #9b562d2a
-ROWS = 2**19 # At a time
+def common(columns):
+    "What the names of some columns have in common: opp_dx of opp1_dx and opp2_dx; the first name where they have nothing in common."
+    if len(columns)<2: return columns[0]
+    start = re.sub(r'\d+$', '', commonprefix(columns)); end = commonprefix([c[len(start):][::-1] for c in columns])[::-1]
+    return re.sub('__+', '_', start+end).strip('_') or columns[0]
 
+# %% ../nbs/76_own_events.ipynb #b7872def
+ROWS = 2**19 # At a time
+MARKS = -9,-99,-999,-9999,-99999 # Numbers that people write where there is none
+
+def pieces_of(path, columns, missing=None):
+    "A table in parts: numbers that are said to be missing, and texts without a letter, are NaN."
+    for part in table_parts(path, sorted(columns), ROWS):
+        for c in part:
+            v = part[c]; text = v.dtype.kind not in 'iufbcmM'
+            gone = v.isin([u for u in v.unique() if isinstance(u, str) and not u.strip()]) if text else v.isin(missing or ())
+            if gone.any(): part = part.assign(**{c: v.mask(gone)})
+        yield part
+
+def odd_numbers(v, amounts):
+    "Numbers of a column that look like marks of missing values: how often each is there."
+    if v.dtype.kind not in 'iuf': return {}
+    x = v.to_numpy(float); low = np.nanmin(x, initial=np.inf); n = int((x==low).sum())
+    if low in MARKS and n>1 and not ((x<0)&(x>low)).any(): return {float(low): n}
+    return far_values(x, {})[0] if amounts else {}
+
+def said_odd(odd):
+    "What to do about such numbers, a sentence a column."
+    few = lambda v: ', '.join(f'{k:g}' for k in v)
+    return [f"warning: column {c} holds {' and '.join(f'{n:,} times {k:g}' for k,n in v.items())}, unlike all its other numbers: say --missing {few(v)} if this marks a missing value, or --missing none if not" for c,v in odd.items()]
+
+# %% ../nbs/76_own_events.ipynb #9b562d2a
 def columns_of(modes): return {c for m in modes.values() for c in ([m] if isinstance(m, str) else [c for p in m['pairs'] for c in p])}
 
 def needed(modes):
     "Columns without a value in which a row cannot be used."
-    return [c for m in modes.values() if isinstance(m, str) or m['kind']=='place' for c in ([m] if isinstance(m, str) else m['pairs'][0])]
+    return [c for m in modes.values() if isinstance(m, str) or m['kind']!='bag' for c in ([m] if isinstance(m, str) else m['pairs'][0])]
 
 @dataclass
 class Events:
     "The rows of a table that can be used, without their places."
-    frame:pd.DataFrame   # Label, groups, exposure and names, by row number of the table
+    frame:pd.DataFrame   # Label, groups, covariates, exposure and ids, by row number of the table
     keep:np.ndarray      # Which rows of the table, booleans
     labels:dict          # Names of each index, in order
     left:dict            # Why how many rows were left out
+    mark:np.ndarray      # What each row holds, 16 bits
+    odd:dict             # Column to numbers that look like marks of missing values
 
-def read_events(path, modes, label, more=(), need_label=True, id=None):
+# %% ../nbs/76_own_events.ipynb #1729f06d
+def read_events(path, modes, label, more=(), need_label=True, id=(), missing=None):
     "What a table says of its rows, places apart."
-    index = {k: c for k,c in modes.items() if isinstance(c, str)}; kept = [c for c in (label, *more, id) if c]; frames,keeps,left,names = [],[],{},{k: set() for k in index}; n = 0
-    columns = sorted(columns_of(modes)|set(kept))
-    for part in table_parts(path, columns, ROWS):
+    index = {k: c for k,c in modes.items() if isinstance(c, str)}; seen = columns_of(modes); names = {k: set() for k in index}; frames,keeps,marks,left,odd,n = [],[],[],{},{},0
+    kept = list(dict.fromkeys(c for c in (label, *more, *id) if c)); told = [c for c in seen|set(kept) if c not in id] if missing is None else []
+    need = dict.fromkeys([*needed(modes), *([label] if label and need_label else []), *more, *id]); amounts = seen-set(index.values())|set(more)
+    for part in pieces_of(path, seen|set(kept), missing):
         ok = np.ones(len(part), bool)
-        for c in [*needed(modes), *([label] if label and need_label else []), *more]:
+        for c in need:
             gone = ok&part[c].isna().values; ok &= ~gone
             if gone.any(): left[c] = left.get(c, 0)+int(gone.sum())
+        for c in sorted(told):
+            for v,count in odd_numbers(part[c], c in amounts).items(): odd.setdefault(c, {}); odd[c][v] = odd[c].get(v, 0)+count
         part = part.set_axis(np.arange(n, n+len(part))); n += len(part); keeps.append(ok); used = part[ok]
         for k,c in index.items(): names[k] |= set(used[c].unique())
-        frames.append(used[kept].assign(row=marked(used[sorted(columns_of(modes))])))
+        frames.append(used[kept]); marks.append(marked(used[sorted(seen)]))
     if not n: raise DataError(f"{source_name(path)} has no rows: give at least one")
     if not sum(k.sum() for k in keeps): raise DataError(f"no row of {source_name(path)} can be used: "+', '.join(f'{v:,} lack {k}' for k,v in left.items()))
-    return Events(pd.concat(frames), np.concatenate(keeps), {k: in_order(v) for k,v in names.items()}, left)
+    return Events(pd.concat(frames), np.concatenate(keeps), {k: in_order(v) for k,v in names.items()}, left, np.concatenate(marks), odd)
 
 def in_order(names):
     try: return sorted(names)
@@ -98,65 +137,142 @@ def marked(part):
     return (pd.util.hash_pandas_object(part.astype(same), index=False, categorize=False).values%65536).astype(np.uint16)
 
 # %% ../nbs/76_own_events.ipynb #4f7580f8
-def rectangles(path, modes, train):
-    "Grids of all maps; the rectangle of training rows where none was given."
-    grids,open_ = {},{k: m for k,m in modes.items() if not isinstance(m, str) and m['extent'] is None}
-    ends = {k: [[np.inf, -np.inf], [np.inf, -np.inf]] for k in open_}; n = 0
-    for part in table_parts(path, sorted(columns_of(open_)), ROWS) if open_ else ():
+def rectangles(path, modes, train, missing=None):
+    "Grids of all maps, and nodes of all curves; those of the training rows where none were given."
+    open_ = {k: m for k,m in modes.items() if not isinstance(m, str) and m['extent'] is None}; found,n = {k: [[], []] for k in open_},0
+    for part in pieces_of(path, columns_of(open_), missing) if open_ else ():
         use = train[n:n+len(part)]; n += len(part)
         for k,m in open_.items():
-            for i in (0, 1):
+            for i in range(len(m['pairs'][0])):
                 v = np.concatenate([as_numbers(part[[p[i]]][use], source_name(path))[:,0] for p in m['pairs']]); v = v[np.isfinite(v)]
-                if len(v): ends[k][i] = [min(ends[k][i][0], v.min()), max(ends[k][i][1], v.max())]
-    for k,m in modes.items():
-        if isinstance(m, str): continue
-        (a,b),(c,d) = m['extent'] or ends[k]
-        if not (a<b and c<d): raise DataError(f"the training rows of {k} all lie at one value ({a:g} to {b:g}, {c:g} to {d:g}): give its rectangle, like @0:105,0:68")
-        grids[k] = Grid(m['shape'], y=(a, np.nextafter(b, np.inf)), x=(c, np.nextafter(d, np.inf)), names=tuple(m['pairs'][0]))
-    return grids
+                found[k][i].append(v if m['kind']=='curve' else v[[v.argmin(), v.argmax()]] if len(v) else v)
+    return {k: as_grid(k, m, [np.concatenate(v) if len(v) else np.zeros(0) for v in found.get(k, ())]) for k,m in modes.items() if not isinstance(m, str)}
 
-def design_of(path, modes, keep, outside=None, **known):
-    "The design of the rows that are kept, read in parts; `known` are grids and labels, or a design to be like."
-    spec = {k: m if isinstance(m, str) else [p[::-1] for p in m['pairs']] if m['kind']=='bag' else m['pairs'][0][::-1] for k,m in modes.items()}
-    spec = {k: v if isinstance(v, str) else [tuple(p) for p in v] if isinstance(v[0], list) else tuple(v) for k,v in spec.items()}
-    beyond = {k: outside or ('raise' if m['extent'] else 'clip') for k,m in modes.items() if not isinstance(m, str) and m['kind']=='place'}
+def as_grid(name, m, values):
+    "The grid of a map, or the nodes of a curve, which has about equally many rows between neighbours."
+    if m['kind']=='curve':
+        at = np.unique(np.quantile(values[0], np.linspace(0, 1, 13))) if len(values[0]) else []
+        if len(at)<2: raise DataError(f"column {name} has no two different numbers, so it makes no curve: leave it out")
+        return Nodes(at, names=(name,))
+    (a,b),(c,d) = m['extent'] or [[v.min(initial=np.inf), v.max(initial=-np.inf)] for v in values]
+    if not (a<b and c<d): raise DataError(f"the training rows of {name} all lie at one value ({a:g} to {b:g}, {c:g} to {d:g}): give its rectangle, like @0:105,0:68")
+    return Grid(m['shape'], y=(a, np.nextafter(b, np.inf)), x=(c, np.nextafter(d, np.inf)), names=tuple(common([p[i] for p in m['pairs']]) for i in (0, 1)))
+
+# %% ../nbs/76_own_events.ipynb #10edda33
+def outside_of(part, m, where):
+    "Which rows of a part have a place outside its rectangle, or a number beyond the ends of its curve, booleans."
+    ends = [(where.axes[0][0], where.axes[0][-1], True)] if m['kind']=='curve' else [(*where.y, False), (*where.x, False)]; out = np.zeros(len(part), bool)
+    for p in m['pairs']:
+        v = [part[c].to_numpy(float) for c in p]; there = np.isfinite(v).all(0)
+        for x,(a,b,last) in zip(v, ends): out |= there&((x<a)|((x>b) if last else (x>=b)))
+    return out
+
+def beyond_rule(m, outside):
+    "What becomes of places outside: raise, clip or drop."
+    return 'drop' if m['kind']=='bag' else 'clip' if m['kind']=='curve' else outside or ('raise' if m['extent'] else 'clip')
+
+def check_inside(path, name, m, part, out, where):
+    "`DataError` that names the first row with a place outside its rectangle."
+    pair,row = m['pairs'][0],part[out].iloc[0]; (a,b),(c,d) = where.y,where.x; at = ', '.join(f'{k} = {row[k]:g}' for k in pair)
+    raise DataError(f"{int(out.sum()):,} places of {name} lie outside its rectangle ({pair[0]} from {a:g} to {b:g}, {pair[1]} from {c:g} to {d:g}), the first in row {part.index[out][0]+1} of {source_name(path)} ({at}): "
+        "correct them, or say --outside clip to move them to the edge, or --outside drop to let them add nothing")
+
+def said_beyond(modes, outside, lost):
+    "What became of places outside, in sentences."
+    did = dict(clip='which is moved to the edge', drop='which adds nothing'); what = lambda m: 'a number beyond the ends of the curve' if m['kind']=='curve' else 'a place outside the rectangle'
+    return [f"outside: {n:,} row{'' if n==1 else 's'} with {what(modes[k])} of {k}, {did[beyond_rule(modes[k], outside)]}" for k,n in lost.items() if n]
+
+# %% ../nbs/76_own_events.ipynb #48b93dd5
+def design_of(path, modes, keep, outside=None, missing=None, lost=None, **known):
+    "The design of the rows that are kept, read in parts; `known` are grids and labels, or a design to be like; `lost` takes how many rows lie outside."
+    maps = {k: m for k,m in modes.items() if not isinstance(m, str)}; lost = {} if lost is None else lost
+    grids = known['grids'] if 'grids' in known else {m.name: m.grid or m.nodes for m in known['like'].modes}
+    spec = {k: m if isinstance(m, str) else m['pairs'][0][0] if m['kind']=='curve' else [tuple(p[::-1]) for p in m['pairs']] if m['kind']=='bag' else tuple(m['pairs'][0][::-1]) for k,m in modes.items()}
+    beyond = {k: beyond_rule(m, outside) for k,m in maps.items() if m['kind']=='place'}
     def parts():
         n = 0
-        for part in table_parts(path, sorted(columns_of(modes)), ROWS): use = keep[n:n+len(part)]; n += len(part); yield part[use]
-    return EventDesign.from_chunks((p for p in parts() if len(p)), spec, outside=beyond, **known)
+        for part in pieces_of(path, columns_of(modes), missing):
+            part = part.set_axis(np.arange(n, n+len(part)))[keep[n:(n := n+len(part))]]
+            if cols := sorted(columns_of(maps)): part = part.assign(**dict(zip(cols, as_numbers(part[cols], source_name(path)).T)))
+            for k,m in maps.items():
+                out = outside_of(part, m, grids[k]); lost[k] = lost.get(k, 0)+int(out.sum())
+                if out.any() and beyond.get(k)=='raise': check_inside(path, k, m, part, out, grids[k])
+            if len(part): yield part
+    return EventDesign.from_chunks(parts(), spec, outside=beyond, **known)
 
-# %% ../nbs/76_own_events.ipynb #bed377dd
-def said_events(path, e, problem, design, groups, block):
+# %% ../nbs/76_own_events.ipynb #09504b3e
+def higher(kind, label, classes):
+    "What a higher score, red in the figures, means."
+    if kind=='ordered': return f"a later class of {', '.join(classes)}"
+    return f"more {label if classes is None else classes[1] if len(classes)==2 else 'of that class, for each of '+', '.join(classes)}"
+
+def fair(classes): return '' if classes is None or len(classes)!=2 else f'; AUC, F1 and average precision are about {classes[1]}, against {classes[0]}'
+
+def said_columns(e, modes, covariates):
+    "What covariates hold, and indices that are numbers."
+    one = lambda c: f'{c} (a number)' if (v := column_levels(e.frame[c])) is None else f"{c} ({len(v)} levels, compared with {v[0]}: {', '.join(v[1:8])}{' ...' if len(v)>8 else ''})"
+    said = [f"covariates: {', '.join(map(one, covariates))}; the simpler methods have them, too"] if covariates else []
+    return said+[f"index {k}: its {len(e.labels[k]):,} numbers are taken as names; --curve {c} instead of --index {c} makes a curve of them" for k,c in modes.items() if isinstance(c, str) and len(e.labels[k])>12 and all(isinstance(v, (int,float,np.number)) for v in e.labels[k])]
+
+def said_left(left): return ', '.join(f'{v:,} without {k}' for k,v in left.items()) or 'none'
+
+def said_events(path, e, problem, design, modes, groups, block):
     "What was read, left out and dealt out, in sentences."
     sizes = ', '.join(f"{m.name} ({' x '.join(map(str, m.shape))})" for m in design.modes); sets = ', '.join(f'{len(v):,} {k}' for k,v in problem.rows.items())
-    gone = ', '.join(f'{v:,} without {k}' for k,v in e.left.items()) or 'none'; whole = f'whole groups of {groups}' if groups else f'blocks of {block:,} neighbouring rows'
-    return [f"table: {len(e.keep):,} rows of {Path(path).name}; left out: {gone}", f"target: {problem.target_name} ({problem.kind}), explained by {sizes}", f"rows: {sets}, in {whole}"]
+    whole = f'whole groups of {groups}' if groups else f'blocks of {block:,} neighbouring rows'; c = problem.classes
+    count = '' if c is None else ': '+', '.join(f'{int((problem.y==i).sum()):,} {k}' for i,k in enumerate(c))
+    return [f"table: {len(e.keep):,} rows of {Path(path).name}; left out: {said_left(e.left)}", f"target: {problem.target_name} ({problem.kind}{count}), explained by {sizes}",
+        f"higher: {higher(problem.kind, problem.target_name, c)}; a higher score is red in the figures, a lower one blue{fair(c)}", *said_columns(e, modes, [] if problem.covariates is None else list(problem.covariates)), f"rows: {sets}, in {whole}"]
 
 @dataclass(kw_only=True, repr=False)
 class EventProblem(Problem):
     "Events of a reader's own, and the rows that train and test."
     target_name:str   # Of the label's column
 
-def names_of(e, id):
-    "What rows are called: by a column, or by their number and a mark of what they hold."
-    if id: return e.frame[id].astype(str).values
-    return np.array([f'{i}-{m:04x}' for i,m in zip(e.frame.index, e.frame.row)], object)
+# %% ../nbs/76_own_events.ipynb #214cc471
+def names_of(e, id, where):
+    "What rows are called; `DataError` where two are called the same."
+    if not id: return np.array([f'{i}-{m:04x}' for i,m in zip(e.frame.index, e.mark)], object)
+    whole = lambda v: v.astype('Int64') if v.dtype.kind=='f' and (v==np.round(v)).all() else v
+    names = pd.Series(' '.join(k) for k in zip(*(whole(e.frame[c]).astype(str) for c in id))); twice = names.duplicated(keep=False)
+    if twice.any(): raise DataError(f"--id {' '.join(id)} does not tell the rows of {where} apart: {int(twice.sum()):,} of {len(names):,} rows share their {' and '.join(id)} with another row, such as {names[twice].iloc[0]!r} "
+        f"in {int((names==names[twice].iloc[0]).sum())} rows: name a further column, like --id game {' '.join(id)}, or leave --id out")
+    return names.values.astype(object)
 
 def beside_events(e, covariates, exposure, where):
     "Covariates and the log of exposure, as a problem takes them."
     if exposure and not ((v := as_numbers(e.frame[[exposure]], where)[:,0])>0).all(): raise DataError(f"exposure must be above zero; column {exposure!r} has {int((v<=0).sum())} rows where it is not: leave them out")
     return dict(covariates=e.frame[list(covariates)].reset_index(drop=True) if covariates else None, offset=np.log(v) if exposure else None)
 
-def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=None, outside=None, split_seed=0, covariates=()):
+def check_roles(label, modes, groups, exposure, covariates):
+    "`ConfigError` where the label would explain itself."
+    used = {'--groups': [groups], '--exposure': [exposure], '--covariates': covariates, '--index, --place, --bag or --curve': columns_of(modes)}
+    if twice := [k for k,v in used.items() if label in v]: raise ConfigError(f"column {label!r} is the label and also given as {twice[0]}: a label cannot explain itself, so leave it out there")
+
+def check_groups(g, groups, where):
+    "`DataError` where groups are too few to be held out."
+    if len(names := list(dict.fromkeys(g)))<3: raise DataError(f"--groups needs at least three groups, one each for training, validation and test; column {groups!r} of {where} has {len(names)}: {', '.join(names)}; leave --groups out, or name a column of smaller groups")
+
+def check_levels(table, rows, groups):
+    "`DataError` where a category of a covariate is in no training row."
+    for c in [] if table is None else [c for c in table if column_levels(table[c]) is not None]:
+        v = table[c].astype(str).values; gone = sorted(set(v)-set(v[rows['train']]))
+        if not gone: continue
+        why = f"since --groups {groups} holds whole groups out" if groups else "since blocks of rows are held out"
+        raise DataError(f"covariate {c} is {', '.join(gone[:5])}{' ...' if len(gone)>5 else ''} in {int(np.isin(v, gone).sum()):,} rows for validation and test, and in no training row, {why}, so nothing says what it adds: leave {c} out of --covariates, pool rare levels, or split in another way")
+
+# %% ../nbs/76_own_events.ipynb #af31bed8
+def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(), outside=None, split_seed=0, covariates=(), missing=None):
     "From a table to a problem in which whole groups, or blocks of rows, are held out."
-    e = read_events(path, modes, label, [c for c in (groups, exposure, *covariates) if c], id=id); where = source_name(path)
-    y,kind,classes = as_targets_of(e.frame[[label]], kind, where); n = len(y)
-    g = e.frame[groups].astype(str).values if groups else None; block = max(1, n//50)
-    rows,_,_ = dealt(n, np.arange(n), np.ones(n, bool), None, g, (.6,.2,.2), split_seed, block)
+    e = read_events(path, modes, label, [c for c in (groups, exposure, *covariates) if c], id=id, missing=missing); where = source_name(path)
+    y,kind,classes = as_targets_of(e.frame[[label]], kind, where); n = len(y); lost = {}; names = names_of(e, id, where)
+    g = e.frame[groups].astype(str).values if groups else None; block = max(1, n//50); beside = beside_events(e, covariates, exposure, where)
+    if groups: check_groups(g, groups, where)
+    rows,_,_ = dealt(n, np.arange(n), np.ones(n, bool), None, g, (.6,.2,.2), split_seed, block); check_levels(beside['covariates'], rows, groups)
     train = np.zeros(len(e.keep), bool); train[np.flatnonzero(e.keep)[rows['train']]] = True
-    design = design_of(path, modes, e.keep, outside, grids=rectangles(path, modes, train), labels=e.labels)
-    p = EventProblem(design, y[:,0], rows, kind=kind, names=names_of(e, id), groups=g, classes=classes, rivals=event_glms, **beside_events(e, covariates, exposure, where), target_name=label)
-    return replace(p, notes=said_events(path, e, p, design, groups, block))
+    design = design_of(path, modes, e.keep, outside, missing, lost, grids=rectangles(path, modes, train, missing), labels=e.labels)
+    p = EventProblem(design, y[:,0], rows, kind=kind, names=names, groups=g, classes=classes, rivals=event_glms, **beside, target_name=label)
+    return replace(p, notes=[*said_events(path, e, p, design, modes, groups, block), *said_beyond(modes, outside, lost), *said_odd(e.odd)])
 
 # %% ../nbs/76_own_events.ipynb #3bd43f08
 def event_options(problem, modes, terms=None, method='auto', rank=None, **options):
@@ -182,15 +298,17 @@ def check_memory(problem, terms, rank):
 def events_command(
     table:str=None,        # Table with a row per event: CSV, parquet or netCDF
     label:str=None,        # Column to explain
-    index:FILES=None,      # Columns of names, such as who
+    index:FILES=None,      # Columns of names, such as who; numbers are names, too (for a curve say --curve)
     place:FILES=None,      # Maps: two columns and cells, like x,y:40x50@0:105,0:68; the rectangle of the training rows without @
     bag:FILES=None,        # Maps with several places a row, like d1x,d1y+d2x,d2y:12x12
+    curve:FILES=None,      # Columns of numbers whose effect is a curve, such as a depth or an hour
     kind:str=None,         # classes, ordered, counts or regression; found when not given
-    groups:str=None,       # Column of groups, such as games, that are split whole; blocks of rows when not given
+    groups:str=None,       # Column of groups, such as games, that are held out whole; blocks of rows when not given
     covariates:FILES=None, # Columns that explain the label, too, such as a score or a temperature
     exposure:str=None,     # Column of how much was exposed, for counts
-    id:str=None,           # Column of what rows are called, so that a prediction knows which rows the model saw
-    outside:str=None,      # Places outside their rectangle: raise, clip (to the edge) or drop; clip for the training rectangle, else raise
+    id:FILES=None,         # Columns that together name a row, such as game and event. A prediction then knows which rows of its table were in the training. Without it rows are known by their number and what they hold
+    outside:str=None,      # What to do with places outside their rectangle, here and in predictions: raise (stop), clip (move to the edge) or drop (they add nothing). When not given: raise where you gave the rectangle, clip where it is that of the training rows
+    missing:str=None,      # Numbers in the table that are no values, joined by commas, like -9,-99; none: there are none
     terms:str=None,        # Terms of the model, joined by commas, like player,place,player:place
     method:str='auto',     # terms (a sum of terms), sgd (one product of all modes, for tables of many millions) or auto: sgd for ordered classes, else terms
     rank:int=None,         # Components of each term; 3 when not given, 4 for a product
@@ -206,25 +324,35 @@ def events_command(
     if not table or not label: raise ConfigError("give the table and its label: mrtl events --table TABLE --label COLUMN --index COLUMN --place x,y:40x50")
     if kind is not None and kind not in KINDS: raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{near(kind, KINDS)}")
     if outside not in (None,'raise','clip','drop'): raise ConfigError(f"--outside must be raise, clip or drop; got {outside!r}")
-    s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'events'); modes = modes_of(words(index), *([t] if isinstance(t, str) else t for t in (place, bag)))
-    config = dict(command='events', title=f'{label} by {", ".join(modes)}', table=Path(table).name, label=label, modes=modes, kind=kind, groups=groups, covariates=words(covariates) or [], exposure=exposure, id=id,
-        outside=outside, terms=words(terms), method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)
-    make = lambda: own_events(table, modes, label, kind, groups, exposure, id, outside, config['split_seed'], config['covariates'])
+    s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'events'); modes = modes_of(words(index), *([t] if isinstance(t, str) else t for t in (place, bag)), words(curve))
+    config = dict(command='events', title=f'{label} by {", ".join(modes)}', table=Path(table).name, label=label, modes=modes, kind=kind, groups=groups, covariates=words(covariates) or [], exposure=exposure, id=words(id),
+        outside=outside, missing=said_of_files(None, missing, None)['missing'], terms=words(terms), method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)
+    check_roles(label, modes, groups, exposure, config['covariates'])
+    def make():
+        p = own_events(table, modes, label, kind, groups, exposure, config['id'] or (), outside, config['split_seed'], config['covariates'], config['missing'])
+        if not dry_run: print(*[n for n in p.notes if n.startswith(('warning','outside'))], sep='\n', end='\n' if any(n.startswith(('warning','outside')) for n in p.notes) else '')
+        return p
     run_own(out, config, make, partial(event_options, modes=modes, terms=terms, method=method, rank=rank, device=s['device'], random_state=s['seed']),
-        resume, overwrite, dry_run, lambda out, problem, m, yhat: dict(target=dict(kind=problem.kind, classes=problem.classes)))
+        resume, overwrite, dry_run, lambda out, problem, m, yhat: dict(target=dict(kind=problem.kind, classes=problem.classes, higher=higher(problem.kind, label, problem.classes))))
 
 # %% ../nbs/76_own_events.ipynb #b9b7c8dc
 def predict_events(run, out, config, table):
     "Predict the rows of another table with a finished run, and score those that have a label and are new."
     if not table: raise ConfigError("a run of mrtl events predicts from a table: give --table TABLE with the columns that `mrtl events` took")
-    facts = read_metrics(run).get('target', {}); kind,classes = facts.get('kind'),facts.get('classes'); modes,label = config['modes'],config['label']
+    facts = read_metrics(run).get('target', {}); kind,classes = facts.get('kind'),facts.get('classes'); modes,label,where = config['modes'],config['label'],source_name(table)
     if kind not in ESTIMATORS: raise ConfigError(f"{Path(run)/'metrics.json'} does not say what kind of target it is about: run the command again with --overwrite")
-    head = next(iter(table_parts(table, None, 1))); known = label if label in head else None; id = config['id'] if config.get('id') in head else None
-    covariates,exposure = config.get('covariates') or [],config.get('exposure')
-    e = read_events(table, modes, known, [c for c in (exposure, *covariates) if c], need_label=False, id=id); model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
-    design = design_of(table, modes, e.keep, config.get('outside') or 'clip', like=SimpleNamespace(modes=model._modes)); n = len(design)
-    y = as_targets_of(e.frame[[known]], kind, source_name(table), classes)[0][:,0] if known and e.frame[known].notna().any() else np.full(n, np.nan)
+    head = next(iter(table_parts(table, None, 1))); known = label if label in head else None; id = words(config.get('id')) or []; unnamed = [c for c in id if c not in head]; lost = {}
+    covariates,exposure,missing,outside = config.get('covariates') or [],config.get('exposure'),config.get('missing'),config.get('outside')
+    e = read_events(table, modes, known, [c for c in (exposure, *covariates) if c], need_label=False, id=[] if unnamed else id, missing=missing); model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
+    design = design_of(table, modes, e.keep, outside, missing, lost, like=SimpleNamespace(modes=model._modes)); n = len(design)
+    y = as_targets_of(e.frame[[known]], kind, where, classes)[0][:,0] if known and e.frame[known].notna().any() else np.full(n, np.nan)
     new = {k: int((design.idx[k]<0).any(1).sum()) for k,m in modes.items() if isinstance(m, str)}; mean = float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float))) if kind in ('regression','counts') else None
-    p = predict_run(run, out, Problem(design, y, dict(test=np.arange(n)), kind=kind, names=names_of(e, id), classes=classes, reference=mean,
-        **beside_events(e, covariates, exposure, source_name(table))), rows=dict(left_out=int((~e.keep).sum())))
-    print(f"{len(p)} rows: {out}"+''.join(f"; {v:,} of an unknown {k}, which adds nothing" for k,v in new.items() if v))
+    p = predict_run(run, out, Problem(design, y, dict(test=np.arange(n)), kind=kind, names=names_of(e, [] if unnamed else id, where), classes=classes, reference=mean,
+        **beside_events(e, covariates, exposure, where)), other=bool(unnamed), rows=dict(left_out=int((~e.keep).sum()), outside=lost))
+    said = [f"{where} has no column {unnamed[0]}, by which the run names rows: all rows count as new"] if unnamed else []
+    print('\n'.join([said_rows(p, out, e, new), *said, *said_beyond(modes, outside, lost), *said_odd(e.odd)]))
+
+def said_rows(p, out, e, new):
+    "What was predicted, what of it the run saw in its training, and what was left out."
+    parts = [(p.set==k).sum() for k in ('seen','new','forecast')]; names = 'seen in training','new with a label','without a label'
+    return f"{len(p)} rows: {out}; "+', '.join(f'{n:,} {k}' for n,k in zip(parts, names))+f"; left out: {said_left(e.left)}"+''.join(f"; {v:,} of an unknown {k}, which adds nothing" for k,v in new.items() if v)

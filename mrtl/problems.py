@@ -6,6 +6,7 @@
 __all__ = ['Problem']
 
 # %% ../nbs/70_problems.ipynb #b92d7acc
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import pandas as pd
 import xarray as xr
 from fastcore.basics import patch
 from scipy import stats
+from scipy.special import expit, logit
 from sklearn.base import clone
 from .core import ConfigError
 from .events import EventDesign
@@ -105,7 +107,26 @@ def predicted(self:Problem,
 )->np.ndarray:                      # (n,), (n, outputs) or (n, classes)
     "Predictions of all rows; for classes their probabilities, of two that of the second."
     given = self.design,self.covariates,self.offset
-    return over_classes(m.predict_proba(*given), m.classes_, self.class_count) if self.labels else m.predict(*given)
+    return over_classes(m.predict_proba(*given), self.class_numbers(m), self.class_count) if self.labels else m.predict(*given)
+
+@patch
+def class_numbers(self:Problem,
+    m:MRTLClassifier, # Fitted
+)->np.ndarray:        # (found,)
+    "The numbers of the classes that a model knows, whether it calls them by their number or by their label."
+    names,own = [str(c) for c in self.classes or ()],[str(c) for c in m.classes_]
+    labelled = np.asarray(m.classes_).dtype.kind!='f' and set(own)<=set(names)
+    return np.array([names.index(c) for c in own]) if labelled else np.asarray(m.classes_, float).astype(int)
+
+@patch
+def name_classes(self:Problem,
+    m:MRTLRegressor|MRTLClassifier, # Fitted to the numbers of classes; changed in place
+)->None:
+    "Let a classifier call its classes by their labels, whole numbers as numbers."
+    if not (self.labels and self.classes): return
+    names = [str(c) for c in self.classes]; whole = all(re.fullmatch(r'0|-?[1-9]\d*', c) for c in names)
+    m.classes_ = np.array([int(c) if whole else c for c in names])[self.class_numbers(m)]
+    if m.fitted_.loss=='softmax': m._outputs = m.classes_.tolist()
 
 # %% ../nbs/70_problems.ipynb #812dae9c
 @patch(as_prop=True)
@@ -196,3 +217,14 @@ def deviation(self:Problem,
     if self.labels: return None
     try: return np.asarray(m.predict(self.design, self.covariates, self.offset, return_std=True)[1])
     except ConfigError: return None # the fit has no standard deviation
+
+@patch
+def chance_interval(self:Problem,
+    m:MRTLRegressor|MRTLClassifier, # Fitted
+)->Interval|None:                   # (n,) each; None for numbers, for several classes, and where the fit has none
+    "Where the probability of the second of two classes lies."
+    if not self.labels or len(m.classes_)!=2 or self.class_count!=2: return None
+    try: P,std = m.predict_proba(self.design, self.covariates, self.offset, return_std=True)
+    except ConfigError: return None # the fit has no standard deviation
+    p = np.clip(P[:,1], 1e-15, 1-1e-15); odds,sd = logit(p),std[:,1]/(p*(1-p))
+    return Interval(std[:,1], expit(odds-Z*sd), expit(odds+Z*sd))

@@ -35,7 +35,7 @@ _texts = dict(
         'a field above its mean (or an event) in a red region with a red bar, or in a blue region with a blue bar; '
         'red with blue lowers it. Maps and bars have unit root mean square, so that only the strength tells how much a component '
         'contributes. Components with very small strength may be noise.',
-    terms='The model adds up the terms below, in the units of the score (log odds, for classes). A term over one mode is a map, a curve '
+    terms='The model adds up the terms below, in the units of the score (log odds, for classes). Red raises the score, blue lowers it. A term over one mode is a map, a curve '
         'or a list. A term over two modes says how they change each other\'s effect, beyond what each does alone: '
         'what a row\'s two panels show is multiplied. Entries that occur often weigh more in a strength, '
         'which is the root mean square of what a component adds.',
@@ -46,7 +46,7 @@ _texts = dict(
         'over modes of the absolute cosines between learnt and planted columns: 1 is the same direction, 0 is unrelated.',
     beside='What the covariates add to the score, beside the maps. A coefficient is the change of the score when the covariate goes up by one '
         'of its own units and nothing else changes; "per sd" is the same for one standard deviation of the training rows, so that covariates '
-        'can be compared. A category is compared with its first level. The interval holds 95 % of what the coefficient may be.',
+        'can be compared. A category is compared with its first level. The interval holds 95 % of what the coefficient may be. Baselines that are regressions were given the same covariates.',
     compare='The same data trained in other ways, with the same options:')
 
 # %% ../nbs/51_report.ipynb #c6e7df84
@@ -162,7 +162,7 @@ def covariate_rows(
     c:xr.Dataset,  # `covariates_` of a fitted model
 )->list:           # A dict for each covariate (and output)
     "Partial effects of covariates with their intervals."
-    rows = []
+    rows = []; c = c.rename({'class': 'output'}) if 'class' in c.dims else c
     for o in c.output.values if 'output' in c.dims else [None]:
         d = c if o is None else c.sel(output=o)
         for k in d.covariate.values:

@@ -58,6 +58,9 @@ class _Events(_Config):
     modes:dict[Word, object]          # What each sample looks at
     covariates:NotRequired[list[Word]] # Columns
     exposure:NotRequired[Word|None]   # Column
+    id:NotRequired[Word|list[Word]|None] # Columns that name a row
+    outside:NotRequired[Literal['raise','clip','drop']|None] # What becomes of places outside
+    missing:NotRequired[list[Number]|None] # Numbers that are no values
 
 _CONFIGS = dict(demo=_Demo, climate=_Climate, basketball=_Config, fields=_Fields, events=_Events)
 
@@ -84,6 +87,7 @@ class _Target(TypedDict):
     "What was to be explained."
     kind:Literal['regression','classes','ordered','counts'] # Of numbers
     classes:list[Word]|None                                 # Labels in order
+    higher:NotRequired[Word]                                # What a higher score means
 
 class _Metrics(TypedDict):
     "What a report reads."
@@ -202,6 +206,19 @@ def read_factors(
             if axes := [d for d in v.dims[:-1] if v.ndim==3 and (d not in ds.coords or ds[d].dtype.kind not in 'iuf' or ds.sizes[d]>1 and not ds.indexes[d].is_monotonic_increasing)]:
                 raise FormatError(f"{path} is damaged: {axes[0]} of the map {k} must be numbers in ascending order: {AGAIN}")
     return found
+
+# %% ../nbs/70_runfiles.ipynb #1c9e4b06
+def read_covariates(
+    run:str|Path,  # Folder of a finished run
+)->xr.Dataset|None: # As `covariates_` of a fitted model; None where there are none
+    "Coefficients of covariates; `FormatError` where their parts do not fit each other."
+    path = Path(run)/'coefficients.nc'
+    if not path.exists(): return None
+    found = read_netcdf(path); ds = found.get('covariates') if isinstance(found, dict) else found; parts = [f'covariate_{k}' for k in ('coef','std','centre','scale')]
+    if ds is None or 'covariate_coef' not in ds: return None
+    if lacking := [k for k in parts if k not in ds or ds[k].dims[:1]!=('covariate',)]: raise FormatError(f"{path} is damaged: it lacks {lacking[0]} by covariate: {AGAIN}")
+    if 'covariate' not in ds.coords or ds.covariate_coef.dims!=ds.covariate_std.dims or ds.covariate_coef.ndim>2: raise FormatError(f"{path} is damaged: the coefficients of covariates have no names, or others than their standard deviations: {AGAIN}")
+    return ds[parts].rename({k: k.removeprefix('covariate_') for k in parts})
 
 # %% ../nbs/70_runfiles.ipynb #4dfa3406
 _PARTS = 'climatology','slope','scale'

@@ -22,9 +22,10 @@ from .core import ConfigError, FormatError, atomic_write, read_json, write_csv, 
 from .estimators import MRTLClassifier, MRTLRegressor
 from .folders import SEAL, claim, faults, forget, lock_file, metrics_file, read_seal, release, seal
 from .problems import ESTIMATORS, Interval, Problem, interval_of, set_names
-from .runfiles import class_columns, read_config, read_factors, read_history, read_metrics, read_predictions
+from .runfiles import class_columns, read_config, read_covariates, read_factors, read_history, read_metrics, read_predictions
 from .report import write_report
 from .rivals import best_threshold
+from .termmaps import x_across
 
 # %% ../nbs/71_runs.ipynb #22815925
 FILES = Annotated[list, dict(nargs='+', type=str)] # Of a command: one or several file names
@@ -118,8 +119,8 @@ def coefficient_file(
     m:MRTLRegressor|MRTLClassifier, # The fitted model
 )->xr.Dataset|dict:                 # coef, coef_std and what covariates have; a dict by term for a sum of terms
     "What coefficients.nc holds."
-    coef,std,z = m.coef_,getattr(m, 'coef_std_', None),getattr(m, 'covariates_', None)
-    pair = lambda c,s: xr.Dataset(dict(coef=c) if s is None else dict(coef=c, coef_std=s))
+    few = m.fitted_.coefficients<=MANY; coef,std = (m.coef_,getattr(m, 'coef_std_', None)) if few else ({},None)
+    z = getattr(m, 'covariates_', None); pair = lambda c,s: xr.Dataset(dict(coef=c) if s is None else dict(coef=c, coef_std=s))
     beside = None if z is None else z.rename({k: f'covariate_{k}' for k in z.data_vars})
     if isinstance(coef, dict):
         return {k: pair(c, None if std is None else std[k]) for k,c in coef.items()}|({} if z is None else dict(covariates=beside))
@@ -128,7 +129,8 @@ def coefficient_file(
 def write_coefficients(out, m):
     "Write coefficients.nc, unless there are too many."
     count = m.fitted_.coefficients
-    if count>MANY: return print(f'no coefficients.nc: {count:,} coefficients; model.mrtl has them, in factors')
+    if count>MANY: print(f"{'coefficients.nc has covariates only' if m.fitted_.covariates else 'no coefficients.nc'}: {count:,} coefficients; model.mrtl has them, in factors")
+    if count>MANY and not m.fitted_.covariates: return
     with atomic_write(out/'coefficients.nc') as tmp: write_netcdf(tmp, coefficient_file(m))
 
 # %% ../nbs/71_runs.ipynb #87f6d523
@@ -191,11 +193,11 @@ def report_run(
     "Write RUN/report.html again from the files in RUN."
     f = run if isinstance(run, RunFiles) else read_run(run); path = f.folder/'report.html'
     test = f.predictions[f.predictions.set=='test']; labels = 'auc' in f.metrics['test']
-    y,yhat = (None,None) if labels else (as_series(test, c) for c in ('truth','prediction'))
+    y,yhat = (None,None) if labels else (as_series(test, c) for c in ('truth','prediction')); turn = x_across if f.config['command']=='events' else lambda v: v
     coef = None if labels or isinstance(f.factors, dict) or map_count(f.factors)>60 else MRTLRegressor.load(f.folder/'model.mrtl').coef_
     if coef is not None and (isinstance(coef, dict) or coef.ndim<2): coef = None # a sum without maps
-    write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=f.factors, history=f.history, levels=f.metrics['levels'],
-        metrics=f.metrics, config=f.config, coef=coef, y=y, yhat=yhat, truth=f.truth,
+    write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=turn(f.factors), history=f.history, levels=f.metrics['levels'],
+        metrics=f.metrics, config=f.config, coef=None if coef is None else turn(coef), covariates=read_covariates(f.folder), y=y, yhat=yhat, truth=f.truth,
         histories={'multiresolution': f.history}|f.others if f.others else None, notes=f.metrics.get('notes', ()), figures=figures and figures(f))
     print(f"report: {path}")
     return path
@@ -248,6 +250,7 @@ def fit_problem(out, problem, options, callbacks=(), more=None):
     metrics = run_metrics(problem, yhat, seconds, found)
     v,y = problem.rows['valid'],np.asarray(problem.y)
     predictions = prediction_table(problem, m, yhat, (y[v], yhat[v]), set_names(problem))
+    for k in (m, final): problem.name_classes(k)
     write_run(out, m, metrics, predictions, problem.truth, final)
     return metrics
 
@@ -260,7 +263,7 @@ def finish_run(
 # %% ../nbs/71_runs.ipynb #66abafea
 def prediction_table(problem, m, yhat, valid, sets):
     "Predictions of all rows of a problem with their intervals, in the target's own units."
-    labels = problem.labels; interval = interval_of(problem.kind, yhat, problem.deviation(m), valid, problem.filled(m)); y = np.asarray(problem.y, float)
+    labels = problem.labels; interval = problem.chance_interval(m) if labels else interval_of(problem.kind, yhat, problem.deviation(m), valid, problem.filled(m)); y = np.asarray(problem.y, float)
     if problem.base is not None:
         b = np.asarray(problem.base, float); yhat,y = yhat+b,y+b
         interval = interval and Interval(interval.std, interval.lower+b, interval.upper+b)

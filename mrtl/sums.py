@@ -287,9 +287,21 @@ def spread(self:SumFit,
 )->np.ndarray|None:                 # (n, outputs)
     "Standard deviation of a new observation for a squared loss, of the score for counts; nothing for labels."
     if self.draws is None or self.loss=='logistic': return None
+    return np.sqrt(self._score_variances(design, z)+(self.facts['noise'] if self.loss=='squared' else 0.))*self.scale[1]
+
+@patch
+def score_std(self:SumFit,
+    design:FieldDesign|EventDesign, # Samples
+    z:np.ndarray|None=None,         # Their standardised covariates, (n, q)
+)->np.ndarray|None:                 # (n, outputs)
+    "Standard deviation of the score; None without draws."
+    return None if self.draws is None else np.sqrt(self._score_variances(design, z))*self.scale[1]
+
+@patch
+def _score_variances(self:SumFit, design, z):
+    "Variances of the scores over the draws, before they are in the units of the data, (n, outputs)."
     check_beside(self.covariates, design, z); chunks = in_chunks(design, 2**14, z)
-    v = np.concatenate([np.var([self.model(*c).forward(F)[0] for F in self.draws], axis=0) for c in chunks])
-    return np.sqrt(v+(self.facts['noise'] if self.loss=='squared' else 0.))*self.scale[1]
+    return np.concatenate([np.var([self.model(*c).forward(F)[0] for F in self.draws], axis=0) for c in chunks])
 
 # %% ../nbs/41_sums.ipynb #d9e6d37c
 @patch

@@ -13,6 +13,28 @@ import xarray as xr
 from .core import DataError
 from .panels import axes_at, colour_limit, colourbar, draw_map, heading, new_figure, panel_size
 
+# %% ../nbs/50_termmaps.ipynb #bea02dd0
+ACROSS = ('x','y'),('lon','lat'),('east','north')
+
+def lies_across(
+    a:str,  # Name of the first dim of a map
+    b:str,  # And of the second
+)->bool:    # Should the first one be drawn across?
+    "Does a name say x, or longitude, where the other one says y, or latitude?"
+    a,b = a.lower(),b.lower()
+    return any(a[:i]==b[:i] and a[i:].startswith(p) and b[i:].startswith(q) for i in range(len(a)) for p,q in ACROSS)
+
+def x_across(
+    v:xr.Dataset|xr.DataArray|dict, # Factors, coefficients, or a dict of them
+)->xr.Dataset|xr.DataArray|dict:    # The same, dims of maps in the order in which they are drawn
+    "Put what should be drawn across last."
+    if isinstance(v, dict): return {k: x_across(d) for k,d in v.items()}
+    if isinstance(v, xr.Dataset): return v.assign({k: x_across(d) for k,d in v.data_vars.items()})
+    dims = list(v.dims)
+    for i in range(len(dims)-1):
+        if lies_across(dims[i], dims[i+1]): dims[i:i+2] = dims[i+1],dims[i]
+    return v.transpose(*dims)
+
 # %% ../nbs/50_termmaps.ipynb #b994ce34
 def _name_axis(axis, dim):
     "Write the name of a dim at an axis, without that of its mode."

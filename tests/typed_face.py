@@ -34,7 +34,7 @@ def designs(X: xr.DataArray, table: pd.DataFrame) -> None:
 def events(design: EventDesign, goal: pd.Series) -> None:
     c = MRTLClassifier(rank=2, class_weight='balanced')
     assert_type(c.fit(design, goal), MRTLClassifier)
-    assert_type(c.predict_proba(design), np.ndarray)
+    assert_type(c.predict_proba(design), np.ndarray | tuple)
 
 def simulated() -> None:
     assert_type(mrtl.simulate_field(n=300, shape=(8, 16), leads=3, seed=1), xr.Dataset)

@@ -1,0 +1,185 @@
+"""What readers from outside stumbled over with `mrtl events`: a column in two roles, ids that repeat, places off the map, marks of missing values, covariates, and which class is up."""
+import itertools, json, warnings
+import numpy as np, pandas as pd, pytest, xarray as xr
+from types import SimpleNamespace
+from scipy.special import expit
+from mrtl.cli import main, parse
+from mrtl.core import ConfigError, DataError
+from mrtl.covariates import Covariates
+from mrtl.estimators import MRTLClassifier
+from mrtl.events import EventDesign
+from mrtl.grids import Grid
+from mrtl.own_events import modes_of, names_of, own_events
+from mrtl.termmaps import x_across
+from mrtl.problems import Problem
+from mrtl.runfiles import read_covariates, read_predictions
+
+N = 700
+COLUMNS = ('passer','gear','score','game','event','x_m','y_m','opp1_dx','opp1_dy','opp2_dx','opp2_dy','depth')
+
+def passes(n=N, seed=0):
+    rng = np.random.default_rng(seed); game = np.arange(n)//25
+    t = pd.DataFrame(dict(passer=rng.choice(list('abcde'), n), gear=rng.choice(['net','rod'], n), score=rng.normal(size=n), game=game+1+100*seed, event=np.arange(n)%25, x_m=rng.uniform(0, 60, n), y_m=rng.uniform(0, 26, n), depth=rng.integers(10, 90, n)))
+    for k in COLUMNS[7:11]: t[k] = rng.uniform(-5, 5, n)
+    t['odds'] = -.4+.05*(t.x_m-30)+.8*t.score+.7*(t.gear=='rod'); t['result'] = np.where(rng.random(n)<expit(t.odds), 'turnover', 'complete')
+    return t
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    d = tmp_path_factory.mktemp('passes'); t = passes(); t.drop(columns='odds').to_csv(d/'t.csv', index=False)
+    new = passes(80, 1); new.loc[3, 'x_m'] = np.nan; new.loc[4, 'passer'] = 'z'; pd.concat([new, t[:20]]).drop(columns='odds').to_csv(d/'new.csv', index=False)
+    return d
+
+def line(d, out, *more, table='t.csv', place='x_m,y_m:12x6@0:60,0:26'): return ['events', '--table', str(d/table), '--label', 'result', '--index', 'passer', '--place', place, '--out', str(out), *more]
+
+@pytest.fixture(scope='module')
+def run(files):
+    out = files/'run'
+    assert main(line(files, out, '--bag', 'opp1_dx,opp1_dy+opp2_dx,opp2_dy:4x4', '--covariates', 'score,gear', '--groups', 'game', '--id', 'game', 'event', '--terms', 'passer,place,bag,passer:place', '--rank', '1')) == 0
+    return out
+
+@pytest.fixture(scope='module')
+def predicted(files, run):
+    assert main(['predict', str(run), '--table', str(files/'new.csv'), '--out', str(files/'p.csv')]) == 0
+    return pd.read_csv(files/'p.csv')
+
+# ---- a column in two roles
+
+@pytest.mark.parametrize('a,b', [*itertools.combinations_with_replacement(['groups','covariates','index','id','exposure','curve'], 2)])
+def test_a_column_has_two_roles(files, a, b):
+    ask = {k: 'game' for k in {a,b}}; modes = modes_of([ask.get('index', 'passer')], ['x_m,y_m:4x4'], None, [ask['curve']] if 'curve' in ask else None) if {a,b}!={'index','curve'} else None
+    if modes is None:
+        with pytest.raises(ConfigError, match="two modes are called 'game'"): modes_of(['game'], None, None, ['game'])
+        return
+    p = own_events(files/'t.csv', modes, 'result', groups=ask.get('groups'), exposure=ask.get('exposure'), covariates=[ask['covariates']] if 'covariates' in ask else [], id=['game','event'] if 'id' in ask else [])
+    assert len(p.design) == N and sum(map(len, p.rows.values())) == N and (p.covariates is not None) == ('covariates' in ask) and (p.offset is not None) == ('exposure' in ask)
+    if 'groups' in ask: assert not set(p.groups[p.rows['train']])&set(p.groups[p.rows['test']])
+
+@pytest.mark.parametrize('option', ['--groups', '--covariates', '--exposure', '--index'])
+def test_the_label_explains_nothing(files, tmp_path, capsys, option):
+    assert main(line(files, tmp_path/'r', option, 'result')) == 2 and 'cannot explain itself' in capsys.readouterr().err
+
+# ---- ids
+
+def test_ids_must_tell_rows_apart(files, tmp_path, capsys):
+    assert main(line(files, tmp_path/'r', '--id', 'event', '--dry-run')) == 2; said = capsys.readouterr().err
+    assert f'{N:,} of {N:,} rows share their event' in said and "such as '0' in 28 rows" in said and '--id game event' in said
+    assert main(line(files, tmp_path/'r', '--id', 'game', 'event', '--dry-run')) == 0
+
+def test_whole_numbers_are_one_name_however_they_are_read():
+    e = SimpleNamespace(frame=pd.DataFrame(dict(game=[1., 1., 2.], event=['a','b','a']))); assert list(names_of(e, ['game','event'], 't')) == ['1 a','1 b','2 a']
+
+def test_a_prediction_says_what_the_run_saw(files, run, predicted, capsys):
+    assert main(['predict', str(run), '--table', str(files/'new.csv'), '--out', str(files/'p.csv')]) == 0; said = capsys.readouterr().out
+    assert '20 seen in training, 79 new with a label, 0 without a label; left out: 1 without x_m; 1 of an unknown passer' in said
+    assert (predicted.set=='seen').sum() == 20 and 'auc' in json.loads((files/'p.metrics.json').read_text())['test']
+    pd.read_csv(files/'new.csv').drop(columns='event').to_csv(files/'nameless.csv', index=False)
+    assert main(['predict', str(run), '--table', str(files/'nameless.csv'), '--out', str(files/'q.csv')]) == 0 and 'has no column event' in capsys.readouterr().out
+
+# ---- places off the map
+
+def test_training_and_prediction_have_one_rule_for_places(files, run, tmp_path, capsys):
+    off = pd.read_csv(files/'new.csv'); off.loc[6, 'x_m'] = 3000.; off.to_csv(tmp_path/'t.csv', index=False); predict = lambda r: main(['predict', str(r), '--table', str(tmp_path/'t.csv'), '--out', str(tmp_path/'p.csv')])
+    assert predict(run) == 2; said = capsys.readouterr().err
+    assert '1 places of place lie outside' in said and 'the first in row 7 of' in said and 'x_m = 3000' in said and '--outside clip' in said and 'outside=' not in said
+    for rule,did in ('clip','which is moved to the edge'),('drop','which adds nothing'):
+        config = json.loads((run/'config.json').read_text())|dict(outside=rule); copy = tmp_path/rule; copy.mkdir(); (copy/'config.json').write_text(json.dumps(config))
+        for f in ('model.mrtl','metrics.json','predictions.csv','scored.mrtl'): (copy/f).symlink_to(run/f)
+        assert predict(copy) == 0 and f'outside: 1 row with a place outside the rectangle of place, {did}' in capsys.readouterr().out
+    assert main(line(tmp_path, tmp_path/'r', '--dry-run')) == 2 and 'row 7 of' in capsys.readouterr().err
+
+def test_places_in_words_are_refused(files, tmp_path, capsys):
+    t = pd.read_csv(files/'t.csv').astype({'x_m': object}); t.loc[9, 'x_m'] = 'left'; t.to_csv(tmp_path/'t.csv', index=False)
+    assert main(line(tmp_path, tmp_path/'r', '--dry-run')) == 2 and "must hold numbers" in capsys.readouterr().err
+
+# ---- covariates, and which class is up
+
+def test_covariates_are_told_before_and_after(files, run, tmp_path, capsys):
+    assert main(line(files, tmp_path/'r', '--covariates', 'score', 'gear', '--dry-run')) == 0; said = capsys.readouterr().out
+    assert 'covariates: score (a number), gear (2 levels, compared with net: rod); the simpler methods have them, too' in said and 'then once more, in the same way, on all 700 rows' in said
+    c = read_covariates(run); assert list(c.covariate.values) == ['score','gear[rod]'] and ((c.coef-[.8,.7])/c['std']).max()<3
+    page = (run/'report.html').read_text(); assert 'What goes with the covariates' in page and 'gear[rod]' in page and 'were given the same covariates' in page
+    assert main(line(files, run, '--bag', 'opp1_dx,opp1_dy+opp2_dx,opp2_dy:4x4', '--covariates', 'score,gear', '--groups', 'game', '--id', 'game', 'event', '--terms', 'passer,place,bag,passer:place', '--rank', '1', '--overwrite')) == 0
+    said = capsys.readouterr().out; assert f"covariate score: {float(c.coef[0]):+.3g} (" in said and 'higher: more turnover' in said
+
+def test_the_page_says_which_class_is_up(files, run, tmp_path, capsys):
+    assert 'higher: more turnover; a higher score is red in the figures' in (run/'report.html').read_text()
+    m = MRTLClassifier.load(run/'model.mrtl'); assert m.classes_.tolist() == ['complete','turnover'] and MRTLClassifier.load(run/'scored.mrtl').classes_.tolist() == ['complete','turnover']
+
+@pytest.mark.parametrize('classes,codes,numbers,labels', [(['b','a'], [0.,1.], [0,1], ['b','a']), (['1','0'], [0.,1.], [0,1], [1,0]), (['1','2'], [0.,1.], [0,1], [1,2]), (['0.5','07'], [0.,1.], [0,1], ['0.5','07']), (['a','b','c'], [0.,2.], [0,2], ['a','c'])])
+def test_labels_and_numbers_of_classes(classes, codes, numbers, labels):
+    "A model may call classes by number, as it was fitted, or by label, as it is kept."
+    p = Problem(range(2), np.array([0., 1.]), {}, kind='classes', classes=classes); m = SimpleNamespace(classes_=np.array(codes), fitted_=SimpleNamespace(loss='softmax'))
+    assert p.class_numbers(m).tolist() == numbers; p.name_classes(m); assert m.classes_.tolist() == labels == m._outputs and p.class_numbers(m).tolist() == numbers
+
+def test_several_classes_and_their_covariates(files, tmp_path):
+    t = pd.read_csv(files/'t.csv'); t['result'] = np.where(t.score+np.random.default_rng(0).normal(size=N)>1, 'lost', t.result); t.to_csv(tmp_path/'t.csv', index=False)
+    assert main(line(tmp_path, tmp_path/'r', '--covariates', 'score', '--terms', 'place')) == 0
+    assert MRTLClassifier.load(tmp_path/'r'/'model.mrtl').classes_.tolist() == ['complete','lost','turnover'] and read_covariates(tmp_path/'r').coef.dims == ('covariate','class')
+    assert xr.load_dataset(tmp_path/'r'/'factors.nc')['class'].values.tolist() == ['complete','lost','turnover'] # one term: no groups
+    assert main(['predict', str(tmp_path/'r'), '--table', str(tmp_path/'t.csv'), '--out', str(tmp_path/'p.csv')]) == 0
+    p = pd.read_csv(tmp_path/'p.csv'); assert p['std'].isna().all() and (p.prediction==p.truth).mean()>.5
+
+# ---- intervals of probabilities
+
+def test_probabilities_have_intervals(run, predicted):
+    p = predicted; assert ((p.lower<p.p_turnover)&(p.p_turnover<p.upper)).all() and (p['std']>0).all() and (p.lower>0).all() and (p.upper<1).all()
+    new = pd.read_csv(run.parent/'new.csv').dropna(); truth = expit(passes(80, 1).odds.drop(3)); assert .8<((truth.values>=p.lower[:79])&(truth.values<=p.upper[:79])).mean()
+    assert read_predictions(run)['std'].notna().all() and len(new) == len(p)
+
+def test_python_gives_the_same_standard_deviation(run):
+    t = passes(60, 2); m = MRTLClassifier.load(run/'model.mrtl'); d = EventDesign.from_table(t, dict(passer='passer', place=('y_m','x_m'), bag=[('opp1_dy','opp1_dx'),('opp2_dy','opp2_dx')]), like=SimpleNamespace(modes=m._modes)); z = t[['score','gear']]
+    P,std = m.predict_proba(d, z, return_std=True); assert P.shape == std.shape == (60,2) and np.allclose(P, m.predict_proba(d, z)) and np.allclose(std[:,0], std[:,1])
+    scores = np.concatenate([m.fitted_.model(d, (z_ := m._sides(z, None, d, 60)[0])).forward(F)[0] for F in m.fitted_.draws], 1); assert np.allclose(std[:,1], P[:,0]*P[:,1]*scores.std(1)) and z_.shape == (60,2)
+    assert set(m.predict(d, z)) == {'complete','turnover'} and m.score(d, t.result, covariates=z)>.5
+    assert np.array_equal(m.transform(d, covariates=z), m.transform(d))
+
+def test_a_way_without_a_posterior_says_so():
+    t = passes(40); d = EventDesign.from_table(t, dict(place=('x_m','y_m')), dict(place=Grid((4,4), y=(0,26), x=(0,60)))); m = MRTLClassifier(rank=1, method='sgd', max_epochs=1, optimizer='adam').fit(d, np.arange(40)%4>1)
+    with pytest.raises(ConfigError, match="method='sgd'"): m.predict_proba(d, return_std=True)
+    p = Problem(d, (np.arange(40)%4>1).astype(float), {}, kind='classes'); assert p.chance_interval(m) is None
+
+# ---- marks of missing values
+
+def test_marks_of_missing_values(files, tmp_path, capsys):
+    t = pd.read_csv(files/'t.csv'); t.loc[:4, 'depth'] = -9; t.loc[10:12, 'score'] = -99.; t.loc[20:21, 'passer'] = ' '; t.to_csv(tmp_path/'t.csv', index=False); ask = line(tmp_path, tmp_path/'r', '--covariates', 'score', '--curve', 'depth', '--dry-run')
+    assert main(ask) == 0; said = capsys.readouterr().out
+    assert 'column depth holds 5 times -9, unlike all its other numbers: say --missing -9' in said and 'score holds 3 times -99' in said and '2 without passer' in said
+    assert main([*ask, '--missing', '-9,-99']) == 0; said = capsys.readouterr().out; assert '5 without depth' in said and '3 without score' in said and 'warning' not in said
+    assert main([*ask, '--missing', 'none']) == 0; said = capsys.readouterr().out; assert 'warning' not in said and 'without depth' not in said
+    t['result'] = t.result.where(t.index!=30, '  '); t.to_csv(tmp_path/'t.csv', index=False); assert main(line(tmp_path, tmp_path/'r', '--dry-run')) == 0 and '1 without result' in capsys.readouterr().out
+
+def test_a_list_of_numbers_is_no_option():
+    assert parse(['events', '--missing', '-9,-99', '--dry-run'])[1]['missing'] == '-9,-99' and parse(['events', '--missing=-9'])[1]['missing'] == '-9'
+
+# ---- numbers, groups, names
+
+def test_a_curve_of_numbers(files, tmp_path, capsys):
+    assert main(line(files, tmp_path/'r', '--curve', 'depth', '--terms', 'depth,place')) == 0 and main(['predict', str(tmp_path/'r'), '--table', str(files/'t.csv'), '--out', str(tmp_path/'p.csv')]) == 0
+    with xr.open_datatree(tmp_path/'r'/'factors.nc') as tree: v = tree['depth'].to_dataset(); assert v.sizes['depth'] == 13 and v.depth_loading.attrs['lookup'] == 'bilinear'
+    capsys.readouterr(); assert main(line(files, tmp_path/'q', '--index', 'passer', 'depth', '--dry-run')) == 0 and '80 numbers are taken as names; --curve depth instead of --index depth' in capsys.readouterr().out
+
+def test_groups_that_cannot_be_dealt_out(files, tmp_path, capsys):
+    assert main(line(files, tmp_path/'r', '--groups', 'gear', '--dry-run')) == 2; said = capsys.readouterr().err
+    assert 'at least three groups' in said and ('has 2: net, rod' in said or 'has 2: rod, net' in said)
+    t = pd.read_csv(files/'t.csv'); t['subject'] = 'M'+(t.game%7).astype(str); t.to_csv(tmp_path/'t.csv', index=False)
+    assert main(line(tmp_path, tmp_path/'r', '--groups', 'subject', '--covariates', 'subject', '--dry-run')) == 2; said = capsys.readouterr().err
+    assert 'covariate subject is M' in said and 'since --groups subject holds whole groups out' in said
+
+def test_a_level_that_only_held_out_rows_have():
+    t = pd.DataFrame(dict(subject=['a','b']*10+['c']*5)); w = np.r_[np.ones(20), np.zeros(5)]
+    with pytest.raises(DataError, match=r'subject\[c\] is 0 in all training rows.*5 rows that are held out'): Covariates.learn(t, w)
+    with pytest.raises(DataError) as e: Covariates.learn(pd.DataFrame(dict(z=np.ones(20))), np.ones(20))
+    assert 'held out' not in str(e.value)
+
+def test_what_a_design_does_not_know_is_told():
+    t = pd.DataFrame(dict(who=list('abab'), depth=[1., 2., 3., 4.5])); known = EventDesign.from_table(t, dict(who='who', depth='depth'))
+    with pytest.warns(UserWarning) as said: EventDesign.from_table(t.assign(who=list('azzb'), depth=[1., np.nan, 2., 3.]), dict(who='who', depth='depth'), like=known)
+    assert [str(w.message) for w in said] == ["column who has a label that the design does not know in 2 of 4 rows, such as 'z': who adds nothing there", 'column depth has no number in 1 of 4 rows: depth adds nothing there']
+    with warnings.catch_warnings(): warnings.simplefilter('error'); EventDesign.from_table(t, dict(who='who', depth='depth'), like=known)
+
+def test_maps_keep_their_place_and_are_drawn_with_x_across(run):
+    with xr.open_datatree(run/'factors.nc') as tree: place,bag = (tree[k].to_dataset() for k in ('place','bag'))
+    assert place.place.dims == ('x_m','y_m','component') and bag.bag.dims == ('opp_dx','opp_dy','component') and 'passer~place' in tree.children
+    turned = x_across(dict(place=place, bag=bag)); assert turned['place'].place.dims == ('y_m','x_m','component') and turned['bag'].bag.dims == ('opp_dy','opp_dx','component')
+    v = xr.DataArray(np.zeros((2,3)), dims=('lat','lon')); assert x_across(v).dims == v.dims
