@@ -105,10 +105,16 @@ class _Stack:
             self.base,self.axes = u,()
         return self.base
 
-# %% ../nbs/11_designs.ipynb #9acc5155
+# %% ../nbs/11_designs.ipynb #85b4c50c
 @patch
-def at(self:_Stack, shape):
-    "The stack of a coarser grid, not worked out yet."
+def at(self:_Stack, shape, by=None):
+    "The stack of a coarser grid, not worked out yet; by another rule than averages it is."
+    if by is not None and not isinstance(self.grid, Points):
+        if (s := self.made.get((shape,by))) is None:
+            to = self.grid.coarsen(shape); u = self.u.new_empty((*self.base.shape[:-2], *to.shape))
+            for b in time_slices(self.u.shape): u[b] = by(self.u[b], to, self.grid)
+            self.made[shape,by] = s = _Stack(u, to)
+        return s
     if (s := self.made.get(shape)) is None:
         to = self.grid.coarsen(shape); here = isinstance(self.grid, Points)
         axes = (torch.from_numpy(self.grid.cells_of(to)),to.shape) if here else overlaps(to, self.grid)
@@ -289,11 +295,12 @@ def hold(self:FieldDesign,
 # %% ../nbs/11_designs.ipynb #21e2bd95
 @patch
 def at(self:FieldDesign,
-    shapes:tuple|dict, # The coarser shape (h, w), or a dict with it under the spatial mode's name
-)->FieldDesign:        # The same samples on that grid
+    shapes:tuple|dict,     # The coarser shape (h, w), or a dict with it under the spatial mode's name
+    by:'Callable|None'=None, # Takes fields times shares, the coarse grid and theirs, gives those of the coarse grid; averages when not given
+)->FieldDesign:            # The same samples on that grid
     "The design at a coarser level."
     shape = as_shapes(shapes, self.modes)[self.space]
-    return self if shape==self.grid.shape else self._like(u=self.fields.at(shape))
+    return self if shape==self.grid.shape else self._like(u=self.fields.at(shape, by))
 
 # %% ../nbs/11_designs.ipynb #dc7a2a51
 @patch

@@ -102,7 +102,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         covariate_ridge:float=0.,                      # Weight of the penalty on squared coefficients of covariates, per standard deviation
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
-        finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
+        finegrain:str='auto',                          # How weights are copied: 'smooth', 'overlap', 'nearest' or 'bilinear'; 'auto': smooth for fields; for events nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
         refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, if it takes a minute at most and no gradient option is set
@@ -205,7 +205,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         covariate_ridge:float=0.,                      # Weight of the penalty on squared coefficients of covariates, per standard deviation
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
-        finegrain:str='auto',                          # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
+        finegrain:str='auto',                          # How weights are copied: 'smooth', 'overlap', 'nearest' or 'bilinear'; 'auto': smooth for fields; for events nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
         refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': gradients

@@ -22,8 +22,14 @@ def _bilinear(n, m):
 # %% ../nbs/23_finegrain.ipynb #870749cf
 def _nearest(n, m): return torch.eye(m, dtype=torch.float64)[((2*np.arange(n)+1)*m)//(2*n)]
 
+# %% ../nbs/23_finegrain.ipynb #c9fc340f
+def _smooth(n, m, closed):
+    if not closed or m<2: return _bilinear(n, m)
+    apart = (np.arange(n)+.5)[:,None]*m/n-.5-np.arange(m)
+    return torch.from_numpy((1-np.abs((apart+m/2)%m-m/2)).clip(0))
+
 # %% ../nbs/23_finegrain.ipynb #d15ff26a
-COPY_METHODS = ('overlap','nearest','bilinear')
+COPY_METHODS = ('overlap','nearest','bilinear','smooth')
 
 # %% ../nbs/23_finegrain.ipynb #df450c93
 def nested(
@@ -37,13 +43,14 @@ def nested(
 def prolongation(
     lo:Grid,          # Coarse grid
     hi:Grid,          # Fine grid over the same rectangle
-    method:str=None,  # 'overlap', 'nearest' or 'bilinear'; nearest where the grids nest, else overlap, when not given
+    method:str=None,  # 'overlap', 'nearest', 'bilinear' or 'smooth'; nearest where the grids nest, else overlap, when not given
 )->tuple:             # One matrix an axis, (h_hi, h_lo) and (w_hi, w_lo), rows sum to 1
     "The matrices of the move from a coarse grid to a fine one, y first."
     if method is None: method = 'nearest' if nested(lo.shape, hi.shape) else 'overlap'
     if method not in COPY_METHODS: raise ConfigError(f"method must be one of {', '.join(COPY_METHODS)}; got {method!r}")
     if hi.h<lo.h or hi.w<lo.w: raise ScheduleError(f"cannot finegrain {lo.h}x{lo.w} to {hi.h}x{hi.w}: no axis may get coarser; order the levels from coarse to fine")
     if method=='overlap': return overlap_matrix(lo.h, hi.h, *hi.y, hi.sphere).T,overlap_matrix(lo.w, hi.w, *hi.x).T
+    if method=='smooth': return _bilinear(hi.h, lo.h),_smooth(hi.w, lo.w, hi.circle)
     f = _nearest if method=='nearest' else _bilinear
     return f(hi.h, lo.h),f(hi.w, lo.w)
 
@@ -81,7 +88,7 @@ def finegrain(
     to:tuple|Grid,    # The fine grid: a shape (h', w') or a Grid
     *,
     kind:str='count', # 'count' for one-hot and summed inputs (and for `beta`), 'mean' for averages over cells
-    method:str=None,  # 'overlap', 'nearest' or 'bilinear'; nearest where the grids nest, else overlap, when not given
+    method:str=None,  # 'overlap', 'nearest', 'bilinear' or 'smooth'; nearest where the grids nest, else overlap, when not given
     source:Grid=None, # The coarse grid, where areas or a mask matter; equal cells when not given
 )->Tensor:            # Weights on the fine grid, (..., h', w')
     "Copy weights to a finer grid, scaled so that the prediction is kept."
@@ -105,13 +112,22 @@ def coarsen(
     if kind=='count': return _copy(X, lo, hi, method, adjoint=True)
     return _copy(hi.share.to(X)*X, lo, hi, method, adjoint=True)/_share(lo, X)
 
+# %% ../nbs/23_finegrain.ipynb #98b30b23
+def smoothed(
+    u:Tensor,   # Fields times the share of their cells, (..., h', w')
+    lo:Grid,    # Coarse grid
+    hi:Grid,    # Their grid
+)->Tensor:      # (..., h, w)
+    "What a coarse level is shown, so that smooth copies keep its predictions."
+    return coarsen(u, lo, method='smooth', source=hi)
+
 # %% ../nbs/23_finegrain.ipynb #6a56329c
 def operator_norm(
     lo:tuple|Grid,    # Coarse grid: a shape or a Grid
     hi:tuple|Grid,    # Fine grid: a shape or a Grid
     *,
     kind:str='count', # 'count' or 'mean', as in `finegrain`
-    method:str=None,  # 'overlap', 'nearest' or 'bilinear', as in `finegrain`
+    method:str=None,  # 'overlap', 'nearest', 'bilinear' or 'smooth', as in `finegrain`
 )->float:             # Largest singular value of the move
     "The spectral norm of finegraining, exact."
     _check_kind(kind)

@@ -20,7 +20,7 @@ from .checkpoints import CheckpointMeta, check_levels, load_trainer, read_checkp
 from .designs import FieldDesign, as_shapes
 from .core import ConfigError, ScheduleError, generator, progress
 from .decompose import cp_decompose, effective_rank, rebalance
-from .finegrain import finegrain
+from .finegrain import finegrain, smoothed
 from .grids import check_shape
 from .models import FullRank, LowRank, centred, mode_shares
 from .points import Points, with_stations
@@ -121,7 +121,7 @@ def default_full_levels(
 def finegrain_model(
     model:FullRank|LowRank, # FullRank or LowRank at the coarse level
     modes:list,             # The same modes at the fine level
-    method:str=None,        # 'overlap', 'nearest' or 'bilinear', as in `finegrain`
+    method:str=None,        # 'overlap', 'nearest', 'bilinear' or 'smooth', as in `finegrain`
 )->FullRank|LowRank:        # A new model of the same kind
     "Copy a model to a finer level."
     kind = dict(rank=model.rank) if isinstance(model, LowRank) else {}
@@ -191,6 +191,16 @@ def random_start(
     for m,f in zip(modes, low.factors): f.data = f.data.abs() if m.name in nonnegative else f.data
     return low
 
+# %% ../nbs/32_multiresolution.ipynb #2cc3bc78
+def copy_method(
+    asked:str,     # The option `finegrain`
+    design:object, # What is learnt from, fields or events
+)->str|None:       # As in `finegrain`
+    "How weights are copied."
+    if isinstance(design, FieldDesign): return 'smooth' if asked=='auto' else asked
+    if asked!='smooth': return None if asked=='auto' else asked
+    raise ConfigError("finegrain='smooth' is for fields; events lie in one cell of each grid: leave finegrain at 'auto', or make a place a term, whose look-up is bilinear")
+
 # %% ../nbs/32_multiresolution.ipynb #af9b49a0
 class Run(Callback):
     "Algorithm 1 on one set of samples."
@@ -214,7 +224,7 @@ class Run(Callback):
         modes,self.outputs,self.biases,self.covariates = train.design.modes,score_count(loss, train.outputs),train.outputs,train.covariates
         if levels is None: levels = make_levels(modes, o.schedule, o.full_levels, o.init, self.outputs)
         store_attr('levels,loss,bias,gamma,seed,device,callbacks')
-        self.checkpoint,self.dtype,self.method = o.checkpoint,getattr(torch, o.dtype),None if o.finegrain=='auto' else o.finegrain
+        self.checkpoint,self.dtype,self.method = o.checkpoint,getattr(torch, o.dtype),copy_method(o.finegrain, train.design)
         self.rank = effective_rank([m.size for m in modes]+([k] if (k := free_scores(loss, train.outputs))>1 else []), rank)
         self.sets = [(s.design, *(v if v is None else torch.from_numpy(v) for v in (s.y, s.w, s.z, s.offset))) for s in (train, valid) if s is not None]
         self.history,self.table,self.before,self.last_save,self.best = [],[],0.,-math.inf,None
@@ -232,8 +242,8 @@ def _described(self:Run, rank):
 @patch
 def _designs(self:Run, i, rows=None):
     "The samples of each set at level i's shape (or some of them); each level's inputs come from the next finer one's."
-    out = [d if rows is None else d.take(rows) for d,_ in self.own]
-    for l in reversed(self.levels[i:]): out = [d.at(l.shapes) for d in out]
+    out = [(d if rows is None else d.take(rows)).at(self.levels[-1].shapes) for d,_ in self.own]
+    for l in reversed(self.levels[i:-1]): out = [d.at(l.shapes, smoothed) if self.method=='smooth' else d.at(l.shapes) for d in out]
     return out
 
 @patch

@@ -84,7 +84,7 @@ class GradientOptions:
     nonnegative:tuple=setting((), _names)                # Modes whose factors stay at zero or above
     main_effects:bool=setting(False, _truth)             # One extra coefficient per entry of each indexed mode?
     covariate_ridge:float=setting(0., _number(0))        # Weight of the penalty on squared coefficients of covariates, per standard deviation
-    finegrain:str=setting('auto', _one_of('auto', *COPY_METHODS)) # How weights are copied: 'overlap', 'nearest' or 'bilinear'; 'auto': nearest where grids nest, else overlap
+    finegrain:str=setting('auto', _one_of('auto', *COPY_METHODS)) # How weights are copied: 'smooth', 'overlap', 'nearest' or 'bilinear'; 'auto': smooth for fields; for events nearest where grids nest, else overlap
     valid:float=setting(.2, _share)                      # Share of the rows set aside for validation, where there are 200 rows or more
     dtype:str=setting('auto', _one_of('auto','float32','float64')) # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
     checkpoint:str|Path|None=None                        # File for the state of an unfinished fit, which is resumed if the file exists
