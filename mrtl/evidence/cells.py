@@ -9,14 +9,18 @@ __all__ = []
 import math
 from dataclasses import replace
 import torch
+from torch import Tensor
 from fastcore.basics import patch
 from .prior import MapData, TimeFields, feature_rows
 from .rows import Noise, Rows, Sums, pseudo_rows, sums_of
 from ..grids import Grid
 
-# %% ../../nbs/evidence/01_cells.ipynb #688d6eea
+# %% ../../nbs/evidence/01_cells.ipynb #498cf362
 @patch
-def without(self:MapData, k, train): # Fold number; sample numbers
+def without(self:MapData,
+    k:int,         # Number of a fold
+    train:Tensor,  # Samples that are left
+)->MapData:        # These
     "What is left to learn from when a fold is held out."
     return self.take(train)
 

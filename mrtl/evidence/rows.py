@@ -231,7 +231,9 @@ def part_columns(part, data):
 
 # %% ../../nbs/evidence/00_rows.ipynb #d63ff55d
 @patch
-def modes(self:MapData, length): # As `kernel_modes`, where the data are
+def modes(self:MapData,
+    length:float,  # Of the kernel, in cells
+)->tuple:          # As `kernel_modes` gives them, where the data are
     "Modes of a length."
     return tuple(b.to(self.u.device) for b in kernel_modes(self.grid, length, self.keep))
 
