@@ -1341,6 +1341,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mrtl.fitting.Fitting._outputs_in_order': ('fitting.html#fitting._outputs_in_order', 'mrtl/fitting.py'),
                               'mrtl.fitting.Fitting._request': ('fitting.html#fitting._request', 'mrtl/fitting.py'),
                               'mrtl.fitting.Fitting._reweight': ('fitting.html#fitting._reweight', 'mrtl/fitting.py'),
+                              'mrtl.fitting.Fitting._score_std': ('fitting.html#fitting._score_std', 'mrtl/fitting.py'),
                               'mrtl.fitting.Fitting._scores': ('fitting.html#fitting._scores', 'mrtl/fitting.py'),
                               'mrtl.fitting.Fitting._sides': ('fitting.html#fitting._sides', 'mrtl/fitting.py'),
                               'mrtl.fitting.Fitting._valid_set': ('fitting.html#fitting._valid_set', 'mrtl/fitting.py'),

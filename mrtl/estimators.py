@@ -256,8 +256,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         p = 1/(1+np.exp(-np.clip(odds, -700, 700))) if odds.ndim==1 else None
         P = softmax(odds, 1) if p is None else np.stack([1-p, p], 1)
         if not return_std: return P
-        _,d,z = self._scores(X, covariates, offset)
-        if len(self.classes_)>2 or (std := self.fitted_.score_std(d, z)) is None:
+        if len(self.classes_)>2 or (std := self._score_std(X, covariates, offset)) is None:
             raise ConfigError(f"return_std of probabilities needs two classes, and method='evidence' or a sum of terms over events; this model has {len(self.classes_)} classes and was fitted with method={self.method_!r}")
         return P,P[:,:1]*P[:,1:]*std*np.ones(2)
 

@@ -167,6 +167,13 @@ class Fitting:
         if std is not None and self._gaps: std = np.sqrt(self._less_taught(std**2)+self._gaps.variance(raw, score_weights(self.fitted_, self._modes)))
         return self.fitted_.scores(design, z, offset),std
 
+    def _score_std(self, X, covariates=None, offset=None):
+        "Standard deviations of the scores without noise, wider where values are filled; None where the fit has none."
+        check_is_fitted(self, 'fitted_')
+        raw,_ = self._design(X, fill=False); design = self._gaps(raw) if self._gaps else raw; z,_ = self._sides(covariates, offset, X, len(design))
+        std = self.fitted_.score_std(design, z)
+        return std if std is None or not self._gaps else np.sqrt(std**2+self._gaps.variance(raw, score_weights(self.fitted_, self._modes)))
+
     def _less_taught(self, var):
         "The variance of a new observation whose fields are complete: the noise of a squared loss holds what training rows had filled."
         return np.maximum(var-self._gaps.taught.numpy(), .25*var) if self.fitted_.loss=='squared' else var

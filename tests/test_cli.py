@@ -148,7 +148,7 @@ def test_a_sum_of_terms_from_logs_to_a_report(games, capsys):
 
 def test_earlier_frames(games, tmp_path, monkeypatch):
     monkeypatch.setattr('mrtl.basketball.model.shot_rivals', lambda table, rows, inputs: {}) # tried above
-    assert main(basketball(games, tmp_path/'run', '--inputs', 'past')) == 0; f = xr.open_datatree(tmp_path/'run'/'factors.nc'); assert {'touch','closing','velocity','shot_clock'} <= set(f.children)
+    assert main(basketball(games, tmp_path/'run', '--inputs', 'past', n=10)) == 0; f = xr.open_datatree(tmp_path/'run'/'factors.nc'); assert {'touch','closing','velocity','shot_clock'} <= set(f.children)
 
 def test_unseen_players_are_pooled(games, games_run, tmp_path):
     text = (games/'3.json').read_text(); plays = pd.read_csv(games/'plays.csv'); plays = plays[plays.GAME_ID == 3]
