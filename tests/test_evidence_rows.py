@@ -1,7 +1,6 @@
 """Evidence on pseudo-rows: the same as the dual for every noise, covariates, outputs and folds; files; the choice."""
 import numpy as np, pytest, torch
 from dataclasses import replace
-from mrtl.designs import FieldDesign
 from mrtl.estimators import MRTLRegressor
 from mrtl.evidence.effects import Effects
 from mrtl.evidence.ladder import component_level, fit_maps, map_variance, no_maps, score_variance
@@ -32,9 +31,9 @@ CASES = dict(plain={}, weights=dict(noise='weights'), sums=dict(noise='sums'), w
     shrunk=dict(noise='weighted sums', covariates=2, ridge=.7), standardised=dict(centred=False, land=True, covariates=1))
 
 @pytest.mark.parametrize('name', CASES)
-def test_equal_to_the_dual(name):
-    "Value and gradient of a length, of a sum of parts and of no maps; maps, intercept, coefficients, variances of cells and of new scores."
-    d = samples(**CASES[name]); pool = pooled(d, []); x = np.append(draw(16, seed=6).numpy()/2, -.4); prior = FeaturePrior(2, 2, 'free'); S = torch.ones(6, 7).double()*d.grid.mask
+def test_equal_to_the_dual(name, monkeypatch):
+    "Value and gradient of a length, of a sum of parts and of no maps; maps, intercept, coefficients, variances of cells and of new scores. Chunks of 64 samples."
+    monkeypatch.setattr('mrtl.evidence.rows.CHUNK', 1); d = samples(**CASES[name]); pool = pooled(d, []); x = np.append(draw(16, seed=6).numpy()/2, -.4); prior = FeaturePrior(2, 2, 'free'); S = torch.ones(6, 7).double()*d.grid.mask
     evidences = [rung_evidence(e, project(e.u, S, e.modes(2.)), prior) for e in (dual(d), d, pool)]; assert len(evidences[0].y)==N and max(len(e.y) for e in evidences[1:])<N/2
     (v,g),*others = (e(x) for e in evidences)
     for w,h in others: assert abs(w-v)<1e-8 and np.allclose(g, h, rtol=1e-8, atol=1e-8)
