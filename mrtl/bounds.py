@@ -38,7 +38,7 @@ def sgd_constants(
     "Contraction factor and noise floor of SGD with a constant step, equations (12) and (13)."
     L = mu if L is None else L
     _positive(eta=eta, mu=mu, L=L)
-    if c<1: raise ConfigError(f"c must be at least 1, got {c!r}: the mean of a random gradient is never longer than its root mean square")
+    if c<1: raise ConfigError(f"c must be at least 1, got {c!r}: gradients of a strongly convex f are unbounded, and the mean of a random one is never longer than its root mean square")
     if sigma2<0: raise ConfigError(f"sigma2 must be at least 0, got {sigma2!r}: it is a variance")
     if L<mu: raise ConfigError(f"L must be at least mu, got L = {L!r} and mu = {mu!r}: they are the largest and the smallest curvature")
     if eta>=2/(L*c): raise ConfigError(f"eta must be below 2/(L c) = {2/(L*c):.6g}, got {eta!r}: longer steps do not contract")
@@ -157,13 +157,15 @@ def schedule_cost(
     iterations:int|list,  # Iterations at every level, or one number for all
     *,
     rank:int=1,           # Components K
-    order:int=1,          # Modes p of the weight tensor
+    order:int=1,          # Modes that have the cells of the grid; the paper counts all of them, p
+    others:int=0,         # Entries of all other modes together, such as variables, lags and players
 )->float:                 # Parameter updates
     "Equations (21) and (31): what a schedule costs."
     n = np.array([np.prod(s) for s in shapes], dtype=float)
     t = np.asarray(iterations, dtype=float)
+    if others<0: raise ConfigError(f"others must be at least 0, got {others!r}: it counts the entries of modes")
     if t.ndim and len(t)!=len(n): raise ConfigError(f"{len(n)} shapes but {len(t)} numbers of iterations: give one for each level")
-    return float(rank*order*(n*t).sum())
+    return float(rank*((order*n+others)*t).sum())
 
 # %% ../nbs/33_bounds.ipynb #71e677ab
 def geometric_saving(
@@ -205,7 +207,7 @@ def fit_decay(
     loss:list|np.ndarray, # Loss after each epoch of one level, (T,), T at least 10
     *,
     blocks:int=5,         # Runs of neighbouring epochs, each left out once
-)->dict:                  # gamma per epoch; low and high, a 95 % interval for it; floor and gap, in the units of `loss`
+)->dict:                  # gamma per epoch; low and high, 95 % of one decay (of a sum of decays only low bounds the slowest); floor and gap, in the units of `loss`
     "Estimate the contraction factor of a level from its losses."
     y = np.asarray(loss, dtype=float); t = np.arange(len(y))
     if blocks<2 or y.ndim!=1 or len(y)<2*blocks: raise ConfigError(f"loss must hold at least 2 epochs for each of 2 or more blocks, got shape {y.shape} for {blocks!r} blocks: train the level for longer, or use fewer blocks")

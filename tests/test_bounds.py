@@ -9,13 +9,15 @@ import pytest
 import torch
 from scipy.optimize import curve_fit
 
-import mrtl.bounds, mrtl.finegrain
+import mrtl.bounds, mrtl.criteria, mrtl.finegrain
 from mrtl.bounds import finegrain_iterations_bound, fit_decay, fixed_iterations_bound, geometric_saving, mrtl_bound, schedule_cost, sgd_bound, sgd_constants, speedup_bound, transfer_bound
 from mrtl.finegrain import operator_norm
 from mrtl.criteria import should_finegrain
 from mrtl.core import ConfigError
+from mrtl.designs import Mode
 from mrtl.finegrain import coarsen, finegrain, prolongation
 from mrtl.grids import Grid
+from mrtl.models import LowRank
 
 SLACK = 1+1e-9
 
@@ -239,12 +241,56 @@ def check_iterations(bound):
 
 
 def check_cost(cost):
-    for d, n in (1, 8), (2, 8), (3, 4):
-        W = np.zeros((3, 2)+(n,)*d)                # rank, order, cells
-        assert cost([(n,)*d], 5, rank=3, order=2) == 5*W.size
-        assert cost([(n//2,)*d, (n,)*d], [4, 1], rank=3, order=2) == 4*W[(..., *(slice(None, None, 2),)*d)].size+W.size
+    "The weights of our own models, counted; a list of iterations weighs each level."
+    def numel(rank, *shapes): return sum(f.numel() for f in LowRank([Mode(str(i), int(np.prod(s)), Grid(s) if len(s) == 2 else None) for i, s in enumerate(shapes)], rank=rank).factors)
+    for rank, rest, grids in (3, [(2,), (5,)], [(2, 3), (4, 6)]), (1, [], [(3, 3), (6, 6)]), (4, [(1,)], [(1, 8), (1, 16)]):
+        kw, each = dict(rank=rank, others=int(sum(map(np.prod, rest)))), [numel(rank, *rest, g) for g in grids]
+        assert [cost([g], 1, **kw) for g in grids] == each
+        assert cost(grids, [4, 1], **kw) == 4*each[0]+each[1] and cost(grids, 5, **kw) == 5*sum(each)
+    assert cost([(2, 3)], 1, rank=2, order=3) == 36 and cost([(4,), (2, 2, 2)], 1) == 12
 
 
+def check_attained(bound):
+    "F_r(w) = gamma w + sigma_r C D_r with sigma = (-1, +1), the first level left at the longest step that (20) allows: the lemma's number of steps."
+    for gamma in (.5, .9, .99):
+        for s, kappa in (2, 1.), (2, .1), (2, 10.), (3, 2.), (5, .3):
+            C = kappa/(1-gamma); u = -(C*s+s/(1-gamma)*(1-1e-12))/(1-gamma)     # D = C0 = 1; F_1(u)-u is s/(1-gamma)
+            w, t = u, 1
+            while abs(gamma*w+C-w) > 1/(gamma*(1-gamma)): w, t = gamma*w+C, t+1
+            most = bound(gamma, s=s, kappa=kappa)
+            assert most-1-1e-6 <= t <= most*SLACK
+
+
+def check_multiplicative(constants):
+    "g = (1 + sqrt(c-1) z) grad f multiplies the error along a curvature k by 1 - 2 eta k + c (eta k)^2: gamma is the slower one, in both ranges of steps, and no step beyond them contracts."
+    for c, L in (1., 3.), (1.5, 10.), (4., 10.), (7., 1.):
+        for eta in np.linspace(.01, .999, 40)*2/(L*c):
+            want = max(1-2*eta*k+c*(eta*k)**2 for k in (1., L)); gamma, beta = constants(eta, mu=1., L=L, c=c, sigma2=3.)
+            assert gamma == pytest.approx(want, rel=1e-12) and beta == pytest.approx(3*eta**2/(1-want), rel=1e-9)
+        with pytest.raises(ConfigError): assert constants(2.001/(L*c), mu=1., L=L, c=c)[0] < 1
+
+
+def check_fixed(bound):
+    "F(w) = gamma_R w + 1 takes the lower side's number of steps, rounded up; with gamma = gamma_R also the upper side's, rounded down."
+    for gamma in (.5, .9, .99):
+        for kappa, share, eps in (.2, 1., .1), (7., 1., .001), (1., .95, 1e-3), (.2, .9, 1e-5):
+            tau, t = (1-gamma)*eps/((1+kappa)*gamma), 1
+            while (share*gamma)**(t-1) > tau: t += 1
+            lower, upper = bound(gamma, eps, f0=1., c1=1., kappa=kappa, gamma_R=share*gamma)
+            assert lower/SLACK <= t < lower+1+1e-9 and t <= upper*SLACK and (share < 1 or upper-lower <= 1+1e-9)
+
+
+def check_rule(rule):
+    "With F(w) = gamma w, (20) leaves the error C0 D/(1-gamma)^2 exactly where it only just fires."
+    for gamma, cell, c0 in (.3, .5, 1.), (.9, 1/64, 2.), (.99, .1, .01):
+        step = c0*cell/(1-gamma)**2*(1-gamma)/gamma                   # the step that ends at the promised error
+        assert rule(step*(1-1e-12), gamma=gamma, cell=cell, c0=c0) and not rule(step*(1+1e-9), gamma=gamma, cell=cell, c0=c0)
+
+
+def test_two_levels_attain_the_lemma(): check_attained(finegrain_iterations_bound)
+def test_noise_that_grows_attains_gamma(): check_multiplicative(sgd_constants)
+def test_the_fixed_resolution_attains_both_sides(): check_fixed(fixed_iterations_bound)
+def test_the_stopping_rule_is_sharp(): check_rule(should_finegrain)
 def test_iterations_of_a_level(): check_iterations(finegrain_iterations_bound)
 
 
@@ -272,13 +318,15 @@ def test_the_stopping_rule_keeps_its_promise():
     assert .5 < worst <= SLACK
 
 
-def test_cost_counts_parameters(): check_cost(schedule_cost); assert schedule_cost([(2,3), (4,)], 5) == 50 and schedule_cost([(2,3)], [5], rank=2, order=3) == 180
+def test_cost_counts_parameters(): check_cost(schedule_cost)
 
 
 def test_schedules_of_the_paper():
     climate, basketball = [(8, 18), (12, 27), (24, 54), (40, 90), (60, 135), (80, 180)], [(8, 10), (20, 25), (40, 50)]
     assert schedule_cost(climate, 1)/schedule_cost(climate[-1:], 1) == pytest.approx(1.935, abs=1e-12)
     assert schedule_cost(basketball, 1)/schedule_cost(basketball[-1:], 1) == pytest.approx(1.29, abs=1e-12)
+    for shapes, rank, others, finest, ratio in (climate, 5, 8, 72_040, 1.937), (basketball, 20, 232, 44_640, 1.468):
+        assert schedule_cost(shapes[-1:], 1, rank=rank, others=others) == finest and schedule_cost(shapes, 1, rank=rank, others=others)/finest == pytest.approx(ratio, abs=5e-4)
 
 
 @pytest.mark.parametrize('s,d', [(2, 1), (2, 2), (2.5, 2), (3, 1), (2, 3)])
@@ -289,11 +337,13 @@ def test_speedup_is_one_bound_over_the_other():
     for gamma in (.9, .99):
         lower = fixed_iterations_bound(gamma, .01, f0=2., c1=2., kappa=.5)[0]
         assert speedup_bound(gamma, .01, s=3, d=2, kappa=.5, c1=2., coarse=.4) == pytest.approx(lower/(finegrain_iterations_bound(gamma, s=3, kappa=.5)/(1-1/9)+.4), rel=1e-12)
+        lower = fixed_iterations_bound(gamma, .01, f0=2., c1=2., gamma_R=.8)[0]
+        assert speedup_bound(gamma, .01, c1=2., gamma_R=.8) == pytest.approx(lower/finegrain_iterations_bound(gamma)/2, rel=1e-12)
 
 
 @pytest.mark.parametrize('call,says', [(lambda: finegrain_iterations_bound(1.), 'gamma'), (lambda: finegrain_iterations_bound(np.array([.5, 0.])), 'gamma'), (lambda: finegrain_iterations_bound(.5, s=.5), 's must'),
     (lambda: finegrain_iterations_bound(.5, kappa=0.), 'kappa'), (lambda: fixed_iterations_bound(.5, -1., f0=1.), 'eps'), (lambda: fixed_iterations_bound(.5, .1, f0=1., c1=2.), 'c1'),
-    (lambda: schedule_cost([(2,)], [1, 2]), '1 shapes but 2'), (lambda: geometric_saving(1, 2), 's must'), (lambda: geometric_saving(2, 0), 'd at least'), (lambda: transfer_bound(-1., p=1., eps=0.), 'at least 0'),
+    (lambda: schedule_cost([(2,)], [1, 2]), '1 shapes but 2'), (lambda: schedule_cost([(2,)], 1, others=-1), 'others must'), (lambda: geometric_saving(1, 2), 's must'), (lambda: geometric_saving(2, 0), 'd at least'), (lambda: transfer_bound(-1., p=1., eps=0.), 'at least 0'),
     (lambda: transfer_bound(1., p=1., eps=0., delta=0.), 'delta'), (lambda: mrtl_bound([dict(gamma=.5)], b1=1.), 'beta, iterations'), (lambda: should_finegrain(1., gamma=.5, cell=0., c0=1.), 'cell and c0')])
 def test_bad_arguments_are_refused(call, says):
     with pytest.raises(ConfigError, match=says): call()
@@ -371,13 +421,30 @@ MUTANTS = dict(
     one_rate_for_all=(check_decay, B, '_decay', 'ks[np.argmin([parts(k)[1] for k in ks])]', 'ks[30]'),
     interval_too_narrow=(check_decay, B, 'fit_decay', 'student.ppf(.975, blocks-1)*math', '.1*math'),
     interval_too_wide=(check_decay, B, 'fit_decay', '(blocks-1)/blocks*', '99*'),
+    c_left_out_of_gamma=(check_multiplicative, B, 'sgd_constants', '+c*(eta*k)**2', '+(eta*k)**2'),
+    c_left_out_of_the_range=(check_multiplicative, B, 'sgd_constants', 'mu if eta<=2/((mu+L)*c)', 'mu if eta<=2/(mu+L)'),
+    flattest_direction_only=(check_multiplicative, B, 'sgd_constants', 'mu if eta<=2/((mu+L)*c) else L', 'mu'),
+    c_left_out_of_the_limit=(check_multiplicative, B, 'sgd_constants', 'if eta>=2/(L*c)', 'if eta>=2/L'),
+    kappa_once=(check_attained, B, 'finegrain_iterations_bound', 's+(1+s)*kappa', 's+kappa'),
+    kappa_twice=(check_attained, B, 'finegrain_iterations_bound', 's+(1+s)*kappa', 's+2*s*kappa'),
+    no_first_step=(check_attained, B, 'finegrain_iterations_bound', '(1+np.log', '(np.log'),
+    one_step_more=(check_attained, B, 'finegrain_iterations_bound', '(1+np.log', '(2+np.log'),
+    rule_without_gamma=(check_rule, mrtl.criteria, 'should_finegrain', '/(gamma*(1-gamma))', '/(1-gamma)'),
+    rule_with_gamma_twice=(check_rule, mrtl.criteria, 'should_finegrain', '/(gamma*(1-gamma))', '/(gamma*(1-gamma)**2)'),
+    threshold_for_one_kappa=(check_fixed, B, 'fixed_iterations_bound', '(g*(1+kappa))', '(g*2)'),
+    threshold_without_gamma=(check_fixed, B, 'fixed_iterations_bound', '(g*(1+kappa))', '(1+kappa)'),
+    finest_gamma_ignored=(check_fixed, B, 'fixed_iterations_bound', 'np.log(gR)', 'np.log(g)'),
+    upper_side_a_step_low=(check_fixed, B, 'fixed_iterations_bound', 'upper = 2+', 'upper = 1+'),
+    lower_side_a_step_low=(check_fixed, B, 'fixed_iterations_bound', 'lower = 1+', 'lower = '),
+    other_modes_free=(check_cost, B, 'schedule_cost', '(order*n+others)', '(order*n)'),
+    other_modes_once=(check_cost, B, 'schedule_cost', '((order*n+others)*t).sum()', '((order*n*t).sum()+others)'),
     kappa_left_out=(check_iterations, B, 'finegrain_iterations_bound', 's+(1+s)*kappa', 's'),
 )
 
 @pytest.mark.parametrize('mutant', MUTANTS)
 def test_a_broken_formula_is_noticed(mutant):
     check, module, name, old, new = MUTANTS[mutant]
-    outer = getattr(module, {'sgd_constants': 'sgd_bound', '_decay': 'fit_decay'}.get(name, name))
+    outer = getattr(module, name if check is check_multiplicative else {'sgd_constants': 'sgd_bound', '_decay': 'fit_decay'}.get(name, name))
     sound(check, outer)
     bad = broken(module, name, old, new)
     if outer.__name__ != name:
