@@ -28,7 +28,7 @@ from .training import Callback, callback_names, Objective, Trainer, parameter_ax
 from .samples import Data, Samples
 from .folders import claim, lock_file, release
 from .store import save_tensors, unpack_tensors, tensors_in, tensors_out
-from .options import GradientOptions, PLAIN, changed, for_full_rank, settled
+from .options import GradientOptions, PLAIN, changed, copy_method, for_full_rank, settled
 
 # %% ../nbs/32_multiresolution.ipynb #f28c0ab7
 @dataclass
@@ -191,16 +191,6 @@ def random_start(
     for m,f in zip(modes, low.factors): f.data = f.data.abs() if m.name in nonnegative else f.data
     return low
 
-# %% ../nbs/32_multiresolution.ipynb #2cc3bc78
-def copy_method(
-    asked:str,     # The option `finegrain`
-    design:object, # What is learnt from, fields or events
-)->str|None:       # As in `finegrain`
-    "How weights are copied."
-    if isinstance(design, FieldDesign): return 'smooth' if asked=='auto' else asked
-    if asked!='smooth': return None if asked=='auto' else asked
-    raise ConfigError("finegrain='smooth' is for fields; events lie in one cell of each grid: leave finegrain at 'auto', or make a place a term, whose look-up is bilinear")
-
 # %% ../nbs/32_multiresolution.ipynb #af9b49a0
 class Run(Callback):
     "Algorithm 1 on one set of samples."
@@ -223,8 +213,9 @@ class Run(Callback):
         o = self.options = settled(changed(options, changes), len(train))
         modes,self.outputs,self.biases,self.covariates = train.design.modes,score_count(loss, train.outputs),train.outputs,train.covariates
         if levels is None: levels = make_levels(modes, o.schedule, o.full_levels, o.init, self.outputs)
-        store_attr('levels,loss,bias,gamma,seed,device,callbacks')
+        store_attr('levels,loss,bias,gamma,seed,device,callbacks'); self.whole = levels
         self.checkpoint,self.dtype,self.method = o.checkpoint,getattr(torch, o.dtype),copy_method(o.finegrain, train.design)
+        self.by = (smoothed,) if self.method=='smooth' else ()
         self.rank = effective_rank([m.size for m in modes]+([k] if (k := free_scores(loss, train.outputs))>1 else []), rank)
         self.sets = [(s.design, *(v if v is None else torch.from_numpy(v) for v in (s.y, s.w, s.z, s.offset))) for s in (train, valid) if s is not None]
         self.history,self.table,self.before,self.last_save,self.best = [],[],0.,-math.inf,None
@@ -242,8 +233,8 @@ def _described(self:Run, rank):
 @patch
 def _designs(self:Run, i, rows=None):
     "The samples of each set at level i's shape (or some of them); each level's inputs come from the next finer one's."
-    out = [(d if rows is None else d.take(rows)).at(self.levels[-1].shapes) for d,_ in self.own]
-    for l in reversed(self.levels[i:-1]): out = [d.at(l.shapes, smoothed) if self.method=='smooth' else d.at(l.shapes) for d in out]
+    out = [(d if rows is None else d.take(rows)).at(self.whole[-1].shapes) for d,_ in self.own]
+    for l in reversed(self.whole[self.whole.index(self.levels[i]):-1]): out = [d.at(l.shapes, *self.by) for d in out]
     return out
 
 @patch

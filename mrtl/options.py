@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 import numpy as np
 from .core import ConfigError
+from .designs import FieldDesign
 from .finegrain import COPY_METHODS
 from .penalties import KERNELS
 
@@ -164,3 +165,13 @@ def seed_of(
         raise ConfigError(f"random_state must be a whole number of at least 0, a numpy generator or None; got {random_state!r}")
     rng = np.random.default_rng() if random_state is None else random_state
     return int(rng.randint(2**31) if isinstance(rng, np.random.RandomState) else rng.integers(2**31))
+
+# %% ../nbs/24_options.ipynb #c7b481d3
+def copy_method(
+    asked:str,     # The option `finegrain`
+    design:object, # What is learnt from, fields or events
+)->str|None:       # As in `finegrain`
+    "How weights are copied."
+    if isinstance(design, FieldDesign): return 'smooth' if asked=='auto' else asked
+    if asked!='smooth': return None if asked=='auto' else asked
+    raise ConfigError("finegrain='smooth' is for fields; events lie in one cell of each grid: leave finegrain at 'auto', or make a place a term, whose look-up is bilinear")

@@ -37,9 +37,9 @@ def ranks_of(
 # %% ../nbs/34_ranks.ipynb #de5436ca
 class Branch(Run):
     "Some of the levels of a run: the full-rank ones, or the low-rank ones after a given full-rank model."
-    def __init__(self, *sets, start:FullRank|None=None, **kwargs):
+    def __init__(self, *sets, whole:list, start:FullRank|None=None, **kwargs):
         super().__init__(*sets, **kwargs)
-        self.start,self.last = start,None
+        self.start,self.last,self.whole = start,None,whole
 
     def _start_model(self, i, model): return super()._start_model(i, copy.deepcopy(self.start) if model is None else model)
 
@@ -65,9 +65,9 @@ def branches(
     **kwargs:object,   # As `Run` takes them
 )->tuple:              # A finished run for each rank, and the models they ended with
     "Train the full-rank levels once, and the low-rank ones for each rank."
-    def part(levels, rank, start, called):
+    def part(some, rank, start, called):
         file = options.checkpoint and f'{options.checkpoint}.{name}{called}'
-        run = Branch(*sets, levels=levels, rank=rank, start=start, options=replace(options, checkpoint=file), **kwargs)
+        run = Branch(*sets, levels=some, whole=levels, rank=rank, start=start, options=replace(options, checkpoint=file), **kwargs)
         return run,run.fit()
     full,low = ([l for l in levels if l.stage==s] for s in ('full','low'))
     first,start = part(full, max(ranks), None, 'full') if full else (None,None)
