@@ -296,7 +296,7 @@ def hold(self:FieldDesign,
 @patch
 def at(self:FieldDesign,
     shapes:tuple|dict,     # The coarser shape (h, w), or a dict with it under the spatial mode's name
-    by:'Callable|None'=None, # Takes fields times shares, the coarse grid and theirs, gives those of the coarse grid; averages when not given
+    by:object=None,        # Takes fields times shares, the coarse grid and theirs, gives those of the coarse grid; averages when not given
 )->FieldDesign:            # The same samples on that grid
     "The design at a coarser level."
     shape = as_shapes(shapes, self.modes)[self.space]
