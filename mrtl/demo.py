@@ -94,7 +94,7 @@ class KeepMaps(Callback):
     def after_fit(self, trainer):
         g = trainer.model.modes[-1].grid
         W = trainer.model.full().detach().double().unflatten(-1, g.shape)
-        self.maps.append(dict(stage=trainer.stage, level=trainer.level, W=finegrain(W, self.grid, source=g)))
+        self.maps.append(dict(stage=trainer.stage, level=trainer.level, W=finegrain(W, self.grid, method='smooth', source=g)))
     def state_dict(self): return dict(maps=self.maps)
     def load_state_dict(self, state): self.maps = state['maps']
 

@@ -120,7 +120,9 @@ class LabelledResults:
 
     @property
     def covariates_(self)->xr.Dataset: # `coef` and `std` per unit over `covariate` (and `output`, or `class`); `centre` and `scale`, mean and standard deviation of the training rows
-        "Coefficients of covariates and their standard deviations; `AbsentError` for a fit without covariates."
+        """Coefficients of covariates and their standard deviations; `AbsentError` for a fit without covariates.
+
+        By gradients `std` takes the maps as known. Where covariates go with the maps it is too small: 95 % intervals held the truth in 75 % and 92 % of 12 simulated tables; by evidence in 96 % of 100."""
         check_is_fitted(self, 'fitted_')
         if not self.fitted_.covariates: raise AbsentError("covariates_ needs a fit with covariates: fit(X, y, covariates=table)")
         known,several = self._beside,self.fitted_.outputs>1; sd = np.array(known.sd)

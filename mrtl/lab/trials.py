@@ -239,7 +239,7 @@ def run_trial(
     "Run a trial; one that diverges gives rows that say so."
     levels,options,own = trial_settings(p, t, found); keep = Keep(seconds)
     run = Run(_rows_of(p, 'train'), _rows_of(p, 'valid'), levels=levels, loss=p.loss, criterion=t.criterion, seed=t.seed, device=device,
-        callbacks=[keep, *own, *callbacks], **options)
+        callbacks=[keep, *own, *callbacks], **dict(finegrain='overlap')|options) # the paper's copies, cell by cell
     about = vars(t)|dict(device=str(device), load=machine_load())|settings_row(options)
     try:
         low = run.fit()
