@@ -188,7 +188,7 @@ def draw_history(
 )->'Axes':                     # matplotlib axes
     "A history at a place of a figure."
     runs,drawing = named_runs(history)
-    ax = axes_at(fig, *place)
+    left,top,wide,high = place; ax = axes_at(fig, left+.08, top, wide-.08, high) # room for losses of six digits
     drawing.draw(ax, runs, units or drawing.units)
     ax.spines[['top','right']].set_visible(False)
     return ax
