@@ -112,7 +112,7 @@ def at(self:_Stack, shape, by=None):
     if by is not None and not isinstance(self.grid, Points):
         if (s := self.made.get((shape,by))) is None:
             to = self.grid.coarsen(shape); u = self.u.new_empty((*self.base.shape[:-2], *to.shape))
-            for b in time_slices(self.u.shape): u[b] = by(self.u[b], to, self.grid)
+            for b in time_slices(self.u.shape): u[b] = complete(by(self.u[b], to, self.grid))
             self.made[shape,by] = s = _Stack(u, to)
         return s
     if (s := self.made.get(shape)) is None:

@@ -123,7 +123,7 @@ class Fitting:
         if valid is not None: validation = self._valid_set(valid, encode)
         else: validation = samples.take(held) if held.any() else None
         self._learn(way, training, validation, ask)
-        if self._gaps: self._gaps.taught = torch.from_numpy(self._gaps.variance(raw.take(train), score_weights(self.fitted_, self._modes))).mean(0)
+        if self._gaps: self._gaps.taught = torch.from_numpy(self._filled_part(raw.take(train))).mean(0)
         return self
 
     def _learn(self, way, train, valid, ask):
@@ -159,20 +159,27 @@ class Fitting:
         at = [[str(v) for v in names].index(str(k)) for k in self._outputs]
         return y.isel({y.dims[1]: at}) if isinstance(y, xr.DataArray) else y.iloc[:,at]
 
+    def _prepared(self, X, covariates, offset):
+        "Samples as they came and with their gaps filled, their standardised covariates, and their offset."
+        check_is_fitted(self, 'fitted_')
+        raw,_ = self._design(X, fill=False); design = self._gaps(raw) if self._gaps else raw
+        return raw,design,*self._sides(covariates, offset, X, len(design))
+
+    def _filled_part(self, raw):
+        "The variance of the scores from values that were filled, (n, outputs)."
+        return self._gaps.variance(raw, score_weights(self.fitted_, self._modes))
+
     def _scores(self, X, covariates=None, offset=None, spread=True):
         "Scores in the units of the data, (n, outputs), and where asked for and known their standard deviations, of a squared loss those of a new observation."
-        check_is_fitted(self, 'fitted_')
-        raw,_ = self._design(X, fill=False); design = self._gaps(raw) if self._gaps else raw; z,offset = self._sides(covariates, offset, X, len(design))
+        raw,design,z,offset = self._prepared(X, covariates, offset)
         std = self.fitted_.spread(design, z) if spread else None
-        if std is not None and self._gaps: std = np.sqrt(self._less_taught(std**2)+self._gaps.variance(raw, score_weights(self.fitted_, self._modes)))
+        if std is not None and self._gaps: std = np.sqrt(self._less_taught(std**2)+self._filled_part(raw))
         return self.fitted_.scores(design, z, offset),std
 
     def _score_std(self, X, covariates=None, offset=None):
         "Standard deviations of the scores without noise, wider where values are filled; None where the fit has none."
-        check_is_fitted(self, 'fitted_')
-        raw,_ = self._design(X, fill=False); design = self._gaps(raw) if self._gaps else raw; z,_ = self._sides(covariates, offset, X, len(design))
-        std = self.fitted_.score_std(design, z)
-        return std if std is None or not self._gaps else np.sqrt(std**2+self._gaps.variance(raw, score_weights(self.fitted_, self._modes)))
+        raw,design,z,_ = self._prepared(X, covariates, offset); std = self.fitted_.score_std(design, z)
+        return std if std is None or not self._gaps else np.sqrt(std**2+self._filled_part(raw))
 
     def _less_taught(self, var):
         "The variance of a new observation whose fields are complete: the noise of a squared loss holds what training rows had filled."
@@ -184,7 +191,7 @@ class Fitting:
         "What filled values add to the variance of the scores, beyond what they added to the training rows."
         check_is_fitted(self, 'fitted_'); raw,_ = self._design(X, fill=False)
         if not self._gaps: return np.zeros((len(raw), self.fitted_.outputs))
-        return self._gaps.variance(raw, score_weights(self.fitted_, self._modes))-self._gaps.taught.numpy()
+        return self._filled_part(raw)-self._gaps.taught.numpy()
 
     def _labelled(self, v, X, dim=None):
         "A DataArray if X was one."

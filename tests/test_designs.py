@@ -168,3 +168,9 @@ def test_one_deviation_a_variable(names):
     axis = 0 if names[1]=='lead' else 1; want = np.sqrt(v.var(0).mean((2,3)).mean(1-axis)); np.testing.assert_allclose(sd, np.broadcast_to(np.expand_dims(want, 1-axis), (2,3)))
     flat = FieldDesign(torch.full((5, 1, 2, 2), 1e8, dtype=torch.float64), Grid((2,2)), ('v',)).moments(); assert flat.sd.tolist() == [1.] and (flat.mean == 1e8).all()
     noise = 1e8+np.random.default_rng(0).choice([0, 1.5e-8], (9, 1, 2, 2)); assert noise.std()>0 and FieldDesign(torch.from_numpy(noise), Grid((2,2)), ('v',)).moments().sd.tolist() == [1.]  # rounding is no signal
+
+@pytest.mark.parametrize('by', ['averages', 'smooth'])
+def test_gaps_have_no_coarser_level(by):
+    from mrtl.finegrain import smoothed
+    d = FieldDesign(torch.randn(5, 1, 8, 8, dtype=torch.float64), Grid((8,8))); d.u[2,0,3,3] = torch.nan
+    with pytest.raises(DataError, match='hold gaps'): d.at((4,4), *([smoothed] if by=='smooth' else [])).u
