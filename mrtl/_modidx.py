@@ -1863,6 +1863,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'mrtl.nodes._check_axes': ('nodes.html#_check_axes', 'mrtl/nodes.py'),
                             'mrtl.nodes._coordinates': ('nodes.html#_coordinates', 'mrtl/nodes.py'),
                             'mrtl.nodes._hats': ('nodes.html#_hats', 'mrtl/nodes.py'),
+                            'mrtl.nodes._intervals': ('nodes.html#_intervals', 'mrtl/nodes.py'),
+                            'mrtl.nodes._mass': ('nodes.html#_mass', 'mrtl/nodes.py'),
                             'mrtl.nodes._reached': ('nodes.html#_reached', 'mrtl/nodes.py'),
                             'mrtl.nodes._thin_plate': ('nodes.html#_thin_plate', 'mrtl/nodes.py')},
             'mrtl.options': { 'mrtl.options.EvidenceOptions': ('options.html#evidenceoptions', 'mrtl/options.py'),
