@@ -116,10 +116,11 @@ def shot_rivals(
     table:pd.DataFrame,    # The learning table, made with `past=True` for the inputs `past`
     rows:dict,             # Rows of train and valid
     inputs:str='paper',    # A key of `INPUTS`
+    most:int=400,          # Trees at most
 )->dict:                   # Name to probabilities of all rows, (n,)
     "Rivals with the same inputs, tuned on the same validation rows."
     if inputs not in INPUTS: raise ConfigError(f"inputs must be one of {', '.join(INPUTS)}; got {inputs!r}")
     columns = INPUTS[inputs]; missing = [c for c in columns if c not in table]
     if missing: raise DataError(f"the table has no {', '.join(missing)}: make it with learning_table(..., past=True), or take other inputs")
     y,tr = table.y_true.values,rows['train']
-    return {'boosting': boosting(tree_columns(table, tr, columns), y, rows), 'logistic regression': logistic(additive_columns(table, tr, columns), y, rows)}
+    return {'boosting': boosting(tree_columns(table, tr, columns), y, rows, most=most), 'logistic regression': logistic(additive_columns(table, tr, columns), y, rows)}
