@@ -151,8 +151,8 @@ def test_undocumented_sees_what_is_missing():
 def test_readme_is_fresh(site):
     text,images,said = preview.readme(site/'tree')
     assert said == []
-    assert (ROOT/'README.md').read_text(encoding='utf-8') == text, 'run `python tests/preview.py --readme`'
-    for name,data in images.items(): assert (ROOT/name).read_bytes() == data, 'run `python tests/preview.py --readme`'
+    assert (ROOT/'README.md').read_text(encoding='utf-8') == text, 'run `python tools/preview.py --readme`'
+    for name,data in images.items(): assert (ROOT/name).read_bytes() == data, 'run `python tools/preview.py --readme`'
     for url in re.findall(r'\]\(([^)\s]+)\)', text):
         if not re.match(r'https?://|#', url): assert (ROOT/url.split('#')[0]).exists(), f'README.md points to {url}, which is not there'
 

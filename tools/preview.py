@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The docs without Quarto: `python tests/preview.py` renders every page into _docs/ with pandoc, `--readme` writes README.md.
+"""The docs without Quarto: `python tools/preview.py` renders every page into _docs/ with pandoc, `--readme` writes README.md.
 
 It starts where Quarto would: at the notebooks that nbdev-proc-nbs leaves in _proc, and at _quarto.yml. It knows the few things that these pages use (cell directives, stored outputs, numbered equations, links,
 the sidebar) and complains about what it does not know, so a page that passes here holds nothing that Quarto would pass over in silence. Exit status 1 where there was a complaint."""
@@ -222,7 +222,7 @@ def readme(root):
     pages,(_,site) = load(root),settings(root)
     page,said = pages['index.ipynb'],[]
     text,images = markdown(page, 'gfm', 'index_files', said.append)
-    head = f"# {page['title']}\n\n<!-- Generated from nbs/index.ipynb by tests/preview.py. Edit the notebook. -->\n\n{page['description']}\n\n"
+    head = f"# {page['title']}\n\n<!-- Generated from nbs/index.ipynb by tools/preview.py. Edit the notebook. -->\n\n{page['description']}\n\n"
     made = pandoc(head+text, 'gfm', said.append, '--wrap=preserve')
     def link(m):
         to,fragment = target(m[1], page, pages, site)
