@@ -1,5 +1,5 @@
 """The docs, as far as they can be checked without Quarto: every page renders, nothing dangles, nothing leaks, every public name is documented."""
-import dataclasses, html, importlib, inspect, json, os, re, shutil, subprocess, sys
+import ast, dataclasses, html, importlib, inspect, json, os, re, shutil, subprocess, sys
 from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -185,6 +185,29 @@ def test_undocumented_sees_what_is_missing():
     def f(a, b, *, c=None, d:int=0, **kw): pass
     shown = 'def f(\n    a, # no type\n    b:int,\n    *, c:NoneType=None, # no true type\n    d:int=0, # fine\n    **kw\n):'
     assert list(undocumented(f, shown)) == ['a has no type', 'b has no comment', 'c has no type', 'kw has no type']
+
+# ---- the page of the twenty names
+
+def short_signatures():
+    "Name and signature of each entry of the reference page."
+    text = '\n'.join(''.join(c['source']) for c in json.loads((ROOT/'nbs'/'reference.ipynb').read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'markdown')
+    return re.findall(r'^### (\w+)\n\n```python\n(.*)\n```', text, re.M)
+
+def test_reference_has_each_public_name_once():
+    assert sorted(n for n,_ in short_signatures()) == sorted(mrtl.__all__)
+
+@pytest.mark.parametrize('name,signature', short_signatures(), ids=lambda v: v if v.isidentifier() else '')
+def test_short_signatures_are_true(name, signature):
+    if '(' not in signature: assert signature == name; return
+    call = ast.parse(f"def {signature.replace(', ...)', ')')}: 0").body[0]
+    real = inspect.signature(getattr(mrtl, name)).parameters
+    given = call.args.args+call.args.kwonlyargs
+    values = dict(zip([a.arg for a in call.args.args][::-1], call.args.defaults[::-1])) | {a.arg: d for a,d in zip(call.args.kwonlyargs, call.args.kw_defaults) if d}
+    for a in given:
+        assert a.arg in real, f'{name} has no argument {a.arg}'
+        want = real[a.arg].default
+        assert (want is inspect.Parameter.empty) == (a.arg not in values) and (a.arg not in values or ast.literal_eval(values[a.arg]) == want), f'{name}: the default of {a.arg} is {want!r}'
+    if not signature.endswith(', ...)'): assert [a.arg for a in given] == list(real)
 
 # ---- README.md and _quarto.yml
 
