@@ -133,6 +133,19 @@ def test_cell_options_are_yaml(page):
 @pytest.mark.parametrize('block', ['fig-alt: Maps: two of them', 'fig-alt: [a', 'fig-cap: "half', 'echo:false'])
 def test_bad_yaml_is_seen(block): assert bad_yaml(block)
 
+COPIED = [p for p in NOTEBOOKS if p.startswith('tutorials/') or p in ('index.ipynb', 'reference.ipynb')]
+
+@pytest.mark.parametrize('page', COPIED)
+def test_cells_can_be_copied(page):
+    "No hidden cell brings a name that a shown one uses, and an error that is shown is printed."
+    for c in json.loads((ROOT/'nbs'/page).read_text(encoding='utf-8'))['cells']:
+        source = ''.join(c['source'])
+        if c['cell_type'] != 'code': continue
+        if re.search(r'^#\|\s*(hide\b|include: *false)', source, re.M): assert not re.search(r'^\s*(import|from)\b', source, re.M), f'{page} imports in a hidden cell:\n{source}'
+        assert 'expect_fail' not in source, f'{page}: show the error, by `except ... as e: print(e)`'
+        said = ''.join(''.join(o.get('text', '')) for o in c['outputs'] if o['output_type'] == 'stream')
+        assert len(re.findall(r'^except .* as e: print\(', source, re.M)) <= len(said.splitlines()), f'{page} stores no error for\n{source}'
+
 # ---- public names
 
 def names():

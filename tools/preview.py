@@ -146,7 +146,7 @@ CSS = """
 :root { --text: #373a3c; --paper: #fff; --line: #dee2e6; --link: #1d55b8; --dim: #5f6870; --box: #f4f6f8; --bar: #1b5fad; --kw: #0b4f9c; --st: #20633a; --no: #8a3b00; --co: #55606b; --fu: #5b3a8c; color-scheme: light dark } * { box-sizing: border-box }
 @media (prefers-color-scheme: dark) { :root { --text: #dfe3e6; --paper: #1c1f22; --line: #454c52; --link: #8ab8f5; --dim: #a9b3bd; --box: #272b30; --bar: #17467c; --kw: #8ab8f5; --st: #9bd49b; --no: #f0b37e; --co: #a9b3bd; --fu: #cdb2f5 } }
 body { margin: 0; font: 17px/1.55 'Source Sans Pro', 'Segoe UI', Roboto, Helvetica, Arial, sans-serif; color: var(--text); background: var(--paper) }
-header { background: var(--bar); padding: .7em 1.5em } header a { color: #fff; margin-right: 1.5em; text-decoration: none; white-space: nowrap } header a.brand { font-size: 1.2em }
+header { background: var(--bar); padding: .7em 1.5em; display: flex; flex-wrap: wrap; gap: .3em 1.5em; align-items: baseline } header a { color: #fff; text-decoration: none; white-space: nowrap } header a.brand { font-size: 1.2em }
 .columns { display: grid; grid-template: 'side main toc' / 15em minmax(0, 950px) 14em; gap: 2.2em; max-width: 96em; margin: 0 auto; padding: 1.5em } main { grid-area: main; min-width: 0 }
 nav { font-size: .88em } .side, .toc { position: sticky; top: 1em; align-self: start; max-height: 95vh; overflow: auto } .side { grid-area: side } .toc { grid-area: toc; border-left: 1px solid var(--line); padding-left: .6em; overflow-wrap: anywhere }
 nav ul { list-style: none; padding-left: .8em; margin: .2em 0 } nav b, summary { font-weight: 600; margin-top: .5em } nav a { color: inherit; text-decoration: none } nav a.here { color: var(--link); font-weight: 600 } .pages { display: none }
@@ -159,7 +159,7 @@ figure { margin: 1em 0; text-align: center } figcaption { color: var(--dim); fon
 div[class*=callout] { border-left: 5px solid #2780e3; padding: .1em 1em; background: var(--box) } blockquote { border-left: 3px solid var(--line); margin-left: 0; padding-left: 1em; color: var(--dim) }
 footer { border-top: 1px solid var(--line); color: var(--dim); font-size: .85em; padding: 1em 1.5em; display: flex; flex-wrap: wrap; justify-content: space-between; gap: .5em 2em }
 @media (max-width: 75em) { .columns { grid-template: 'side main' / 14em minmax(0, 1fr) } .toc { display: none } }
-@media (max-width: 50em) { .columns { display: block; padding: 1em } .side { position: static; max-height: none; border-top: 1px solid var(--line); margin-top: 2em } .pages { display: inline } header a { margin-right: 1em } }
+@media (max-width: 50em) { .columns { display: block; padding: 1em } .side { position: static; max-height: none; border-top: 1px solid var(--line); margin-top: 2em } .pages { display: inline } header { padding: .7em 1em } }
 """
 PAGE = """<!DOCTYPE html>
 <html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
