@@ -215,6 +215,7 @@ def render(page, pages, config, site, template, complain):
 def scrolling(body):
     "Tables of markdown in a box that scrolls; boxes and code that scroll can be reached by keyboard."
     body = re.sub(r'<table(?: style="[^"]*")?>.*?</table>', r'<div class="wide" tabindex="0" role="region" aria-label="Table">\g<0></div>', body, flags=re.S)
+    body = re.sub(r'<p>(?=(?:(?!</p>).)*?(?:display="block"|<annotation[^>]*>[^<]{60}))', '<p tabindex="0">', body, flags=re.S)
     return re.sub(r'<pre(?! class="sourceCode)', '<pre tabindex="0"', body)
 
 def settings(root):
