@@ -8,6 +8,7 @@ from nbdev.config import nbpath2html
 from nbdev.doclinks import nbglob
 from conftest import ROOT, copy_sources
 import mrtl, mrtl._docs, preview
+from mrtl.cli import COMMANDS, main
 
 NOTEBOOKS = sorted(p.relative_to(ROOT/'nbs').as_posix() for p in nbglob(ROOT/'nbs', as_path=True))
 MODULES = sorted('.'.join(p.relative_to(ROOT/'mrtl').with_suffix('').parts) for p in (ROOT/'mrtl').rglob('*.py') if not p.stem.startswith('_'))
@@ -221,6 +222,16 @@ def test_short_signatures_are_true(name, signature):
         want = real[a.arg].default
         assert (want is inspect.Parameter.empty) == (a.arg not in values) and (a.arg not in values or ast.literal_eval(values[a.arg]) == want), f'{name}: the default of {a.arg} is {want!r}'
     if not signature.endswith(', ...)'): assert [a.arg for a in given] == list(real)
+
+USERS = [c for c in COMMANDS if c not in ('compare', 'search', 'bench')]
+
+@pytest.mark.parametrize('command', USERS)
+def test_the_page_of_the_command_line_shows_every_option(command, capsys):
+    with pytest.raises(SystemExit): main([command, '--help'])
+    words = capsys.readouterr().out.split()
+    cells = json.loads((ROOT/'nbs'/'command_line.ipynb').read_text(encoding='utf-8'))['cells']
+    shown = [''.join(''.join(o.get('text', '')) for o in c['outputs']) for c in cells if c['cell_type'] == 'code' and f"options_of('{command}')" in ''.join(c['source'])]
+    assert len(words) > 10 and [s.split() for s in shown] == [words], 'run nbs/command_line.ipynb again and store its output'
 
 # ---- README.md and _quarto.yml
 
