@@ -4,7 +4,7 @@ What `show_doc` gives becomes prose, so that its headings stand in the table of 
 as long as its address is not known. HTML becomes a raw block: Quarto takes `text/html` for a widget, and loads two libraries from the network for it."""
 import re
 
-SOURCE = re.compile(r'^\[source\]\(/blob/.*\n+', re.M)
+SOURCE = re.compile(r'^---\n+(?=\[source\]|### )|^\[source\]\(/blob/.*\n+', re.M) # the rule above an entry, which might be read as the start of YAML, and a dead link
 DOTTED = re.compile(r'\b(?:[a-zA-Z_]\w*\.)+(?=[A-Z]\w*|ndarray\b)')
 
 def short_types(text):
@@ -16,7 +16,8 @@ def short_types(text):
     return re.sub(r'^```python\ndef .*?^```', signature, text, flags=re.S|re.M)
 
 def raw(html):
-    "Markdown that gives the HTML as it is, in a box that scrolls by itself where the page is narrow."
+    "Markdown that gives the HTML as it is, less pandas' own styles, in a box that scrolls by itself where the page is narrow."
+    html = re.sub(r'<style scoped>.*?</style>', '', html, flags=re.S)
     ticks = '`'*max(3, 1+max(map(len, re.findall('`+', html)), default=0))
     return f'{ticks}{{=html}}\n<div class="wide" tabindex="0" role="region" aria-label="Output">\n{html.strip()}\n</div>\n{ticks}\n'
 

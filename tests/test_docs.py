@@ -293,15 +293,15 @@ class Cell(dict):
 def entry(text): return Cell(cell_type='code', source='show_doc(f)', outputs=[dict(output_type='execute_result', data={'text/markdown': text, 'text/plain': 'f'})])
 
 def test_an_entry_becomes_prose_with_short_types():
-    cell = entry('[source](/blob/main/mrtl/a.py#L1){target="_blank"}\n\n### f\n\n```python\ndef f(\n    x:xarray.core.dataarray.DataArray, # see mrtl.grids.Grid\n    dt:torch.dtype=torch.float32, # a.B\n)->numpy.ndarray | None:\n```\n\n*Of mrtl.grids.Grid.*')
+    cell = entry('---\n\n[source](/blob/main/mrtl/a.py#L1){target="_blank"}\n\n### f\n\n```python\ndef f(\n    x:xarray.core.dataarray.DataArray, # see mrtl.grids.Grid\n    dt:torch.dtype=torch.float32, # a.B\n)->numpy.ndarray | None:\n```\n\n*Of mrtl.grids.Grid.*')
     mrtl._docs.PlainPage(None)(cell)
     assert cell == dict(cell_type='markdown', source='### f\n\n```python\ndef f(\n    x:DataArray, # see mrtl.grids.Grid\n    dt:torch.dtype=torch.float32, # a.B\n)->ndarray | None:\n```\n\n*Of mrtl.grids.Grid.*')
 
 def test_html_becomes_a_raw_block_and_widgets_go():
-    cell = Cell(cell_type='code', source='x', outputs=[dict(output_type='execute_result', data={'text/html': ['<b>```</b>', '!'], 'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'x'})])
+    cell = Cell(cell_type='code', source='x', outputs=[dict(output_type='execute_result', data={'text/html': ['<style scoped>b {}</style><b>```</b>', '!'], 'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'x'})])
     mrtl._docs.PlainPage(None)(cell)
     data = cell['outputs'][0]['data']
-    assert list(data) == ['text/plain', 'text/markdown'] and '<b>```</b>!' in data['text/markdown'] and data['text/markdown'].startswith('````{=html}\n')
+    assert list(data) == ['text/plain', 'text/markdown'] and '>\n<b>```</b>!\n<' in data['text/markdown'] and data['text/markdown'].startswith('````{=html}\n')
 
 # ---- the preview itself
 
