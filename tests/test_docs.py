@@ -1,5 +1,5 @@
 """The docs, as far as they can be checked without Quarto: every page renders, nothing dangles, nothing leaks, every public name is documented."""
-import dataclasses, html, importlib, inspect, json, os, re, shutil, subprocess, sys
+import ast, dataclasses, html, importlib, inspect, json, os, re, shutil, subprocess, sys
 from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest, yaml
 from nbdev.config import nbpath2html
 from nbdev.doclinks import nbglob
 from conftest import ROOT, copy_sources
-import preview
+import mrtl, mrtl._docs, preview
+from mrtl.cli import COMMANDS, main
 
 NOTEBOOKS = sorted(p.relative_to(ROOT/'nbs').as_posix() for p in nbglob(ROOT/'nbs', as_path=True))
 MODULES = sorted('.'.join(p.relative_to(ROOT/'mrtl').with_suffix('').parts) for p in (ROOT/'mrtl').rglob('*.py') if not p.stem.startswith('_'))
@@ -26,12 +27,16 @@ class Page(HTMLParser):
     def __init__(self, file):
         super().__init__()
         self.links,self.images,self.ids,self.code,self.prose,self.inside = [],[],set(),[],[],[]
+        self.silent,self.elsewhere,self.turn = [],[],{}
         self.feed(file.read_text(encoding='utf-8'))
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         if 'id' in attrs: self.ids.add(attrs['id'])
         if tag == 'a' and 'href' in attrs: self.links.append(attrs['href'])
+        if tag == 'a' and attrs.get('class') in ('before', 'after'): self.turn[attrs['class']] = attrs['href']
         if tag == 'img': self.images.append(attrs.get('src', ''))
+        if tag == 'img' and len(attrs.get('alt') or '') < 30: self.silent.append(attrs.get('src', ''))
+        if tag in ('script', 'link', 'img', 'iframe', 'source') and re.match('https?:|//', url := attrs.get('src') or attrs.get('href') or ''): self.elsewhere.append(url)
         if tag in ('pre', 'code', 'style', 'script', 'annotation', 'h3'): self.inside.append(tag)
         if tag in ('pre', 'h3'): self.code.append([tag, ''])
     def handle_endtag(self, tag):
@@ -60,6 +65,42 @@ def test_links_and_images_resolve(site, page):
         file = here.parent/path if path else here
         assert not url.startswith('/') and file.is_file(), f'{page} points to {url}, which is not there'
         if fragment: assert fragment in parse(file).ids, f'{page} points to {url}, but that page has no #{fragment}'
+
+SILENT = {'22_penalties.ipynb': 2, '60_estimators.ipynb': 1, 'evidence/00_prior.ipynb': 1, 'evidence/01_ladder.ipynb': 2, 'evidence/02_laplace.ipynb': 1} # still without words; only falls
+
+@per_page
+def test_every_figure_says_in_words_what_it_shows(site, page):
+    silent = parsed(site, page).silent
+    assert len(silent) <= SILENT.get(page, 0), f'{page}: {silent} have no alternative text of thirty letters or more: write #| fig-alt: "..." at the top of their cells'
+
+@per_page
+def test_page_reads_without_the_network(site, page):
+    "Nothing is loaded from elsewhere, neither by the preview nor by Quarto, which fetches two libraries for any HTML output or widget."
+    assert parsed(site, page).elsewhere == []
+    book = json.loads((site/'tree'/'_proc'/page).read_text(encoding='utf-8'))
+    kinds = {k for c in book['cells'] for o in c.get('outputs', []) for k in o.get('data', {})}
+    assert not {k for k in kinds if k == 'text/html' or 'javascript' in k or 'widget' in k} and 'widgets' not in book['metadata']
+
+@per_page
+def test_entries_are_prose(site, page):
+    "Headings of entries stand in the table of contents, types are short, and no link leads to a source whose address is not known."
+    text = (site/'site'/nbpath2html(page)).read_text(encoding='utf-8')
+    assert '[source]' not in text and '/blob/' not in text
+    p = parse(site/'site'/nbpath2html(page))
+    for tag,shown in p.code:
+        if tag == 'pre' and shown.startswith('def '): assert not re.search(r'^[^#\n]*(\bxarray\.core|__main__|\bmrtl\.\w+\.|\bnumpy\.ndarray)', shown, re.M), f'{page}: {shown}'
+
+@per_page
+def test_pages_lead_to_their_neighbours(site, page):
+    row = list(hrefs(quarto()['website']['sidebar']['contents'])); i = row.index(page)
+    here,turn = site/'site'/nbpath2html(page),parsed(site, page).turn
+    def page_of(way): return (here.parent/turn[way]).resolve() if way in turn else None
+    want = {way: (site/'site'/nbpath2html(row[j])).resolve() if 0 <= j < len(row) else None for way,j in (('before', i-1), ('after', i+1))}
+    assert {way: page_of(way) for way in want} == want
+
+def test_there_is_a_page_for_what_is_not_there(site):
+    p = parse(site/'site'/'404.html')
+    assert 'index.html' in p.links and not p.turn
 
 LEAKS = r'#\||\{\.|\{#|:::|\?@|(?<!\w)@(?:eq|fig|tbl|sec)-|\$\$|\\begin\{|\]\('
 
@@ -92,6 +133,19 @@ def test_cell_options_are_yaml(page):
 
 @pytest.mark.parametrize('block', ['fig-alt: Maps: two of them', 'fig-alt: [a', 'fig-cap: "half', 'echo:false'])
 def test_bad_yaml_is_seen(block): assert bad_yaml(block)
+
+COPIED = [p for p in NOTEBOOKS if p.startswith('tutorials/') or p in ('index.ipynb', 'reference.ipynb')]
+
+@pytest.mark.parametrize('page', COPIED)
+def test_cells_can_be_copied(page):
+    "No hidden cell brings a name that a shown one uses, and an error that is shown is printed."
+    for c in json.loads((ROOT/'nbs'/page).read_text(encoding='utf-8'))['cells']:
+        source = ''.join(c['source'])
+        if c['cell_type'] != 'code': continue
+        if re.search(r'^#\|\s*(hide\b|include: *false)', source, re.M): assert not re.search(r'^\s*(import|from)\b', source, re.M), f'{page} imports in a hidden cell:\n{source}'
+        assert 'expect_fail' not in source, f'{page}: show the error, by `except ... as e: print(e)`'
+        said = ''.join(''.join(o.get('text', '')) for o in c['outputs'] if o['output_type'] == 'stream')
+        assert len(re.findall(r'^except .* as e: print\(', source, re.M)) <= len(said.splitlines()), f'{page} stores no error for\n{source}'
 
 # ---- public names
 
@@ -146,13 +200,46 @@ def test_undocumented_sees_what_is_missing():
     shown = 'def f(\n    a, # no type\n    b:int,\n    *, c:NoneType=None, # no true type\n    d:int=0, # fine\n    **kw\n):'
     assert list(undocumented(f, shown)) == ['a has no type', 'b has no comment', 'c has no type', 'kw has no type']
 
+# ---- the page of the twenty names
+
+def short_signatures():
+    "Name and signature of each entry of the reference page."
+    text = '\n'.join(''.join(c['source']) for c in json.loads((ROOT/'nbs'/'reference.ipynb').read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'markdown')
+    return re.findall(r'^### (\w+)\n\n```python\n(.*)\n```', text, re.M)
+
+def test_reference_has_each_public_name_once():
+    assert sorted(n for n,_ in short_signatures()) == sorted(mrtl.__all__)
+
+@pytest.mark.parametrize('name,signature', short_signatures(), ids=lambda v: v if v.isidentifier() else '')
+def test_short_signatures_are_true(name, signature):
+    if '(' not in signature: assert signature == name; return
+    call = ast.parse(f"def {signature.replace(', ...)', ')')}: 0").body[0]
+    real = inspect.signature(getattr(mrtl, name)).parameters
+    given = call.args.args+call.args.kwonlyargs
+    values = dict(zip([a.arg for a in call.args.args][::-1], call.args.defaults[::-1])) | {a.arg: d for a,d in zip(call.args.kwonlyargs, call.args.kw_defaults) if d}
+    for a in given:
+        assert a.arg in real, f'{name} has no argument {a.arg}'
+        want = real[a.arg].default
+        assert (want is inspect.Parameter.empty) == (a.arg not in values) and (a.arg not in values or ast.literal_eval(values[a.arg]) == want), f'{name}: the default of {a.arg} is {want!r}'
+    if not signature.endswith(', ...)'): assert [a.arg for a in given] == list(real)
+
+USERS = [c for c in COMMANDS if c not in ('compare', 'search', 'bench')]
+
+@pytest.mark.parametrize('command', USERS)
+def test_the_page_of_the_command_line_shows_every_option(command, capsys):
+    with pytest.raises(SystemExit): main([command, '--help'])
+    words = capsys.readouterr().out.split()
+    cells = json.loads((ROOT/'nbs'/'command_line.ipynb').read_text(encoding='utf-8'))['cells']
+    shown = [''.join(''.join(o.get('text', '')) for o in c['outputs']) for c in cells if c['cell_type'] == 'code' and f"options_of('{command}')" in ''.join(c['source'])]
+    assert len(words) > 10 and [s.split() for s in shown] == [words], 'run nbs/command_line.ipynb again and store its output'
+
 # ---- README.md and _quarto.yml
 
 def test_readme_is_fresh(site):
     text,images,said = preview.readme(site/'tree')
     assert said == []
-    assert (ROOT/'README.md').read_text(encoding='utf-8') == text, 'run `python tests/preview.py --readme`'
-    for name,data in images.items(): assert (ROOT/name).read_bytes() == data, 'run `python tests/preview.py --readme`'
+    assert (ROOT/'README.md').read_text(encoding='utf-8') == text, 'run `python tools/preview.py --readme`'
+    for name,data in images.items(): assert (ROOT/name).read_bytes() == data, 'run `python tools/preview.py --readme`'
     for url in re.findall(r'\]\(([^)\s]+)\)', text):
         if not re.match(r'https?://|#', url): assert (ROOT/url.split('#')[0]).exists(), f'README.md points to {url}, which is not there'
 
@@ -168,7 +255,9 @@ def test_quarto_yml_says_what_we_mean():
     page = config['format']['html']
     assert config['project']['type'] == 'website'
     assert page['toc'] is True and page['html-math-method'] == 'mathml'
-    assert 'css' not in page or (ROOT/'nbs'/page['css']).is_file()
+    assert (ROOT/'nbs'/page['css']).is_file() and set(page['theme']) == {'light', 'dark'} and page['code-overflow'] == 'wrap' and page['grid'] == {'body-width': '950px'}
+    web = config['website']
+    assert web['page-navigation'] is True and web['sidebar']['collapse-level'] == 1 and mrtl.__version__ in web['page-footer']['left'] and (ROOT/'nbs'/'404.qmd').is_file()
     assert config['metadata-files'] == ['nbdev.yml'] and (ROOT/'nbs'/'nbdev.yml').is_file()
     link = ROOT/'nbs'/'_quarto.yml'
     assert link.is_symlink() and os.readlink(link) == '../_quarto.yml'
@@ -195,6 +284,24 @@ def test_what_nbdev_asks_of_quarto(site, tmp_path):
     done = subprocess.run(['nbdev-docs', '--n-workers', '1'], cwd=copy, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert log.read_text().split()[:2] == ['render', '--no-cache'] and (copy/'_docs').is_dir()
+
+# ---- nbdev's last step
+
+class Cell(dict):
+    __getattr__,__setattr__ = dict.__getitem__,dict.__setitem__
+
+def entry(text): return Cell(cell_type='code', source='show_doc(f)', outputs=[dict(output_type='execute_result', data={'text/markdown': text, 'text/plain': 'f'})])
+
+def test_an_entry_becomes_prose_with_short_types():
+    cell = entry('---\n\n[source](/blob/main/mrtl/a.py#L1){target="_blank"}\n\n### f\n\n```python\ndef f(\n    x:xarray.core.dataarray.DataArray, # see mrtl.grids.Grid\n    dt:torch.dtype=torch.float32, # a.B\n)->numpy.ndarray | None:\n```\n\n*Of mrtl.grids.Grid.*')
+    mrtl._docs.PlainPage(None)(cell)
+    assert cell == dict(cell_type='markdown', source='### f\n\n```python\ndef f(\n    x:DataArray, # see mrtl.grids.Grid\n    dt:torch.dtype=torch.float32, # a.B\n)->ndarray | None:\n```\n\n*Of mrtl.grids.Grid.*')
+
+def test_html_becomes_a_raw_block_and_widgets_go():
+    cell = Cell(cell_type='code', source='x', outputs=[dict(output_type='execute_result', data={'text/html': ['<style scoped>b {}</style><b>```</b>', '!'], 'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'x'})])
+    mrtl._docs.PlainPage(None)(cell)
+    data = cell['outputs'][0]['data']
+    assert list(data) == ['text/plain', 'text/markdown'] and '>\n<b>```</b>!\n<' in data['text/markdown'] and data['text/markdown'].startswith('````{=html}\n')
 
 # ---- the preview itself
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest, yaml
 from nbdev.doclinks import nbglob
 from conftest import ROOT, copy_sources
+import release, requirements
 
 NOTEBOOKS = {p.relative_to(ROOT/'nbs').with_suffix('').as_posix(): p for p in sorted(nbglob(ROOT/'nbs', as_path=True))}
 MODULES = {'.'.join(p.relative_to(ROOT/'mrtl').with_suffix('').parts): p for p in sorted((ROOT/'mrtl').rglob('*.py')) if not p.stem.startswith('_')}
@@ -204,7 +205,38 @@ def test_entry_point_runs(name):
     assert done.returncode == 0 and 'usage' in done.stdout, done.stderr
 
 def test_top_level():
-    for name in 'README.md CONTRIBUTING.md CHANGELOG.md LICENSE CITATION.cff settings.ini pyproject.toml _quarto.yml .gitattributes .ci/run'.split(): assert (ROOT/name).exists(), f'{name} is missing'
+    for name in ('README.md CONTRIBUTING.md CODE_OF_CONDUCT.md SECURITY.md CHANGELOG.md LICENSE CITATION.cff settings.ini pyproject.toml _quarto.yml .gitattributes .ci/run '
+                 '.pre-commit-config.yaml .github/PULL_REQUEST_TEMPLATE.md').split(): assert (ROOT/name).exists(), f'{name} is missing'
     assert os.access(ROOT/'.ci/run', os.X_OK)
     assert 'Apache License' in (ROOT/'LICENSE').read_text()[:200]
     assert len((ROOT/'CONTRIBUTING.md').read_text().splitlines()) <= 50, 'CONTRIBUTING.md is one screen'
+
+# ---- the workshop
+
+WORKFLOWS = {p.stem: yaml.safe_load(p.read_text()) for p in sorted((ROOT/'.github'/'workflows').glob('*.yml'))}
+
+def commands(job): return [s['run'] for s in job['steps'] if 'run' in s]
+
+def test_workflows_do_what_the_names_say():
+    assert '.ci/run' in commands(WORKFLOWS['ci']['jobs']['ci'])
+    assert 'nbdev-docs' in commands(WORKFLOWS['docs']['jobs']['build']) and 'refs/tags/v' in WORKFLOWS['docs']['jobs']['publish']['if']
+    cases = [(c['python'], c['versions']) for c in WORKFLOWS['weekly']['jobs']['versions']['strategy']['matrix']['include']]
+    assert {p for p,v in cases if v == 'newest'} == {'3.11', '3.12', '3.13', '3.14'} and ('3.11', 'lowest') in cases
+
+@pytest.mark.parametrize('name', WORKFLOWS)
+def test_scripts_that_workflows_call_are_there(name):
+    for job in WORKFLOWS[name]['jobs'].values():
+        for c in commands(job):
+            for file in re.findall(r'(?:tools|tests|\.ci)/[\w.]+', c): assert (ROOT/file).is_file(), f'{name}.yml calls {file}'
+        assert job.get('timeout-minutes') or 'needs' in job, f'{name}.yml: a job without a limit runs six hours'
+
+def test_requirements_of_other_versions():
+    project = dict(dependencies=['numpy>=2', 'dask[array]>=2024.6'], **{'optional-dependencies': dict(big=['zarr>=3.1'], dev=['torch==2.13.0', 'numpy>=2', 'nbdev>=3.3,<3.4', 'boost>=1.5'])})
+    project['dependencies'].append('torch>=2.4')
+    assert requirements.requirements(project, 'lowest') == ['boost==1.5.*', 'dask[array]==2024.6.*', 'nbdev>=3.3,<3.4', 'numpy==2.0.*', 'torch==2.4.*', 'zarr==3.1.*']
+    assert requirements.requirements(project, 'newest') == ['boost', 'dask[array]', 'nbdev>=3.3,<3.4', 'numpy', 'torch', 'zarr']
+    assert requirements.requirements(tomllib.loads((ROOT/'pyproject.toml').read_text())['project'], 'lowest')
+
+def test_one_version_everywhere():
+    assert list(release.disagreements(release.version(), draft=True)) == []
+    assert len(list(release.disagreements('9.9.9', draft=True))) == 3

@@ -124,7 +124,7 @@ def test_states_only_on_close_maps():
     panels.coastlines(free); assert (free.get_xlim(),free.get_ylim())==before
 
 def script():
-    spec = spec_from_file_location('make_coastlines', HERE/'make_coastlines.py'); m = module_from_spec(spec); spec.loader.exec_module(m)
+    spec = spec_from_file_location('make_coastlines', HERE.parent/'tools'/'make_coastlines.py'); m = module_from_spec(spec); spec.loader.exec_module(m)
     return m
 
 def test_the_script_mends_thins_and_packs():

@@ -118,7 +118,7 @@ def test_neighbours_share_their_border():
     assert len(sides['IA']&sides['NE']) > 5 and sides['CO']&sides['WY'] and not sides['IA']&sides['WY']
 
 def test_the_script(tmp_path, monkeypatch, capsys):
-    here = Path(__file__).parent; monkeypatch.syspath_prepend(str(here))
+    here = Path(__file__).parent.parent/'tools'; monkeypatch.syspath_prepend(str(here))
     spec = spec_from_file_location('make_states', here/'make_states.py'); m = module_from_spec(spec); spec.loader.exec_module(m)
     monkeypatch.delitem(sys.modules, 'make_coastlines', raising=False)
     circle = np.array([(np.cos(a), np.sin(a)) for a in np.linspace(0, 2*np.pi, 400)]); circle[-1] = circle[0]

@@ -2,7 +2,7 @@
 
     npm pack world-atlas@2 us-atlas@3
     tar xf world-atlas-2.*.tgz --one-top-level=world; tar xf us-atlas-3.*.tgz --one-top-level=us
-    python tests/make_coastlines.py world/package/land-110m.json us/package/states-10m.json mrtl/coastlines.npz
+    python tools/make_coastlines.py world/package/land-110m.json us/package/states-10m.json mrtl/coastlines.npz
 
 Land is Natural Earth's at 1:110 million, states are the US Census Bureau's at 1:10 million, thinned here; both are in the public domain
 (the two npm packages that carry them are under the ISC licence). The file holds, for `land` and for `states`, the points of all lines

@@ -1,7 +1,7 @@
 """Make mrtl/states.npz, the outlines that `mrtl.climate.regions.state_outlines` gives. Run once, with npm at hand:
 
     npm pack us-atlas@3; tar xf us-atlas-3.*.tgz --one-top-level=us
-    python tests/make_states.py us/package/states-10m.json mrtl/states.npz
+    python tools/make_states.py us/package/states-10m.json mrtl/states.npz
 
 The states are the US Census Bureau's at 1:10 million, in the public domain (the npm package that carries them is under the ISC licence). Each border line is thinned
 by itself, so that neighbours keep one border between them. The file holds the points of all rings one after another in thousandths of a degree (int32, longitude and

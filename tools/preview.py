@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The docs without Quarto: `python tests/preview.py` renders every page into _docs/ with pandoc, `--readme` writes README.md.
+"""The docs without Quarto: `python tools/preview.py` renders every page into _docs/ with pandoc, `--readme` writes README.md.
 
 It starts where Quarto would: at the notebooks that nbdev-proc-nbs leaves in _proc, and at _quarto.yml. It knows the few things that these pages use (cell directives, stored outputs, numbered equations, links,
 the sidebar) and complains about what it does not know, so a page that passes here holds nothing that Quarto would pass over in silence. Exit status 1 where there was a complaint."""
@@ -30,12 +30,13 @@ def process(root):
 def load(root):
     "All pages in `_proc`, by path: title, description, the page they become, cells."
     pages = {}
-    for f in sorted((root/'_proc').rglob('*.ipynb')):
+    for f in sorted(f for f in (root/'_proc').rglob('*') if f.suffix in ('.ipynb', '.qmd')):
         path = f.relative_to(root/'_proc').as_posix()
-        cells = [dict(c, source=''.join(c['source'])) for c in json.loads(f.read_text(encoding='utf-8'))['cells']]
+        if f.suffix == '.qmd': cells = [dict(cell_type=k, source=s) for k,s in zip(('raw', 'markdown'), f.read_text(encoding='utf-8').split('---\n', 2)[1:])]
+        else: cells = [dict(c, source=''.join(c['source'])) for c in json.loads(f.read_text(encoding='utf-8'))['cells']]
         front = yaml.safe_load(cells.pop(0)['source'].strip().strip('-')) if cells and cells[0]['cell_type'] == 'raw' else {}
         out = posixpath.join(posixpath.dirname(path), front.get('output-file') or f.with_suffix('.html').name)
-        pages[path] = dict(path=path, html=out, title=front.get('title') or f.stem, description=front.get('description', ''), cells=cells)
+        pages[path] = dict(path=path, html=out, title=front.get('title') or f.stem, description=front.get('description', ''), toc=front.get('toc', True), cells=cells)
     return pages
 
 # ---- cells to markdown
@@ -80,11 +81,11 @@ def output(out, opts, to, save, complain):
         data = ''.join(out['data'][mime])
     if mime in SUFFIX:
         url = save(SUFFIX[mime], data.encode() if mime == 'image/svg+xml' else base64.b64decode(data))
-        cap,alt = opts.get('fig-cap', ''),opts.get('fig-alt') or opts.get('fig-cap') or 'Figure'
+        cap,alt = opts.get('fig-cap', ''),opts.get('fig-alt') or opts.get('fig-cap', '')
         if to == 'gfm': return f'![{alt}]({url})\n\n{cap}'
         return fence(f'<figure><img src="{url}" alt="{html.escape(alt)}">{f"<figcaption>{html.escape(cap)}</figcaption>" if cap else ""}</figure>', '{=html}')
     if mime == 'text/html': return fence(data, '{=html}')
-    if mime != 'text/plain' or opts.get('output') == 'asis': return re.sub(r'^\[source\]\(/blob/.*\n', '', data, flags=re.M)  # a link into a repository that pyproject.toml does not name
+    if mime != 'text/plain' or opts.get('output') == 'asis': return data
     return f':::: {{.output}}\n{fence(data)}\n::::' if to == 'html' else fence(data)
 
 def code(cell, to, save, complain):
@@ -142,56 +143,85 @@ def relink(text, page, pages, site):
 # ---- pages
 
 CSS = """
-:root { --line: #dee2e6; --link: #2761e3; --dim: #6c757d } * { box-sizing: border-box }
-body { margin: 0; font: 17px/1.55 'Source Sans Pro', 'Segoe UI', Roboto, Helvetica, Arial, sans-serif; color: #373a3c }
-header { background: #2780e3; padding: .7em 1.5em } header a { color: #fff; margin-right: 1.5em; text-decoration: none } header a.brand { font-size: 1.2em }
-.columns { display: grid; grid-template-columns: 14em minmax(0, 58em) 13em; gap: 2.2em; max-width: 90em; margin: 0 auto; padding: 1.5em }
-nav { font-size: .88em; position: sticky; top: 1em; align-self: start; max-height: 95vh; overflow: auto } nav ul { list-style: none; padding-left: .8em; margin: .2em 0 }
-nav b { display: block; margin-top: .7em } nav a { color: inherit; text-decoration: none } nav a.here { color: var(--link); font-weight: 600 } nav.toc { border-left: 1px solid var(--line) }
-a { color: var(--link) } h1 { font-weight: 400; margin: .2em 0 } .description { color: var(--dim); font-size: 1.1em } h2 { border-bottom: 1px solid var(--line); font-weight: 400; margin-top: 2em } hr { border: 0; border-top: 1px solid var(--line) }
-pre { overflow-x: auto; padding: .6em .8em; font-size: .84em; line-height: 1.4 } code { font-family: SFMono-Regular, Menlo, Consolas, monospace; font-size: .9em } pre code { font-size: 1em }
-div.sourceCode { background: #f4f6f8; border-radius: 4px; margin: 1em 0 } p code, li code, td code { background: #f4f6f8; padding: .1em .25em; border-radius: 3px } div.output pre { margin: -.6em 0 1.2em; color: #495057 }
-figure { margin: 1em 0; text-align: center } img { max-width: 100% } figcaption { color: var(--dim); font-size: .9em }
-table { border-collapse: collapse; font-size: .9em; display: block; overflow-x: auto } th, td { padding: .25em .7em; border-bottom: 1px solid var(--line); text-align: left } math[display=block] { margin: 1em 0; overflow: auto hidden; padding: .2em 0 }
-div[class*=callout] { border-left: 5px solid #2780e3; padding: .1em 1em; background: #f4f8fd } blockquote { border-left: 3px solid var(--line); margin-left: 0; padding-left: 1em; color: var(--dim) }
-footer { border-top: 1px solid var(--line); color: var(--dim); font-size: .85em; padding: 1em 1.5em; text-align: center }
-@media (max-width: 70em) { .columns { display: block } nav { position: static; max-height: none } nav.toc { display: none } }
+:root { --text: #373a3c; --paper: #fff; --line: #dee2e6; --link: #1d55b8; --dim: #5f6870; --box: #f4f6f8; --bar: #1b5fad; --kw: #0b4f9c; --st: #20633a; --no: #8a3b00; --co: #55606b; --fu: #5b3a8c; color-scheme: light dark } * { box-sizing: border-box }
+@media (prefers-color-scheme: dark) { :root { --text: #dfe3e6; --paper: #1c1f22; --line: #454c52; --link: #8ab8f5; --dim: #a9b3bd; --box: #272b30; --bar: #17467c; --kw: #8ab8f5; --st: #9bd49b; --no: #f0b37e; --co: #a9b3bd; --fu: #cdb2f5 } }
+body { margin: 0; font: 17px/1.55 'Source Sans Pro', 'Segoe UI', Roboto, Helvetica, Arial, sans-serif; color: var(--text); background: var(--paper) }
+header { background: var(--bar); padding: .7em 1.5em; display: flex; flex-wrap: wrap; gap: .3em 1.5em; align-items: baseline } header a { color: #fff; text-decoration: none; white-space: nowrap } header a.brand { font-size: 1.2em }
+.columns { display: grid; grid-template: 'side main toc' / 15em minmax(0, 950px) 14em; gap: 2.2em; max-width: 96em; margin: 0 auto; padding: 1.5em } main { grid-area: main; min-width: 0 }
+nav { font-size: .88em } .side, .toc { position: sticky; top: 1em; align-self: start; max-height: 95vh; overflow: auto } .side { grid-area: side } .toc { grid-area: toc; border-left: 1px solid var(--line); padding-left: .6em; overflow-wrap: anywhere }
+nav ul { list-style: none; padding-left: .8em; margin: .2em 0 } nav b, summary { font-weight: 600; margin-top: .5em } nav a { color: inherit; text-decoration: none } nav a.here { color: var(--link); font-weight: 600 } .pages { display: none }
+.turn { display: flex; justify-content: space-between; gap: 1em; border-top: 1px solid var(--line); margin-top: 3em; padding-top: 1em } a { color: var(--link) } h1 { font-weight: 400; margin: .2em 0; overflow-wrap: anywhere } .description { color: var(--dim); font-size: 1.1em }
+h2 { border-bottom: 1px solid var(--line); font-weight: 400; margin-top: 2em } hr { border: 0; border-top: 1px solid var(--line) }
+pre { overflow-x: auto; padding: .6em .8em; font-size: .84em; line-height: 1.4 } pre.sourceCode { white-space: pre-wrap; overflow-wrap: anywhere } code { font-family: SFMono-Regular, Menlo, Consolas, monospace; font-size: .9em } pre code { font-size: 1em }
+div.sourceCode { background: var(--box); border-radius: 4px; margin: 1em 0 } p, li { overflow-wrap: break-word } p code, li code, td code { background: var(--box); padding: .1em .25em; border-radius: 3px; overflow-wrap: anywhere } div.output pre { margin: -.6em 0 1.2em; color: inherit }
+.kw, .cf, .im, .va { color: var(--kw) } .st, .vs, .ss, .ch, .sc { color: var(--st) } .dv, .fl, .bn, .cn { color: var(--no) } .co, .do, .an, .cv { color: var(--co); font-style: italic } .fu, .bu, .at, .dt, .ex, .pp { color: var(--fu) }
+figure { margin: 1em 0; text-align: center } figcaption { color: var(--dim); font-size: .9em } table { border-collapse: collapse } th, td { padding: .25em .7em; border-bottom: 1px solid var(--line); text-align: left }
+div[class*=callout] { border-left: 5px solid #2780e3; padding: .1em 1em; background: var(--box) } blockquote { border-left: 3px solid var(--line); margin-left: 0; padding-left: 1em; color: var(--dim) }
+footer { border-top: 1px solid var(--line); color: var(--dim); font-size: .85em; padding: 1em 1.5em; display: flex; flex-wrap: wrap; justify-content: space-between; gap: .5em 2em }
+@media (max-width: 75em) { .columns { grid-template: 'side main' / 14em minmax(0, 1fr) } .toc { display: none } }
+@media (max-width: 50em) { .columns { display: block; padding: 1em } .side { position: static; max-height: none; border-top: 1px solid var(--line); margin-top: 2em } .pages { display: inline } header { padding: .7em 1em } }
 """
 PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} – {site}</title><style>{css}{highlight}</style></head>
-<body><header><a class="brand" href="/index.html">{site}</a>{top}</header>
-<div class="columns"><nav>{side}</nav><main><h1>{title}</h1><p class="description">{description}</p>
-{body}</main><nav class="toc"><b>On this page</b>{toc}</nav></div><footer>{foot}</footer></body></html>
+<html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} – {site}</title><style>{css}</style></head>
+<body><header><a class="brand" href="/index.html">{site}</a>{top}<a class="pages" href="#pages">All</a></header>
+<div class="columns"><main><h1>{title}</h1><p class="description">{description}</p>
+{body}<div class="turn">{turn}</div></main><nav class="side" id="pages" aria-label="Pages">{side}</nav>{toc}</div><footer>{foot}</footer></body></html>
 """
-TEMPLATE = '$highlighting-css$\n<!--cut-->\n$toc$\n<!--cut-->\n$description$\n<!--cut-->\n$body$\n'
+TEMPLATE = '$toc$\n<!--cut-->\n$description$\n<!--cut-->\n$body$\n'
 
 def menu(items, page, pages):
-    "A list of links from _quarto.yml's `contents`; pages that are not written yet are left out."
+    "A list of links from _quarto.yml's `contents`, a section closed unless it holds the page; pages that are not written yet are left out."
     def one(item):
         if isinstance(item, str): item = dict(href=item)
-        if 'section' in item: return f"<li><b>{html.escape(item['section'])}</b>{menu(item['contents'], page, pages)}</li>"
+        if 'section' in item:
+            inner = menu(item['contents'], page, pages)
+            return f"<li><details{' open' if 'class=here' in inner else ''}><summary>{html.escape(item['section'])}</summary>{inner}</details></li>"
         to = pages.get(item['href'])
         if to is None: return ''
         return f"<li><a href=\"/{to['html']}\"{' class=here' if to is page else ''}>{html.escape(item.get('text') or to['title'])}</a></li>"
     return f"<ul>{''.join(map(one, items))}</ul>"
+
+def order(items):
+    "The pages of a sidebar from top to bottom."
+    for item in items:
+        if isinstance(item, str): yield item
+        elif 'section' in item: yield from order(item['contents'])
+        else: yield item['href']
+
+def turn(page, pages, items):
+    "Links to the pages before and after this one in the sidebar."
+    row = [p for p in order(items) if p in pages]
+    if page['path'] not in row: return ''
+    i = row.index(page['path'])
+    def link(path, way, text): return f"<a class=\"{way}\" href=\"/{pages[path]['html']}\">{text.format(html.escape(pages[path]['title']))}</a>"
+    return (link(row[i-1], 'before', '← {}') if i else '<span></span>')+(link(row[i+1], 'after', '{} →') if i+1<len(row) else '')
 
 def render(page, pages, config, site, template, complain):
     "One page as HTML, and its images."
     text,images = markdown(page, 'html', posixpath.splitext(posixpath.basename(page['html']))[0]+'_files', complain)
     about = f"---\ndescription: {json.dumps(page['description'])}\n---\n\n" # with the page, for pandoc takes longer to start than to work
     made = pandoc(about+text, 'html5', complain, '--mathml', '--standalone', '--toc', '--toc-depth=3', f'--template={template}', f"--metadata=pagetitle={page['title']}")
-    highlight,toc,description,body = made.split('<!--cut-->') if made.count('<!--cut-->') == 3 else ('', '', '', '')
+    toc,description,body = made.split('<!--cut-->') if made.count('<!--cut-->') == 2 else ('', '', '')
     for cite in re.findall(r'data-cites="([^"]*)"', body): complain(f'unresolved reference @{cite}')
     web = config['website']
-    top = menu(web['navbar']['left'], page, pages).replace('<ul>', '').replace('</ul>', '').replace('<li>', '').replace('</li>', '')
-    whole = PAGE.format(title=html.escape(page['title']), site=web['title'], css=CSS, highlight=highlight, top=top, side=menu(web['sidebar']['contents'], page, pages),
-                        description=description.strip(), body=body, toc=toc, foot=FOOT)
+    side,foot = web['sidebar']['contents'],web['page-footer']
+    toc = f'<nav class="toc" aria-label="On this page"><b>On this page</b>{toc}</nav>' if '<li>' in toc and page['toc'] else ''
+    top = re.sub('</?(ul|li)>', '', menu(web['navbar']['left'], page, pages))
+    whole = PAGE.format(title=html.escape(page['title']), site=web['title'], lang=config['lang'], css=CSS+config['css'], top=top, side=menu(side, page, pages), description=description.strip(),
+                        body=scrolling(body), toc=toc, turn=turn(page, pages, side), foot=''.join(f'<span>{s}</span>' for s in (foot['left'], FOOT, foot['right'])))
     return relink(whole, page, pages, site),images
+
+def scrolling(body):
+    "Tables of markdown in a box that scrolls; boxes and code that scroll can be reached by keyboard."
+    body = re.sub(r'<table(?: style="[^"]*")?>.*?</table>', r'<div class="wide" tabindex="0" role="region" aria-label="Table">\g<0></div>', body, flags=re.S)
+    body = re.sub(r'<p>(?=(?:(?!</p>).)*?(?:display="block"|<annotation[^>]*>[^<]{60}))', '<p tabindex="0">', body, flags=re.S)
+    return re.sub(r'<pre(?! class="sourceCode)', '<pre tabindex="0"', body)
 
 def settings(root):
     "What _quarto.yml says, and the address of the site as nbdev writes it."
     config = yaml.safe_load((root/'_proc'/'_quarto.yml').read_text(encoding='utf-8'))
+    config['css'] = (root/'_proc'/config['format']['html']['css']).read_text(encoding='utf-8')
     return config,yaml.safe_load((root/'_proc'/'nbdev.yml').read_text(encoding='utf-8'))['website']['site-url']
 
 def write(file, data):
@@ -222,7 +252,7 @@ def readme(root):
     pages,(_,site) = load(root),settings(root)
     page,said = pages['index.ipynb'],[]
     text,images = markdown(page, 'gfm', 'index_files', said.append)
-    head = f"# {page['title']}\n\n<!-- Generated from nbs/index.ipynb by tests/preview.py. Edit the notebook. -->\n\n{page['description']}\n\n"
+    head = f"# {page['title']}\n\n<!-- Generated from nbs/index.ipynb by tools/preview.py. Edit the notebook. -->\n\n{page['description']}\n\n"
     made = pandoc(head+text, 'gfm', said.append, '--wrap=preserve')
     def link(m):
         to,fragment = target(m[1], page, pages, site)
