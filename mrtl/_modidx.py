@@ -1254,6 +1254,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mrtl.evidence.rows.Whiten.__init__': ('evidence/rows.html#whiten.__init__', 'mrtl/evidence/rows.py'),
                                     'mrtl.evidence.rows._more': ('evidence/rows.html#_more', 'mrtl/evidence/rows.py'),
                                     'mrtl.evidence.rows.field_scores': ('evidence/rows.html#field_scores', 'mrtl/evidence/rows.py'),
+                                    'mrtl.evidence.rows.finish': ('evidence/rows.html#finish', 'mrtl/evidence/rows.py'),
                                     'mrtl.evidence.rows.mixtures': ('evidence/rows.html#mixtures', 'mrtl/evidence/rows.py'),
                                     'mrtl.evidence.rows.overlap_covariance': ( 'evidence/rows.html#overlap_covariance',
                                                                                'mrtl/evidence/rows.py'),
