@@ -36,7 +36,7 @@ def own_options(problem, method='auto', rank=None, **options):
     "Options of the estimator; `ConfigError` for a way that does not exist."
     if method not in ('auto', *WAYS): raise ConfigError(f"--method must be auto, {', '.join(WAYS)}; got {method!r}")
     if rank is not None: check_whole(rank=rank)
-    g,small = problem.design.grid,problem.targets.shape[1]==1 and affordable(problem.design.take(problem.rows['train']))
+    g,small = problem.design.grid,problem.targets.shape[1]==1 and affordable(problem.design.take(problem.rows['train']), 'squared' if problem.kind=='regression' else problem.kind)
     if method=='auto': method = 'evidence' if small and g.dims>1 else 'sgd'
     return dict(method=method)|({} if rank is None else dict(rank=rank))|(dict(missing='conditional') if problem.gaps=='conditional' else {})|options
 
