@@ -26,8 +26,9 @@ def png(
     "A figure as a PNG of at most 256 colours, a third of the usual size."
     from PIL import Image
     full,small = BytesIO(),BytesIO()
-    fig.savefig(full, format='png', dpi=dpi)
-    with Image.open(full) as image: rgb = np.asarray(image.convert('RGB'))
+    fig.savefig(full, format='rgba', dpi=dpi)
+    width,height = (int(v) for v in fig.get_size_inches()*dpi)
+    rgb = np.frombuffer(full.getvalue(), 'uint8').reshape(height, width, 4)[...,:3]
     parts = np.array_split(rgb, -(-rgb.size//2**20)) # large pictures in parts
     strips = [s.astype('uint32')@np.array([65536,256,1], 'uint32') for s in parts]
     found,n = (np.concatenate(v) for v in zip(*(np.unique(s, return_counts=True) for s in strips)))

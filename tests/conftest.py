@@ -22,6 +22,10 @@ def pytest_configure(config):
     for k in 'connect', 'connect_ex': setattr(socket.socket, k, guarded(getattr(socket.socket, k), address))
     socket.getaddrinfo = guarded(socket.getaddrinfo, lambda host, *_: host.decode() if isinstance(host, bytes) else host)
 
+def pytest_collection_modifyitems(items):
+    "Notebooks, which take seconds each, run first: where the last tests are short, no worker waits long for another."
+    items.sort(key=lambda item: 'test_notebooks.py' not in item.nodeid)
+
 def pytest_collection_finish():
     "What imports and ten thousand collected tests hold stays to the end: the garbage collector need not walk through it again and again."
     gc.collect(); gc.freeze()
