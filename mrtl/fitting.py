@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../nbs/59_fitting.ipynb #271b5241
+import warnings
 import numpy as np
 import torch
 import xarray as xr
@@ -123,6 +124,8 @@ class Fitting:
         if valid is not None: validation = self._valid_set(valid, encode)
         else: validation = samples.take(held) if held.any() else None
         self._learn(way, training, validation, ask)
+        some = training.take(np.unique(np.linspace(0, len(training.y)-1, 2000).astype(int)))
+        self._score_range = range_of(self.fitted_.scores(some.design, some.z, None))
         if self._gaps: self._gaps.taught = torch.from_numpy(self._filled_part(raw.take(train))).mean(0)
         return self
 
@@ -149,7 +152,6 @@ class Fitting:
         table,offset = rows_beside(covariates, offset, X, n, known)
         return covariate_matrix(known, table),offset
 
-    @enough_memory('this prediction', 'give it fewer rows at once')
     def _outputs_in_order(self, y):
         "Targets with their named outputs in the order of the fit."
         y = as_one(y); names = output_names(y, 0)
@@ -169,12 +171,14 @@ class Fitting:
         "The variance of the scores from values that were filled, (n, outputs)."
         return self._gaps.variance(raw, score_weights(self.fitted_, self._modes))
 
+    @enough_memory('this prediction', 'give it fewer rows at once')
     def _scores(self, X, covariates=None, offset=None, spread=True):
         "Scores in the units of the data, (n, outputs), and where asked for and known their standard deviations, of a squared loss those of a new observation."
         raw,design,z,offset = self._prepared(X, covariates, offset)
         std = self.fitted_.spread(design, z) if spread else None
         if std is not None and self._gaps: std = np.sqrt(self._less_taught(std**2)+self._filled_part(raw))
-        return self.fitted_.scores(design, z, offset),std
+        s = self.fitted_.scores(design, z, offset); tell_far(s if offset is None else s-np.reshape(offset, (-1, 1)), self._score_range)
+        return s,std
 
     def _score_std(self, X, covariates=None, offset=None):
         "Standard deviations of the scores without noise, wider where values are filled; None where the fit has none."
@@ -199,6 +203,24 @@ class Fitting:
         X = arranged(X); first = X.dims[0]; coords = {first: X[first]} if first in X.coords else {}
         if v.ndim==1: return xr.DataArray(v, dims=first, coords=coords)
         return xr.DataArray(v, dims=(first,dim), coords=coords|({'output': self._outputs} if dim=='output' else {}))
+
+# %% ../nbs/59_fitting.ipynb #f6e24c44
+def range_of(
+    s:np.ndarray, # Scores without an offset, (n, outputs)
+)->list:          # Pairs, one an output
+    "Lowest and highest scores."
+    return np.stack([s.min(0), s.max(0)], 1).tolist()
+
+def tell_far(
+    s:np.ndarray,  # Scores without an offset, (n, outputs)
+    known:list,    # From `range_of`, of training rows
+)->None:
+    "Warn where scores lie far outside those of the training rows."
+    (lo,hi),s = np.array(known).T,np.asarray(s); width = hi-lo; far = ((s<lo-2*width)|(s>hi+2*width))&(width>1e-9*(abs(lo)+abs(hi)))
+    if not far.any(): return
+    i,k = np.argwhere(far)[0]
+    warnings.warn(f"{int(far.any(1).sum())} of {len(s)} predictions lie far outside those of the training rows: a score of {s[i,k]:.4g}, where training had {lo[k]:.4g} to {hi[k]:.4g}; "
+        "check that values and units are those of the fit", stacklevel=4)
 
 # %% ../nbs/59_fitting.ipynb #b568ea28
 def score_weights(

@@ -135,9 +135,11 @@ def _chosen(u, times, like):
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, u, times, C):
-        ctx.save_for_backward(u, times); Ct = C.T.contiguous()
+        Ct,x = C.T.contiguous(),None
         z = C.new_empty(len(u) if times is None else len(times), *u.shape[1:-1], C.shape[1])
         for b,x in _chosen(u, times, C): z[b] = F.linear(x, Ct) # small results between large blocks would keep these from being used again
+        if x is not None and len(x)==len(z): u,times = x,None # a single block is chosen once
+        ctx.save_for_backward(u, times)
         return z
 
     @staticmethod

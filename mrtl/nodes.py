@@ -74,7 +74,7 @@ def D(self:Nodes)->int: # Nodes in all
 @patch(as_prop=True)
 def share(self:Nodes)->np.ndarray: # (D,), float64, adds up to one
     "Share of the curve or map that is nearest to each node."
-    parts = [_axis_parts(a, p)[0] for a,p in zip(self.axes, self.period)]
+    parts = [_mass(*_intervals(a, p)) for a,p in zip(self.axes, self.period)]
     v = parts[0] if len(parts)==1 else np.outer(*parts).ravel()
     return v/v.sum()
 
@@ -164,20 +164,27 @@ def ladder(self:Nodes,
         out.insert(0, tuple(s//2 for s in out[0]))
     return out
 
-# %% ../nbs/10_nodes.ipynb #66deadfd
+# %% ../nbs/10_nodes.ipynb #888ebff3
+def _intervals(a, period):
+    "Widths of the intervals of one axis, and whether it comes round."
+    cyclic = period is not None
+    return np.diff(np.append(a, a[0]+period) if cyclic else a),cyclic
+
+def _mass(h, cyclic):
+    "What is nearest to each node (n,), given the widths of the intervals."
+    return (h+np.roll(h, 1))/2 if cyclic else np.r_[h[0], h[1:]+h[:-1], h[-1]]/2
+
 def _axis_parts(a, period):
     "Mass of each node (n,), and the sparse Gram matrices of first and second derivatives, (n, n), over one axis."
-    n,cyclic = len(a),period is not None
-    h = np.diff(np.append(a, a[0]+period) if cyclic else a)
-    k = len(h); at = np.arange(k)
+    n,(h,cyclic) = len(a),_intervals(a, period)
+    mass,k = _mass(h, cyclic),len(h); at = np.arange(k)
     step = sparse.csr_matrix((np.ones(k), (at, (at+1)%n)), (k, n))-sparse.eye(k, n, format='csr')
     slope = sparse.diags(1/h)@step
     if cyclic:
-        mid = weight = mass = (h+np.roll(h, 1))/2
+        mid = weight = mass
         turn = sparse.diags(1/mid)@(slope-slope[(at-1)%k])
     else:
-        mid = (h[1:]+h[:-1])/2
-        mass,weight = np.r_[h[0]/2, mid, h[-1]/2],mid.copy()
+        mid,weight = mass[1:-1],mass[1:-1].copy()
         if len(mid): weight[0] += h[0]/2; weight[-1] += h[-1]/2
         turn = sparse.diags(1/mid)@(slope[1:]-slope[:-1])
     return mass,slope.T@sparse.diags(h)@slope,turn.T@sparse.diags(weight)@turn

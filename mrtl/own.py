@@ -14,6 +14,7 @@ import torch
 from . import parallel
 from .climate.model import file_names, said_of_files, same_units
 from .core import ConfigError, DataError, check_whole, settings
+from .designs import FieldDesign
 from .folders import SEAL
 from .gaps import learn_gaps
 from .glms import field_glms
@@ -35,7 +36,7 @@ def own_options(problem, method='auto', rank=None, **options):
     "Options of the estimator; `ConfigError` for a way that does not exist."
     if method not in ('auto', *WAYS): raise ConfigError(f"--method must be auto, {', '.join(WAYS)}; got {method!r}")
     if rank is not None: check_whole(rank=rank)
-    g,small = problem.design.grid,problem.targets.shape[1]==1 and affordable(problem.design.take(problem.rows['train']))
+    g,small = problem.design.grid,problem.targets.shape[1]==1 and affordable(problem.design.take(problem.rows['train']), 'squared' if problem.kind=='regression' else problem.kind)
     if method=='auto': method = 'evidence' if small and g.dims>1 else 'sgd'
     return dict(method=method)|({} if rank is None else dict(rank=rank))|(dict(missing='conditional') if problem.gaps=='conditional' else {})|options
 
@@ -58,7 +59,7 @@ def tell_plan(problem, options):
     parts = {**options}; device,method,rank = (parts.pop(k, 'auto') for k in ('device','method','rank')); parts.pop('random_state', None)
     modes = {m.name: m.size if m.grid is None else int(m.grid.mask.sum()) for m in problem.design.modes}; size = ', '.join(f'{k} {n:,}' for k,n in modes.items())
     how = [f"{'components: as many as they need' if rank=='auto' else f'rank {rank}'}", *(f'{k} {v}' for k,v in parts.items() if v is not None)]
-    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards", flush=True)
+    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}{'; gradients give predictions no intervals, --method evidence does' if method=='sgd' and isinstance(problem.design, FieldDesign) else ''}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards", flush=True)
 
 def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=False, more=None):
     "Read, fit and write a run of a reader's own data, unless it is there already or only a plan is wanted."
@@ -93,7 +94,7 @@ def save_own(out, problem, m=None, yhat=None):
     tensors = {'x': torch.from_numpy(np.ascontiguousarray(problem.season_x.coef))}
     if problem.season_y is not None: tensors['y'] = torch.from_numpy(np.ascontiguousarray(problem.season_y.coef))
     names = problem.outputs or [problem.target_name]; zero = np.broadcast_to(np.asarray(problem.zero, float), (len(names),)).tolist()
-    save_tensors(Path(out)/'prep.mrtl', tensors, dict(season=problem.season_x.kind, months=problem.step.months, seconds=float(problem.step.seconds), yearly=problem.step.yearly, names=names,
+    save_tensors(Path(out)/'prep.mrtl', tensors, dict(season=problem.season_x.kind, months=problem.step.months, seconds=float(problem.step.seconds), yearly=problem.step.yearly, usual=problem.usual, names=names,
         kind=problem.kind, classes=problem.classes, reference=zero, units=problem.units))
     return {}
 
@@ -102,7 +103,7 @@ def load_own(run):
     tensors,meta = read_own_prep(run); model = ESTIMATORS[meta['kind']].load(Path(run)/'model.mrtl'); part = lambda k: tensors[k].numpy() if k in tensors else None
     zero = np.array(meta['reference']); y = part('y'); grid = next(m.grid for m in model._modes if m.grid is not None)
     z = getattr(model, 'covariates_', None); beside = [] if z is None else [k for k in z.covariate.values.tolist() if k in season_names()]
-    return dict(step=Step(meta['months'], meta['seconds'], meta.get('yearly', False)), grid=grid, beside=beside or None, kind=meta['kind'], classes=meta['classes'], names=meta['names'], outputs=len(zero),
+    return dict(step=Step(meta['months'], meta['seconds'], meta.get('yearly', False)), usual=meta.get('usual', {}), grid=grid, beside=beside or None, kind=meta['kind'], classes=meta['classes'], names=meta['names'], outputs=len(zero),
         reference=zero if len(zero)>1 else float(zero[0]), season_x=Season(meta['season'], part('x')), season_y=None if y is None else Season(meta['season'], y)),meta['units'],model
 
 # %% ../nbs/75_own.ipynb #9d052544
@@ -135,7 +136,8 @@ def fields_command(
     covariates:FILES=None,     # Columns of the table that explain the target, too, or a table of their own with a row per time
     exposure:str=None,         # Column of how much was exposed, such as the population, for counts
     variables:str=None,        # Of the fields, joined by commas; all when not given
-    missing:str=None,          # Numbers that mark a missing value in the fields, joined by commas, such as -999; say none if every number is a value
+    order:str=None,            # Ordered classes from the lowest to the highest, joined by commas, where their labels are words
+    missing:str=None,          # Numbers that mark a missing value in the fields or in the table, joined by commas, such as -999; say none if every number is a value
     stamp:str=None,            # Of monthly fields: within, if each date lies in the month that it stands for, or end, if it is the moment at which that month ends, such as 1 February for January. When not given, what the files say
     gaps:str='error',          # Cells without a value at some times: error, climatology to take what is usual there, or conditional to take what the other cells of that time say
     method:str='auto',         # evidence, sgd (gradient steps), or auto: evidence for one target where it takes a minute at most
@@ -152,7 +154,7 @@ def fields_command(
     if not fields or not target: raise ConfigError("give the files: mrtl fields --fields FILE [FILE ...] --target TABLE --column NAME")
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'fields'); columns = words(column)
     files = [fields] if isinstance(fields, (str,Path)) else list(fields)
-    asked = dict(time=time, leads=leads, kind=kind, season=season, groups=groups, covariates=beside_of(covariates, time)[0], exposure=exposure, gaps=gaps)|said_of_files(variables, missing, stamp)
+    asked = dict(time=time, leads=leads, kind=kind, season=season, groups=groups, covariates=beside_of(covariates, time)[0], exposure=exposure, gaps=gaps, order=words(order))|said_of_files(variables, missing, stamp)
     config = dict(command='fields', title=f"{', '.join(columns or [Path(target).stem])} from maps", fields=file_names(files), target=Path(target).name, columns=columns,
         **asked, method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)
     def make():

@@ -256,7 +256,7 @@ def _stacked(fields, onto):
     y,x = fields[0].dims[-2:]; fields = [ascending(ascending(f, y), x) for f in fields]
     for f in fields[1:]:
         if f.shape!=fields[0].shape or any(not np.array_equal(f[k], fields[0][k]) for k in f.dims): raise DataError(f"{f.name} and {fields[0].name} lie on different maps or at different times: bring them to one grid first")
-    out = xr.concat(fields, pd.Index([f.name for f in fields], name='variable')).transpose('time','variable',y,x)
+    out = xr.concat(fields, pd.Index([f.name for f in fields], name='variable')).transpose('time','variable',y,x); ends_of = lambda v: f'{v.name} {v.values[0]:g} to {v.values[-1]:g}'
     if isinstance(onto, Grid) and not (out.shape[-2:]==onto.shape and np.allclose(out[y], onto.y_centres) and np.allclose(out[x], onto.x_centres)):
-        raise DataError(f"the maps must lie on the run's grid, {onto!r}; got {out.shape[-2]}x{out.shape[-1]} cells: regrid them first")
+        raise DataError(f"the maps must lie on the run's grid, {onto!r}; got {out.shape[-2]}x{out.shape[-1]} cells with {ends_of(out[y])} and {ends_of(out[x])}: regrid them first")
     return out

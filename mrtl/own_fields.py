@@ -6,7 +6,8 @@
 __all__ = []
 
 # %% ../nbs/74_own_fields.ipynb #0b639547
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
@@ -22,9 +23,9 @@ from .grids import Grid
 from .own_data import Samples, fields_of
 from .problems import Problem
 from .readers import source_name
-from .seasons import Season, Step, season_columns, season_kind, step_of, telling, windows_of
+from .seasons import Season, Step, days_covered, is_usual, season_columns, season_kind, step_of, telling, usual_times, windows_of
 from .splits import block_split, split_groups
-from .tabular import as_numbers, near, open_table, timed_table, times_in
+from .tabular import as_numbers, near, odd_numbers, open_table, said_odd, timed_table, times_in, without_marks
 
 # %% ../nbs/74_own_fields.ipynb #0f5566c7
 KINDS = 'regression','classes','ordered','counts'
@@ -40,28 +41,39 @@ class Targets:
     more:pd.DataFrame=None     # Columns of groups, covariates and exposure, (m, k)
     read:str=''                # How the first of its dates was read
     absent:tuple=()            # Columns of the target that the table of a forecast lacks
+    odd:list=()                # Sentences about numbers that look like marks of missing values
+    years:bool=False           # Were its times years, written as numbers?
 
 def kind_of(table, kind, where):
     "What kind of target columns are."
     if kind is not None:
         if kind not in KINDS: raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{near(kind, KINDS)}")
         return kind
-    words = [c for c in table if table[c].dtype.kind not in 'iuf']
+    words = [c for c in table if table[c].dtype.kind not in 'iufb']
     if isinstance(table.iloc[:,0].dtype, pd.CategoricalDtype) and table.iloc[:,0].dtype.ordered: return 'ordered'
-    numbers = [c for c in words if pd.to_numeric(table[c], errors='coerce').notna().sum()>.5*table[c].notna().sum()]
-    if words and not numbers or set(np.unique(table.select_dtypes('number').stack()))=={0,1} and not words: return 'classes'
-    return 'regression'
+    numbers = [c for c in words if table[c].dropna().astype(str).str.fullmatch(LIKE_NUMBER).mean()>.5]
+    return 'classes' if words and not numbers or not words and all(set(table[c].dropna())=={0,1} for c in table) else 'regression'
+
+LIKE_NUMBER = r'\s*[<>~≤≥]?\s*[-+]?[\d.,\s]*\d[\d.,\s]*([eE][-+]?\d+)?\s*%?\s*' # such as 3,198.6 or <0.5, whether it can be read or not
+
+def check_values(y, names, where, kind):
+    "`DataError` for targets that nothing can explain."
+    for c,v in zip(names, y.T):
+        v = v[np.isfinite(v)]; low = v.min(initial=0)
+        if kind=='counts' and low<0: raise DataError(f"counts cannot be negative: {c} of {where} is {low:g} in {int((v==low).sum())} rows: say --missing {low:g} if this marks a missing value, or --kind regression if it is a value")
+        if len(v)>1 and v.min()==v.max(): raise DataError(f"column {c} of {where} is {v[0]:g} in all rows: there is nothing to explain, so leave it out")
 
 def as_targets_of(table, kind, where, classes=None, empty=False):
     "Columns of a table as numbers, and the labels of classes."
     kind = kind_of(table, kind, where)
     if kind in ('regression','counts'):
         y = as_numbers(table, where)
-        if kind=='counts' and (y<0).any(): raise DataError(f"counts cannot be negative: {where} has {np.nanmin(y):g}; use --kind regression")
         if not empty and not np.isfinite(y).any(): raise DataError(f"{', '.join(map(str, table))} of {where} has no value at all")
+        if not empty: check_values(y, list(table), where, kind)
         return y,kind,None
     if table.shape[1]>1: raise ConfigError(f"classes are one column; got {', '.join(map(str, table))}")
     col = table.iloc[:,0]; labels = class_labels(col) if classes is None else classes
+    if kind=='ordered' and classes is None and not isinstance(col.dtype, pd.CategoricalDtype) and not all(map(is_number, labels)): raise ConfigError(f"ordered classes need an order, which the words {', '.join(labels[:8])} do not have: say it, lowest first, like --order {','.join(labels[:8])}, or write numbers")
     code = pd.Series({str(c): float(i) for i,c in enumerate(labels)}); y = _spelled(col).map(code)
     if (odd := col[col.notna()&y.isna()]).size: raise DataError(f"{odd.name} of {where} has the class {odd.iloc[0]!r}, but the run knows {', '.join(map(str, labels))}: leave those rows out")
     if len(labels)<2: raise DataError(f"{col.name} of {where} holds one class only, {labels[0]!r}: a classifier needs two")
@@ -71,6 +83,8 @@ def _spelled(col):
     "Labels as text; 1.0 and 1 are one label."
     if isinstance(col.dtype, pd.CategoricalDtype): col = col.astype(object)
     return col.map(lambda v: str(int(v)) if isinstance(v, (float,np.floating)) and v==int(v) else str(v), na_action='ignore')
+
+def is_number(text): return bool(re.fullmatch(r'[-+]?\d+(\.\d+)?', text))
 
 def class_labels(col):
     "The labels of a column, in their own order where they have one."
@@ -87,6 +101,7 @@ def targets_of(
     classes:list|None=None,  # Known labels, in order
     empty:bool=False,        # May the target be empty or absent, as it is for a forecast?
     samples:Samples|None=None,# What samples without dates are called, where the fields have such
+    missing:tuple|None=None, # Numbers that are no values
 )->Targets:                  # By time
     "Read what is to be explained."
     if isinstance(given, xr.DataArray): given = given.to_series().unstack() if given.ndim==2 else given.to_series().rename(given.name or 'target')
@@ -100,8 +115,9 @@ def targets_of(
     else:
         if not columns: columns = _only_column(given, time, more, samples)
         where = source_name(given); t = timed_table(given, [*columns, *more], time, columns if empty else (), samples and samples.numbers)
-    y,kind,labels = as_targets_of(t[columns], kind, where, classes, empty)
-    return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels, t[list(more)] if more else None, t.attrs.get('read', ''), t.attrs.get('absent', ()))
+    attrs,t = t.attrs,without_marks(t, missing); y,kind,labels = as_targets_of(t[columns], kind, where, classes, empty); numbers = columns if kind in ('regression','counts') else []
+    odd = {} if missing is not None else {c: odd_numbers(t[c], True) for c in dict.fromkeys([*numbers, *more])}
+    return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels, t[list(more)] if more else None, attrs.get('read', ''), attrs.get('absent', ()), said_odd(odd), attrs.get('years', False))
 
 def _only_column(path, time, more, samples):
     "The target where no column was named: the only one that holds numbers."
@@ -122,6 +138,7 @@ class OwnProblem(Problem):
     units:str=''             # Of the fields
     gaps:str='error'         # One of `GAPS`; with conditional the design has gaps, which the estimator fills
     absent:tuple=()          # Columns of the target that the table lacks
+    usual:dict=None          # When targets lie, from `usual_times`
 
 # %% ../nbs/74_own_fields.ipynb #55038ee3
 GAPS = 'error','climatology','conditional'
@@ -140,8 +157,11 @@ class Asked:
     missing:tuple|None=None  # Numbers that are no values
     stamp:str|None=None      # Of monthly data
     gaps:str='error'         # One of `GAPS`
+    order:tuple|None=None    # Ordered classes, lowest first
 
     def __post_init__(self):
+        if self.exposure and self.kind not in (None,'counts'): raise ConfigError(f"--exposure is for counts, whose expected number is proportional to it; got --kind {self.kind}: say --kind counts, or give it as one of --covariates")
+        if self.order and self.kind not in (None,'ordered'): raise ConfigError(f"--order is for ordered classes; got --kind {self.kind}: say --kind ordered")
         if self.leads is not None: check_whole(leads=self.leads)
         if self.gaps not in GAPS: raise ConfigError(f"gaps must be one of {', '.join(GAPS)}; got {self.gaps!r}{near(self.gaps, GAPS)}")
 
@@ -157,6 +177,12 @@ def overlap(times, target, step, fields):
     late = lag_of(fields, step.stamp(target)); what = "give files of the same times, or fewer leads" if late is None else f"every time of the target lies {late} after a time of the fields: correct the dates of one of them"
     return DataError(f"no time of the target has fields: the samples that the fields make are {said(times, len(times))}, and the target has {said(target, len(target))}; {what}")
 
+def check_step(times, step):
+    "`DataError` where new maps come at another step than those of the run."
+    if len(times)<3 or isinstance(step, Samples): return
+    found = float(np.median(step.gaps(times)))
+    if not .7<found<1.5: raise DataError(f"the maps of the run come every {step}, the new ones every {step_of(times)}: average them to the run's step, or give maps of each step")
+
 def lag_of(fields, target):
     "How long after a time of the fields every time of the target lies; None where that is not always the same."
     target = target[(target>=fields[0])&(target<=fields[-1])]
@@ -164,7 +190,13 @@ def lag_of(fields, target):
     if len(late)!=1 or not late[0]>np.timedelta64(0): return None
     hours = late[0]/np.timedelta64(1, 'h'); return f"{hours/24:g} day{'' if hours==24 else 's'}" if hours>=24 else f"{hours:g} hours"
 
-# %% ../nbs/74_own_fields.ipynb #42934da0
+# %% ../nbs/74_own_fields.ipynb #dfcf4266
+def few_matched(n, lost, found, times, step):
+    "What to do where most of few target values have no maps of their time."
+    inside = np.isfinite(found.values).any(1)&(found.times.values>=times[0])&(found.times.values<=times[-1]); gone = found.times[inside&~np.isin(step.stamp(found.times), step.stamp(times))]
+    first = '' if not len(gone) else f": {gone[0]:%Y-%m-%d}, for one, lies between the maps of "+' and '.join(step.names(times[np.searchsorted(times, gone[0].to_datetime64())+[-1,0]]))
+    return (f"only {n} of {n+lost} target values have maps of their time, one every {step}{first}; give each value the date of the map that belongs to it (pandas.merge_asof finds the nearest), or interpolate the maps to the dates of the target")
+
 def aligned(windows, step, targets):
     "The target of each sample, (n, columns), NaN where there is none; its further columns; and how many values had no fields."
     when = pd.DatetimeIndex(step.stamp(targets.times))
@@ -187,10 +219,11 @@ def dealt(n, at, known, leads, groups, fractions, seed, block):
         rows = np.flatnonzero(known); held = split_groups(groups[rows], fractions[2], seed); rest = rows[~held]
         valid = split_groups(groups[rest], fractions[1]/(1-fractions[2]), seed+1)
         return dict(train=rest[~valid], valid=rest[valid], test=rows[held]),0,0
+    if leads and np.diff(at[known]).min(initial=leads+1)>leads: at,leads = np.cumsum(known)-1,None # no two samples share a map: blocks of samples
     span = at[-1]-at[0]+1; gap = leads or 0; block = block or max(-(-span//25), 5*gap, 1)
     cut = block_split(span, block, gap, fractions, seed); rows = {}
     for k in ('train','valid','test'): inside = np.isin(at-at[0], cut[k]); rows[k] = np.flatnonzero(inside&known)
-    if empty := [k for k,v in rows.items() if len(v)<2]: raise DataError(f"{int(known.sum())} samples leave none for {', '.join(empty)}: give more times, or fewer leads")
+    if empty := [k for k,v in rows.items() if len(v)<2]: raise DataError(f"{int(known.sum())} samples are too few: there are none for {', '.join(empty)} once training, validation and test rows share no map; give more times, or fewer leads")
     return rows,block,int(known.sum()-sum(map(len, rows.values())))
 
 # %% ../nbs/74_own_fields.ipynb #a87be9c3
@@ -206,9 +239,10 @@ def loaded(fields, dtype):
 def prepared(x, times, season, seen, asked, mask=None):
     "Anomalies in the place of the data, zero on land and, unless the estimator fills them, in gaps; which cells are land, and how many have gaps."
     land = np.isnan(season.coef).all(0).any(0) if mask is None else ~mask; gaps = np.zeros(land.shape, int)
+    looked = np.isin(np.arange(len(x)), seen)
     for b in time_slices(x.shape):
-        v = x[b]; v -= season.expected(times[b]); v[...,land] = 0.; gone = np.isnan(v)
-        gaps += (gone&np.isin(np.arange(len(x))[b], seen)[:,None,None,None]).any(1).sum(0)
+        v = x[b]; v[~looked[b]] = 0.; v[looked[b]] -= season.expected(times[b][looked[b]]); v[...,land] = 0.; gone = np.isnan(v)
+        gaps += gone.any(1).sum(0)
         if asked.gaps!='conditional': v[gone] = 0.
     if asked.gaps=='error' and gaps.any():
         raise DataError(f"the fields have no value at some times in {int((gaps>0).sum())} of {int((~land).sum())} cells ({gaps.sum()/(~land).sum()/len(seen):.1%} of all values): "+("fill them, or say --gaps climatology to take the season's value there, "
@@ -233,9 +267,13 @@ def own_problem(
     samples = step if isinstance(step, Samples) else None
     if samples: asked.check_undated()
     more = [c for c in (asked.groups, asked.exposure, *(() if beside else asked.covariates)) if c]
+    if asked.exposure and columns and asked.exposure in columns: raise ConfigError(f"{asked.exposure} cannot be a target and the exposure: give it one role")
+    if asked.exposure and columns and len(columns)>1: raise ConfigError(f"--exposure {asked.exposure} is the exposure of one column; got {', '.join(map(str, columns))}: make a run for each, with its own")
+    kind = prep['kind'] if prep else 'counts' if asked.exposure else 'ordered' if asked.order else asked.kind
     if target is None and more: raise ConfigError(f"the run was fitted with {', '.join(more)}: give --target TABLE with {'it' if len(more)==1 else 'them'} for the new times; the target's own column may be empty there")
-    found = None if target is None else targets_of(target, columns, asked.time, prep['kind'] if prep else asked.kind, more, prep and prep['classes'], prep is not None, samples)
+    found = None if target is None else targets_of(target, columns, asked.time, kind, more, prep['classes'] if prep else asked.order and list(asked.order), prep is not None, samples, asked.missing)
     if beside: found.more = with_table(found, timed_table(beside, list(asked.covariates), *((asked.time,(),samples.numbers) if samples else ())), step)
+    if prep: check_step(lazy.time.values, step)
     x,empty = loaded(lazy, dtype); empty &= prep is None or asked.gaps=='error'; times = lazy.time.values; w = windows_of(times, step, asked.leads, empty)
     if not len(w.at): raise DataError(f"no sample has {asked.leads or 1} whole fields before it: {len(times)} times from {step.names(times[:1])[0]} to {step.names(times[-1:])[0]} have holes everywhere")
     y,side,lost = (np.full((len(w.at), prep['outputs']), np.nan),None,0) if found is None else aligned(w, step, found)
@@ -245,12 +283,15 @@ def own_problem(
     at,when,y,known,looks = w.at[span],w.times[span],y[span],known[span],w.looks[span]; side = None if side is None else side.iloc[span]
     groups = side[asked.groups].astype(object).map(str).values if asked.groups and side is not None else None
     units = np.arange(len(at)) if samples and groups is None else groups # without dates there are no blocks of time
+    if prep is None and lost>=known.sum() and known.sum()<50: raise DataError(few_matched(int(known.sum()), lost, found, times, step))
     rows,block,gap = (dict(test=np.arange(len(at))),0,0) if prep else dealt(len(at), at, known, asked.leads, units, fractions, split_seed, block)
-    keep = known if not prep else np.ones(len(at), bool) if side is None else side.notna().all(axis=1).values; number = np.cumsum(keep)-1
+    usual = known|is_usual(when, prep['usual'], step) if prep else known
+    keep = usual&(True if side is None else side.notna().all(axis=1).values) if prep else known; number = np.cumsum(keep)-1
+    if not usual.any(): raise DataError(f"none of the {len(at)} new samples, {step.names(when[:1])[0]} to {step.names(when[-1:])[0]}, lies at a time of the year, or of the day, at which the run's targets lie: give maps up to such times")
     if not keep.any(): raise DataError(f"no new time has {', '.join(more)}: give --target TABLE with them for the times to predict")
     rows = {k: number[v[keep[v]]] for k,v in rows.items()}; at,when,y,looks = at[keep],when[keep],y[keep],[l for l,k in zip(looks, keep) if k]
     side,groups = (None if v is None else v[keep] for v in (side, groups))
-    counts = dict(made=len(w.at), holes=w.lost, lost=lost, block=block, gap=gap, empty=int(empty.sum()))
+    counts = dict(made=len(w.at), holes=w.lost, lost=lost, block=block, gap=gap, empty=int(empty.sum()), unusual=int((~usual).sum()) if prep else 0)
     return _finished(x, times, lazy, step, at, when, None if samples else looks, y, rows, side, groups, found, asked, prep, dtype, counts)
 
 # %% ../nbs/74_own_fields.ipynb #4a15461c
@@ -276,7 +317,7 @@ def _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, foun
     return OwnProblem(design, y[:,0] if one else y, rows, kind=kind, names=step.names(when), outputs=None if one else names,
         reference=prep['reference'] if prep else np.zeros(y.shape[1]) if base is not None and not one else 0. if base is not None else None, groups=groups,
         classes=prep['classes'] if prep else found.classes, base=None if base is None else base[:,0] if one else base, looks=looks, covariates=covariates, offset=offset,
-        step=step, times=when, season_x=sx, season_y=sy, target_name=str(names[0]), units=str(lazy.attrs.get('units', '')), gaps=asked.gaps, absent=found.absent if found is not None else (), said=said_of(facts))
+        step=step, times=when, season_x=sx, season_y=sy, target_name=str(names[0]), units=str(lazy.attrs.get('units', '')), gaps=asked.gaps, absent=found.absent if found is not None else (), usual=prep['usual'] if prep else {} if isinstance(step, Samples) else usual_times(when, step), said=said_of(facts))
 
 def grid_of(fields, mask):
     "The cells of a map, or its stations."
@@ -287,7 +328,7 @@ def grid_of(fields, mask):
 def _log_exposure(side, column):
     "The log of exposure; an error where it is not above zero."
     v = as_numbers(side[[column]], 'the target')[:,0]
-    if not (v>0).all(): raise DataError(f"exposure must be above zero; column {column!r} has {int((~(v>0)).sum())} rows where it is {np.nanmin(v):g} or missing: leave those rows out")
+    if not (v>0).all(): raise DataError(f"exposure must be above zero; column {column!r} is {f'{v[~(v>0)][0]:g}' if np.isfinite(v[~(v>0)][0]) else 'empty'} in row {int(np.flatnonzero(~(v>0))[0])+1} of those that have a target, and in {int((~(v>0)).sum())} rows in all: correct them, or leave those rows out")
     return np.log(v)
 
 # %% ../nbs/74_own_fields.ipynb #aa7149ea
@@ -318,7 +359,7 @@ def said_of(f):
         f"target: {', '.join(f.names)} ({f.kind})"+(f"; dates: column {f.found.read}" if f.found is not None and f.found.read else ''),
         f"aligned: {plural(len(f.when), 'sample')}"+(f" from {ends(f.when)}" if dated else '')+", each explained by the fields "+(f"of the {many} before it, not by those of its own time" if many else f"of the same {'time' if dated else f.step}"),
         f"left out: {plural(f.lost, 'target value')} without fields, {plural(f.made-len(f.when), 'sample')} without a target, {plural(f.holes, 'window')} with a hole, {plural(f.empty, 'time')} without any value, {plural(int(f.land.sum()), 'cell')} without data"+gaps,
-        *_said_lost(f), *_said_season(f, dated), *_said_beside(f), _said_rows(f, dated)]
+        *_said_lost(f), *_said_target(f), *_said_season(f, dated), *_said_beside(f), _said_rows(f, dated)]
 
 FILLED = dict(error='', climatology='what is usual there', conditional='what the other cells of that time say')
 
@@ -331,10 +372,18 @@ def _said_lost(f):
     what = f": the fields come every {f.step}, the target every {step_of(np.unique(f.found.times.values))}; average the target over each interval first, so that each map has a value of its own" if rare else '; compare the times of the fields and of the target'
     return [f"attention: {f.lost:,} of {have:,} target values have no fields and are not used{what}"]
 
-# %% ../nbs/74_own_fields.ipynb #3ee666e3
+# %% ../nbs/74_own_fields.ipynb #bfb2958b
+def _said_target(f):
+    "What may be wrong with the target, and forecasts that nobody asked for."
+    y = f.found; said = [] if y is None else list(y.odd)
+    if y is not None and y.years and f.step.months!=12: said.append("attention: the times of the target are years, each taken as its 1 January: fields of other months than those before it are not looked at; write the month to which a value belongs, like 2000-07, to look at others")
+    if f.unusual: said.append(f"left out: {plural(f.unusual, 'sample')} at times of the year, or of the day, at which the run had no target")
+    return said
+
 def _said_season(f, dated):
     "How the season is dealt with, and what scores are of."
     if not dated: return []
+    if f.asked.season=='auto' and f.sx.kind=='none' and not f.step.months and days_covered(f.when)<=61: return [f"season: the target's times lie within {days_covered(f.when)+1:.0f} days of the year, so that no season is taken off"]
     usual = dict(month='the mean of each calendar month', day='a smooth curve over the day of the year', none='the mean of all times')[f.sx.kind]
     beside = f"; the target's own season is learnt beside the map, by {plural(len(f.season), 'covariate')} ({', '.join(f.season)})"
     of = ' and the target' if f.sy is not None else beside if f.season else '; the target is as it is'
@@ -353,5 +402,5 @@ def _said_rows(f, dated):
     parts = ', '.join(f'{len(v):,} {k}' for k,v in f.rows.items())
     if f.groups is not None: return f"rows: {parts} in whole groups ({f.asked.groups or 'groups'}, {len(np.unique(f.groups))} of them): no group is in two of the sets"
     if not f.block: return f"rows: {parts}"+('' if dated or len(f.rows)<2 else ', drawn at random; give --groups where some samples are alike, such as those of one subject')
-    why = f"{f.gap:,} left out between blocks of two sets, where samples share maps" if f.asked.leads else 'none left out between them, as no two samples share a map'
-    return f"rows: {parts} in blocks of {f.block} steps, {why}"
+    why = f"{f.gap:,} left out between blocks of two sets, where samples share maps" if f.gap else 'none left out between them, as no two samples share a map'
+    return f"rows: {parts} in blocks of {plural(f.block, 'step')}, {why}"

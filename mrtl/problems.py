@@ -122,7 +122,8 @@ def class_numbers(self:Problem,
 def name_classes(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted to the numbers of classes; changed in place
 )->None:
-    "Let a classifier call its classes by their labels, whole numbers as numbers."
+    "Let a classifier call its classes by their labels, whole numbers as numbers, and a model of several outputs call these by their names."
+    if self.outputs is not None and list(m._outputs)==list(range(len(self.outputs))): m._outputs = [str(k) for k in self.outputs]
     if not (self.labels and self.classes): return
     names = [str(c) for c in self.classes]; whole = all(re.fullmatch(r'0|-?[1-9]\d*', c) for c in names)
     m.classes_ = np.array([int(c) if whole else c for c in names])[self.class_numbers(m)]

@@ -293,6 +293,7 @@ class _Fitted(TypedDict):
     _one_dim:NotRequired[bool]                                           # Was y (n,)?
     _target:_TargetMeta                                                  # What y is called
     _widths:Several(Whole)                                               # Columns of a mode in a table
+    _score_range:Several(Pair(Number))                                   # Lowest and highest scores of training rows, an output each
     covariates:NotRequired[CovariatesMeta]                               # Covariates and offset
 
 class _GapsMeta(TypedDict):
@@ -400,7 +401,7 @@ class ModelFiles:
         "Write the fitted model to a file; with several processes, only the first one writes."
         check_is_fitted(self, 'fitted_')
         if not parallel.is_main(): return
-        known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_widths')
+        known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_widths','_score_range')
         fitted = {k: as_json(getattr(self, k), null=False) for k in known if hasattr(self, k)}|dict(_target=as_json(_jsonable(self._target), null=False))
         beside = getattr(self, '_beside', None)
         if beside is not None and (beside.levels or beside.offset): fitted['covariates'] = dict(vars(beside))

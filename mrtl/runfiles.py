@@ -256,6 +256,7 @@ class _OwnPrep(TypedDict):
     months:Whole                           # Calendar months of a step, or 0
     seconds:Number                         # Else its length
     yearly:NotRequired[bool]               # Do its times begin anew each 1 January?
+    usual:NotRequired[dict[Literal['days','seconds'], list[Whole]]] # When targets lie, in the year and on a day
     names:Several(Word)                    # Of the outputs
     kind:Literal['regression','classes','ordered','counts'] # Of the target
     classes:list[Word]|None                # Labels

@@ -127,16 +127,25 @@ def year_curves(
     w = 2*np.pi*((times-times.astype('datetime64[Y]'))/np.timedelta64(1, 'D'))[:,None]/YEAR*np.arange(1, HARMONICS+1)
     return np.concatenate([np.cos(w), np.sin(w)], 1)
 
+def days_covered(
+    times:np.ndarray, # (n,)
+)->float:             # From 0 (always the same day) to a year
+    "How much of the year lies between times: a year less the longest time without any."
+    d = np.sort(day_of_year(np.asarray(times, 'datetime64[D]')))
+    return YEAR-max(np.diff(d).max(initial=0), d[0]+YEAR-d[-1])
+
 def season_kind(
     asked:str,          # One of `SEASONS`
     step:Step,          # Of the record
-    times:np.ndarray,   # Of the record
+    times:np.ndarray,   # Of samples to learn from
 )->str:                 # month, day or none
-    "Which season a record has; none for less than two years, or for steps of more than two months."
+    "Which season a record has; none for less than two years, for steps of more than two months, or where all samples lie in two months of the year."
     if asked not in SEASONS: raise ConfigError(f"season must be one of {', '.join(SEASONS)}; got {asked!r}")
+    few = not step.months and days_covered(times)<=61
+    if asked=='day' and few: raise ConfigError(f"--season day needs targets all through the year; they lie within {days_covered(times)+1:.0f} days of it, so that their mean is their season: leave --season away, or say none")
     if asked!='auto': return asked
     years = (times[-1]-times[0])/np.timedelta64(1, 'D')/YEAR
-    if years<1.95 or step.months>2 or step.seconds>61*86400: return 'none'
+    if few or years<1.95 or step.months>2 or step.seconds>61*86400: return 'none'
     return 'month' if step.months else 'day'
 
 class Season:
@@ -186,6 +195,28 @@ def solved(A, b):
     if (A==np.diag(np.diag(A))).all(): d = np.diag(A); d = np.where(d>0, d, np.nan); return b/(d if b.ndim==1 else d[:,None])
     return np.linalg.lstsq(A, b, rcond=1e-10)[0]
 
+# %% ../nbs/73_seasons.ipynb #42a37b2c
+def usual_times(
+    times:np.ndarray, # Of samples with a target, (n,)
+    step:Step,        # Of the record
+)->dict:              # days of the year, and seconds of the day where a step is shorter; empty where all are usual
+    "At which times of the year, and of the day, targets lie."
+    times = np.asarray(times, 'datetime64[ns]'); days = times.astype('datetime64[D]')
+    if (times[-1]-times[0])/np.timedelta64(1, 'D')<1.95*YEAR: return {}
+    short = not step.months and step.seconds<20*3600
+    return dict(days=np.unique(day_of_year(days)).tolist(), seconds=np.unique(((times-days)/np.timedelta64(1, 's')).astype(int)).tolist() if short else [])
+
+def is_usual(
+    times:np.ndarray, # (n,)
+    usual:dict,       # From `usual_times`
+    step:Step,        # Of the record
+)->np.ndarray:        # (n,) booleans
+    "Which times lie where targets lie, within half a step and at least three days of the year."
+    if not usual: return np.ones(len(times), bool)
+    times = np.asarray(times, 'datetime64[ns]'); days = times.astype('datetime64[D]'); far = abs(day_of_year(days)[:,None]-np.array(usual['days']))
+    near = np.minimum(far, 366-far).min(1)<=(15 if step.months else max(3, min(15, step.seconds/2/86400)))
+    return near&np.isin((times-days)/np.timedelta64(1, 's'), usual['seconds']) if usual['seconds'] else near
+
 # %% ../nbs/73_seasons.ipynb #a5ea7ba7
 def season_names(): return [f'season_{f}{k}' for k in range(1, HARMONICS+1) for f in ('cos','sin')]
 
@@ -199,11 +230,11 @@ def season_columns(
 def telling(
     columns:pd.DataFrame,    # Candidates, (n, k)
     beside:np.ndarray=None,  # What stands there already, (n, q)
-    least:float=.1,          # Standard deviation that must be left, of 1
+    least:float=.1,          # Standard deviation that must be left, where that of a whole year is .7
 )->list:                     # Names of the columns that say something of their own
     "Columns that do not follow from those before them and an intercept."
     B = np.ones((len(columns), 1)) if beside is None else np.column_stack([np.ones(len(columns)), beside]); kept = []
     for k in columns:
         v = columns[k].to_numpy(); rest = v-B@np.linalg.lstsq(B, v, rcond=None)[0]
-        if v.std()>1e-9 and rest.std()>least*v.std(): kept.append(k); B = np.column_stack([B, v])
+        if rest.std()>least: kept.append(k); B = np.column_stack([B, v])
     return kept

@@ -301,7 +301,8 @@ def score_std(self:SumFit,
 def _score_variances(self:SumFit, design, z):
     "Variances of the scores over the draws, before they are in the units of the data, (n, outputs)."
     check_beside(self.covariates, design, z); chunks = in_chunks(design, 2**14, z)
-    return np.concatenate([np.var([self.model(*c).forward(F)[0] for F in self.draws], axis=0) for c in chunks])
+    each = lambda model: np.var([model.forward(F)[0] for F in self.draws], axis=0)
+    return np.concatenate([each(self.model(*c)) for c in chunks])
 
 # %% ../nbs/41_sums.ipynb #d9e6d37c
 @patch

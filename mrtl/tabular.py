@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from .axes import as_dates, decode_times, find_axes
 from .core import ConfigError, DataError, FormatError
-from .readers import opened, reading, source_name
+from .readers import far_values, opened, reading, source_name
 
 # %% ../nbs/19_tabular.ipynb #93e656f3
 def near(
@@ -153,7 +153,7 @@ def parse_times(
     if col.dtype.kind=='M': return pd.DatetimeIndex(col.astype('datetime64[ns]'))
     if col.isna().any(): raise DataError(f"column {col.name!r} of {where} has no time in {int(col.isna().sum())} rows: fill them in, or leave those rows out")
     found = _number_times(col) if col.dtype.kind in 'iuf' else _text_times(col.astype(str).str.strip(), where)
-    if found is None: raise DataError(f"column {col.name!r} of {where} holds no times, like {col.iloc[0]!r}: write dates like 2000-07-31 or months like 2000-07, or name another column (--time)")
+    if found is None: raise DataError(f"column {col.name!r} of {where} holds no times, like {col.iloc[0]!r}: write dates like 2000-07-31, months like 2000-07 or ISO weeks like 2010-W09, or name another column (--time)")
     return found
 
 def _number_times(col):
@@ -166,16 +166,32 @@ def _number_times(col):
 
 def _text_times(text, where):
     "Dates written out."
+    if text.str.fullmatch(r'\d{4}-?W\d\d').all(): return _weeks(text, where)
     for form in ('ISO8601', '%Y-%m', '%Y/%m/%d', '%Y/%m', '%Y.%m.%d'):
         try: found = pd.to_datetime(text, format=form); return pd.DatetimeIndex(found.dt.tz_localize(None) if isinstance(found.dtype, pd.DatetimeTZDtype) else found)
         except (ValueError, TypeError, OverflowError): pass
     ways = [pd.to_datetime(text, format='mixed', dayfirst=k, errors='coerce') for k in (False, True)]
     if any(w.isna().any() for w in ways): return None
+    if text.str.fullmatch(r'\d\d?[/.-]\d\d?[/.-]\d\d').all(): return _short_years(text, where)
     if text.str.fullmatch(r'\d\d?[/.-]\d\d?[/.-]\d{4}.*').all():
         first = text.str.extract(r'(\d+)[/.-](\d+)').astype(int).max()
         if (first<=12).all(): raise DataError(f"column {text.name!r} of {where} holds dates like {text.iloc[0]!r}, where day and month cannot be told apart: write them like 2000-07-31")
+        if (first>12).all(): raise DataError(f"column {text.name!r} of {where} holds dates of two kinds, some with the day first and some with the month: write all like 2000-07-31")
         return pd.DatetimeIndex(ways[int(first[0]>12)])
     return pd.DatetimeIndex(ways[0])
+
+def _short_years(text, where):
+    "Dates whose year has two digits: the only order of day, month and year in which all are dates, or the only one in which they also ascend."
+    same = text.str.replace(r'[/.-]', '/', regex=True)
+    read = [pd.to_datetime(same, format=f, errors='coerce') for f in ('%d/%m/%y', '%m/%d/%y', '%y/%m/%d')]
+    can = [r for r in read if r.notna().all()]; rising = [r for r in can if r.is_monotonic_increasing]; only = can if len(can)==1 else rising
+    if len(only)!=1: raise DataError(f"column {text.name!r} of {where} holds dates like {text.iloc[0]!r}, where day, month and year cannot be told apart: write them like 2000-07-31")
+    return pd.DatetimeIndex(only[0])
+
+def _weeks(text, where):
+    "Mondays of ISO weeks like 2010-W09."
+    try: return pd.DatetimeIndex(pd.to_datetime(text.str.replace('-', '')+'-1', format='%GW%V-%u'))
+    except ValueError as e: raise DataError(f"column {text.name!r} of {where} holds a week that is none ({e}): ISO weeks go from W01 to W52 or W53") from None
 
 # %% ../nbs/19_tabular.ipynb #a2173cd8
 TIMES = ('time','date','datetime','timestamp','valid_time','day','month','week','year')
@@ -199,6 +215,34 @@ def times_in(
             except DataError: pass
     raise DataError(f"{where} has no column of times: it has {', '.join(map(str, table))}; name one (--time)")
 
+# %% ../nbs/19_tabular.ipynb #8b8bb278
+MARKS = -9,-99,-999,-9999,-99999
+
+def odd_numbers(
+    v:pd.Series,  # A column
+    amounts:bool, # Are its numbers amounts, so that one far from all others is odd?
+)->dict:          # Number to how often it is there
+    "Numbers of a column that look like marks of missing values."
+    if v.dtype.kind not in 'iuf': return {}
+    x = v.to_numpy(float); low = np.nanmin(x, initial=np.inf); n = int((x==low).sum())
+    if low in MARKS and (n>1 or low<=-999) and not ((x<0)&(x>low)).any(): return {float(low): n}
+    return far_values(x, {})[0] if amounts else {}
+
+def said_odd(
+    odd:dict, # Column to its odd numbers, from `odd_numbers`
+)->list:      # A sentence a column
+    "What to do about such numbers."
+    few = lambda v: ', '.join(f'{k:g}' for k in v)
+    return [f"warning: column {c} holds {' and '.join(f'{n:,} times {k:g}' for k,n in v.items())}, unlike all its other numbers: say --missing {few(v)} if this marks a missing value, or --missing none if not" for c,v in odd.items() if v]
+
+def without_marks(
+    table:pd.DataFrame,    # Columns of any kind
+    missing:list|tuple|None, # Numbers that are no values
+)->pd.DataFrame:
+    "A table with NaN in the place of numbers that mark a missing value."
+    numbers = [c for c in table if table[c].dtype.kind in 'iuf'] if missing else []
+    return table.assign(**{c: table[c].mask(table[c].isin(list(missing))) for c in numbers}) if numbers else table
+
 # %% ../nbs/19_tabular.ipynb #e6a8dafd
 def timed_table(
     path:str|Path,        # A CSV, parquet or netCDF table
@@ -213,7 +257,7 @@ def timed_table(
     when,own = (pd.DatetimeIndex(numbered(t[time])),[time]) if numbered else times_in(t, time, where)
     if used := [c for c in columns if c in own]: raise DataError(f"column {used[0]!r} of {where} holds the times, so it is no {'target' if len(columns)==1 else 'column to use'}: name another one, or say which column the times are in (--time)")
     out = t.reindex(columns=list(dict.fromkeys(columns))).set_axis(when).rename_axis('time')
-    out.attrs = dict(absent=tuple(c for c in columns if c not in t), read='' if numbered else f"{' '.join(map(str, own))}, where {' '.join(str(v) for v in t[own].iloc[-1])} is {when[-1]:%Y-%m-%d}")
+    out.attrs = dict(years=not numbered and len(own)==1 and t[own[0]].dtype.kind in 'iuf' and bool((t[own[0]]<2263).all()), absent=tuple(c for c in columns if c not in t), read='' if numbered else f"{' '.join(map(str, own))}, where {' '.join(str(v) for v in t[own].iloc[-1])} is {when[-1]:%Y-%m-%d}")
     if (twice := out.index[out.index.duplicated()]).size: raise DataError(f"{where} has {int((when==twice[0]).sum())} rows for {twice[0]:%Y-%m-%d %H:%M}: give one row per time, and several series as several columns")
     return out.sort_index()
 

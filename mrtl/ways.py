@@ -24,9 +24,11 @@ MOST_SECONDS = 60. # Of one core, for evidence by `method='auto'`
 
 def affordable(
     design:FieldDesign,  # Samples
+    loss:str='squared',  # What is minimised
 )->bool:
-    "Is evidence cheap enough to be taken unasked?"
-    return fit_seconds(len(design), math.prod(m.size for m in design.modes[:-1]), design.grid)<=MOST_SECONDS
+    "Is evidence cheap enough to be taken unasked? Labels and counts know no pseudo-rows, and take several decompositions for one."
+    seconds = fit_seconds(len(design), math.prod(m.size for m in design.modes[:-1]), design.grid) if loss=='squared' else 1.3e-7*len(design)**3
+    return seconds<=MOST_SECONDS
 
 # %% ../nbs/42_ways.ipynb #e6b7286e
 def choose_way(
@@ -43,6 +45,6 @@ def choose_way(
     if sum_ or method=='terms': return SumFit
     if method!='auto': return WAYS[method]
     maps = isinstance(design, FieldDesign) and design.grid.dims>1
-    simple = maps and ask.loss=='squared' and len(ask.outputs)==1 and affordable(design)
+    simple = maps and len(ask.outputs)==1 and affordable(design, ask.loss)
     watched = given or ask.callbacks
     return EvidenceFit if simple and not watched and all_default(ask.gradients) else GradientFit

@@ -496,7 +496,7 @@ def fair(t, rows, inputs='past'):
 def quick(monkeypatch):
     import inspect
     for name,kw in (('boosting', dict(grid=mrtl.basketball.rivals.TREES[:1], most=30)), ('logistic', dict(penalties=(.1, 1.)))):
-        real = getattr(mrtl.basketball.rivals, name); monkeypatch.setattr(mrtl.basketball.rivals, name, lambda X, y, rows, real=real, kw=kw: real(X, y, rows, **kw))
+        real = getattr(mrtl.basketball.rivals, name); monkeypatch.setattr(mrtl.basketball.rivals, name, lambda X, y, rows, real=real, kw=kw, **_: real(X, y, rows, **kw))
 
 @pytest.mark.parametrize('inputs', INPUTS)
 def test_rivals_learn_and_are_fair(planted, quick, inputs):

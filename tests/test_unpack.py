@@ -1,5 +1,6 @@
 """Archives from outside: sizes before and while unpacking, names, passwords, damage; cells of CSV files; what model files must not hold; checksums of downloads."""
 import bz2, gzip, io, json, lzma, os, random, resource, struct, subprocess, sys, tarfile, zipfile
+from functools import lru_cache
 import numpy as np, pandas as pd, pytest, xarray as xr
 from hypothesis import given, settings, strategies as st
 from mrtl import unpack
@@ -53,26 +54,30 @@ def test_kinds(name, kind): assert archive_kind(name) == kind
 
 # ---- bombs: measured in a process of its own
 
-BOMBS = {'zip': lambda f: big_zip(f/'a.zip'), 'zip that lies about its size': lambda f: lying_zip(f/'a.zip'), 'zip that lies about what is packed': lambda f: lying_zip(f/'a.zip', packed=2**30), 'zip in bzip2': lambda f: big_zip(f/'a.zip', zipfile.ZIP_BZIP2), 'zip in lzma': lambda f: big_zip(f/'a.zip', zipfile.ZIP_LZMA),
-    'gzip': lambda f: big_gzip(f/'a.nc.gz'), 'gzip that lies': lambda f: big_gzip(f/'a.nc.gz', lie=True), 'gzip of many members': lambda f: many_gzip(f/'a.nc.gz'), 'tar.gz': lambda f: big_tar(f/'a.tar.gz'), 'tar with a sparse giant': lambda f: sparse_tar(f/'a.tar'), '7z': lambda f: seven(f/'a.7z', ('a.nc', bytes(2**27))), 'prism': lambda f: big_zip(f/'PRISM.zip', name='PRISM_ppt_stable_4kmM3_200001_bil.hdr', also='PRISM_ppt_stable_4kmM3_200001_bil.bil')}
-def big_zip(f, method=zipfile.ZIP_DEFLATED, size=2**28, name='sst.nc', also=None):
-    with zipfile.ZipFile(f, 'w', method) as z:
-        with z.open(name, 'w', force_zip64=True) as out: [out.write(bytes(2**24)) for _ in range(size >> 24)]
+BOMBS = {'zip': lambda f: big_zip(f/'a.zip'), 'zip that lies about its size': lambda f: lying_zip(f/'a.zip'), 'zip that lies about what is packed': lambda f: lying_zip(f/'a.zip', packed=2**30), 'zip in bzip2': lambda f: big_zip(f/'a.zip', zipfile.ZIP_BZIP2, 2**27), 'zip in lzma': lambda f: big_zip(f/'a.zip', zipfile.ZIP_LZMA, 2**27),
+    'gzip': lambda f: big_gzip(f/'a.nc.gz'), 'gzip that lies': lambda f: big_gzip(f/'a.nc.gz', lie=True), 'gzip of many members': lambda f: many_gzip(f/'a.nc.gz'), 'tar.gz': lambda f: big_tar(f/'a.tar.gz'), 'tar with a sparse giant': lambda f: sparse_tar(f/'a.tar'), '7z': lambda f: seven(f/'a.7z', ('a.nc', bytes(2**27))), 'prism': lambda f: big_zip(f/'PRISM.zip', size=2**27, name='PRISM_ppt_stable_4kmM3_200001_bil.hdr', also='PRISM_ppt_stable_4kmM3_200001_bil.bil')}
+@lru_cache
+def big_zip_bytes(method, size, name, also):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, 'w', method) as z:
+        with z.open(name, 'w', force_zip64=True) as f: [f.write(bytes(2**24)) for _ in range(size >> 24)]
         if also: z.writestr(also, b'')
-    return f
+    return out.getvalue()
+def big_zip(f, method=zipfile.ZIP_DEFLATED, size=2**28, name='sst.nc', also=None): f.write_bytes(big_zip_bytes(method, size, name, also)); return f
 def lying_zip(f, size=1000, packed=None):
     raw = bytearray(big_zip(f).read_bytes()); at = raw.rindex(b'PK\1\2')
     if packed: raw[at+20:at+24] = struct.pack('<I', packed)
     else: raw[at+24:at+28] = struct.pack('<I', size)
     f.write_bytes(raw); return f
-def big_gzip(f, lie=False):
-    with gzip.open(f, 'wb') as out: [out.write(bytes(2**24)) for _ in range(16)]
-    if lie: f.write_bytes(f.read_bytes()[:-4]+b'\1\0\0\0')
-    return f
+@lru_cache
+def big_gzip_bytes():
+    out = io.BytesIO()
+    with gzip.open(out, 'wb') as f: [f.write(bytes(2**24)) for _ in range(16)]
+    return out.getvalue()
+def big_gzip(f, lie=False): f.write_bytes(big_gzip_bytes()[:-4]+b'\1\0\0\0' if lie else big_gzip_bytes()); return f
 def many_gzip(f): f.write_bytes(gzip.compress(bytes(2**20))*300); return f
 def big_tar(f):
-    with tarfile.open(f, 'w:gz') as t: i = tarfile.TarInfo('sst.nc'); i.size = 2**28; t.addfile(i, io.BytesIO(bytes(2**28)))
-    return f
+    i = tarfile.TarInfo('sst.nc'); i.size = 2**28; f.write_bytes(gzip.compress(i.tobuf())+gzip.compress(bytes(2**24))*16+gzip.compress(bytes(1024))); return f
 def sparse_tar(f):
     with tarfile.open(f, 'w', format=tarfile.GNU_FORMAT) as t: i = tarfile.TarInfo('sst.nc'); i.size = 2**40; t.fileobj.write(i.tobuf(tarfile.GNU_FORMAT)); t.fileobj.write(bytes(1024))
     return f

@@ -132,11 +132,12 @@ def game_log(
     truth:xr.Dataset,# From `planted_league`
 )->dict:             # A game log, as JSON holds it
     "Frames in the layout of SportVU."
-    quarter,clock,ball,players,ids = frames; team = [1001+teams[0]]*5+[1001+teams[1]]*5
-    who = lambda t: dict(name=f'Team {t}', teamid=1001+t, abbreviation=f'T{t}', players=[dict(firstname='Player', lastname=str(p), jersey=str(i), playerid=int(p), position='G') for i,p in enumerate(truth.player.values[8*t:8*t+8])])
-    rows = [[[-1,-1,*b]]+[[t,int(p),*xy,0.] for t,p,xy in zip(team, i, x)] for b,x,i in zip(ball.round(3).tolist(), players.round(3).tolist(), ids)]
-    moments = [[int(q), int(1.4e12+1000*(720*q-c)), round(float(c), 3), 12., None, r] for q,c,r in zip(quarter, clock, rows)]
-    return dict(gameid=f'{game:010d}', gamedate='2000-01-01', events=[dict(eventId=str(i//60+1), home=who(teams[0]), visitor=who(teams[1]), moments=moments[max(0, i-20):i+60]) for i in range(0, len(moments), 60)])
+    quarter,clock,ball,players,ids = frames; team = [1001+teams[0]]*5+[1001+teams[1]]*5; names = truth.player.values
+    who = lambda t: dict(name=f'Team {t}', teamid=1001+t, abbreviation=f'T{t}', players=[dict(firstname='Player', lastname=str(p), jersey=str(i), playerid=int(p), position='G') for i,p in enumerate(names[8*t:8*t+8])])
+    home,visitor = map(who, teams)
+    rows = [[[-1,-1,*b]]+[[t,p,*xy,0.] for t,p,xy in zip(team, i, x)] for b,x,i in zip(ball.round(3).tolist(), players.round(3).tolist(), np.asarray(ids, int).tolist())]
+    moments = [[int(q), int(1.4e12+1000*(720*q-c)), round(c, 3), 12., None, r] for q,c,r in zip(quarter, np.asarray(clock, float).tolist(), rows)]
+    return dict(gameid=f'{game:010d}', gamedate='2000-01-01', events=[dict(eventId=str(i//60+1), home=home, visitor=visitor, moments=moments[max(0, i-20):i+60]) for i in range(0, len(moments), 60)])
 
 # %% ../../nbs/basketball/02_games.ipynb #de4a3c35
 def game_plays(

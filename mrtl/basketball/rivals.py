@@ -68,7 +68,8 @@ def boosting(
     tr,v = rows['train'],rows['valid']
     def fit(options):
         m = HistGradientBoostingClassifier(max_iter=most, min_samples_leaf=50, early_stopping=False, random_state=0, **options).fit(X[tr], y[tr])
-        loss = [log_loss(y[v], p[:,1]) for p in m.staged_predict_proba(X[v])]
+        odds = np.where(y[v]==m.classes_[1], 1, -1) # the log loss of all trees so far, without the checks that log_loss repeats at each
+        loss = [np.logaddexp(0, -odds*s.ravel()).mean() for s in m.staged_decision_function(X[v])]
         return min(loss),int(np.argmin(loss)),m
     _,trees,m = min((fit(o) for o in grid), key=lambda f: f[0])
     return next(islice(m.staged_predict_proba(X), trees, None))[:,1]
@@ -115,10 +116,11 @@ def shot_rivals(
     table:pd.DataFrame,    # The learning table, made with `past=True` for the inputs `past`
     rows:dict,             # Rows of train and valid
     inputs:str='paper',    # A key of `INPUTS`
+    most:int=400,          # Trees at most
 )->dict:                   # Name to probabilities of all rows, (n,)
     "Rivals with the same inputs, tuned on the same validation rows."
     if inputs not in INPUTS: raise ConfigError(f"inputs must be one of {', '.join(INPUTS)}; got {inputs!r}")
     columns = INPUTS[inputs]; missing = [c for c in columns if c not in table]
     if missing: raise DataError(f"the table has no {', '.join(missing)}: make it with learning_table(..., past=True), or take other inputs")
     y,tr = table.y_true.values,rows['train']
-    return {'boosting': boosting(tree_columns(table, tr, columns), y, rows), 'logistic regression': logistic(additive_columns(table, tr, columns), y, rows)}
+    return {'boosting': boosting(tree_columns(table, tr, columns), y, rows, most=most), 'logistic regression': logistic(additive_columns(table, tr, columns), y, rows)}

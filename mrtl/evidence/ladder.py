@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment, nnls
 from .prior import INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows, on_cells, project, times_of
-from .rows import Rows, piece_of, rung_evidence, sum_evidence
+from .rows import Rows, finish, piece_of, rung_evidence, sum_evidence
 from .cells import Pool, cells_pay, ladder_within, pooled
 from ..core import progress
 from ..grids import Grid
@@ -78,6 +78,7 @@ def climb(
     if smooth[1]-1<=best[1]<smooth[1]: best = *smooth[:2],make_rung(data, prior, S, smooth[2])
     x,value,rung = best
     if steps[1]: x,value = rung.evidence.fit(x, steps[1])
+    x,value = finish(rung.evidence, x, value)
     theta = torch.from_numpy(x[:-1].copy())
     return MapLevel([Part(rung.length, S, prior(theta), rung.modes, rung.Z.flatten(0, 1))], theta, math.exp(x[-1]), value),tried
 
@@ -145,12 +146,12 @@ def component_level(
         return p,piece_of(p, data)
     def fit(parts, x):
         e = sum_evidence(data, [k for _,k in parts], SimpleNamespace(coefficients=torch.exp))
-        return parts,*e.fit(x, 25, .05)
+        return parts,*e.fit(x, 25, .05),e
     best = fit([part(r, base) for r in range(len(size))], np.append(np.zeros(len(size)), math.log(level.s2)))
     for r,k in ((r, k) for r in range(len(size)) for k in (.7, 1.4)):
         parts = list(best[0]); parts[r] = part(r, min(max(1., k*base), max(grid.shape)))
         best = min(best, fit(parts, best[1]), key=lambda b: b[2])
-    parts,x,value = best
+    parts,*best = best; x,value = finish(best[2], *best[:2])
     for (p,_),t in zip(parts, x): p.Sigma = p.Sigma*math.exp(t)
     return MapLevel([p for p,_ in parts], torch.from_numpy(x[:-1].copy()), math.exp(x[-1]), value, True)
 

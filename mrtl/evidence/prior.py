@@ -277,7 +277,7 @@ def __call__(self:Evidence, x):
 def fit(self:Evidence, x, steps, enough=1e-5):
     "Best theta and log s2 from a start, and the value: at most so many steps of L-BFGS, while each raises the log evidence enough."
     bounds = [(None,None)]*(len(x)-1)+[(-12,4)]
-    r = minimize(self, x, jac=True, method='L-BFGS-B', bounds=bounds, options=dict(maxiter=steps, ftol=enough/self.count))
+    r = minimize(self, x, jac=True, method='L-BFGS-B', bounds=bounds, options=dict(maxiter=steps, ftol=enough/self.count)); self.inverse_hessian = r.hess_inv
     return r.x,float(r.fun)
 
 # %% ../../nbs/evidence/00_prior.ipynb #8bb5e911

@@ -6,16 +6,17 @@
 __all__ = ['overlap_covariance']
 
 # %% ../../nbs/evidence/00_rows.ipynb #474563d1
-import math
+import math, warnings
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
 from fastcore.basics import patch
-from scipy.linalg import cholesky_banded, solve_triangular
+from scipy.linalg import LinAlgWarning, cholesky_banded, solve_triangular
 from scipy.linalg.blas import dsyrk
 from scipy.linalg.lapack import dpstrf, dtbtrs
+from scipy.optimize import root
 from ..core import ConfigError, progress
 from .effects import Effects
 from .prior import INTERCEPT, Evidence, FeaturePrior, Gaussian, MapData, MapLevel, TimeFields, factor, feature_rows, kernel_modes, level_scores, on_cells, pair_grams, part_kernel, times_of
@@ -340,3 +341,22 @@ def predict(self:Rows,
     s = new.y.new_full((len(new.y),), level.bias)
     if level.parts: s = s+field_scores(new.u, level.maps.flatten(1), at)[where, torch.arange(new.rows.shape[1], device=at.device)].sum(1)
     return s if e is None else s+e.Z@level.gamma
+
+# %% ../../nbs/evidence/00_rows.ipynb #8b8a6c68
+def finish(
+    evidence:Evidence,  # Just fitted
+    x:np.ndarray,       # Where its `fit` stopped
+    value:float,        # There
+    most:int=5,         # Iterations, each of one evaluation
+)->tuple:               # Where the slope is zero, nearly, and the value there
+    "Go on from where L-BFGS stopped to where the slope is zero."
+    best,free = (x, value, math.inf),np.append(np.ones(len(x)-1), -12<x[-1]<4)
+    def step(z):
+        nonlocal best
+        v,slope = evidence(x+z*free); d = evidence.inverse_hessian@(slope*free); size = np.abs(d).max()
+        if math.isfinite(v) and v<value+1e-6 and size<best[2]: best = x+z*free,float(v),size
+        return d
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', LinAlgWarning) # Steps that are all alike: it has arrived
+        root(step, np.zeros(len(x)), method='anderson', options=dict(maxiter=most, fatol=1e-10, line_search=None, jac_options=dict(alpha=-1., M=8)))
+    return best[:2]
