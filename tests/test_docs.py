@@ -200,7 +200,7 @@ def test_undocumented_sees_what_is_missing():
     shown = 'def f(\n    a, # no type\n    b:int,\n    *, c:NoneType=None, # no true type\n    d:int=0, # fine\n    **kw\n):'
     assert list(undocumented(f, shown)) == ['a has no type', 'b has no comment', 'c has no type', 'kw has no type']
 
-# ---- the page of the twenty names
+# ---- the page of the names of `import mrtl`
 
 def short_signatures():
     "Name and signature of each entry of the reference page."
