@@ -44,6 +44,9 @@ class Targets:
     odd:list=()                # Sentences about numbers that look like marks of missing values
     years:bool=False           # Were its times years, written as numbers?
 
+# %% ../nbs/74_own_fields.ipynb #5dc0e299
+LIKE_NUMBER = r'\s*[<>~≤≥]?\s*[-+]?[\d.,\s]*\d[\d.,\s]*([eE][-+]?\d+)?\s*%?\s*' # Whether it can be read or not
+
 def kind_of(table, kind, where):
     "What kind of target columns are."
     if kind is not None:
@@ -54,8 +57,19 @@ def kind_of(table, kind, where):
     numbers = [c for c in words if table[c].dropna().astype(str).str.fullmatch(LIKE_NUMBER).mean()>.5]
     return 'classes' if words and not numbers or not words and all(set(table[c].dropna())=={0,1} for c in table) else 'regression'
 
-LIKE_NUMBER = r'\s*[<>~≤≥]?\s*[-+]?[\d.,\s]*\d[\d.,\s]*([eE][-+]?\d+)?\s*%?\s*' # such as 3,198.6 or <0.5, whether it can be read or not
+def is_number(text): return bool(re.fullmatch(r'[-+]?\d+(\.\d+)?', text))
 
+def _spelled(col):
+    "Labels as text; 1.0 and 1 are one label."
+    if isinstance(col.dtype, pd.CategoricalDtype): col = col.astype(object)
+    return col.map(lambda v: str(int(v)) if isinstance(v, (float,np.floating)) and v==int(v) else str(v), na_action='ignore')
+
+def class_labels(col):
+    "The labels of a column, in their own order where they have one."
+    if isinstance(col.dtype, pd.CategoricalDtype) and col.dtype.ordered: return [str(c) for c in col.dtype.categories]
+    return [str(c) for c in _spelled(pd.Series(sorted(col.dropna().unique()))).tolist()]
+
+# %% ../nbs/74_own_fields.ipynb #64f5235e
 def check_values(y, names, where, kind):
     "`DataError` for targets that nothing can explain."
     for c,v in zip(names, y.T):
@@ -78,18 +92,6 @@ def as_targets_of(table, kind, where, classes=None, empty=False):
     if (odd := col[col.notna()&y.isna()]).size: raise DataError(f"{odd.name} of {where} has the class {odd.iloc[0]!r}, but the run knows {', '.join(map(str, labels))}: leave those rows out")
     if len(labels)<2: raise DataError(f"{col.name} of {where} holds one class only, {labels[0]!r}: a classifier needs two")
     return y.to_numpy(float)[:,None],kind,labels
-
-def _spelled(col):
-    "Labels as text; 1.0 and 1 are one label."
-    if isinstance(col.dtype, pd.CategoricalDtype): col = col.astype(object)
-    return col.map(lambda v: str(int(v)) if isinstance(v, (float,np.floating)) and v==int(v) else str(v), na_action='ignore')
-
-def is_number(text): return bool(re.fullmatch(r'[-+]?\d+(\.\d+)?', text))
-
-def class_labels(col):
-    "The labels of a column, in their own order where they have one."
-    if isinstance(col.dtype, pd.CategoricalDtype) and col.dtype.ordered: return [str(c) for c in col.dtype.categories]
-    return [str(c) for c in _spelled(pd.Series(sorted(col.dropna().unique()))).tolist()]
 
 # %% ../nbs/74_own_fields.ipynb #1444bd86
 def targets_of(
