@@ -1,10 +1,12 @@
-"""What happens to a page on its way into the docs, after nbdev's own steps (`doc_procs` in pyproject.toml). Written by hand, like `__init__`.
+"""What happens to a page on its way into the docs, after nbdev's own steps (`doc_procs` in pyproject.toml). By hand, like `__init__`.
 
-What `show_doc` gives becomes prose, so that its headings stand in the table of contents; types are shortened, and the link to the source is left out
-as long as its address is not known. HTML becomes a raw block: Quarto takes `text/html` for a widget, and loads two libraries from the network for it."""
+What `show_doc` gives becomes prose, so that its headings stand in the table of contents. Types are shortened, and the link to the
+source is left out as long as its address is not known. HTML becomes a raw block: Quarto takes `text/html` for a widget, and then
+loads two libraries from the network."""
 import re
 
-SOURCE = re.compile(r'^---\n+(?=\[source\]|### )|^\[source\]\(/blob/.*\n+', re.M) # the rule above an entry, which might be read as the start of YAML, and a dead link
+# The rule above an entry, which might be read as the start of YAML, and a dead link.
+SOURCE = re.compile(r'^---\n+(?=\[source\]|### )|^\[source\]\(/blob/.*\n+', re.M)
 DOTTED = re.compile(r'\b(?:[a-zA-Z_]\w*\.)+(?=[A-Z]\w*|ndarray\b)')
 
 def short_types(text):

@@ -205,8 +205,9 @@ def test_entry_point_runs(name):
     assert done.returncode == 0 and 'usage' in done.stdout, done.stderr
 
 def test_top_level():
-    for name in ('README.md CONTRIBUTING.md CODE_OF_CONDUCT.md SECURITY.md CHANGELOG.md LICENSE CITATION.cff settings.ini pyproject.toml _quarto.yml .gitattributes .ci/run '
-                 '.pre-commit-config.yaml .github/PULL_REQUEST_TEMPLATE.md').split(): assert (ROOT/name).exists(), f'{name} is missing'
+    wanted = """README.md CONTRIBUTING.md CODE_OF_CONDUCT.md SECURITY.md CHANGELOG.md LICENSE CITATION.cff settings.ini pyproject.toml
+        _quarto.yml .gitattributes .pre-commit-config.yaml .ci/run .github/PULL_REQUEST_TEMPLATE.md"""
+    for name in wanted.split(): assert (ROOT/name).exists(), f'{name} is missing'
     assert os.access(ROOT/'.ci/run', os.X_OK)
     assert 'Apache License' in (ROOT/'LICENSE').read_text()[:200]
     assert len((ROOT/'CONTRIBUTING.md').read_text().splitlines()) <= 50, 'CONTRIBUTING.md is one screen'
@@ -231,9 +232,10 @@ def test_scripts_that_workflows_call_are_there(name):
         assert job.get('timeout-minutes') or 'needs' in job, f'{name}.yml: a job without a limit runs six hours'
 
 def test_requirements_of_other_versions():
-    project = dict(dependencies=['numpy>=2', 'dask[array]>=2024.6'], **{'optional-dependencies': dict(big=['zarr>=3.1'], dev=['torch==2.13.0', 'numpy>=2', 'nbdev>=3.3,<3.4', 'boost>=1.5'])})
-    project['dependencies'].append('torch>=2.4')
-    assert requirements.requirements(project, 'lowest') == ['boost==1.5.*', 'dask[array]==2024.6.*', 'nbdev>=3.3,<3.4', 'numpy==2.0.*', 'torch==2.4.*', 'zarr==3.1.*']
+    extras = dict(big=['zarr>=3.1'], dev=['torch==2.13.0', 'numpy>=2', 'nbdev>=3.3,<3.4', 'boost>=1.5'])
+    project = {'dependencies': ['numpy>=2', 'dask[array]>=2024.6', 'torch>=2.4'], 'optional-dependencies': extras}
+    lowest = ['boost==1.5.*', 'dask[array]==2024.6.*', 'nbdev>=3.3,<3.4', 'numpy==2.0.*', 'torch==2.4.*', 'zarr==3.1.*']
+    assert requirements.requirements(project, 'lowest') == lowest
     assert requirements.requirements(project, 'newest') == ['boost', 'dask[array]', 'nbdev>=3.3,<3.4', 'numpy', 'torch', 'zarr']
     assert requirements.requirements(tomllib.loads((ROOT/'pyproject.toml').read_text())['project'], 'lowest')
 

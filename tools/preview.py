@@ -32,11 +32,13 @@ def load(root):
     pages = {}
     for f in sorted(f for f in (root/'_proc').rglob('*') if f.suffix in ('.ipynb', '.qmd')):
         path = f.relative_to(root/'_proc').as_posix()
-        if f.suffix == '.qmd': cells = [dict(cell_type=k, source=s) for k,s in zip(('raw', 'markdown'), f.read_text(encoding='utf-8').split('---\n', 2)[1:])]
-        else: cells = [dict(c, source=''.join(c['source'])) for c in json.loads(f.read_text(encoding='utf-8'))['cells']]
+        text = f.read_text(encoding='utf-8')
+        if f.suffix == '.qmd': cells = [dict(cell_type=k, source=s) for k,s in zip(('raw', 'markdown'), text.split('---\n', 2)[1:])]
+        else: cells = [dict(c, source=''.join(c['source'])) for c in json.loads(text)['cells']]
         front = yaml.safe_load(cells.pop(0)['source'].strip().strip('-')) if cells and cells[0]['cell_type'] == 'raw' else {}
         out = posixpath.join(posixpath.dirname(path), front.get('output-file') or f.with_suffix('.html').name)
-        pages[path] = dict(path=path, html=out, title=front.get('title') or f.stem, description=front.get('description', ''), toc=front.get('toc', True), cells=cells)
+        about = dict(title=front.get('title') or f.stem, description=front.get('description', ''), toc=front.get('toc', True))
+        pages[path] = dict(about, path=path, html=out, cells=cells)
     return pages
 
 # ---- cells to markdown
@@ -142,25 +144,7 @@ def relink(text, page, pages, site):
 
 # ---- pages
 
-CSS = """
-:root { --text: #373a3c; --paper: #fff; --line: #dee2e6; --link: #1d55b8; --dim: #5f6870; --box: #f4f6f8; --bar: #1b5fad; --kw: #0b4f9c; --st: #20633a; --no: #8a3b00; --co: #55606b; --fu: #5b3a8c; color-scheme: light dark } * { box-sizing: border-box }
-@media (prefers-color-scheme: dark) { :root { --text: #dfe3e6; --paper: #1c1f22; --line: #454c52; --link: #8ab8f5; --dim: #a9b3bd; --box: #272b30; --bar: #17467c; --kw: #8ab8f5; --st: #9bd49b; --no: #f0b37e; --co: #a9b3bd; --fu: #cdb2f5 } }
-body { margin: 0; font: 17px/1.55 'Source Sans Pro', 'Segoe UI', Roboto, Helvetica, Arial, sans-serif; color: var(--text); background: var(--paper) }
-header { background: var(--bar); padding: .7em 1.5em; display: flex; flex-wrap: wrap; gap: .3em 1.5em; align-items: baseline } header a { color: #fff; text-decoration: none; white-space: nowrap } header a.brand { font-size: 1.2em }
-.columns { display: grid; grid-template: 'side main toc' / 15em minmax(0, 950px) 14em; gap: 2.2em; max-width: 96em; margin: 0 auto; padding: 1.5em } main { grid-area: main; min-width: 0 }
-nav { font-size: .88em } .side, .toc { position: sticky; top: 1em; align-self: start; max-height: 95vh; overflow: auto } .side { grid-area: side } .toc { grid-area: toc; border-left: 1px solid var(--line); padding-left: .6em; overflow-wrap: anywhere }
-nav ul { list-style: none; padding-left: .8em; margin: .2em 0 } nav b, summary { font-weight: 600; margin-top: .5em } nav a { color: inherit; text-decoration: none } nav a.here { color: var(--link); font-weight: 600 } .pages { display: none }
-.turn { display: flex; justify-content: space-between; gap: 1em; border-top: 1px solid var(--line); margin-top: 3em; padding-top: 1em } a { color: var(--link) } h1 { font-weight: 400; margin: .2em 0; overflow-wrap: anywhere } .description { color: var(--dim); font-size: 1.1em }
-h2 { border-bottom: 1px solid var(--line); font-weight: 400; margin-top: 2em } hr { border: 0; border-top: 1px solid var(--line) }
-pre { overflow-x: auto; padding: .6em .8em; font-size: .84em; line-height: 1.4 } pre.sourceCode { white-space: pre-wrap; overflow-wrap: anywhere } code { font-family: SFMono-Regular, Menlo, Consolas, monospace; font-size: .9em } pre code { font-size: 1em }
-div.sourceCode { background: var(--box); border-radius: 4px; margin: 1em 0 } p, li { overflow-wrap: break-word } p code, li code, td code { background: var(--box); padding: .1em .25em; border-radius: 3px; overflow-wrap: anywhere } div.output pre { margin: -.6em 0 1.2em; color: inherit }
-.kw, .cf, .im, .va { color: var(--kw) } .st, .vs, .ss, .ch, .sc { color: var(--st) } .dv, .fl, .bn, .cn { color: var(--no) } .co, .do, .an, .cv { color: var(--co); font-style: italic } .fu, .bu, .at, .dt, .ex, .pp { color: var(--fu) }
-figure { margin: 1em 0; text-align: center } figcaption { color: var(--dim); font-size: .9em } table { border-collapse: collapse } th, td { padding: .25em .7em; border-bottom: 1px solid var(--line); text-align: left }
-div[class*=callout] { border-left: 5px solid #2780e3; padding: .1em 1em; background: var(--box) } blockquote { border-left: 3px solid var(--line); margin-left: 0; padding-left: 1em; color: var(--dim) }
-footer { border-top: 1px solid var(--line); color: var(--dim); font-size: .85em; padding: 1em 1.5em; display: flex; flex-wrap: wrap; justify-content: space-between; gap: .5em 2em }
-@media (max-width: 75em) { .columns { grid-template: 'side main' / 14em minmax(0, 1fr) } .toc { display: none } }
-@media (max-width: 50em) { .columns { display: block; padding: 1em } .side { position: static; max-height: none; border-top: 1px solid var(--line); margin-top: 2em } .pages { display: inline } header { padding: .7em 1em } }
-"""
+CSS = (Path(__file__).parent/'preview.css').read_text(encoding='utf-8')
 PAGE = """<!DOCTYPE html>
 <html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title} – {site}</title><style>{css}</style></head>
@@ -176,7 +160,8 @@ def menu(items, page, pages):
         if isinstance(item, str): item = dict(href=item)
         if 'section' in item:
             inner = menu(item['contents'], page, pages)
-            return f"<li><details{' open' if 'class=here' in inner else ''}><summary>{html.escape(item['section'])}</summary>{inner}</details></li>"
+            state = ' open' if 'class=here' in inner else ''
+            return f"<li><details{state}><summary>{html.escape(item['section'])}</summary>{inner}</details></li>"
         to = pages.get(item['href'])
         if to is None: return ''
         return f"<li><a href=\"/{to['html']}\"{' class=here' if to is page else ''}>{html.escape(item.get('text') or to['title'])}</a></li>"
@@ -194,28 +179,34 @@ def turn(page, pages, items):
     row = [p for p in order(items) if p in pages]
     if page['path'] not in row: return ''
     i = row.index(page['path'])
-    def link(path, way, text): return f"<a class=\"{way}\" href=\"/{pages[path]['html']}\">{text.format(html.escape(pages[path]['title']))}</a>"
+    def link(path, way, text):
+        words = text.format(html.escape(pages[path]['title']))
+        return f'<a class="{way}" href="/{pages[path]["html"]}">{words}</a>'
     return (link(row[i-1], 'before', '← {}') if i else '<span></span>')+(link(row[i+1], 'after', '{} →') if i+1<len(row) else '')
 
 def render(page, pages, config, site, template, complain):
     "One page as HTML, and its images."
     text,images = markdown(page, 'html', posixpath.splitext(posixpath.basename(page['html']))[0]+'_files', complain)
     about = f"---\ndescription: {json.dumps(page['description'])}\n---\n\n" # with the page, for pandoc takes longer to start than to work
-    made = pandoc(about+text, 'html5', complain, '--mathml', '--standalone', '--toc', '--toc-depth=3', f'--template={template}', f"--metadata=pagetitle={page['title']}")
+    options = ['--mathml', '--standalone', '--toc', '--toc-depth=3', f'--template={template}', f"--metadata=pagetitle={page['title']}"]
+    made = pandoc(about+text, 'html5', complain, *options)
     toc,description,body = made.split('<!--cut-->') if made.count('<!--cut-->') == 2 else ('', '', '')
     for cite in re.findall(r'data-cites="([^"]*)"', body): complain(f'unresolved reference @{cite}')
     web = config['website']
     side,foot = web['sidebar']['contents'],web['page-footer']
     toc = f'<nav class="toc" aria-label="On this page"><b>On this page</b>{toc}</nav>' if '<li>' in toc and page['toc'] else ''
     top = re.sub('</?(ul|li)>', '', menu(web['navbar']['left'], page, pages))
-    whole = PAGE.format(title=html.escape(page['title']), site=web['title'], lang=config['lang'], css=CSS+config['css'], top=top, side=menu(side, page, pages), description=description.strip(),
-                        body=scrolling(body), toc=toc, turn=turn(page, pages, side), foot=''.join(f'<span>{s}</span>' for s in (foot['left'], FOOT, foot['right'])))
+    parts = dict(title=html.escape(page['title']), description=description.strip(), body=scrolling(body), toc=toc, turn=turn(page, pages, side))
+    foot = ''.join(f'<span>{s}</span>' for s in (foot['left'], FOOT, foot['right']))
+    whole = PAGE.format(site=web['title'], lang=config['lang'], css=CSS+config['css'], top=top, side=menu(side, page, pages), foot=foot, **parts)
     return relink(whole, page, pages, site),images
 
 def scrolling(body):
     "Tables of markdown in a box that scrolls; boxes and code that scroll can be reached by keyboard."
-    body = re.sub(r'<table(?: style="[^"]*")?>.*?</table>', r'<div class="wide" tabindex="0" role="region" aria-label="Table">\g<0></div>', body, flags=re.S)
-    body = re.sub(r'<p>(?=(?:(?!</p>).)*?(?:display="block"|<annotation[^>]*>[^<]{60}))', '<p tabindex="0">', body, flags=re.S)
+    box = r'<div class="wide" tabindex="0" role="region" aria-label="Table">\g<0></div>'
+    body = re.sub(r'<table(?: style="[^"]*")?>.*?</table>', box, body, flags=re.S)
+    long = r'display="block"|<annotation[^>]*>[^<]{60}'
+    body = re.sub(rf'<p>(?=(?:(?!</p>).)*?(?:{long}))', '<p tabindex="0">', body, flags=re.S)
     return re.sub(r'<pre(?! class="sourceCode)', '<pre tabindex="0"', body)
 
 def settings(root):

@@ -3,7 +3,7 @@
 
 1. The version in `mrtl/__init__.py` stands in CITATION.cff, in the footer of `_quarto.yml`, and as a dated heading in CHANGELOG.md; nothing is uncommitted.
 2. A wheel and an sdist are built into dist/, from a fresh clone of the last commit, and a wheel made from the sdist holds the same files.
-3. The wheel is installed into a fresh environment, away from the repository, and used: `mrtl --version`, the twenty names, `mrtl demo`, `mrtl predict` on a model that is loaded again.
+3. The wheel is installed into a fresh environment, away from the repository, and used: `mrtl --version`, the names of `import mrtl`, `mrtl demo`, and a model that is loaded again.
 4. With --tag, the commit is tagged `v` and the version. Pushing the tag publishes the docs; `twine upload dist/*` publishes the package.
 
 REQUIREMENT: what else to install beside the wheel, such as torch==2.13.0. --draft leaves out the date and the uncommitted changes of step 1."""
