@@ -118,10 +118,11 @@ def gamma_by_products(
     "Standard deviations of the coefficients of covariates."
     if model.P is None: model.set_precisions()
     ways,unit = coordinates(model, F, y, e)
-    apply,found = hessian(model, F, e, ways, unit),np.zeros(F[-1].shape)
+    bend,found = hessian(model, F, e, ways, unit),np.zeros(F[-1].shape)
+    def even(V): return [*V[:-1], V[-1]-V[-1].mean(1, keepdims=True)] if model.loss=='softmax' else V
     for i,j in np.ndindex(*F[-1].shape):
         if not i: continue
         b = model.zeros(); b[-1][i,j] = 1.
-        x = conjugate_gradients(apply, to_slopes(ways, unit, b), 200, 1e-3)
-        found[i,j] = to_values(ways, unit, x)[-1][i,j]
+        x = conjugate_gradients(lambda q: even(bend(q)), even(to_slopes(ways, unit, b)), 200, 1e-3)
+        found[i,j] = even(to_values(ways, unit, x))[-1][i,j]
     return np.sqrt(noise*np.maximum(found[1:], 0))
