@@ -2391,6 +2391,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'mrtl.samples._counts_only': ('samples.html#_counts_only', 'mrtl/samples.py'),
                               'mrtl.samples._kinds': ('samples.html#_kinds', 'mrtl/samples.py'),
                               'mrtl.samples._remedy': ('samples.html#_remedy', 'mrtl/samples.py'),
+                              'mrtl.samples._shuffled': ('samples.html#_shuffled', 'mrtl/samples.py'),
                               'mrtl.samples.along': ('samples.html#along', 'mrtl/samples.py'),
                               'mrtl.samples.array_design': ('samples.html#array_design', 'mrtl/samples.py'),
                               'mrtl.samples.as_dates': ('samples.html#as_dates', 'mrtl/samples.py'),

@@ -242,7 +242,7 @@ def names_of(e, id, where):
 def beside_events(e, covariates, exposure, where):
     "Covariates and the log of exposure, as a problem takes them."
     if exposure and not ((v := as_numbers(e.frame[[exposure]], where)[:,0])>0).all(): raise DataError(f"exposure must be above zero; column {exposure!r} has {int((v<=0).sum())} rows where it is not: leave them out")
-    return dict(covariates=e.frame[list(covariates)].reset_index(drop=True) if covariates else None, offset=np.log(v) if exposure else None)
+    return dict(covariates=e.frame[list(covariates)] if covariates else None, offset=np.log(v) if exposure else None)
 
 def check_roles(label, modes, groups, exposure, covariates):
     "`ConfigError` where the label would explain itself."

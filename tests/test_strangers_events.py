@@ -8,9 +8,11 @@ from mrtl.core import ConfigError, DataError
 from mrtl.covariates import Covariates
 from mrtl.estimators import MRTLClassifier
 from mrtl.events import EventDesign
+from mrtl.glm import class_block
 from mrtl.grids import Grid
 from mrtl.own_events import modes_of, names_of, own_events
 from mrtl.termmaps import x_across
+from mrtl.terms.spec import Term
 from mrtl.problems import Problem
 from mrtl.runfiles import read_covariates, read_predictions
 
@@ -183,3 +185,24 @@ def test_maps_keep_their_place_and_are_drawn_with_x_across(run):
     assert place.place.dims == ('x_m','y_m','component') and bag.bag.dims == ('opp_dx','opp_dy','component') and 'passer~place' in tree.children
     turned = x_across(dict(place=place, bag=bag)); assert turned['place'].place.dims == ('y_m','x_m','component') and turned['bag'].bag.dims == ('opp_dy','opp_dx','component')
     v = xr.DataArray(np.zeros((2,3)), dims=('lat','lon')); assert x_across(v).dims == v.dims
+
+# ---- several classes, and rows in another order
+
+def plain(n=N, seed=0):
+    t = passes(n, seed); return t,EventDesign.from_table(t, dict(place=('x_m','y_m')), dict(place=Grid((4,4), y=(0,26), x=(0,60))))
+
+def test_coefficients_of_several_classes_have_a_spread():
+    t,d = plain(); s = np.c_[np.zeros(N), t.score, -t.score]+np.random.default_rng(1).gumbel(size=(N, 3)); y = np.array(list('abc'))[s.argmax(1)]
+    c = MRTLClassifier(terms=[Term('place', smooth=1e6, ridge=1e6)]).fit(d, y, covariates=t[['score']]).covariates_; z = (t.score-t.score.mean())/t.score.std(ddof=0)
+    std = class_block(np.eye(3)[s.argmax(1)], np.ones(N), 'softmax', np.array(z)[:,None])[2] # a regression without a map
+    assert np.allclose(c['std'].values*t.score.std(ddof=0)/std, 1, atol=.05) and np.allclose(c.coef.values, [[0,1,-1]], atol=.3)
+
+def test_events_find_their_rows_by_label():
+    t,d = plain(300); t = t.set_axis([f'p{i}' for i in range(300)]); named = EventDesign.from_table(t, dict(place=('x_m','y_m')), dict(place=d.modes[0].grid)); mixed = t.sample(frac=1, random_state=1); w = pd.Series(np.r_[np.full(200, 1.), np.full(100, 3.)], t.index)
+    o = t.game/10.; fit = lambda y, z, o, w, d: MRTLClassifier(terms=[Term('place', smooth=1., ridge=1.)]).fit(d, y, covariates=z, offset=o, sample_weight=w); own = fit(t.result, t[['score']], o, w, named); P = own.predict_proba(named, t[['score']], o)
+    for design,at in (named,t.index),(d,pd.RangeIndex(300)):
+        put = lambda v: v.set_axis(at).reindex(pd.Index(at)[np.random.default_rng(2).permutation(300)]); z = put(t[['score']])
+        other = fit(put(t.result), z, put(o), put(w), design); assert np.allclose(other.predict_proba(design, z, put(o)), P) and np.allclose(other.score(design, put(t.result), put(w), z, put(o)), own.score(named, t.result, w, t[['score']], o))
+        assert np.allclose(other.predict_proba(design.take([5, 3]), z, put(o)), P[[5, 3]])
+    with pytest.raises(DataError, match='1 of 300 labels of X.*design.index.isin'): own.predict_proba(named, t[['score']][1:], o)
+    with pytest.raises(DataError, match='X was shuffled'): other.predict_proba(d.take(np.arange(300)[::-1]), t[['score']].reset_index(drop=True), np.zeros(300))
