@@ -188,6 +188,27 @@ def _quantile_nodes(v, column, name):
             f"if they are names, say labels={{{name!r}: True}}; if not, give grids={{{name!r}: Nodes([...])}}", stacklevel=5)
     return Nodes(at, names=(name,))
 
+# %% ../nbs/11_events.ipynb #4f496f43
+def unknown_rows(
+    design:object, # Samples
+)->np.ndarray:     # Their numbers; none for fields
+    "Samples with a name that is not known."
+    if not isinstance(design, EventDesign): return np.zeros(0, int)
+    gone = [design.idx[m.name][:,0].numpy(force=True)<0 for m in design.modes if m.labels is not None and m.name in design.idx and design.idx[m.name].shape[1]==1]
+    return np.flatnonzero(np.any(gone, 0)) if gone else np.zeros(0, int)
+
+def lent(
+    design:EventDesign, # Samples
+    turn:int,           # Whose turn it is
+)->EventDesign:         # The same, each with a name that is known
+    "Samples that borrow the name of another one where their own is not known."
+    idx = dict(design.idx)
+    for m in design.modes:
+        if m.labels is None or m.name not in idx or idx[m.name].shape[1]>1: continue
+        order = np.random.default_rng([m.size, turn//m.size]).permutation(m.size); v = idx[m.name]
+        idx[m.name] = torch.where(v<0, int(order[turn%m.size]), v)
+    return EventDesign(idx, design.modes, design.weights, design.index)
+
 # %% ../nbs/11_events.ipynb #80ea7ce6
 @patch
 def __repr__(self:EventDesign): return f"EventDesign({modes_said(len(self), self.modes)})"
