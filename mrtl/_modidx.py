@@ -681,6 +681,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mrtl.covariates._from_xarray': ('covariates.html#_from_xarray', 'mrtl/covariates.py'),
                                  'mrtl.covariates._numbers': ('covariates.html#_numbers', 'mrtl/covariates.py'),
                                  'mrtl.covariates.check_independent': ('covariates.html#check_independent', 'mrtl/covariates.py'),
+                                 'mrtl.covariates.check_nearly': ('covariates.html#check_nearly', 'mrtl/covariates.py'),
                                  'mrtl.covariates.column_levels': ('covariates.html#column_levels', 'mrtl/covariates.py'),
                                  'mrtl.covariates.column_names': ('covariates.html#column_names', 'mrtl/covariates.py'),
                                  'mrtl.covariates.covariate_matrix': ('covariates.html#covariate_matrix', 'mrtl/covariates.py'),
