@@ -364,9 +364,7 @@ def events_command(
         outside=outside, missing=said_of_files(None, missing, None)['missing'], terms=words(terms), method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)|(dict(order=words(order)) if order else {})
     check_roles(label, modes, groups, exposure, config['covariates'])
     def make():
-        p = own_events(table, modes, label, kind, groups, exposure, config['id'] or (), outside, config['split_seed'], config['covariates'], config['missing'], words(order))
-        if not dry_run: print(*[n for n in p.notes if n.startswith(('warning','outside'))], sep='\n', end='\n' if any(n.startswith(('warning','outside')) for n in p.notes) else '')
-        return p
+        return own_events(table, modes, label, kind, groups, exposure, config['id'] or (), outside, config['split_seed'], config['covariates'], config['missing'], words(order))
     run_own(out, config, make, partial(event_options, modes=modes, terms=terms, method=method, rank=rank, device=s['device'], random_state=s['seed']),
         resume, overwrite, dry_run, lambda out, problem, m, yhat: dict(target=dict(kind=problem.kind, classes=problem.classes, higher=higher(problem.kind, label, problem.classes))))
 
