@@ -2658,7 +2658,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mrtl.terms.inputs.row_products': ('terms/inputs.html#row_products', 'mrtl/terms/inputs.py')},
             'mrtl.terms.laplace': { 'mrtl.terms.laplace.Posterior': ('terms/laplace.html#posterior', 'mrtl/terms/laplace.py'),
                                     'mrtl.terms.laplace._curvature': ('terms/laplace.html#_curvature', 'mrtl/terms/laplace.py'),
-                                    'mrtl.terms.laplace._group_effect': ('terms/laplace.html#_group_effect', 'mrtl/terms/laplace.py'),
+                                    'mrtl.terms.laplace._group_slopes': ('terms/laplace.html#_group_slopes', 'mrtl/terms/laplace.py'),
                                     'mrtl.terms.laplace._shaped': ('terms/laplace.html#_shaped', 'mrtl/terms/laplace.py'),
                                     'mrtl.terms.laplace.gamma_by_products': ( 'terms/laplace.html#gamma_by_products',
                                                                               'mrtl/terms/laplace.py'),

@@ -279,3 +279,8 @@ def test_a_probability_has_no_larger_spread_than_it_can():
     t,d = plain(300); m = MRTLClassifier(terms=['place']).fit(d, t.result); m.fitted_.draws = [[f*1e4*(-1)**i for f in F] for i,F in enumerate(m.fitted_.draws)]
     P,std = m.predict_proba(d, return_std=True); assert (std<=.5).all() and (std<=np.sqrt(P*(1-P))+1e-12).all() and std.max()>.3
     p = Problem(d, (t.result=='turnover').astype(float).values, {}, kind='classes').chance_interval(m); assert (p.std<=.5).all() and (p.upper-p.lower>.9).all()
+
+def test_a_covariate_of_whole_groups_is_less_sure():
+    t,d = plain(); g = np.arange(N)//10; rng = np.random.default_rng(3); z = pd.DataFrame(dict(same=rng.normal(size=g.max()+1)[g], own=rng.normal(size=N))); y = rng.random(N)<expit(1.5*rng.normal(size=g.max()+1)[g])
+    std = [MRTLClassifier(terms=[Term('place', smooth=1e3, ridge=1e3)]).fit(d, y, covariates=z, groups=k).covariates_['std'].values for k in (None, g)]; wider = std[1]/std[0]
+    assert wider[0]>1.3*wider[1] and wider[0]>1.5 # one factor for both would make them alike
