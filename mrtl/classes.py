@@ -119,6 +119,14 @@ def target_codes(
     "The way back."
     return Y.argmax(1) if loss=='softmax' else Y.sum(1).astype(int)
 
+# %% ../nbs/20_classes.ipynb #74839498
+def chance_std(
+    p:np.ndarray,   # Probabilities
+    sd:np.ndarray,  # Standard deviations of their log odds
+)->np.ndarray:      # Those of the probabilities
+    "To first order, and never more than a number between 0 and 1 with that mean can have."
+    return np.minimum(p*(1-p)*sd, np.sqrt(p*(1-p)))
+
 # %% ../nbs/20_classes.ipynb #bb9b7c0a
 def score_count(
     loss:str,     # Which is minimised

@@ -13,7 +13,7 @@ from pathlib import Path
 from fastcore.script import anno_parser
 from . import parallel
 from .basketball.model import predict_games, shot_figures, shots_command
-from .climate.model import climate_command, climate_figures, predict_months
+from .climate.model import climate_command, climate_figures, predict_months, said_of_files
 from .core import ConfigError, MRTLError, enough_memory
 from .demo import demo_command, predict_demo
 from .folders import LOCK, claim, held_folders, release, seal_again
@@ -34,16 +34,19 @@ def predict_command(
     fields:FILES=None,      # For a run of `mrtl fields`: fields of the same variables; the times after the last target are a forecast
     target:str=None,        # For a run of `mrtl fields`: table of the target, where known
     table:str=None,         # For a run of `mrtl events`: other events, with the columns that it was fitted on
+    missing:str=None,       # For a run of `mrtl fields` or `mrtl events`: numbers in the new files that are no values, joined by commas, or none; those of the run when not given
+    unknown:bool=False,     # For a run of `mrtl events`: predict also where more than half of the rows have names or places that the run does not know
     seed:int=None,          # For a demo run: simulate again with this seed; the run's own when not given
 ):
     "Predict other samples with a finished run's model, and those that have no truth yet: a forecast, in the target's units, with its interval where the model has one."
     if not out: raise ConfigError("give the file to write: mrtl predict RUN --out FILE")
     run,out = Path(run),Path(out); config = read_config(run, again=True)
     if out.resolve().is_relative_to(run.resolve()): raise ConfigError(f"--out {out} lies in the run's own folder: write somewhere else")
+    if missing is not None: config = config|dict(missing=said_of_files(None, missing, None)['missing'])
     if config['command']=='basketball': predict_games(run, out, tracking, events)
     elif config['command']=='demo': predict_demo(run, out, config, seed)
     elif config['command']=='fields': predict_own(run, out, config, fields, target)
-    elif config['command']=='events': predict_events(run, out, config, table)
+    elif config['command']=='events': predict_events(run, out, config, table, unknown)
     else: predict_months(run, out, config, ocean, rain)
 
 # %% ../nbs/90_cli.ipynb #a74c2a54

@@ -57,7 +57,17 @@ def column_levels(
     if c.isna().any():
         raise DataError(f"covariate {c.name} has no value in {int(c.isna().sum())} of {len(c)} rows: fill them, or leave those rows out")
     if isinstance(c.dtype, pd.CategoricalDtype): return [str(v) for v in c.cat.remove_unused_categories().cat.categories]
-    return sorted({str(v) for v in c})
+    if len(c) and all(isinstance(v, (bool,np.bool_)) for v in c.unique()): return None # as yes and no in a column without gaps
+    names = sorted({str(v) for v in c}); check_nearly(c.name, names); return names
+
+MANY = 12 # Levels that are numbers, above which a column of texts should have been one of numbers
+
+def check_nearly(name, levels):
+    "`DataError` where a column of texts was meant to hold numbers."
+    v = pd.Series(levels, dtype=object); number = pd.to_numeric(v, errors='coerce').notna(); comma = v.str.fullmatch(r'\s*[-+]?\d+,\d+\s*')
+    if comma.sum()>MANY: raise DataError(f"covariate {name} holds texts that are not numbers, such as {v[comma].iloc[0]!r}: write numbers with a point, like {v[comma].iloc[0].strip().replace(',', '.')} (or separate the columns of a CSV file by semicolons)")
+    if number.sum()>MANY and not number.all(): raise DataError(f"covariate {name} holds numbers, but also texts that are not numbers, such as {v[~number].iloc[0]!r} ({int((~number).sum())} different ones): replace them by numbers, or leave those rows out; "
+        "if all are names, make the column a pd.Categorical")
 
 def column_names(
     levels:dict,  # Name of each column to its levels, None for numbers
@@ -78,7 +88,8 @@ def _numbers(c, levels):
     own = column_levels(c)
     if (own is None)!=(levels is None):
         got,want = ('numbers','categories') if own is None else ('categories','numbers')
-        raise DataError(f"covariate {c.name} holds {got}, but the model was fitted on {want}: give it the same kind")
+        odd = [] if own is None else [v for v,x in zip(own, pd.to_numeric(pd.Series(own), errors='coerce')) if not np.isfinite(x)]
+        raise DataError(f"covariate {c.name} holds {got}{f', such as {odd[0]!r},' if odd else ','} but the model was fitted on {want}: give it the same kind")
     if own is None:
         v = c.to_numpy(dtype=float, na_value=np.nan)
         if (bad := ~np.isfinite(v)).any():

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, Transfo
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 from .adapt import Adapted, as_came, as_one
-from .classes import are_ordered, categories_of, checked_labels, class_costs, class_names, class_probabilities, class_targets, codes_of, loss_of, target_codes
+from .classes import are_ordered, categories_of, chance_std, checked_labels, class_costs, class_names, class_probabilities, class_targets, codes_of, loss_of, target_codes
 from .core import ConfigError, DataError
 from .events import EventDesign
 from .designs import FieldDesign
@@ -258,7 +258,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         if not return_std: return P
         if len(self.classes_)>2 or (std := self._score_std(X, covariates, offset)) is None:
             raise ConfigError(f"return_std of probabilities needs two classes, and method='evidence' or a sum of terms over events; this model has {len(self.classes_)} classes and was fitted with method={self.method_!r}")
-        return P,P[:,:1]*P[:,1:]*std*np.ones(2)
+        return P,chance_std(P, std)
 
     def predict(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`

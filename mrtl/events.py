@@ -44,8 +44,9 @@ class EventDesign:
         idx:dict,          # Name of each mode without nodes to indices, (n,) or (n, m) int64, -1 where there is none
         modes:list,        # The modes, in the order of the weights' axes
         weights:dict=None, # Name of each mode with nodes to the weights with which samples look at them, sparse, (n, nodes)
+        index:pd.Index|None=None, # What samples are called, (n,), by which targets and covariates find them; only numbered when not given
     ):
-        self.modes = modes
+        self.modes,self.index = modes,None if index is None or index.nlevels>1 else index
         self.idx = {m.name: _columns(idx[m.name]) for m in modes if m.nodes is None}
         self.weights = {m.name: sparse.csr_matrix(weights[m.name]) for m in modes if m.nodes is not None}
         self.n = _count(modes, self.idx|self.weights)
@@ -107,7 +108,7 @@ def _from_table(cls, df, modes, grids, labels, lookup, outside, like):
         if like is not None and isinstance(spec, str): tell_unknown(df[spec], name, found, mode)
         (idx if mode.nodes is None else weights)[name] = found
         out.append(mode)
-    return cls(idx, out, weights)
+    return cls(idx, out, weights, df.index)
 
 # %% ../nbs/11_events.ipynb #7a06bc8c
 def tell_unknown(col, name, found, mode):
@@ -187,6 +188,27 @@ def _quantile_nodes(v, column, name):
             f"if they are names, say labels={{{name!r}: True}}; if not, give grids={{{name!r}: Nodes([...])}}", stacklevel=5)
     return Nodes(at, names=(name,))
 
+# %% ../nbs/11_events.ipynb #4f496f43
+def unknown_rows(
+    design:object, # Samples
+)->np.ndarray:     # Their numbers; none for fields
+    "Samples with a name that is not known."
+    if not isinstance(design, EventDesign): return np.zeros(0, int)
+    gone = [design.idx[m.name][:,0].numpy(force=True)<0 for m in design.modes if m.labels is not None and m.name in design.idx and design.idx[m.name].shape[1]==1]
+    return np.flatnonzero(np.any(gone, 0)) if gone else np.zeros(0, int)
+
+def lent(
+    design:EventDesign, # Samples
+    turn:int,           # Whose turn it is
+)->EventDesign:         # The same, each with a name that is known
+    "Samples that borrow the name of another one where their own is not known."
+    idx = dict(design.idx)
+    for m in design.modes:
+        if m.labels is None or m.name not in idx or idx[m.name].shape[1]>1: continue
+        order = np.random.default_rng([m.size, turn//m.size]).permutation(m.size); v = idx[m.name]
+        idx[m.name] = torch.where(v<0, int(order[turn%m.size]), v)
+    return EventDesign(idx, design.modes, design.weights, design.index)
+
 # %% ../nbs/11_events.ipynb #80ea7ce6
 @patch
 def __repr__(self:EventDesign): return f"EventDesign({modes_said(len(self), self.modes)})"
@@ -201,7 +223,7 @@ def take(self:EventDesign,
     "Some of the samples."
     rows = as_index(rows)
     weights = {k: X[rows.numpy(force=True)] for k,X in self.weights.items()}
-    return EventDesign({k: v[rows] for k,v in self.idx.items()}, self.modes, weights)
+    return EventDesign({k: v[rows] for k,v in self.idx.items()}, self.modes, weights, None if self.index is None else self.index[rows.numpy(force=True)])
 
 @patch
 def __getitem__(self:EventDesign,
@@ -228,7 +250,7 @@ def hold(self:EventDesign,
 )->EventDesign:    # Those samples, in memory of their own
     "A block of the samples."
     weights = {k: X[rows] for k,X in self.weights.items()}
-    return EventDesign({k: v[rows].clone() for k,v in self.idx.items()}, self.modes, weights)
+    return EventDesign({k: v[rows].clone() for k,v in self.idx.items()}, self.modes, weights, None if self.index is None else self.index[rows])
 
 # %% ../nbs/11_events.ipynb #09bda01e
 @patch
@@ -245,7 +267,7 @@ def to(self:EventDesign,
 )->EventDesign:                         # The same design there
     "Move the indices to a device."
     device = torch.empty(0).to(*args).device
-    return EventDesign({k: v.to(device) for k,v in self.idx.items()}, self.modes, self.weights)
+    return EventDesign({k: v.to(device) for k,v in self.idx.items()}, self.modes, self.weights, self.index)
 
 # %% ../nbs/11_events.ipynb #dcc7dd75
 @patch
@@ -260,7 +282,7 @@ def at(self:EventDesign,
         if to is not None and m.nodes is not None: weights[m.name],m = _coarser_nodes(weights[m.name], m, to)
         elif to is not None and to!=m.grid.shape: idx[m.name],m = _coarser_cells(idx[m.name], m, to)
         modes.append(m)
-    return EventDesign(idx, modes, weights)
+    return EventDesign(idx, modes, weights, self.index)
 
 def _level_shapes(shapes, modes):
     "Shapes by mode: of all grids or of none, and of any lattices."
@@ -299,10 +321,10 @@ def _from_chunks(cls, chunks, modes, grids, labels, lookup, outside, like):
         return cls.from_table(df, modes, grids, labels, lookup, outside)
     parts = [read(df) for df in chunks]
     if not parts: raise DataError("the table has no part: give at least one DataFrame")
-    out = parts[0].modes
+    out,index = parts[0].modes,[p.index for p in parts]; index = None if any(i is None for i in index) else index[0].append(index[1:])
     idx = {m.name: torch.cat([p.idx.pop(m.name) for p in parts]) for m in out if m.nodes is None}
     weights = {m.name: sparse.vstack([p.weights.pop(m.name) for p in parts], format='csr') for m in out if m.nodes is not None}
-    return cls(idx, out, weights)
+    return cls(idx, out, weights, index)
 
 def _known_ahead(name, spec, df, grids, labels):
     "Refuse a mode whose entries would follow from the part of the table that is read first."

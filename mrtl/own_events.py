@@ -24,12 +24,14 @@ from .glms import event_glms
 from .grids import Grid
 from .nodes import Nodes
 from .own import run_own, words
-from .own_fields import KINDS, as_targets_of, dealt
+from .own_fields import KINDS, as_targets_of, class_labels, dealt
 from .problems import ESTIMATORS, Problem
+from .ranks import ranks_of
 from .readers import far_values, source_name
-from .runfiles import read_metrics, read_predictions
+from .row_checks import as_words, check_known, said_alike, said_copies, said_far, said_visits, said_words, top_codes
+from .runfiles import class_columns, read_metrics, read_predictions
 from .runs import FILES, predict_run
-from .tabular import as_numbers, near, table_parts
+from .tabular import as_numbers, file_kind, near, table_parts
 
 # %% ../nbs/76_own_events.ipynb #0e3ca6f3
 NUMBER = r'[-+]?[\d.]+(?:[eE][-+]?\d+)?'
@@ -69,10 +71,14 @@ def common(columns):
 ROWS = 2**19 # At a time
 MARKS = -9,-99,-999,-9999,-99999 # Numbers that people write where there is none
 
-def pieces_of(path, columns, missing=None):
-    "A table in parts: numbers that are said to be missing, and texts without a letter, are NaN."
-    for part in table_parts(path, sorted(columns), ROWS):
+def pieces_of(path, columns, missing=None, words=(), told=None):
+    "A table in parts: numbers that are said to be missing, texts without a letter, and in columns of `words` those like NA, are NaN; `told` takes such words."
+    words = words if file_kind(path)=='plain' else ()
+    for part in table_parts(path, sorted(columns), ROWS, words):
         for c in part:
+            if c in words and part[c].dtype.kind not in 'iufbcmM':
+                v,found = as_words(part[c], missing==[]); part = part.assign(**{c: v})
+                if told is not None and found and missing!=[]: told[c] = {k: told.get(c, {}).get(k, 0)+found.get(k, 0) for k in {**told.get(c, {}), **found}}
             v = part[c]; text = v.dtype.kind not in 'iufbcmM'
             gone = v.isin([u for u in v.unique() if isinstance(u, str) and not u.strip()]) if text else v.isin(missing or ())
             if gone.any(): part = part.assign(**{c: v.mask(gone)})
@@ -83,7 +89,7 @@ def odd_numbers(v, amounts):
     if v.dtype.kind not in 'iuf': return {}
     x = v.to_numpy(float); low = np.nanmin(x, initial=np.inf); n = int((x==low).sum())
     if low in MARKS and n>1 and not ((x<0)&(x>low)).any(): return {float(low): n}
-    return far_values(x, {})[0] if amounts else {}
+    return far_values(x, {})[0] or top_codes(x) if amounts else {}
 
 def said_odd(odd):
     "What to do about such numbers, a sentence a column."
@@ -106,14 +112,18 @@ class Events:
     left:dict            # Why how many rows were left out
     mark:np.ndarray      # What each row holds, 16 bits
     odd:dict             # Column to numbers that look like marks of missing values
+    words:dict           # Column to words such as NA, and how often each is there
+    first:pd.DataFrame   # All columns of those among the first rows of the table
 
-# %% ../nbs/76_own_events.ipynb #1729f06d
-def read_events(path, modes, label, more=(), need_label=True, id=(), missing=None):
-    "What a table says of its rows, places apart."
-    index = {k: c for k,c in modes.items() if isinstance(c, str)}; seen = columns_of(modes); names = {k: set() for k in index}; frames,keeps,marks,left,odd,n = [],[],[],{},{},0
-    kept = list(dict.fromkeys(c for c in (label, *more, *id) if c)); told = [c for c in seen|set(kept) if c not in id] if missing is None else []
-    need = dict.fromkeys([*needed(modes), *([label] if label and need_label else []), *more, *id]); amounts = seen-set(index.values())|set(more)
-    for part in pieces_of(path, seen|set(kept), missing):
+# %% ../nbs/76_own_events.ipynb #9b50ca30
+def names_in(modes, kept): return ({c for c in modes.values() if isinstance(c, str)}|set(kept))-{c for m in modes.values() if not isinstance(m, str) for p in m['pairs'] for c in p}
+
+def read_events(path, modes, label, more=(), need_label=True, id=(), missing=None, also=()):
+    "What a table says of its rows, places apart; `also` are columns to keep."
+    index = {k: c for k,c in modes.items() if isinstance(c, str)}; seen = columns_of(modes); names = {k: set() for k in index}; frames,keeps,marks,left,odd,n,told_words,first = [],[],[],{},{},0,{},None
+    kept = list(dict.fromkeys(c for c in (label, *more, *id, *also) if c)); told = [c for c in seen|set(kept) if c not in id] if missing is None else []
+    need = dict.fromkeys([*needed(modes), *([label] if label and need_label else []), *more, *id]); amounts = seen-set(index.values())|set(more)|{label}
+    for part in pieces_of(path, seen|set(kept), missing, names_in(modes, kept), told_words):
         ok = np.ones(len(part), bool)
         for c in need:
             gone = ok&part[c].isna().values; ok &= ~gone
@@ -122,10 +132,10 @@ def read_events(path, modes, label, more=(), need_label=True, id=(), missing=Non
             for v,count in odd_numbers(part[c], c in amounts).items(): odd.setdefault(c, {}); odd[c][v] = odd[c].get(v, 0)+count
         part = part.set_axis(np.arange(n, n+len(part))); n += len(part); keeps.append(ok); used = part[ok]
         for k,c in index.items(): names[k] |= set(used[c].unique())
-        frames.append(used[kept]); marks.append(marked(used[sorted(seen)]))
+        first = used if first is None else first; frames.append(used[kept]); marks.append(marked(used[sorted(seen)]))
     if not n: raise DataError(f"{source_name(path)} has no rows: give at least one")
     if not sum(k.sum() for k in keeps): raise DataError(f"no row of {source_name(path)} can be used: "+', '.join(f'{v:,} lack {k}' for k,v in left.items()))
-    return Events(pd.concat(frames), np.concatenate(keeps), {k: in_order(v) for k,v in names.items()}, left, np.concatenate(marks), odd)
+    return Events(pd.concat(frames), np.concatenate(keeps), {k: in_order(v) for k,v in names.items()}, left, np.concatenate(marks), odd, told_words, first)
 
 def in_order(names):
     try: return sorted(names)
@@ -180,22 +190,24 @@ def check_inside(path, name, m, part, out, where):
 def said_beyond(modes, outside, lost):
     "What became of places outside, in sentences."
     did = dict(clip='which is moved to the edge', drop='which adds nothing'); what = lambda m: 'a number beyond the ends of the curve' if m['kind']=='curve' else 'a place outside the rectangle'
-    return [f"outside: {n:,} row{'' if n==1 else 's'} with {what(modes[k])} of {k}, {did[beyond_rule(modes[k], outside)]}" for k,n in lost.items() if n]
+    return [f"outside: {len(rows):,} row{'' if len(rows)==1 else 's'} with {what(modes[k])} of {k}, {did[beyond_rule(modes[k], outside)]} ({said_some(rows)})" for k,rows in lost.items() if rows]
+
+def said_some(rows): return f"row{'' if len(rows)==1 else 's'} {', '.join(f'{r+1}' for r in rows[:5])}{' ...' if len(rows)>5 else ''}"
 
 # %% ../nbs/76_own_events.ipynb #48b93dd5
 def design_of(path, modes, keep, outside=None, missing=None, lost=None, **known):
-    "The design of the rows that are kept, read in parts; `known` are grids and labels, or a design to be like; `lost` takes how many rows lie outside."
+    "The design of the rows that are kept, read in parts; `known` are grids and labels, or a design to be like; `lost` takes which rows lie outside."
     maps = {k: m for k,m in modes.items() if not isinstance(m, str)}; lost = {} if lost is None else lost
     grids = known['grids'] if 'grids' in known else {m.name: m.grid or m.nodes for m in known['like'].modes}
     spec = {k: m if isinstance(m, str) else m['pairs'][0][0] if m['kind']=='curve' else [tuple(p[::-1]) for p in m['pairs']] if m['kind']=='bag' else tuple(m['pairs'][0][::-1]) for k,m in modes.items()}
     beyond = {k: beyond_rule(m, outside) for k,m in maps.items() if m['kind']=='place'}
     def parts():
         n = 0
-        for part in pieces_of(path, columns_of(modes), missing):
+        for part in pieces_of(path, columns_of(modes), missing, names_in(modes, ())):
             part = part.set_axis(np.arange(n, n+len(part)))[keep[n:(n := n+len(part))]]
             if cols := sorted(columns_of(maps)): part = part.assign(**dict(zip(cols, as_numbers(part[cols], source_name(path)).T)))
             for k,m in maps.items():
-                out = outside_of(part, m, grids[k]); lost[k] = lost.get(k, 0)+int(out.sum())
+                out = outside_of(part, m, grids[k]); lost[k] = [*lost.get(k, ()), *part.index[out]]
                 if out.any() and beyond.get(k)=='raise': check_inside(path, k, m, part, out, grids[k])
             if len(part): yield part
     return EventDesign.from_chunks(parts(), spec, outside=beyond, **known)
@@ -218,18 +230,40 @@ def said_left(left): return ', '.join(f'{v:,} without {k}' for k,v in left.items
 
 def said_events(path, e, problem, design, modes, groups, block):
     "What was read, left out and dealt out, in sentences."
-    sizes = ', '.join(f"{m.name} ({' x '.join(map(str, m.shape))})" for m in design.modes); sets = ', '.join(f'{len(v):,} {k}' for k,v in problem.rows.items())
-    whole = f'whole groups of {groups}' if groups else f'blocks of {block:,} neighbouring rows'; c = problem.classes
+    span = lambda m: '' if m.grid is None else ', '+', '.join(f'{k} from {a:g} to {b:g}' for k,(a,b) in zip(m.grid.names, (m.grid.y, m.grid.x)))
+    sizes = ', '.join(f"{m.name} ({' x '.join(map(str, m.shape))}{span(m)})" for m in design.modes); sets = ', '.join(f'{len(v):,} {k}' for k,v in problem.rows.items())
+    whole = f'whole groups of {groups}' if groups else f'blocks of {block:,} neighbouring rows, which are held out together: where the order of the table means nothing, these are rows at random; --groups holds whole groups out'; c = problem.classes
     count = '' if c is None else ': '+', '.join(f'{int((problem.y==i).sum()):,} {k}' for i,k in enumerate(c))
     return [f"table: {len(e.keep):,} rows of {Path(path).name}; left out: {said_left(e.left)}", f"target: {problem.target_name} ({problem.kind}{count}), explained by {sizes}",
         f"higher: {higher(problem.kind, problem.target_name, c)}; a higher score is red in the figures, a lower one blue{fair(c)}", *said_columns(e, modes, [] if problem.covariates is None else list(problem.covariates)), f"rows: {sets}, in {whole}"]
+
+def said_rows_odd(e, modes, label, kind, groups, id, covariates):
+    "What a reader should look at before he believes a model, in sentences."
+    names = {c: e.labels[k] for k,c in modes.items() if isinstance(c, str)}|{c: e.frame[c].unique() for c in (label, *covariates) if e.frame[c].dtype.kind not in 'iufbcmM'}; y = e.frame[label]
+    places = {k: e.first[list(m['pairs'][0])] for k,m in modes.items() if not isinstance(m, str) and m['kind']=='place'}; at = np.unique(y) if y.dtype.kind in 'iuf' else ()
+    visits = [] if groups else [s for k,t in places.items() for s in said_visits(k, t)]
+    whole = [f"warning: {label} holds {', '.join(f'{v:g}' for v in at)} and is taken for a number; if these are classes, say --kind classes or --kind ordered"] if kind is None and 2<len(at)<=10 and (at==np.arange(len(at))).all() else []
+    return [*whole, *said_words(e.words), *said_alike(names), *(s for k,t in places.items() if modes[k]['extent'] is None for s in said_far(k, t)), *visits, *(said_copies(e.first) if not (visits or id) else ())]
 
 @dataclass(kw_only=True, repr=False)
 class EventProblem(Problem):
     "Events of a reader's own, and the rows that train and test."
     target_name:str   # Of the label's column
 
-# %% ../nbs/76_own_events.ipynb #214cc471
+# %% ../nbs/76_own_events.ipynb #8a7c6dfb
+def labels_in_order(col, order, kind, where):
+    "Labels as --order gives them, and the kind; `ConfigError` or `DataError` where words that are ordered have no order, or another one."
+    if not order:
+        words = col.dtype.kind not in 'iufb' and not (isinstance(col.dtype, pd.CategoricalDtype) and col.dtype.ordered) and pd.to_numeric(col, errors='coerce').isna().any()
+        if kind=='ordered' and words: raise ConfigError(f"--kind ordered needs the order of the classes, from the lowest to the highest: {col.name} of {where} holds {', '.join(class_labels(col))}, so say --order {','.join(class_labels(col))}, in their right order")
+        return None,kind
+    if kind not in (None,'classes','ordered'): raise ConfigError(f"--order is of classes; got --kind {kind}: leave one of the two out")
+    if len(set(order))<len(order): raise ConfigError(f"--order names a class twice: {', '.join(order)}")
+    found = class_labels(col); odd = [c for c in found if c not in order]; none = [c for c in order if c not in found]
+    if odd: raise DataError(f"{col.name} of {where} holds {odd[0]!r}{near(odd[0], none)}, which --order does not name: add it there, or leave those rows out")
+    if none: raise DataError(f"--order names {none[0]!r}, but {col.name} of {where} holds only {', '.join(found)}: leave it out there")
+    return order,kind or ('classes' if len(order)==2 else 'ordered')
+
 def names_of(e, id, where):
     "What rows are called; `DataError` where two are called the same."
     if not id: return np.array([f'{i}-{m:04x}' for i,m in zip(e.frame.index, e.mark)], object)
@@ -242,7 +276,7 @@ def names_of(e, id, where):
 def beside_events(e, covariates, exposure, where):
     "Covariates and the log of exposure, as a problem takes them."
     if exposure and not ((v := as_numbers(e.frame[[exposure]], where)[:,0])>0).all(): raise DataError(f"exposure must be above zero; column {exposure!r} has {int((v<=0).sum())} rows where it is not: leave them out")
-    return dict(covariates=e.frame[list(covariates)].reset_index(drop=True) if covariates else None, offset=np.log(v) if exposure else None)
+    return dict(covariates=e.frame[list(covariates)] if covariates else None, offset=np.log(v) if exposure else None)
 
 def check_roles(label, modes, groups, exposure, covariates):
     "`ConfigError` where the label would explain itself."
@@ -262,24 +296,24 @@ def check_levels(table, rows, groups):
         raise DataError(f"covariate {c} is {', '.join(gone[:5])}{' ...' if len(gone)>5 else ''} in {int(np.isin(v, gone).sum()):,} rows for validation and test, and in no training row, {why}, so nothing says what it adds: leave {c} out of --covariates, pool rare levels, or split in another way")
 
 # %% ../nbs/76_own_events.ipynb #af31bed8
-def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(), outside=None, split_seed=0, covariates=(), missing=None):
+def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(), outside=None, split_seed=0, covariates=(), missing=None, order=None):
     "From a table to a problem in which whole groups, or blocks of rows, are held out."
     e = read_events(path, modes, label, [c for c in (groups, exposure, *covariates) if c], id=id, missing=missing); where = source_name(path)
-    y,kind,classes = as_targets_of(e.frame[[label]], kind, where); n = len(y); lost = {}; names = names_of(e, id, where)
+    order,asked = labels_in_order(e.frame[label], order, kind, where); y,kind,classes = as_targets_of(e.frame[[label]], asked, where, order); n = len(y); lost = {}; names = names_of(e, id, where)
     g = e.frame[groups].astype(str).values if groups else None; block = max(1, n//50); beside = beside_events(e, covariates, exposure, where)
     if groups: check_groups(g, groups, where)
     rows,_,_ = dealt(n, np.arange(n), np.ones(n, bool), None, g, (.6,.2,.2), split_seed, block); check_levels(beside['covariates'], rows, groups)
     train = np.zeros(len(e.keep), bool); train[np.flatnonzero(e.keep)[rows['train']]] = True
     design = design_of(path, modes, e.keep, outside, missing, lost, grids=rectangles(path, modes, train, missing), labels=e.labels)
     p = EventProblem(design, y[:,0], rows, kind=kind, names=names, groups=g, classes=classes, rivals=event_glms, **beside, target_name=label)
-    return replace(p, notes=[*said_events(path, e, p, design, modes, groups, block), *said_beyond(modes, outside, lost), *said_odd(e.odd)])
+    return replace(p, notes=[*said_events(path, e, p, design, modes, groups, block), *said_beyond(modes, outside, lost), *said_odd(e.odd), *said_rows_odd(e, modes, label, asked, groups, id, covariates)])
 
 # %% ../nbs/76_own_events.ipynb #3bd43f08
 def event_options(problem, modes, terms=None, method='auto', rank=None, **options):
     "Options of the estimator."
     if rank is not None: check_whole(rank=rank)
     if method not in ('auto','terms','sgd'): raise ConfigError(f"--method must be auto, terms or sgd for events; got {method!r}")
-    if method=='sgd' or method=='auto' and problem.kind=='ordered' and not terms: return dict(method='sgd', main_effects=True, rank=rank or 4, smooth=.5, l2=2e-5, init='random', patience=3, max_epochs=60)|options
+    if method=='sgd' or method=='auto' and problem.kind=='ordered' and not terms: return dict(method='sgd', main_effects=True, rank=rank or ranks_of(problem.design.modes, max(1, problem.class_count-1) if problem.kind=='classes' else 1, 4)[0], smooth=.5, l2=2e-5, init='random', patience=3, max_epochs=60)|options
     index = [k for k,m in modes.items() if isinstance(m, str)]; place = [k for k,m in modes.items() if not isinstance(m, str) and m['kind']=='place']
     given = [tuple(w.strip() for w in t.split(':')) for t in words(terms) or []]
     if odd := [w for t in given for w in t if w not in modes]: raise ConfigError(f"--terms names {odd[0]!r}{near(odd[0], modes)}, but the modes are {', '.join(modes)}")
@@ -303,12 +337,13 @@ def events_command(
     bag:FILES=None,        # Maps with several places a row, like d1x,d1y+d2x,d2y:12x12
     curve:FILES=None,      # Columns of numbers whose effect is a curve, such as a depth or an hour
     kind:str=None,         # classes, ordered, counts or regression; found when not given
-    groups:str=None,       # Column of groups, such as games, that are held out whole; blocks of rows when not given
+    order:str=None,        # Classes from the lowest to the highest, joined by commas, like none,mild,severe; three or more are then ordered, unless --kind classes
+    groups:str=None,       # Column of groups, such as games, that are held out whole; blocks of neighbouring rows when not given, which are rows at random where the order of the table means nothing
     covariates:FILES=None, # Columns that explain the label, too, such as a score or a temperature
     exposure:str=None,     # Column of how much was exposed, for counts
     id:FILES=None,         # Columns that together name a row, such as game and event. A prediction then knows which rows of its table were in the training. Without it rows are known by their number and what they hold
     outside:str=None,      # What to do with places outside their rectangle, here and in predictions: raise (stop), clip (move to the edge) or drop (they add nothing). When not given: raise where you gave the rectangle, clip where it is that of the training rows
-    missing:str=None,      # Numbers in the table that are no values, joined by commas, like -9,-99; none: there are none
+    missing:str=None,      # Numbers in the table that are no values, joined by commas, like -9,-99; none: there are none, and words such as NA are names
     terms:str=None,        # Terms of the model, joined by commas, like player,place,player:place
     method:str='auto',     # terms (a sum of terms), sgd (one product of all modes, for tables of many millions) or auto: sgd for ordered classes, else terms
     rank:int=None,         # Components of each term; 3 when not given, 4 for a product
@@ -326,33 +361,52 @@ def events_command(
     if outside not in (None,'raise','clip','drop'): raise ConfigError(f"--outside must be raise, clip or drop; got {outside!r}")
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'events'); modes = modes_of(words(index), *([t] if isinstance(t, str) else t for t in (place, bag)), words(curve))
     config = dict(command='events', title=f'{label} by {", ".join(modes)}', table=Path(table).name, label=label, modes=modes, kind=kind, groups=groups, covariates=words(covariates) or [], exposure=exposure, id=words(id),
-        outside=outside, missing=said_of_files(None, missing, None)['missing'], terms=words(terms), method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)
+        outside=outside, missing=said_of_files(None, missing, None)['missing'], terms=words(terms), method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)|(dict(order=words(order)) if order else {})
     check_roles(label, modes, groups, exposure, config['covariates'])
     def make():
-        p = own_events(table, modes, label, kind, groups, exposure, config['id'] or (), outside, config['split_seed'], config['covariates'], config['missing'])
-        if not dry_run: print(*[n for n in p.notes if n.startswith(('warning','outside'))], sep='\n', end='\n' if any(n.startswith(('warning','outside')) for n in p.notes) else '')
-        return p
+        return own_events(table, modes, label, kind, groups, exposure, config['id'] or (), outside, config['split_seed'], config['covariates'], config['missing'], words(order))
     run_own(out, config, make, partial(event_options, modes=modes, terms=terms, method=method, rank=rank, device=s['device'], random_state=s['seed']),
         resume, overwrite, dry_run, lambda out, problem, m, yhat: dict(target=dict(kind=problem.kind, classes=problem.classes, higher=higher(problem.kind, label, problem.classes))))
 
-# %% ../nbs/76_own_events.ipynb #b9b7c8dc
-def predict_events(run, out, config, table):
+# %% ../nbs/76_own_events.ipynb #abeec0cb
+def check_place(k, m, rows, e, grid, n, where):
+    "`DataError` where more than half of the rows lie outside the rectangle of a map, which nobody has asked to move there."
+    if not len(rows)>n/2: return
+    v = e.first.loc[rows[0]] if rows[0] in e.first.index else None; at = '' if v is None else ' ('+', '.join(f'{c} = {v[c]:g}' for c in m['pairs'][0])+')'
+    raise DataError(f"{len(rows):,} of {n:,} rows of {where} lie outside the rectangle of {k} ({m['pairs'][0][0]} from {grid.y[0]:g} to {grid.y[1]:g}, {m['pairs'][0][1]} from {grid.x[0]:g} to {grid.x[1]:g}), the first in row {rows[0]+1}{at}: "
+        "give places in the units and the order of the training, or say --unknown to move them to the edge")
+
+def changed_rows(run, problem):
+    "Rows that are called like one of the run's but hold something else: the model of its predictions gives them another one, (n,) booleans."
+    file = Path(run)/'scored.mrtl'; m = ESTIMATORS[problem.kind].load(file if file.exists() else Path(run)/'model.mrtl'); old = read_predictions(run)
+    v = class_columns(old)[1] if problem.labels else old[['prediction']].values.astype(float)
+    now = np.asarray(problem.predicted(m), float); now = np.column_stack([1-now, now]) if problem.labels and now.ndim==1 else now.reshape(len(now), -1)
+    at = pd.Index(old['sample'].astype(str)).get_indexer([str(k) for k in problem.names])
+    return (at>=0)&~np.isclose(now, v[at], rtol=1e-3, atol=1e-4).all(1)
+
+def predict_events(run, out, config, table, unknown=False):
     "Predict the rows of another table with a finished run, and score those that have a label and are new."
     if not table: raise ConfigError("a run of mrtl events predicts from a table: give --table TABLE with the columns that `mrtl events` took")
     facts = read_metrics(run).get('target', {}); kind,classes = facts.get('kind'),facts.get('classes'); modes,label,where = config['modes'],config['label'],source_name(table)
     if kind not in ESTIMATORS: raise ConfigError(f"{Path(run)/'metrics.json'} does not say what kind of target it is about: run the command again with --overwrite")
     head = next(iter(table_parts(table, None, 1))); known = label if label in head else None; id = words(config.get('id')) or []; unnamed = [c for c in id if c not in head]; lost = {}
     covariates,exposure,missing,outside = config.get('covariates') or [],config.get('exposure'),config.get('missing'),config.get('outside')
-    e = read_events(table, modes, known, [c for c in (exposure, *covariates) if c], need_label=False, id=[] if unnamed else id, missing=missing); model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
+    e = read_events(table, modes, known, [c for c in (exposure, *covariates) if c], need_label=False, id=[] if unnamed else id, missing=missing, also=[m for m in modes.values() if isinstance(m, str)]); model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
     design = design_of(table, modes, e.keep, outside, missing, lost, like=SimpleNamespace(modes=model._modes)); n = len(design)
     y = as_targets_of(e.frame[[known]], kind, where, classes)[0][:,0] if known and e.frame[known].notna().any() else np.full(n, np.nan)
-    new = {k: int((design.idx[k]<0).any(1).sum()) for k,m in modes.items() if isinstance(m, str)}; mean = float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float))) if kind in ('regression','counts') else None
-    p = predict_run(run, out, Problem(design, y, dict(test=np.arange(n)), kind=kind, names=names_of(e, [] if unnamed else id, where), classes=classes, reference=mean,
-        **beside_events(e, covariates, exposure, where)), other=bool(unnamed), rows=dict(left_out=int((~e.keep).sum()), outside=lost))
+    new = {k: e.frame[m][(design.idx[k]<0).any(1).numpy()] for k,m in modes.items() if isinstance(m, str)}; grids = {m.name: m.grid for m in design.modes}
+    for k,v in new.items(): check_known(k, v, n, next(m.labels for m in design.modes if m.name==k), where, unknown)
+    for k,rows in lost.items() if not (unknown or outside) else (): check_place(k, modes[k], rows, e, grids[k], n, where) if modes[k]['kind']=='place' else None
+    mean = float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float))) if kind in ('regression','counts') else None
+    problem = Problem(design, y, dict(test=np.arange(n)), kind=kind, names=names_of(e, [] if unnamed else id, where), classes=classes, reference=mean,
+        **beside_events(e, covariates, exposure, where))
+    changed = changed_rows(run, problem) if id and not unnamed else np.zeros(n, bool)
+    p = predict_run(run, out, problem, other=changed|bool(unnamed), rows=dict(left_out=int((~e.keep).sum()), outside={k: len(v) for k,v in lost.items()}))
     said = [f"{where} has no column {unnamed[0]}, by which the run names rows: all rows count as new"] if unnamed else []
-    print('\n'.join([said_rows(p, out, e, new), *said, *said_beyond(modes, outside, lost), *said_odd(e.odd)]))
+    if changed.any(): said += [f"{int(changed.sum()):,} rows have the {' and '.join(id)} of a row of the training, but hold something else: they count as new"]
+    print('\n'.join([said_rows(p, out, e, new), *said, *said_beyond(modes, outside, lost), *said_odd(e.odd), *said_words(e.words)]))
 
 def said_rows(p, out, e, new):
     "What was predicted, what of it the run saw in its training, and what was left out."
     parts = [(p.set==k).sum() for k in ('seen','new','forecast')]; names = 'seen in training','new with a label','without a label'
-    return f"{len(p)} rows: {out}; "+', '.join(f'{n:,} {k}' for n,k in zip(parts, names))+f"; left out: {said_left(e.left)}"+''.join(f"; {v:,} of an unknown {k}, which adds nothing" for k,v in new.items() if v)
+    return f"{len(p)} rows: {out}; "+', '.join(f'{n:,} {k}' for n,k in zip(parts, names))+f"; left out: {said_left(e.left)}"+''.join(f"; {len(v):,} of an unknown {k}, which adds nothing ({', '.join(map(repr, v.unique()[:3]))}{' ...' if v.nunique()>3 else ''} in {said_some(list(v.index))})" for k,v in new.items() if len(v))

@@ -19,7 +19,7 @@ from scipy.special import expit, logit
 from sklearn.base import clone
 from .core import ConfigError
 from .events import EventDesign
-from .classes import class_shares, over_classes, several_scores
+from .classes import chance_std, class_shares, over_classes, several_scores
 from .designs import FieldDesign
 from .estimators import MRTLClassifier, MRTLRegressor
 from .rivals import best_threshold, class_scores, skill
@@ -225,7 +225,7 @@ def chance_interval(self:Problem,
 )->Interval|None:                   # (n,) each; None for numbers, for several classes, and where the fit has none
     "Where the probability of the second of two classes lies."
     if not self.labels or len(m.classes_)!=2 or self.class_count!=2: return None
-    try: P,std = m.predict_proba(self.design, self.covariates, self.offset, return_std=True)
-    except ConfigError: return None # the fit has no standard deviation
-    p = np.clip(P[:,1], 1e-15, 1-1e-15); odds,sd = logit(p),std[:,1]/(p*(1-p))
-    return Interval(std[:,1], expit(odds-Z*sd), expit(odds+Z*sd))
+    given = self.design,self.covariates,self.offset
+    if (std := m._score_std(*given)) is None: return None
+    p = np.clip(m.predict_proba(*given)[:,1], 1e-15, 1-1e-15); odds,sd = logit(p),std[:,0]
+    return Interval(chance_std(p, sd), expit(odds-Z*sd), expit(odds+Z*sd))

@@ -301,7 +301,7 @@ def predict_run(
     run:str|Path,      # Folder of a finished run
     out:str|Path,      # CSV file to write; its stem with .metrics.json goes beside it
     problem:Problem,   # New samples, all of them in `rows['test']`
-    other:bool=False,  # Are they of another source than the run's rows, so that none was seen, whatever it is called?
+    other:bool|np.ndarray=False, # Are they of another source than the run's rows, so that none was seen, whatever it is called? Of all rows, or of each, (n,)
     **facts:object,    # Further entries of the scores; `rows` is added to the counts that are there
 )->pd.DataFrame:       # What was written, as `table_of` gives it
     "Predict new samples with a finished run's model, and score those whose truth is known and that the model never saw."
@@ -331,8 +331,8 @@ def new_sets(run, problem, old, other=False):
     "Which of new samples the run's final model saw, which have a truth, and which have none yet, (n,)."
     whole = (Path(run)/'scored.mrtl').exists() # then the final model was fitted to all rows of known truth
     taught = old[old.truth.notna()] if whole else old[old.set.isin(['train','valid'])]
-    known = set() if other or problem.names is None else set(taught['sample'].astype(str))
-    seen = np.array([str(k) in known for k in sample_names(problem)]); truth = np.isfinite(problem.targets).any(1)
+    known = set() if problem.names is None else set(taught['sample'].astype(str))
+    seen = np.array([str(k) in known for k in sample_names(problem)])&~np.asarray(other); truth = np.isfinite(problem.targets).any(1)
     return np.where(seen, 'seen', np.where(truth, 'new', 'forecast')).astype(object)
 
 def forecast_windows(problem, sets):

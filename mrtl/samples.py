@@ -98,7 +98,7 @@ def events_like(
             raise DataError(unknown_labels(m, k, names)+f", in {int((code==-2).sum())} places: leave those rows out, give them a label that "
                 "pools rare ones before fitting, or let them add nothing, EventDesign.from_table(..., like=design)")
         if m.size!=k.size or list(at[:-1])!=list(range(k.size)): idx[m.name],modes[i] = code,k
-    return EventDesign(idx, modes, d.weights)
+    return EventDesign(idx, modes, d.weights, d.index)
 
 # %% ../nbs/13_samples.ipynb #26e5957f
 def matched(
@@ -182,6 +182,7 @@ def rows_index(
 )->'pd.Index|None':     # What its samples are called; None where they have no labels
     "The labels of samples, such as dates or trials."
     if isinstance(v, FieldDesign): return v.sample_times
+    if isinstance(v, EventDesign): return v.index
     if isinstance(v, (pd.Series, pd.DataFrame)): return v.index
     if isinstance(v, xr.Dataset): v = next(iter(v.values()), xr.DataArray(0.))
     if isinstance(v, xr.DataArray): return v.indexes.get('time' if 'time' in v.dims else v.dims[0]) if v.ndim else None
@@ -193,7 +194,7 @@ def dates_of(
     index = rows_index(v)
     if isinstance(index, pd.MultiIndex): raise DataError(f"the rows have an index of {index.nlevels} levels ({', '.join(map(str, index.names))}): keep the dates as its only level, or the labels of the samples")
     if isinstance(index, pd.PeriodIndex): index = index.to_timestamp()
-    if isinstance(v, (pd.Series, pd.DataFrame)) and pd.api.types.is_string_dtype(index): index = as_dates(index)
+    if isinstance(v, (pd.Series, pd.DataFrame, EventDesign)) and pd.api.types.is_string_dtype(index): index = as_dates(index)
     if isinstance(index, xr.CFTimeIndex): return pd.Index([f"{t:%Y-%m-%d %H:%M:%S}" for t in index])
     if not isinstance(index, pd.DatetimeIndex): return None
     return pd.Index(index.tz_localize(None).strftime('%Y-%m-%d %H:%M:%S'))
@@ -207,7 +208,8 @@ def both_labels(
     at,own = dates_of(X),dates_of(y)
     if at is not None and own is not None: return at,own
     a,b = rows_index(X),rows_index(y)
-    if a is None or b is None or _counts_only(X, b) or _counts_only(y, a): return None,None
+    if a is None or b is None: return None,None
+    if _counts_only(X, b) or _counts_only(y, a): return (a,b) if _shuffled(a, b) else (None,None)
     if at is None and own is None: return _comparable(a, b)
     numbers = b if own is None else a
     return (None,None) if numbers.dtype.kind in 'iuf' and numbers.is_monotonic_increasing else _comparable(a if at is None else at, b if own is None else own)
@@ -215,7 +217,14 @@ def both_labels(
 def _counts_only(v, other):
     "Has a table the index that pandas gives by itself, or a slice of it where the other's labels are no whole numbers?"
     index = rows_index(v)
-    return isinstance(v, (pd.Series, pd.DataFrame)) and isinstance(index, pd.RangeIndex) and index.step==1 and (index.start==0 or other.dtype.kind not in 'iu')
+    return isinstance(v, (pd.Series, pd.DataFrame, EventDesign)) and isinstance(index, pd.RangeIndex) and index.step==1 and (index.start==0 or other.dtype.kind not in 'iu')
+
+def _shuffled(a, b):
+    "Are the rows of y those of X, 0, 1, 2, ..., in another order? `DataError` where X was shuffled."
+    if not (a.dtype.kind in 'iu' and b.dtype.kind in 'iu' and len(a)==len(b)) or a.equals(b) or not a.sort_values().equals(b.sort_values()): return False
+    if not a.is_monotonic_increasing: raise DataError(f"X was shuffled: its rows are called {', '.join(map(str, a[:3]))}, ..., and those of y, weights, covariates or the offset 0, 1, 2, ...: "
+        "nobody can tell whether these were shuffled, too; give them the index of X, or leave the labels out where the rows are in the same order (.to_numpy())")
+    return True
 
 def _comparable(a, b):
     "Two indices as numbers, or else as text."
@@ -243,6 +252,7 @@ def _remedy(y, X, said, what):
     "How to keep the rows that both have."
     plain = '' if said=='time' else f"; where the rows are in the same order already, leave the labels out (.{'values' if isinstance(y, xr.DataArray) else 'to_numpy()'})"
     if isinstance(X, FieldDesign): return f'keep those that both have (design.take(design.sample_times.isin({what}.index)))'+plain
+    if isinstance(X, EventDesign): return f'keep those that both have (design.take(design.index.isin({what}.index)))'+plain
     if isinstance(y, xr.DataArray): return 'keep those that both have (xr.align)'+plain
     if isinstance(X, (pd.Series, pd.DataFrame)): return f'keep those that both have (X.align({what}, join="inner", axis=0))'+plain
     return f"keep those that both have (X.sel({said}=X.{said}.isin({what}.index)))"+plain

@@ -13,7 +13,7 @@ from dataclasses import replace
 from fastcore.basics import patch, store_attr
 from .core import ConfigError, DataError, as_json
 from .designs import FieldDesign, Mode
-from .events import EventDesign
+from .events import EventDesign, lent, unknown_rows
 from .fits import Fit, Piece, Request, check_beside
 from .scales import base_rate, scaled_mode
 from .options import FEW_ROWS
@@ -300,9 +300,13 @@ def score_std(self:SumFit,
 @patch
 def _score_variances(self:SumFit, design, z):
     "Variances of the scores over the draws, before they are in the units of the data, (n, outputs)."
-    check_beside(self.covariates, design, z); chunks = in_chunks(design, 2**14, z)
-    each = lambda model: np.var([model.forward(F)[0] for F in self.draws], axis=0)
-    return np.concatenate([each(self.model(*c)) for c in chunks])
+    check_beside(self.covariates, design, z); out = []
+    for d,part in in_chunks(design, 2**14, z):
+        m = self.model(d, part); out.append(np.var([m.forward(F)[0] for F in self.draws], axis=0)); new = unknown_rows(d)
+        if not len(new): continue
+        some,beside = d.take(new),None if part is None else part[new]
+        out[-1][new] = np.var([self.model(lent(some, i), beside).forward(F)[0] for i,F in enumerate(self.draws)], axis=0)
+    return np.concatenate(out)
 
 # %% ../nbs/41_sums.ipynb #d9e6d37c
 @patch

@@ -39,6 +39,7 @@ def need_columns(
     raise DataError(f"{where} has no column {gone[0]!r}{near(gone[0], have)}; it has {some}")
 
 # %% ../nbs/19_tabular.ipynb #6abd95f7
+ABSENT = ('','NA','N/A','n/a','#N/A','#N/A N/A','#NA','<NA>','NULL','null','None','NaN','nan','-NaN','-nan','1.#IND','-1.#IND','1.#QNAN','-1.#QNAN') # What pandas takes for missing
 PLAIN = re.compile(r'\.(csv|tsv|txt)(\.gz|\.bz2|\.xz)?$', re.I)
 
 @lru_cache(maxsize=64)
@@ -121,6 +122,7 @@ def table_parts(
     path:str|Path,       # A table
     columns:list=None,   # Which to read; all when not given
     rows:int|None=None,  # About how many rows at a time; all at once when not given
+    words:list|tuple=(), # Columns in which texts like NA stay texts
 )->Iterator:             # DataFrames
     "A table in parts, so that it need not fit into memory."
     kind = file_kind(path); what = source_name(path)
@@ -130,6 +132,7 @@ def table_parts(
     with reading(what, 'a table'): head = list(pd.read_csv(path, nrows=0, **options))
     if columns is not None: need_columns(columns, head, what)
     with reading(what, 'a table'):
+        if words: options |= dict(keep_default_na=False, na_values={c: [''] if c in words else list(ABSENT) for c in head})
         found = pd.read_csv(path, usecols=columns, chunksize=rows, **options)
         yield from [found] if rows is None else found
 

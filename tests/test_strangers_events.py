@@ -8,9 +8,11 @@ from mrtl.core import ConfigError, DataError
 from mrtl.covariates import Covariates
 from mrtl.estimators import MRTLClassifier
 from mrtl.events import EventDesign
+from mrtl.glm import class_block
 from mrtl.grids import Grid
-from mrtl.own_events import modes_of, names_of, own_events
+from mrtl.own_events import event_options, modes_of, names_of, own_events
 from mrtl.termmaps import x_across
+from mrtl.terms.spec import Term
 from mrtl.problems import Problem
 from mrtl.runfiles import read_covariates, read_predictions
 
@@ -183,3 +185,102 @@ def test_maps_keep_their_place_and_are_drawn_with_x_across(run):
     assert place.place.dims == ('x_m','y_m','component') and bag.bag.dims == ('opp_dx','opp_dy','component') and 'passer~place' in tree.children
     turned = x_across(dict(place=place, bag=bag)); assert turned['place'].place.dims == ('y_m','x_m','component') and turned['bag'].bag.dims == ('opp_dy','opp_dx','component')
     v = xr.DataArray(np.zeros((2,3)), dims=('lat','lon')); assert x_across(v).dims == v.dims
+
+# ---- several classes, and rows in another order
+
+def plain(n=N, seed=0):
+    t = passes(n, seed); return t,EventDesign.from_table(t, dict(place=('x_m','y_m')), dict(place=Grid((4,4), y=(0,26), x=(0,60))))
+
+def test_coefficients_of_several_classes_have_a_spread():
+    t,d = plain(); s = np.c_[np.zeros(N), t.score, -t.score]+np.random.default_rng(1).gumbel(size=(N, 3)); y = np.array(list('abc'))[s.argmax(1)]
+    c = MRTLClassifier(terms=[Term('place', smooth=1e6, ridge=1e6)]).fit(d, y, covariates=t[['score']]).covariates_; z = (t.score-t.score.mean())/t.score.std(ddof=0)
+    std = class_block(np.eye(3)[s.argmax(1)], np.ones(N), 'softmax', np.array(z)[:,None])[2] # a regression without a map
+    assert np.allclose(c['std'].values*t.score.std(ddof=0)/std, 1, atol=.05) and np.allclose(c.coef.values, [[0,1,-1]], atol=.3)
+
+def test_events_find_their_rows_by_label():
+    t,d = plain(300); t = t.set_axis([f'p{i}' for i in range(300)]); named = EventDesign.from_table(t, dict(place=('x_m','y_m')), dict(place=d.modes[0].grid)); mixed = t.sample(frac=1, random_state=1); w = pd.Series(np.r_[np.full(200, 1.), np.full(100, 3.)], t.index)
+    o = t.game/10.; fit = lambda y, z, o, w, d: MRTLClassifier(terms=[Term('place', smooth=1., ridge=1.)]).fit(d, y, covariates=z, offset=o, sample_weight=w); own = fit(t.result, t[['score']], o, w, named); P = own.predict_proba(named, t[['score']], o)
+    for design,at in (named,t.index),(d,pd.RangeIndex(300)):
+        put = lambda v: v.set_axis(at).reindex(pd.Index(at)[np.random.default_rng(2).permutation(300)]); z = put(t[['score']])
+        other = fit(put(t.result), z, put(o), put(w), design); assert np.allclose(other.predict_proba(design, z, put(o)), P) and np.allclose(other.score(design, put(t.result), put(w), z, put(o)), own.score(named, t.result, w, t[['score']], o))
+        assert np.allclose(other.predict_proba(design.take([5, 3]), z, put(o)), P[[5, 3]])
+    with pytest.raises(DataError, match='1 of 300 labels of X.*design.index.isin'): own.predict_proba(named, t[['score']][1:], o)
+    with pytest.raises(DataError, match='X was shuffled'): other.predict_proba(d.take(np.arange(300)[::-1]), t[['score']].reset_index(drop=True), np.zeros(300))
+
+# ---- what a table is asked before it is believed
+
+def dry(tmp_path, capsys, t, *more, **k):
+    t.to_csv(tmp_path/'t.csv', index=False); code = main(line(tmp_path, tmp_path/'r', '--dry-run', *more, **k)); said = capsys.readouterr(); return code,said.out+said.err
+
+def test_ordered_words_need_their_order(files, tmp_path, capsys):
+    t = pd.read_csv(files/'t.csv'); t['result'] = np.select([t.score>1, t.score>0], ['severe','mild'], 'none')
+    code,said = dry(tmp_path, capsys, t, '--kind', 'ordered'); assert code == 2 and 'needs the order of the classes' in said and '--order mild,none,severe, in their right order' in said
+    code,said = dry(tmp_path, capsys, t, '--order', 'none,mild,severe'); assert code == 0 and 'a later class of none, mild, severe' in said and '(ordered: ' in said and 'rank=4 is more than' not in said and 'by method sgd, rank 4' in said
+    code,said = dry(tmp_path, capsys, t, '--order', 'none,mild,severe', '--kind', 'classes'); assert code == 0 and 'for each of none, mild, severe' in said
+    for order,why in (('none,mild', "t.csv' holds 'severe', which --order does not name"), ('none,mild,sever', "holds 'severe' (did you mean 'sever'?)"), ('none,mild,severe,dead', "--order names 'dead', but"), ('none,none,mild,severe', 'twice')):
+        code,said = dry(tmp_path, capsys, t, '--order', order); assert code == 2 and why in said
+    code,said = dry(tmp_path, capsys, pd.read_csv(files/'t.csv'), '--order', 'turnover,complete'); assert code == 0 and 'higher: more complete' in said
+    t['result'] = np.select([t.score>1, t.score>0], [2, 1], 0); assert dry(tmp_path, capsys, t, '--kind', 'ordered')[0] == 0
+    code,said = dry(tmp_path, capsys, t); assert code == 0 and 'result holds 0, 1, 2 and is taken for a number; if these are classes, say --kind classes or --kind ordered' in said
+
+def test_a_rank_that_nobody_chose_is_not_warned_of(files, tmp_path, capsys):
+    t = pd.read_csv(files/'t.csv'); p = own_events(files/'t.csv', modes_of(None, ['x_m,y_m:4x4'], None), 'result'); assert event_options(p, {}, method='sgd')['rank'] == 1 and event_options(p, {}, method='sgd', rank=3)['rank'] == 3
+
+def test_words_for_nothing(files, tmp_path, capsys):
+    t = pd.read_csv(files/'t.csv'); t['result'] = np.where(t.index<400, 'None', t.result); t.loc[5:9, 'result'] = 'NA'; t['passer'] = t.passer.replace('a', 'NA'); n = int((t.passer=='NA').sum()); t['score'] = t.score.astype(object); t.loc[2, 'score'] = 'NA'
+    code,said = dry(tmp_path, capsys, t, '--covariates', 'score'); assert code == 0 and "column result holds 395 times 'None', which is taken for a name" in said and "column result holds 5 times 'NA', which is taken for a missing value: say --missing none" in said
+    assert f"column passer holds {n} times 'NA'" in said and f'{n} without passer' in said and '1 without score' in said and 'score (a number)' in said and 'None, ' in said
+    code,said = dry(tmp_path, capsys, t, '--missing', 'none'); assert code == 0 and 'warning' not in said and 'left out: none' in said and 'passer (5)' in said
+    m = own_events(tmp_path/'t.csv', modes_of(['passer'], None, None), 'result', missing=[]); assert m.classes == ['NA','None','complete','turnover'] and m.design.modes[0].labels[0] == 'NA'
+
+def test_spellings_codes_and_copies_are_told(files, tmp_path, capsys):
+    t = pd.read_csv(files/'t.csv'); t['net'] = np.arange(N)%2; t.loc[:4, 'net'] = 9; t.loc[:9, 'result'] = t.result[:10].str.upper(); t.loc[10:12, 'passer'] = 'a '; t['gear'] = t.gear.where(t.index>3, 'Net'); t = pd.concat([t, t[20:40]])
+    code,said = dry(tmp_path, capsys, t, '--covariates', 'net', 'gear'); assert code == 0 and 'column net holds 5 times 9, unlike' in said and "column passer holds 'a' and 'a '" in said and "column gear holds 'Net' and 'net'" in said
+    assert "column result holds" in said and "'COMPLETE' and 'complete'" in said.replace("'complete' and 'COMPLETE'", "'COMPLETE' and 'complete'") and '20 of 720 rows are the same as an earlier row' in said
+    t['score'] = t.score.astype(str).where(t.index>3, '<9.81'); code,said = dry(tmp_path, capsys, t, '--covariates', 'score'); assert code == 2 and "texts that are not numbers, such as '<9.81'" in said
+
+def test_far_places_and_visits_are_told(files, tmp_path, capsys):
+    t = pd.read_csv(files/'t.csv'); place = 'x_m,y_m:4x4'; far = t.copy(); far.loc[:4, 'x_m'] += 360
+    code,said = dry(tmp_path, capsys, t, place=place); assert code == 0 and 'warning' not in said and 'place (4 x 4, x_m from 0.' in said and '; --groups holds whole groups out' in said
+    code,said = dry(tmp_path, capsys, far, place=place); assert code == 0 and '5 of 700 places of place lie far from all others (x_m is 3' in said and 'the first in row 1,' in said
+    wells = t.copy(); wells[['x_m','y_m']] = t[['x_m','y_m']].values[np.arange(N)//7]; wells['well'] = np.arange(N)//7
+    code,said = dry(tmp_path, capsys, wells, place=place); assert '700 of 700 rows share their exact place with another row (100 places in all)' in said
+    assert 'share their exact' not in dry(tmp_path, capsys, wells, '--groups', 'well', place=place)[1]
+
+# ---- predictions of what a run does not know
+
+def predict(run, d, t, capsys, *more):
+    t.to_csv(d/'new.csv', index=False); code = main(['predict', str(run), '--table', str(d/'new.csv'), '--out', str(d/'p.csv'), *more]); said = capsys.readouterr(); return code,said.out+said.err
+
+def test_a_prediction_of_mostly_unknown_names_or_places_stops(files, run, tmp_path, capsys):
+    new = passes(60, 3).drop(columns='odds'); code,said = predict(run, tmp_path, new.assign(passer=new.passer.str.upper()), capsys)
+    assert code == 2 and '60 of 60 rows of' in said and 'have a passer that the run does not know' in said and 'did you mean' in said and 'say --unknown' in said and not (tmp_path/'p.csv').exists()
+    code,said = predict(run, tmp_path, new.assign(passer=np.where(np.arange(60)<50, 'z', new.passer)), capsys, '--unknown'); assert code == 0 and "50 of an unknown passer, which adds nothing ('z' in rows 1, 2, 3, 4, 5 ...)" in said
+    config = json.loads((run/'config.json').read_text()); config['modes']['place']['extent'] = None; copy = tmp_path/'run'; copy.mkdir(); (copy/'config.json').write_text(json.dumps(config))
+    for f in ('model.mrtl','metrics.json','predictions.csv','scored.mrtl'): (copy/f).symlink_to(run/f)
+    km = new.assign(x_m=new.x_m*1000); code,said = predict(copy, tmp_path, km, capsys); assert code == 2 and 'lie outside the rectangle of place (x_m from 0 to 60, y_m from 0 to 26), the first in row 1 (x_m = ' in said and 'units' in said
+    code,said = predict(copy, tmp_path, km, capsys, '--unknown'); assert code == 0 and 'outside: 60 rows' in said and '(rows 1, 2, 3, 4, 5 ...)' in said
+
+def test_the_same_ids_of_other_people_are_new(files, run, tmp_path, capsys):
+    t = pd.read_csv(files/'t.csv')[:60]; other = passes(60, 5).drop(columns='odds').assign(game=t.game, event=t.event); other[30:] = t[30:]
+    code,said = predict(run, tmp_path, other, capsys); assert code == 0 and '30 seen in training, 30 new with a label' in said and '30 rows have the game and event of a row of the training, but hold something else: they count as new' in said
+
+def test_a_prediction_takes_marks_of_its_own(files, run, tmp_path, capsys):
+    t = passes(60, 3).drop(columns='odds'); t.loc[:2, 'score'] = -99.; assert 'say --missing -99' in predict(run, tmp_path, t, capsys)[1]
+    code,said = predict(run, tmp_path, t, capsys, '--missing', '-99'); assert code == 0 and 'left out: 3 without score' in said and 'warning' not in said
+
+def test_an_unknown_name_is_less_sure_than_a_known_one(run):
+    t = passes(60, 2); m = MRTLClassifier.load(run/'model.mrtl'); spec = dict(passer='passer', place=('y_m','x_m'), bag=[('opp1_dy','opp1_dx'),('opp2_dy','opp2_dx')])
+    with pytest.warns(UserWarning, match='in 60 of 60 rows'): z = EventDesign.from_table(t.assign(passer='z'), spec, like=SimpleNamespace(modes=m._modes))
+    known = np.stack([m._score_std(EventDesign.from_table(t.assign(passer=k), spec, like=SimpleNamespace(modes=m._modes)), t[['score','gear']])[:,0] for k in 'abcde']); effects = np.stack([m.fitted_.scores(EventDesign.from_table(t.assign(passer=k), spec, like=SimpleNamespace(modes=m._modes)), m._sides(t[['score','gear']], None, t, 60)[0])[:,0] for k in 'abcde'])
+    unknown = m._score_std(z, t[['score','gear']])[:,0]; assert np.allclose(unknown**2, (known**2).mean(0)+effects.var(0), rtol=.5) and (unknown**2).mean() > .9*((known**2).mean()+effects.var(0).mean())
+
+def test_a_probability_has_no_larger_spread_than_it_can():
+    t,d = plain(300); m = MRTLClassifier(terms=['place']).fit(d, t.result); m.fitted_.draws = [[f*1e4*(-1)**i for f in F] for i,F in enumerate(m.fitted_.draws)]
+    P,std = m.predict_proba(d, return_std=True); assert (std<=.5).all() and (std<=np.sqrt(P*(1-P))+1e-12).all() and std.max()>.3
+    p = Problem(d, (t.result=='turnover').astype(float).values, {}, kind='classes').chance_interval(m); assert (p.std<=.5).all() and (p.upper-p.lower>.9).all()
+
+def test_a_covariate_of_whole_groups_is_less_sure():
+    t,d = plain(); g = np.arange(N)//10; rng = np.random.default_rng(3); z = pd.DataFrame(dict(same=rng.normal(size=g.max()+1)[g], own=rng.normal(size=N))); y = rng.random(N)<expit(1.5*rng.normal(size=g.max()+1)[g])
+    std = [MRTLClassifier(terms=[Term('place', smooth=1e3, ridge=1e3)]).fit(d, y, covariates=z, groups=k).covariates_['std'].values for k in (None, g)]; wider = std[1]/std[0]
+    assert wider[0]>1.3*wider[1] and wider[0]>1.5 # one factor for both would make them alike

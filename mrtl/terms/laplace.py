@@ -49,14 +49,13 @@ def _curvature(model, J, w, p):
     return data,G
 
 # %% ../../nbs/terms/07_laplace.ipynb #2082d342
-def _group_effect(J, L, g, groups, scale):
-    "How much larger the spread of the groups' slopes is than that of independent samples; at least 1."
+def _group_slopes(J, L, g, groups):
+    "Slopes of groups, in coordinates in which the curvature is the identity, less their mean, (parameters, groups)."
     code = np.unique(np.asarray(groups), return_inverse=True)[1]
     n = len(g)
     per = sparse.csr_matrix((g, (code, np.arange(n))), (code.max()+1, n))@J # summed slopes, (groups, parameters)
     u = solve_triangular(L, np.asarray(per.todense()).T, lower=True)
-    u -= u.mean(1, keepdims=True)
-    return max(1., float((u**2).sum())/max(scale, 1e-9))
+    return u-u.mean(1, keepdims=True)
 
 # %% ../../nbs/terms/07_laplace.ipynb #ac310091
 class Posterior(NamedTuple):
@@ -99,12 +98,12 @@ def laplace(
     data,G = _curvature(model, J, w*n/len(some), p)
     L = np.linalg.cholesky(G)
     Z = solve_triangular(L.T, rng.normal(size=(p, draws)), lower=False)
-    parameters,effect = float((Z*(data@Z)).sum())/draws,1.
+    parameters,effect = float((Z*(data@Z)).sum())/draws,1.; ends = solve_triangular(L, np.eye(p)[:,p-len(F[-1])+1:], lower=True); robust,few = 0.,False
     if groups is not None:
         g = (LOSS_PARTS[model.loss](S, y)[1]*e)[:,0].astype(float)
-        effect = _group_effect(J if n<=rows else jacobian(model, F, H, np.arange(n)), L, g, groups, noise*parameters)
-    ends = solve_triangular(L, np.eye(p)[:,p-len(F[-1])+1:], lower=True)
-    std = np.sqrt(noise*effect*(ends**2).sum(0))[:,None]
+        u = _group_slopes(J if n<=rows else jacobian(model, F, H, np.arange(n)), L, g, groups); many = u.shape[1]; few = many<50
+        effect = max(1., float((u**2).sum())/max(noise*parameters, 1e-9)); robust = many/max(many-len(F[-1]), 1)*((ends.T@u)**2).sum(1)
+    std = np.sqrt(np.maximum(noise*(effect if few else 1.)*(ends**2).sum(0), robust))[:,None]
     return Posterior([_shaped(model, F, z) for z in np.sqrt(noise*effect)*Z.T], parameters, effect, std)
 
 # %% ../../nbs/terms/07_laplace.ipynb #52c217d0
@@ -118,10 +117,11 @@ def gamma_by_products(
     "Standard deviations of the coefficients of covariates."
     if model.P is None: model.set_precisions()
     ways,unit = coordinates(model, F, y, e)
-    apply,found = hessian(model, F, e, ways, unit),np.zeros(F[-1].shape)
+    bend,found = hessian(model, F, e, ways, unit),np.zeros(F[-1].shape)
+    def even(V): return [*V[:-1], V[-1]-V[-1].mean(1, keepdims=True)] if model.loss=='softmax' else V
     for i,j in np.ndindex(*F[-1].shape):
         if not i: continue
         b = model.zeros(); b[-1][i,j] = 1.
-        x = conjugate_gradients(apply, to_slopes(ways, unit, b), 200, 1e-3)
-        found[i,j] = to_values(ways, unit, x)[-1][i,j]
+        x = conjugate_gradients(lambda q: even(bend(q)), even(to_slopes(ways, unit, b)), 200, 1e-3)
+        found[i,j] = even(to_values(ways, unit, x))[-1][i,j]
     return np.sqrt(noise*np.maximum(found[1:], 0))
