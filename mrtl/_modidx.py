@@ -1362,7 +1362,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'mrtl.fits.Request': ('fits.html#request', 'mrtl/fits.py'),
                            'mrtl.fits._as_kept': ('fits.html#_as_kept', 'mrtl/fits.py'),
                            'mrtl.fits._scale_of': ('fits.html#_scale_of', 'mrtl/fits.py'),
-                           'mrtl.fits._solver': ('fits.html#_solver', 'mrtl/fits.py'),
                            'mrtl.fits.check_beside': ('fits.html#check_beside', 'mrtl/fits.py'),
                            'mrtl.fits.start_of': ('fits.html#start_of', 'mrtl/fits.py')},
             'mrtl.fitting': { 'mrtl.fitting.Fitting': ('fitting.html#fitting', 'mrtl/fitting.py'),

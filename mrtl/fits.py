@@ -28,7 +28,7 @@ from .ranks import Kept, fit_ranks, kept_epochs
 from .samples import Samples, target_scale, entry_weights
 from .splits import validation_rows
 from .terms.learn import joined
-from .solved import fit_exact, with_solver
+from .solved import check_solver, fit_exact
 from .scales import base_rate, gamma_stds, held_modes, raw_units, standardised, step_entries, tell_explosion
 
 # %% ../nbs/40_fits.ipynb #639580f2
@@ -171,7 +171,7 @@ def rows(cls:GradientFit,
 )->tuple:                           # Training and validation rows, (n,) booleans
     "Which samples train and which validate."
     n = len(design); everything,nothing = np.ones(n, bool),np.zeros(n, bool)
-    if given or n<FEW_ROWS or not share or (ask is not None and (ask.kept or _solver(ask, design).optimizer=='exact')): return everything,nothing
+    if given or n<FEW_ROWS or not share or (ask is not None and (ask.kept or ask.gradients.optimizer=='exact')): return everything,nothing
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
 
@@ -185,7 +185,8 @@ def learn(cls:GradientFit,
 )->'GradientFit':           # In the units of the data
     "Standardise, run Algorithm 1, and keep the model in raw units; with `refit`, once more on all rows."
     if ask.refit and valid is not None: return cls._again(cls.learn(train, valid, replace(ask, refit=False), shift), joined(train, valid), ask, shift)
-    squared,o,design = ask.loss=='squared',settled(_solver(ask, train.design), ask.rows),train.design
+    squared,o,design = ask.loss=='squared',settled(ask.gradients, ask.rows),train.design
+    check_solver(o, design, ask.loss, train.outputs)
     mean,sd = target_scale(train.y, train.w) if squared else (np.zeros(train.outputs),np.ones(train.outputs))
     moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
     sets = [s for s in (train, valid) if s is not None]
@@ -207,8 +208,6 @@ def learn(cls:GradientFit,
     fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
     fit.gamma_std = stds if stds is None else stds*sd[:scores]
     return fit
-
-def _solver(ask, design): return with_solver(ask.gradients, design, ask.loss, len(ask.outputs), ask.rows, bool(ask.callbacks))
 
 def start_of(s, loss, ridge):
     "Where bias and coefficients of covariates start."
