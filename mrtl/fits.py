@@ -154,7 +154,7 @@ class GradientFit(Fit):
     @property
     def settled(self)->dict:
         last = self.levels[-1]
-        return dict(rank=self.rank)|(dict(optimizer='exact', penalty=(last['size'], last['weight'])) if 'size' in last else {})
+        return dict(rank=self.rank)|(dict(optimizer='exact', penalty=(last['penalty_size'], last['penalty_weight'])) if 'penalty_size' in last else {})
     @property
     def kept(self)->tuple: # Epochs by stage and level; samples per step
         return kept_epochs(self.history.to_dict('records'), self.levels),self.levels[-1].get('batch', 'auto')

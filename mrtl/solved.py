@@ -20,16 +20,13 @@ from .designs import FieldDesign
 from .exact import EPS, LAMBDAS, FINE_ENOUGH, Factors, Rows, choose, feature_rows_of, ridge, rows_from, settle, sweep, weights_of
 from .models import FullRank, LowRank
 from .multiresolution import Run
-from .options import FEW_ROWS, GradientOptions
+from .options import GradientOptions
 from .points import Points
 from .ranks import fold_pairs, ranks_of
 from .samples import Samples, entry_weights
 
-# %% ../nbs/36_solved.ipynb #e3ea6ced
+# %% ../nbs/36_solved.ipynb #2c0e934d
 STEPS = 'full_options','lr','lr_decay','batch_size','smooth','sigma','kernel','l2','l1','nonnegative','main_effects'
-WATCHED = 'criterion','patience','consecutive','tol','max_epochs','dtype'
-
-def changed_from_default(o, names): return [k for k in names if getattr(o, k)!=getattr(GradientOptions(), k)]
 
 def why_not(
     o:GradientOptions, # As given
@@ -43,26 +40,20 @@ def why_not(
     if loss!='squared': return f'it is for a squared loss, and this one is {loss}'
     if outputs>1: return f'it is for one response, and there are {outputs}'
     if o.dtype=='float32': return "it works in float64, and dtype='float32' was asked for"
-    if names := changed_from_default(o, STEPS): return f"it does not read {', '.join(names)} (its own setting is penalty=(size, weight))"
+    if names := [k for k in STEPS if getattr(o, k)!=getattr(GradientOptions(), k)]: return f"it does not read {', '.join(names)} (its own setting is penalty=(size, weight))"
     return ''
 
 # %% ../nbs/36_solved.ipynb #746eab73
-def with_solver(
+def check_solver(
     o:GradientOptions, # As given
     design:object,     # Fields or events
     loss:str,          # Which is minimised
     outputs:int,       # Responses
-    rows:int,          # Samples in all
-    watched:bool=False,# Are there callbacks?
-)->GradientOptions:    # With `optimizer='exact'` where that is asked for, or meant by 'auto'
-    "Options that say whether levels are solved."
-    if o.optimizer!='exact' and o.optimizer!='auto': return o
-    against = why_not(o, design, loss, outputs)
-    if o.optimizer=='exact':
-        if against: raise ConfigError(f"optimizer='exact' cannot be used here: {against}; leave optimizer at 'auto', or take 'adam' or 'lbfgs'")
-        return o
-    free = not against and not watched and rows>=FEW_ROWS and design.grid.dims==2 and not changed_from_default(o, WATCHED)
-    return replace(o, optimizer='exact') if free else o
+)->None:
+    "Refuse `optimizer='exact'` where levels cannot be solved, and a penalty that would not be read."
+    if o.optimizer!='exact' and o.penalty!='auto': raise ConfigError(f"penalty={o.penalty!r} is read by optimizer='exact' only; got optimizer={o.optimizer!r}: set that, or give smooth and l2")
+    if o.optimizer=='exact' and (against := why_not(o, design, loss, outputs)):
+        raise ConfigError(f"optimizer='exact' cannot be used here: {against}; leave optimizer at 'auto', or take 'adam' or 'lbfgs'")
 
 # %% ../nbs/36_solved.ipynb #f950c2ca
 class Exact:
@@ -230,7 +221,7 @@ class ExactRun(Run):
         first = next(j for j,l in enumerate(self.levels) if l.stage=='low')
         return Exact(model, train, valid[0] if valid else None, self._metric(i), self.picked, self.options, level.stage, level.name, self.clock, (*self.callbacks, self), i==first)
 
-    def _summary(self, trainer, cp_error): return super()._summary(trainer, cp_error)|dict(size=size_of_bump(self.picked[0]), weight=float(self.picked[1]))
+    def _summary(self, trainer, cp_error): return super()._summary(trainer, cp_error)|dict(penalty_size=size_of_bump(self.picked[0]), penalty_weight=float(self.picked[1]))
 
 # %% ../nbs/36_solved.ipynb #202e523e
 MIDDLE = .1,.05 # ε and λ where there are too few samples to choose
