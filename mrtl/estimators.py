@@ -90,7 +90,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         tol:float=1e-4,                                # Relative drop of the validation loss that counts as progress
         max_epochs:int=200,                            # Cap of epochs per level
         loss:str='squared',                            # 'squared' or 'poisson'
-        optimizer:str='auto',                          # 'auto' (L-BFGS below 200 rows, else Adam), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
+        optimizer:str='auto',                          # 'auto' (L-BFGS below 200 rows, else Adam), 'exact' (one response of fields, squared loss: levels are solved), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
         lr:float=1e-2,                                 # Learning rate of a level's first epoch
         lr_decay:float=1.,                             # Factor on the learning rate after each epoch
         batch_size:int|str='auto',                     # Samples per step; 'auto' makes about 16 steps an epoch
@@ -99,6 +99,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         kernel:str='gaussian',                         # Kernel of that penalty: 'gaussian' or 'exponential'
         l2:float=1e-3,                                 # Weight of the penalty on squared weights
         l1:float=0.,                                   # Weight of the penalty on absolute weights
+        penalty:str|tuple='auto',                      # Of exact levels: 'auto' (chosen on held-out blocks), or (size, weight): of a bump that costs four times as much as a wide one, as a share of the diagonal; of squared factors
         covariate_ridge:float=0.,                      # Weight of the penalty on squared coefficients of covariates, per standard deviation
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
@@ -193,7 +194,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         max_epochs:int=200,                            # Cap of epochs per level
         class_weight:str|dict|None=None,               # 'balanced', a dict of costs by class, or None
         ordered:bool|None=None,                        # Are several classes in an order? None: if y is an ordered Categorical
-        optimizer:str='auto',                          # 'auto' (L-BFGS below 200 rows, else Adam), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
+        optimizer:str='auto',                          # 'auto' (L-BFGS below 200 rows, else Adam), 'exact' (one response of fields, squared loss: levels are solved), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
         lr:float=1e-2,                                 # Learning rate of a level's first epoch
         lr_decay:float=1.,                             # Factor on the learning rate after each epoch
         batch_size:int|str='auto',                     # Samples per step; 'auto' makes about 16 steps an epoch
@@ -202,6 +203,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         kernel:str='gaussian',                         # Kernel of that penalty: 'gaussian' or 'exponential'
         l2:float=1e-3,                                 # Weight of the penalty on squared weights
         l1:float=0.,                                   # Weight of the penalty on absolute weights
+        penalty:str|tuple='auto',                      # Of exact levels: 'auto' (chosen on held-out blocks), or (size, weight): of a bump that costs four times as much as a wide one, as a share of the diagonal; of squared factors
         covariate_ridge:float=0.,                      # Weight of the penalty on squared coefficients of covariates, per standard deviation
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?

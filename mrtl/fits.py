@@ -28,6 +28,7 @@ from .ranks import Kept, fit_ranks, kept_epochs
 from .samples import Samples, target_scale, entry_weights
 from .splits import validation_rows
 from .terms.learn import joined
+from .solved import check_solver, fit_exact
 from .scales import base_rate, gamma_stds, held_modes, raw_units, standardised, step_entries, tell_explosion
 
 # %% ../nbs/40_fits.ipynb #639580f2
@@ -151,7 +152,9 @@ class GradientFit(Fit):
     @property
     def steps(self)->int: return int(sum(l['epochs'] for l in self.levels))
     @property
-    def settled(self)->dict: return dict(rank=self.rank)
+    def settled(self)->dict:
+        last = self.levels[-1]
+        return dict(rank=self.rank)|(dict(optimizer='exact', penalty=(last['penalty_size'], last['penalty_weight'])) if 'penalty_size' in last else {})
     @property
     def kept(self)->tuple: # Epochs by stage and level; samples per step
         return kept_epochs(self.history.to_dict('records'), self.levels),self.levels[-1].get('batch', 'auto')
@@ -168,7 +171,7 @@ def rows(cls:GradientFit,
 )->tuple:                           # Training and validation rows, (n,) booleans
     "Which samples train and which validate."
     n = len(design); everything,nothing = np.ones(n, bool),np.zeros(n, bool)
-    if given or n<FEW_ROWS or not share or (ask is not None and ask.kept): return everything,nothing
+    if given or n<FEW_ROWS or not share or (ask is not None and (ask.kept or ask.gradients.optimizer=='exact')): return everything,nothing
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
 
@@ -183,6 +186,7 @@ def learn(cls:GradientFit,
     "Standardise, run Algorithm 1, and keep the model in raw units; with `refit`, once more on all rows."
     if ask.refit and valid is not None: return cls._again(cls.learn(train, valid, replace(ask, refit=False), shift), joined(train, valid), ask, shift)
     squared,o,design = ask.loss=='squared',settled(ask.gradients, ask.rows),train.design
+    check_solver(o, design, ask.loss, train.outputs)
     mean,sd = target_scale(train.y, train.w) if squared else (np.zeros(train.outputs),np.ones(train.outputs))
     moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
     sets = [s for s in (train, valid) if s is not None]
@@ -192,7 +196,7 @@ def learn(cls:GradientFit,
     levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, scores)
     o,callbacks = _as_kept(o, ask)
     with work_threads(step_entries(design, levels, o, scores)):
-        run,low = fit_ranks(ready, ask.rank, o, levels, loss=ask.loss, seed=ask.seed, device=ask.device,
+        run,low = (fit_exact if o.optimizer=='exact' else fit_ranks)(ready, ask.rank, o, levels, loss=ask.loss, seed=ask.seed, device=ask.device,
             callbacks=callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
     low = low.cpu().double()
     tell_explosion(run.history, o.lr)
@@ -222,7 +226,8 @@ def _as_kept(o, ask):
 @patch(cls_method=True)
 def _again(cls:GradientFit, first, train, ask, shift):
     "The same fit to more rows; history and levels stay those of the first, since they say how the rank and the epochs were found."
-    fit = cls.learn(train, None, replace(ask, refit=False, kept=first.kept, **first.settled), shift)
+    fixed = dict(first.settled); ask = replace(ask, rank=fixed.pop('rank'), gradients=replace(ask.gradients, **fixed))
+    fit = cls.learn(train, None, replace(ask, refit=False, kept=first.kept), shift)
     fit.history,fit.levels = first.history,first.levels
     return fit
 

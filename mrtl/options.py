@@ -56,6 +56,10 @@ def _share(v):
     fits = isinstance(v, (int,float,np.number)) and not isinstance(v, bool) and 0<=v<1
     return '' if fits else 'the share of rows set aside, from 0 to below 1'
 
+def _penalty(v):
+    pair = isinstance(v, (tuple,list)) and len(v)==2 and not any(_number(0, above=True)(x) for x in v)
+    return '' if pair or isinstance(v, str) and v=='auto' else "'auto' or two numbers above 0: the size of a bump that costs four times as much as a wide one, and a weight"
+
 def _truth(v): return '' if isinstance(v, (bool,np.bool_)) else 'True or False'
 
 def _names(v): return '' if isinstance(v, (tuple,list)) else 'a tuple of mode names'
@@ -73,7 +77,7 @@ class GradientOptions:
     consecutive:bool=setting(False, _truth)              # Must these epochs come in a row?
     tol:float=setting(1e-4, _number(0))                  # Relative drop of the validation loss that counts as progress
     max_epochs:int=setting(200, _number(1, whole=True), by_stage=True) # Cap of epochs per level
-    optimizer:str=setting('auto', by_stage=True)         # 'auto' (L-BFGS below 200 rows, else Adam), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
+    optimizer:str=setting('auto', by_stage=True)         # 'auto' (L-BFGS below 200 rows, else Adam), 'exact' (one response of fields, squared loss: levels are solved), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
     lr:float=setting(1e-2, _number(0, above=True), by_stage=True) # Learning rate of a level's first epoch
     lr_decay:float=setting(1., _number(0, above=True), by_stage=True) # Factor on the learning rate after each epoch
     batch_size:int|str=setting('auto', _batch, by_stage=True) # Samples per step; 'auto' makes about 16 steps an epoch
@@ -82,6 +86,7 @@ class GradientOptions:
     kernel:str=setting('gaussian', _one_of(*KERNELS))    # Kernel of that penalty: 'gaussian' or 'exponential'
     l2:float=setting(1e-3, _number(0), by_stage=True)    # Weight of the penalty on squared weights
     l1:float=setting(0., _number(0), by_stage=True)      # Weight of the penalty on absolute weights
+    penalty:str|tuple=setting('auto', _penalty)          # Of exact levels: 'auto' (chosen on held-out blocks), or (size, weight): of a bump that costs four times as much as a wide one, as a share of the diagonal; of squared factors
     nonnegative:tuple=setting((), _names)                # Modes whose factors stay at zero or above
     main_effects:bool=setting(False, _truth)             # One extra coefficient per entry of each indexed mode?
     covariate_ridge:float=setting(0., _number(0))        # Weight of the penalty on squared coefficients of covariates, per standard deviation
@@ -117,7 +122,7 @@ def settled(
     "Options with 'auto' replaced by what it means for so many rows."
     few = rows<FEW_ROWS and options.optimizer=='auto'
     optimizer = options.optimizer if options.optimizer!='auto' else 'lbfgs' if few else 'adam'
-    dtype = options.dtype if options.dtype!='auto' else 'float64' if optimizer=='lbfgs' else 'float32'
+    dtype = options.dtype if options.dtype!='auto' else 'float64' if optimizer in ('lbfgs','exact') else 'float32'
     full = options.full_options
     if full and full.get('optimizer')=='auto': full = full|dict(optimizer=optimizer)
     return replace(options, optimizer=optimizer, dtype=dtype, full_options=full)

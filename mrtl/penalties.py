@@ -22,9 +22,9 @@ def _steps(grid):
     return tuple((hi-lo)/n/grid.diagonal for (lo,hi),n in zip((grid.y,grid.x), grid.shape))
 
 # %% ../nbs/22_penalties.ipynb #fe9d5b79
-def _axis_kernel(n, step, sigma):
+def _axis_kernel(n, step, sigma, turns=(0,)):
     at = torch.arange(n, dtype=torch.float64)*step
-    return (-(at[:,None]-at)**2/(2*sigma**2)).exp()
+    return sum((-(at[:,None]-at+k*n*step)**2/(2*sigma**2)).exp() for k in turns)
 
 # %% ../nbs/22_penalties.ipynb #0b128c5b
 class Separable:
@@ -32,8 +32,10 @@ class Separable:
     def __init__(self,
         grid:Grid,    # Grid of the maps, h x w
         sigma:float,  # Bandwidth, in units of the rectangle's diagonal
+        closed:bool=False, # Are the last column and the first neighbours?
     ):
-        self.parts = tuple(_axis_kernel(n, s, sigma) for n,s in zip(grid.shape, _steps(grid)))
+        turns = (0,),range(-3, 4) if closed else (0,)
+        self.parts = tuple(_axis_kernel(n, s, sigma, k) for n,s,k in zip(grid.shape, _steps(grid), turns))
 
     def __call__(self,
         B:Tensor,    # Maps, (..., h, w)
@@ -48,8 +50,9 @@ class Convolution:
     def __init__(self,
         grid:Grid,    # Grid of the maps, h x w
         sigma:float,  # Bandwidth, in units of the rectangle's diagonal
+        closed:bool=False, # Are the last column and the first neighbours?
     ):
-        self.shape = tuple(next_fast_len(2*n-1, real=True) for n in grid.shape)
+        self.shape = next_fast_len(2*grid.h-1, real=True),grid.w if closed else next_fast_len(2*grid.w-1, real=True)
         dy,dx = (torch.arange(m).minimum(m-torch.arange(m)).double()*s for m,s in zip(self.shape, _steps(grid)))
         self.parts = (torch.fft.rfft2((-torch.hypot(dy[:,None], dx)/sigma).exp()).real,)
 
@@ -71,14 +74,16 @@ class Smoothness:
         grid:'Grid|tuple',      # A `Grid`, or a shape (h, w) for one with square cells
         sigma:float=.05,        # Bandwidth, in units of the rectangle's diagonal
         kernel:str='gaussian',  # 'gaussian' or 'exponential'
+        power:int=1,            # How often it is applied; from 2 on a globe is closed
     ):
         if kernel not in KERNELS: raise ConfigError(f"unknown kernel {kernel!r}: use {' or '.join(map(repr, KERNELS))}")
-        self.grid,self.kernel = grid if isinstance(grid, Grid) else Grid(grid),kernel
+        if not isinstance(power, int) or power<1: raise ConfigError(f"power must be a whole number of at least 1, got {power!r}: it says how often the penalty is applied, 2 for maps as smooth as they can be told from noise")
+        self.grid,self.kernel,self.power = grid if isinstance(grid, Grid) else Grid(grid),kernel,power
         asked,cell = _positive(sigma),max(_steps(self.grid))
         self.sigma,self.raised = max(asked, cell),asked < cell
-        self.blur,self._ready = Scattered(self.grid, self.sigma, kernel) if isinstance(self.grid, Points) else KERNELS[kernel](self.grid, self.sigma),{}
+        self.blur,self._ready = Scattered(self.grid, self.sigma, kernel) if isinstance(self.grid, Points) else KERNELS[kernel](self.grid, self.sigma, power>1 and self.grid.circle),{}
 
-    def __repr__(self): return f"Smoothness({self.grid!r}, sigma={self.sigma:.3g}{' (raised to one cell)' if self.raised else ''}, {self.kernel!r})"
+    def __repr__(self): return f"Smoothness({self.grid!r}, sigma={self.sigma:.3g}{' (raised to one cell)' if self.raised else ''}, {self.kernel!r}{f', power={self.power}' if self.power>1 else ''})"
 
 # %% ../nbs/22_penalties.ipynb #97a897cf
 def _positive(sigma):
@@ -150,6 +155,7 @@ def value_and_laplacian(self:Smoothness,
     b = self._maps(B.detach()).to(v)
     if mask is not None: b = b.where(mask, 0.)
     b = b.flatten(-2); b = (b-(b@v.flatten())[...,None]).reshape(-1, self.grid.D, 1).contiguous()
+    if self.power>1: return self._applied_often(b, B)
     L = v2d.view(-1, 1)*b
     self._mixing(b).add_(L, b)
     return torch.dot(b.flatten(), L.flatten()).clamp(min=0).to(B.dtype),L.reshape(B.shape).to(B.dtype)
@@ -179,6 +185,26 @@ def __call__(self:Smoothness,
 )->Tensor:     # Penalty, summed over the maps; a scalar that can be differentiated once
     "The penalty of all maps together."
     return _Quadratic.apply(B, self)
+
+# %% ../nbs/22_penalties.ipynb #66b39b41
+@patch
+def applied(self:Smoothness,
+    B:Tensor,  # Maps, (..., h, w), float, zero on land
+)->Tensor:     # Same shape; zero on land
+    "What a map lacks beside its own blur, as a share of all there could be: 0 for a constant, about 1 for noise."
+    v,v2d,_,parts = self._on(B)
+    sea = (v>0).to(v)/v.where(v>0, 1.)
+    return (v2d*B/2*sea-self.blur(v*B, parts)*(v>0))/(v2d.sum()/2)
+
+# %% ../nbs/22_penalties.ipynb #53ee819a
+@patch
+def _applied_often(self:Smoothness, b, like):
+    "Value and half the gradient for a power above 1; maps (A, D, 1) without their mean."
+    v,v2d,*_ = self._on(b)
+    m = b.view(-1, *self.grid.shape); L = m
+    for _ in range(self.power): L = self.applied(L)
+    L = v2d.sum()*v*L
+    return (m*L).sum().clamp(min=0).to(like.dtype),L.reshape(like.shape).to(like.dtype)
 
 # %% ../nbs/22_penalties.ipynb #381d5022
 def weigh(

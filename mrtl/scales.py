@@ -95,7 +95,7 @@ def step_entries(
     "About how many numbers one training step touches."
     full = max((n_weights(design.modes, l.shapes, outputs) for l in levels if l.stage=='full'), default=0)
     batch = auto_batch(len(design)) if options.batch_size=='auto' else options.batch_size
-    if options.optimizer=='lbfgs': batch = len(design)
+    if options.optimizer in ('lbfgs','exact'): batch = len(design)
     inputs = n_weights(design.modes, levels[-1].shapes) if isinstance(design, FieldDesign) else 0
     return max(full, batch*inputs)
 
@@ -125,7 +125,7 @@ def gamma_stds(
     if not low.covariates: return None
     y,z,offset = (None if v is None else torch.from_numpy(v) for v in (s.y, s.z, s.offset))
     data,seen = Data(s.design, y, s.w, torch.float64, z=z, offset=offset),s.w[:,None]*np.isfinite(s.y)
-    if loss not in CLASS_LOSSES and low.gamma.numel()<=MOST_SPREADS: return gamma_spread(low, data, loss, o, float(seen.mean()))
+    if loss not in CLASS_LOSSES and low.gamma.numel()<=MOST_SPREADS and o.optimizer!='exact': return gamma_spread(low, data, loss, o, float(seen.mean()))
     with torch.no_grad(): S = low(data.batch()).numpy()
     return gamma_given_maps(s, S, low.gamma.detach().numpy(), loss, o.covariate_ridge)
 
