@@ -116,27 +116,28 @@ def white_samples(level, data):
     R = (lambda v: v) if L is None else (lambda v: torch.linalg.solve_triangular(L.to(v), v, upper=False))
     return R(y[:,None])[:,0].float(),R(torch.cat(columns, 1)).float(),R
 
+TAU = 2. # Standard deviation of log S
+
 class AmplitudeField:
     "What amplitudes may be, given the samples."
     def __init__(self,
         level:MapLevel,  # Adapted, with one part
         length:float,    # Of the kernel of the maps, in cells
         data:MapData,    # What is learnt from
-        tau:float=1.5,   # Standard deviation of log S to start from
     ):
         self.data,self.s2,p = data,level.s2,level.parts[0]; self.y,self.ones,self.R = white_samples(level, data)
         self.u = single(data.u); self.modes = tuple(b.to(self.y) for b in kernel_modes(data.grid, length, max(data.keep, 1e-3)))
         v,V = torch.linalg.eigh(p.Sigma); self.A = ((V*v.clamp(min=0).sqrt())[:,v>1e-3*v.max()]).to(self.y)
         self.B = tuple(b.to(self.y) for b in kernel_modes(data.grid, p.length, 1e-2)); self.mask = data.grid.mask.to(self.y)
         B = (torch.kron(*self.B) if len(self.B)>1 else self.B[0])[data.grid.mask.flatten()]; target = p.S[data.grid.mask].log().to(self.y); o = float(target.mean())
-        m = torch.linalg.solve(B.T@B+.05*torch.eye(B.shape[1]).to(B), B.T@(target-o))/tau
-        self.free = [m, torch.full_like(m, math.log(.3)), m.new_tensor([o, math.log(tau)])]
+        m = torch.linalg.solve(B.T@B+.05*torch.eye(B.shape[1]).to(B), B.T@(target-o))/TAU
+        self.free = [m, torch.full_like(m, math.log(.3)), m.new_tensor(o)]
         for t in self.free: t.requires_grad_()
 
     def S(self, eta)->Tensor: # (h, w)
-        first,*second = self.B; o,tau = self.free[2]
+        first,*second = self.B
         on = first@eta.view(first.shape[1], -1)@second[0].T if second else (first@eta).view(self.mask.shape)
-        return (o+tau.exp()*on).clamp(-6, 4).exp()*self.mask
+        return (self.free[2]+TAU*on).clamp(-6, 4).exp()*self.mask
 
 def single(u):
     "Fields in float32."
@@ -160,11 +161,11 @@ def learn(self:AmplitudeField,
     steps:int=60,  # Of Adam
 )->'AmplitudeField':
     "Minimise the expected cost and what the field costs."
-    m,s,o = self.free; opt = torch.optim.Adam(self.free, lr=.1); g = torch.Generator().manual_seed(0)
+    m,s,_ = self.free; opt = torch.optim.Adam(self.free, lr=.1); g = torch.Generator().manual_seed(0)
     slow = torch.optim.lr_scheduler.LambdaLR(opt, lambda i: min(1., 2*(1-i/steps)+.02))
     for _ in range(steps):
         e = torch.randn(m.shape, generator=g).to(m)
-        loss = self.cost(self.S(m+s.exp()*e))+((m**2+(2*s).exp()-1)/2-s).sum()+o[1]**2/2
+        loss = self.cost(self.S(m+s.exp()*e))+((m**2+(2*s).exp()-1)/2-s).sum()
         opt.zero_grad(); loss.backward(); opt.step(); slow.step()
     return self
 
@@ -178,18 +179,16 @@ def draws(self:AmplitudeField,
     with torch.no_grad(): return [self.S(m+sign*s.exp()*v).double() for v in e for sign in (1,-1)]
 
 # %% ../../nbs/evidence/02_intervals.ipynb #d22cc8f9
-TAUS = (1.5,2.) # Where the standard deviation of log S starts
-
 def spread_levels(
     levels:list,         # `MapLevel`, from plain to adapted
     prior:FeaturePrior,  # Covariance of features
     data:MapData,        # What they learnt from
     how:str='fast',      # 'fast' or 'full'
-)->list:                 # `MapLevel`: one, or eight for each start of the field
+)->list:                 # `MapLevel`: one, or eight of the field
     "Levels from which intervals are made."
     if how=='fast': return [rougher(levels, prior, data)]
     base,length = rough_length(levels, data); settle = data.likelihood.settle; p = base.parts[0]
-    S = [s for tau in TAUS for s in AmplitudeField(base, length, data, tau).learn().draws()]
+    S = AmplitudeField(base, length, data).learn().draws()
     return [settle(MapLevel([Part(length, s, p.Sigma)], base.theta, base.s2, 0.), data) for s in S]
 
 # %% ../../nbs/evidence/02_intervals.ipynb #7d18f931
