@@ -19,7 +19,7 @@ from .cells import ladder_within
 from .ladder import MapFit, climb, map_variance, plain_variance, rows_of
 
 # %% ../../nbs/evidence/02_intervals.ipynb #d9a39455
-ROUGH = .6 # Length of the rougher prior, as a share of the chosen one
+ROUGH = .55 # Length of the rougher prior, as a share of the chosen one
 
 def rough_length(levels, data):
     "The level that is made rougher, and its new length in cells."
@@ -74,7 +74,7 @@ def std_of(self:MapFit,
     return ((own+sum(map(off, self.wide))/len(self.wide))/2).sqrt() if self.wide else own.sqrt()
 
 # %% ../../nbs/evidence/02_intervals.ipynb #f3f1fc54
-LOG_SCALES = 2.*norm.ppf((np.arange(9)+.5)/9)-1.5 # Of the prior's amplitude
+LOG_SCALES = 2.5*norm.ppf((np.arange(9)+.5)/9)-1.8 # Of the prior's amplitude
 
 def scale_mixture(
     m:Tensor,   # Posterior means
