@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 from torch import Tensor
 from fastcore.basics import patch, store_attr
-from scipy.stats import norm
 from .classes import CLASS_LOSSES, falling, score_count
 from .core import ConfigError, DataError
 from .decompose import canonical
@@ -21,6 +20,7 @@ from .events import EventDesign
 from .glm import beside_block, side_block
 from .designs import FieldDesign, Mode
 from .evidence.model import EvidenceModel, fit_evidence_model
+from .evidence.spread import coef_spread, reach, total_spread
 from .models import FullRank, LowRank, centred
 from .multiresolution import make_levels, mode_shares
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
@@ -254,8 +254,6 @@ def unpack(cls:GradientFit,
     return fit
 
 # %% ../nbs/40_fits.ipynb #9dcb363d
-def reach(share): return 1. if share is None else norm.ppf(.5+share/2) # Of a normal law, in standard deviations
-
 def sums_over(
     W:Tensor,       # Coefficients, (*sizes[, outputs])
     change:Tensor,  # Weights, (m, *sizes)
@@ -278,12 +276,12 @@ class EvidenceFit(Fit):
     def in_rank(self, design, k)->'EvidenceFit': return EvidenceFit(self.model.in_rank(design, k), self.history, self.levels)
 
     def coef_std(self, share:float=None)->Tensor: # (*sizes[, outputs]); with a share how far the middle reaches
-        std = self.model.coef_std(share)
+        std = coef_spread(self.model, share)
         return std if self.model.whole else std.hypot(reach(share)*(self.model.full.full()-self.full).detach())
 
     def total_std(self, change:Tensor, share:float=None)->np.ndarray: # (m, outputs); of sums with weights (m, *sizes)
         "As `coef_std`, of sums of coefficients."
-        std = self.model.total_std(change, share)
+        std = total_spread(self.model, change, share)
         return std if self.model.whole else np.hypot(std, reach(share)*(sums_over(self.model.full.full().detach(), change)-sums_over(self.full, change)))
 
     @property

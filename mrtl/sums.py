@@ -14,7 +14,8 @@ from fastcore.basics import patch, store_attr
 from .core import ConfigError, DataError, as_json
 from .designs import FieldDesign, Mode
 from .events import EventDesign
-from .fits import Fit, Piece, Request, check_beside, reach
+from .fits import Fit, Piece, Request, check_beside
+from .evidence.spread import reach
 from .scales import base_rate, scaled_mode
 from .options import FEW_ROWS
 from .parallel import work_threads

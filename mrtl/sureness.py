@@ -63,7 +63,15 @@ class Sureness:
         call = lambda c,s: np.sign(c).where((ndtr(-abs(c)/s)<=.025)|c.isnull(), 0.)
         return {k: call(c, self.coef_std_[k]) for k,c in self.coef_.items()} if isinstance(self.coef_, dict) else call(self.coef_, self.coef_std_)
 
-# %% ../nbs/53_sureness.ipynb #2637d122
+# %% ../nbs/53_sureness.ipynb #224a7ae5
+def at_entries(change, d, coef):
+    "A change in the order of the coefficients along one dimension, where their coordinates agree to a hundredth of a step."
+    want = coef[d]; near = {} if want.dtype.kind not in 'fiu' else dict(method='nearest', tolerance=.01*float(abs(np.diff(want)).min()) if want.size>1 else None)
+    try: found = change.sel({d: want.values}, **near) if d in change.indexes else change
+    except (KeyError, TypeError): found = None
+    if found is None or change.sizes[d]!=coef.sizes[d]: raise DataError(f"the change is at other coordinates than the coefficients along {d}: take them from coef_")
+    return found
+
 def change_weights(
     change:xr.DataArray,  # Over some of the dimensions
     coef:xr.DataArray,    # Coefficients without outputs
@@ -71,8 +79,7 @@ def change_weights(
 )->xr.DataArray:          # Over `kept` dimensions, numbered along `which`, and those of the coefficients
     "Weights of the coefficients; one set for each combination of entries that the change does not have."
     if extra := set(change.dims)-set(coef.dims): raise DataError(f"the change has {', '.join(map(str, extra))}; coefficients are over {', '.join(coef.dims)}")
-    try: change = xr.align(change, coef.isel({d: 0 for d in coef.dims if d not in change.dims}), join='exact')[0]
-    except ValueError as e: raise DataError(f"the change is at other coordinates than the coefficients ({e}): take them from coef_") from None
+    for d in change.dims: change = at_entries(change, d, coef)
     kept = [d for d in coef.dims if d not in change.dims]; sizes = [coef.sizes[d] for d in kept]; m = int(np.prod(sizes))
     one = xr.DataArray(np.eye(m).reshape(m, *sizes), dims=('which',*kept))
     return (change.fillna(0).astype(float).drop_vars(list(change.coords))*share*one).transpose('which', *coef.dims)

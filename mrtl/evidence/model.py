@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from fastcore.basics import patch
-from scipy.stats import norm
 from ..designs import FieldDesign
 from ..core import ConfigError, DataError, progress
 from .effects import Effects
@@ -22,7 +21,7 @@ from .prior import FeaturePrior, MapData, MapLevel, Part, TimeFields, feature_ro
 from .rows import Noise, Rows
 from .cells import rows_pay
 from .ladder import MapFit, fit_maps, stack_weights
-from .intervals import Cells, Totals, spread_levels
+from .intervals import spread_levels
 from .condense import condense
 from .laplace import LIKELIHOODS, settle_together
 from ..models import FullRank, LowRank, centred
@@ -291,37 +290,7 @@ def blend(self:EvidenceModel,
     m = sum(p*a for p,a,_ in parts)
     return self.sd*np.sqrt(sum(p*(v+(a-m)**2) for p,a,v in parts)+max(0., 1-sum(self.votes))*(nothing+m**2))
 
-# %% ../../nbs/evidence/03_model.ipynb #d06f2511
-@patch
-def spread(self:EvidenceModel,
-    what:Cells|Totals, # What is asked of the maps of standardised fields
-    share:float=None,  # Of the middle; the standard deviation when not given
-)->np.ndarray:         # (..., outputs), in units of the targets
-    "Standard deviations of coefficients or of their sums, or how far a middle share reaches from the map."
-    z = 1. if share is None else norm.ppf(.5+share/2)
-    found = [(what.of(f.maps), f.std_of(what) if share is None else f.half_widths(what, share)/z) for f in self.fits]
-    means,sds = (np.stack([v.cpu().numpy() for v in vs], -1) for vs in zip(*found))
-    return z*self.blend(means, sds**2, 0.)
-
-@patch
-def coef_std(self:EvidenceModel,
-    share:float=None,  # Of the middle; the standard deviation when not given
-)->Tensor:             # (*sizes[, outputs])
-    "Standard deviation of every weight, in raw units, or how far its middle share reaches."
-    sd = torch.from_numpy(self.spread(Cells(), share)).reshape(*(m.size for m in self.full.modes), len(self.mean))
-    if self.moments: sd = sd/self.moments[1].reshape(*self.moments[1].shape, 1, 1)
-    return sd if len(self.mean)>1 else sd[...,0]
-
-@patch
-def total_std(self:EvidenceModel,
-    change:Tensor,     # Of the weights, with their area shares, (m, *sizes)
-    share:float=None,  # As in `coef_std`
-)->np.ndarray:         # (m, outputs)
-    "As `coef_std`, of sums of the weights."
-    if self.moments: change = change/self.moments[1].reshape(*self.moments[1].shape, 1)
-    grid = self.full.modes[-1].grid; device = self.fits[0].rows.device
-    return self.spread(Totals(change.reshape(len(change), -1, *grid.shape).to(device)), share)
-
+# %% ../../nbs/evidence/03_model.ipynb #8fad9f4e
 @patch
 def predict_std(self:EvidenceModel,
     design:FieldDesign,  # New samples, fields as they came
