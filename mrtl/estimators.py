@@ -27,10 +27,11 @@ from .evidence.laplace import count_std, worth
 from .models import INVERSE_LINKS
 from .results import LabelledResults, ModelFiles
 from .samples import Samples, along, as_targets, by_label
+from .sureness import Sureness
 from .fitting import Fitting
 
 # %% ../nbs/60_estimators.ipynb #3905fa90
-class TensorEstimator(Fitting, LabelledResults, ModelFiles, Adapted, TransformerMixin, BaseEstimator):
+class TensorEstimator(Fitting, LabelledResults, Sureness, ModelFiles, Adapted, TransformerMixin, BaseEstimator):
     "What the regressor and the classifier share."
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -108,6 +109,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, if it takes a minute at most and no gradient option is set
         window:int|None=None,                          # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
+        intervals:str='fast',                          # Of coefficients by evidence: 'fast' (one more level, a tenth of the fit's time), or 'full' (amplitudes as a random field: three times the time, a file four times as large)
         missing:str='error',                           # Values of fields that are NaN at some times: 'error', or fill by 'climatology' (the cell's mean) or 'conditional' (what the other cells say)
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
         dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
@@ -211,6 +213,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
         refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': gradients
+        intervals:str='fast',                          # Of coefficients by evidence: 'fast' (one more level, a tenth of the fit's time), or 'full' (amplitudes as a random field: three times the time, a file four times as large)
         missing:str='error',                           # Values of fields that are NaN at some times: 'error', or fill by 'climatology' (the cell's mean) or 'conditional' (what the other cells say)
         valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
         dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32

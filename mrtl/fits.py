@@ -20,6 +20,7 @@ from .events import EventDesign
 from .glm import beside_block, side_block
 from .designs import FieldDesign, Mode
 from .evidence.model import EvidenceModel, fit_evidence_model
+from .evidence.spread import coef_spread, reach, total_spread
 from .models import FullRank, LowRank, centred
 from .multiresolution import make_levels, mode_shares
 from .options import EvidenceOptions, FEW_ROWS, GradientOptions, settled
@@ -148,7 +149,7 @@ class GradientFit(Fit):
     way = 'sgd'
     gamma_std = None # Standard deviations of the coefficients of covariates, (q, outputs)
     def spread(self, design:FieldDesign|EventDesign, z:np.ndarray|None=None)->None: "Nothing: gradients give no standard deviation."
-    def coef_std(self)->None: "Nothing: gradients give no standard deviation."
+    def coef_std(self, share:float=None)->None: "Nothing: gradients give no standard deviation."
     @property
     def steps(self)->int: return int(sum(l['epochs'] for l in self.levels))
     @property
@@ -257,6 +258,14 @@ def unpack(cls:GradientFit,
     if fit.covariates: fit.gamma_std = tensors['gamma_std'].numpy()
     return fit
 
+# %% ../nbs/40_fits.ipynb #9dcb363d
+def sums_over(
+    W:Tensor,       # Coefficients, (*sizes[, outputs])
+    change:Tensor,  # Weights, (m, *sizes)
+)->np.ndarray:      # (m, outputs)
+    "Sums of coefficients."
+    return (change.flatten(1)@W.reshape(change[0].numel(), -1)).numpy()
+
 # %% ../nbs/40_fits.ipynb #0a25ff1f
 class EvidenceFit(Fit):
     "A model learnt by marginal likelihood, with standard deviations."
@@ -271,9 +280,15 @@ class EvidenceFit(Fit):
 
     def in_rank(self, design, k)->'EvidenceFit': return EvidenceFit(self.model.in_rank(design, k), self.history, self.levels)
 
-    def coef_std(self)->Tensor: # (*sizes[, outputs])
-        std = self.model.coef_std()
-        return std if self.model.whole else (std**2+(self.model.full.full()-self.full).detach()**2).sqrt()
+    def coef_std(self, share:float=None)->Tensor: # (*sizes[, outputs]); with a share how far the middle reaches
+        std = coef_spread(self.model, share)
+        return std if self.model.whole else std.hypot(reach(share)*(self.model.full.full()-self.full).detach())
+
+    def total_std(self, change:Tensor, share:float=None)->np.ndarray: # (m, outputs); of sums with weights (m, *sizes)
+        "As `coef_std`, of sums of coefficients."
+        std = total_spread(self.model, change, share)
+        return std if self.model.whole else np.hypot(std, reach(share)*(sums_over(self.model.full.full().detach(), change)-sums_over(self.full, change)))
+
     @property
     def gamma_std(self)->np.ndarray: return self.model.gamma_std() # (q, outputs)
 
@@ -321,7 +336,7 @@ def learn(cls:EvidenceFit,
     if ask.loss=='ordered': Y,mean = Y.sum(1, keepdims=True),falling(torch.tensor(mean)[None])[0].numpy()
     with work_threads(len(train)**2):
         model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift, ask.evidence.window, ask.rank, ask.standardise,
-            train.groups, ask.device, train.z, train.offset, ask.evidence.covariate_ridge*(1 if ask.loss in CLASS_LOSSES else train.outputs))
+            train.groups, ask.device, train.z, train.offset, ask.evidence.covariate_ridge*(1 if ask.loss in CLASS_LOSSES else train.outputs), ask.evidence.intervals)
     names = np.asarray(ask.outputs).tolist()
     return cls(model, pd.DataFrame(model.history(names)), model.levels(names))
 
@@ -387,7 +402,9 @@ def tensors(self:Fit)->dict: # Name of a term to its modes and its coefficients,
     return {':'.join(m.name for m in self.modes): (self.modes,self.full.numpy())}
 
 @patch
-def tensor_stds(self:Fit)->dict|None: # As `tensors`; None where there are none
-    "Standard deviations of all coefficients."
-    std = self.coef_std()
+def tensor_stds(self:Fit,
+    share:float=None,  # Of the middle; the standard deviation when not given
+)->dict|None:          # As `tensors`; None where there are none
+    "Standard deviations of all coefficients, or how far their middle share reaches."
+    std = self.coef_std() if share is None else self.coef_std(share)
     return None if std is None else {':'.join(m.name for m in self.modes): (self.modes,std.numpy())}

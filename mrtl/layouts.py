@@ -117,8 +117,8 @@ class _LevelMeta(TypedDict):
     components:bool               # One part a component?
 
 class _NothingMeta(TypedDict):
-    "A regression on covariates without maps."
-    lengths:list[Number]          # None
+    "A regression on covariates without maps, or a level for intervals."
+    lengths:list[Number]          # Of its parts
     s2:Number                     # Variance of the noise
     value:float                   # Negative log evidence
     bias:Number                   # Intercept
@@ -131,6 +131,7 @@ class _FitMeta(TypedDict):
     tried:list[Pair(float)]       # Lengths and values of the ladder
     weights:Several(Number)       # Of its levels
     levels:Several(_LevelMeta)    # Those with a weight
+    wide:list[_NothingMeta]       # Those for intervals
     nothing:NotRequired[_NothingMeta] # Where there are covariates
 
 class EvidenceMeta(TypedDict):
@@ -161,7 +162,8 @@ def moment_layout(
     return {mean: (*stored, *modes[-1].grid.shape), sd: tuple(stored)}
 
 def _level(part): return part.rpartition('.')[0] # Name of its level
-def _parts(f, name): return [f"{name}.{d['at']}.{j}" for d in f['levels'] for j in range(len(d['lengths']))]
+def _named(f, name): return [(f"{name}.{d['at']}", d) for d in f['levels']]+[(f'{name}.wide{i}', d) for i,d in enumerate(f['wide'])]
+def _parts(f, name): return [f'{k}.{j}' for k,d in _named(f, name) for j in range(len(d['lengths']))]
 
 def _fit_layout(f, name, modes, found, q):
     "The tensors of one fit."
@@ -170,7 +172,7 @@ def _fit_layout(f, name, modes, found, q):
     if len(f['weights'])!=len(f['levels']): raise DataError(f"{name} has {len(f['levels'])} levels and {len(f['weights'])} weights")
     out = {f'{name}.rows': (f'{name} samples', F)}
     if ('nothing' in f)!=(q>0) or (q and f['nothing']['lengths']): raise DataError(f"{name} and its {q} covariates do not go together")
-    for k in [f"{name}.{d['at']}" for d in f['levels']]+[f'{name}.nothing']*(q>0):
+    for k in [k for k,_ in _named(f, name)]+[f'{name}.nothing']*(q>0):
         n = f'{k} rows' if f'{k}.ones' in found else f'{name} samples' # pseudo-rows of its own, or the samples
         out |= {f'{k}.theta': (f'{k} theta',) if k!=f'{name}.nothing' else (0,), f'{k}.maps': (F, h, w), f'{k}.L': (n, n)}
         if f'{k}.ones' in found: out[f'{k}.ones'] = (n,)

@@ -149,14 +149,14 @@ def coef_maps(
     coef:np.ndarray|xr.DataArray,          # Coefficients (..., y, x[, output]): `coef_` of a fitted model, or any array
     title:str='coefficients',              # Title of the whole figure
     most:int=60,                           # Maps to draw at most
-    std:np.ndarray|xr.DataArray|None=None, # Standard deviations, as `coef`; cells whose middle 90 % span zero are hatched
+    std:np.ndarray|xr.DataArray|None=None, # Standard deviations, as `coef`; cells whose sign `coef_significant_` would not call are hatched
 )->'Figure':                               # matplotlib figure
     "Small multiples of coefficient maps on one scale."
     coef = maps_last(coef); modes = coef.dims[:-2]; sizes = [coef.sizes[d] for d in modes]; n = int(np.prod(sizes))
     if n>most:
         raise DataError(f"{n} maps ({', '.join(f'{d} {k}' for d,k in zip(modes, sizes))}) are too many to look at; "
             f"select some with `.sel` or pass `most`, now {most}")
-    hatch = None if std is None else (np.abs(coef)<1.645*maps_last(std)).drop_attrs()
+    hatch = None if std is None else (np.abs(coef)<1.96*maps_last(std)).drop_attrs()
     return _coef_panels(coef, hatch, n, min(n, sizes[-1] if len(modes)>1 else 3, 6), title)
 
 # %% ../nbs/50_plots.ipynb #247da3b7

@@ -64,7 +64,8 @@ _pictures = dict(
     coef=('The coefficient of every cell for each combination of the other modes, per unit of area, on one scale.',
         'Coefficient maps'),
     coef_std=('The coefficient of every cell for each combination of the other modes, per unit of area, on one scale. '
-        'In hatched cells zero lies within the middle 90 % of what the coefficient may be, so its sign is not sure.', 'Coefficient maps'))
+        'In hatched cells the sign is not sure: it may be the other one with more than 2.5 %. '
+        'Where the true map has sharp edges, signs beside them are called wrongly more often than that.', 'Coefficient maps'))
 
 # %% ../nbs/51_report.ipynb #52f4e726
 _learning = dict(

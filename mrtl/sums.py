@@ -15,6 +15,7 @@ from .core import ConfigError, DataError, as_json
 from .designs import FieldDesign, Mode
 from .events import EventDesign, lent, unknown_rows
 from .fits import Fit, Piece, Request, check_beside
+from .evidence.spread import reach
 from .scales import base_rate, scaled_mode
 from .options import FEW_ROWS
 from .parallel import work_threads
@@ -267,11 +268,13 @@ def stability(self:SumFit)->dict: # Name of a term to a number from 0 to 1; empt
 
 # %% ../nbs/41_sums.ipynb #c7d5d69c
 @patch
-def tensor_stds(self:SumFit)->dict|None: # Like `tensors`
-    "Standard deviations of the coefficients of each term; None without draws."
+def tensor_stds(self:SumFit,
+    share:float=None,  # Of the middle; the standard deviation when not given
+)->dict|None:          # Like `tensors`
+    "Standard deviations of the coefficients of each term, or how far a normal's middle share reaches; None without draws."
     if self.draws is None: return None
-    each = [self.tensors(d) for d in self.draws]
-    return {k: (m,np.std([d[k][1] for d in each], axis=0)) for k,(m,_) in each[0].items()}
+    each,z = [self.tensors(d) for d in self.draws],reach(share)
+    return {k: (m,z*np.std([d[k][1] for d in each], axis=0)) for k,(m,_) in each[0].items()}
 
 # %% ../nbs/41_sums.ipynb #979b9db0
 @patch

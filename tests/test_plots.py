@@ -261,10 +261,10 @@ def test_stored_pictures_are_small():
             for o in c.get('outputs', []): assert len(o.get('data', {}).get('image/png', ''))*.75 < 60e3
 
 def test_unsure_cells_are_hatched(monkeypatch):
-    "Cell by cell, whatever the order of dims; beyond 1.645 standard deviations none."
+    "Cell by cell, whatever the order of dims; beyond 1.96 standard deviations none."
     seen = []; draw = plots.draw_map; monkeypatch.setattr(plots, 'draw_map', lambda ax, da, *a, hatch=None, **k: seen.append(hatch) or draw(ax, da, *a, hatch=hatch, **k))
     coef = xr.DataArray(np.random.default_rng(0).normal(size=(2,4,5,3)), dims=('variable','y','x','output')); std = xr.full_like(coef, .5); std[0,1,2,0] = 99
-    assert_tidy(plots.coef_maps(coef, std=std)); want = (np.abs(coef)<1.645*std).transpose('output', ...).values.reshape(6, 4, 5)
+    assert_tidy(plots.coef_maps(coef, std=std)); want = (np.abs(coef)<1.96*std).transpose('output', ...).values.reshape(6, 4, 5)
     np.testing.assert_array_equal(np.stack(seen), want); assert want[0,1,2] and 0<want.mean()<1
     seen.clear(); plots.coef_maps(coef); assert seen==[None]*6
 

@@ -283,7 +283,7 @@ def _adapt(level, data, prior):
     return min(rounds, key=lambda f: f.value)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #8f11f060
-def _plain_variance(part):
+def plain_variance(part):
     "Prior variance of cells, (h, w), for unit amplitude."
     first,*second = ((b**2).sum(1) for b in part.modes)
     return torch.outer(first, second[0]) if second else first.view(part.S.shape)
@@ -299,7 +299,7 @@ def map_variance(
     "Posterior variance of every cell."
     out,rows = [],rows_of(level, rows)
     for f in range(rows.shape[1]):
-        prior = sum(float(p.Sigma[f,f])*p.S.to(p.Z)**2*_plain_variance(p) for p in level.parts)
+        prior = sum(float(p.Sigma[f,f])*p.S.to(p.Z)**2*plain_variance(p) for p in level.parts)
         mixed = (sum(s*p.Z[rows[:,g]] for g,s in enumerate(p.Sigma[f].tolist())) for p in level.parts)
         V = [torch.linalg.solve_triangular(level.L, z, upper=False) for z in mixed]
         blocks = (sum(on_cells(p, v[k:k+64]) for p,v in zip(level.parts, V)) for k in range(0, len(rows), 64))
@@ -339,6 +339,7 @@ class MapFit:
     residuals:Tensor=None # Of predictions out of fold, (n,), NaN where there is none
     nothing:MapLevel=None # A regression without maps, where there are covariates; it has the weight that is left
     odds:np.ndarray=None  # Of the thresholds of ordered classes
+    wide:list=()          # `MapLevel` of rougher priors, from which intervals are made
 
     @property
     def parties(self)->list: # Pairs of a weight above 0 and its `MapLevel`, that without maps among them
@@ -363,6 +364,7 @@ def fit_maps(
     folds:list=None,    # Pairs of training and held-out sample numbers; five blocks without gaps when not given
     lengths:list=None,  # In cells, from long to short; from a fifth of the grid's side, each shorter by a quarter, when not given
     known:dict=None,    # As in `pooled`
+    wide:object=None,   # Function of the levels, their feature prior and what they learnt from: `MapFit.wide`
 )->MapFit:              # Maps and what intervals need
     "Climb the ladder, adapt, and let the levels vote."
     like = data.likelihood; like.check(data.y)
@@ -377,15 +379,16 @@ def fit_maps(
     nothing = None if like.effects is None else settle(nothing)
     if not beaten:
         said = like.constant(data.y) if nothing is None else like.predict(nothing, data, data)
-        return MapFit(levels, np.zeros(1), prior, _kept_rows(levels, data), tried, like.residuals(said, data.y).cpu(), nothing)
-    for last in shown((False, False, True), data, 'levels'):
+        weights,residuals = np.zeros(1),like.residuals(said, data.y).cpu()
+    for last in shown((False, False, True), data, 'levels') if beaten else ():
         level = component_level(levels[-1], all_) if last else _adapt(levels[-1], all_, prior)
         if not math.isfinite(level.value):
             warnings.warn(f"the evidence is not finite after {len(levels)-1} rounds: the last good level is kept")
             break
         levels.append(settle(level))
-    weights,residuals = vote(levels, data, folds, nothing, pool)
-    return MapFit(levels, weights, prior, _kept_rows(levels, data), tried, residuals, nothing)
+    if beaten: weights,residuals = vote(levels, data, folds, nothing, pool)
+    more = wide(levels, prior, all_) if wide else ()
+    return MapFit(levels, weights, prior, _kept_rows([*levels, *more], data), tried, residuals, nothing, wide=more)
 
 def _kept_rows(levels, data):
     "Rows of the samples; one of them where no level looks at samples any more."

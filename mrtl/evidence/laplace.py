@@ -274,8 +274,14 @@ def settle(self:LaplaceLikelihood,
     data:MapData,    # What is learnt from: labels or counts
 )->MapLevel:         # The same, with maps, bias (beyond the base rate's), and what intervals need
     "Most probable maps given the samples."
+    y,C = self.working(level, data)
+    return Gaussian(C, self.effects).settle(level, replace(data, y=y))
+
+@patch
+def working(self:LaplaceLikelihood, level, data):
+    "Targets, and the covariance of their noise, of the regression that is as the likelihood at the top."
     p = find_peak(prior_kernel(level, data), data.y, self)
-    return Gaussian(torch.diag(1/p.W), self.effects).settle(level, replace(data, y=p.h+p.g/p.W))
+    return p.h+p.g/p.W,torch.diag(1/p.W)
 
 # %% ../../nbs/evidence/02_laplace.ipynb #8a1106a5
 def common_peak(

@@ -8,6 +8,7 @@ __all__ = ['overlap_window', 'EvidenceModel', 'fit_evidence_model']
 # %% ../../nbs/evidence/03_model.ipynb #82936b5e
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from .prior import FeaturePrior, MapData, MapLevel, Part, TimeFields, feature_ro
 from .rows import Noise, Rows
 from .cells import rows_pay
 from .ladder import MapFit, fit_maps, stack_weights
+from .intervals import spread_levels
 from .condense import condense
 from .laplace import LIKELIHOODS, settle_together
 from ..models import FullRank, LowRank, centred
@@ -131,6 +133,7 @@ class _Job:
     offset:np.ndarray|None=None # What is known to add to the score, (n,); none for a squared loss
     known:dict|None=None   # Sums over samples that several outputs share, by samples and window; filled on the way
     ridge:float=0.         # Weight of the penalty on squared coefficients of covariates
+    intervals:str='fast'   # 'fast' or 'full'
 
 def _likelihood(job, design, used, base):
     "Of the samples of one output."
@@ -152,7 +155,7 @@ def _one_output(job, y, base=0.):
     "The fit of one output: standardised numbers, labels or counts."
     data,d,used = _data_of(job, y, base)
     folds = cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used])
-    fit = fit_maps(data, folds, known=None if job.known is None else job.known.setdefault((used.tobytes(), job.window or 1), {}))
+    fit = fit_maps(data, folds, wide=partial(spread_levels, how=job.intervals), known=None if job.known is None else job.known.setdefault((used.tobytes(), job.window or 1), {}))
     if job.loss=='ordered': fit.odds = data.likelihood.odds.cpu().numpy()
     if job.window is None and d.leads and job.loss in ('squared','poisson'): check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
@@ -163,6 +166,8 @@ def _classes_together(fits, job, pairs, base):
     which = [int(np.argmax(f.weights)) for f in fits]
     done = settle_together([f.levels[i] for f,i in zip(fits, which)], [_data_of(job, *p)[0] for p in pairs], torch.from_numpy(base))
     for f,i,level in zip(fits, which, done): f.levels[i],f.weights = level,np.eye(len(f.levels))[i]
+    wide = [settle_together(list(ls), [_data_of(job, *p)[0] for p in pairs], torch.from_numpy(base)) for ls in zip(*(f.wide for f in fits))]
+    for f,ls in zip(fits, zip(*wide)): f.wide = list(ls)
     return fits
 
 # %% ../../nbs/evidence/03_model.ipynb #bac8624f
@@ -256,11 +261,12 @@ def fit_evidence_model(
     z:np.ndarray=None,      # Standardised covariates, (n, q)
     offset:np.ndarray=None, # What is known to add to the score of labels and counts, (n,)
     ridge:float=0.,         # Weight of the penalty on squared coefficients of covariates
+    intervals:str='fast',   # Of coefficients: 'fast' or 'full'
 )->EvidenceModel:           # In raw units
     "Fit every output, and carry the maps back to the units of the data."
     mean = np.asarray(mean, float); sd = np.ones(len(mean)) if sd is None else sd
     moments = design.moments(w) if standardise else None
-    job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss, z, offset, ridge=ridge)
+    job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss, z, offset, ridge=ridge, intervals=intervals)
     Z = (Y-mean)/sd if loss=='squared' else Y; job.known = {} if Z.shape[1]>1 else None
     pairs = progress([(Z[:,0], mean)] if loss=='ordered' else list(zip(Z.T, mean.tolist())), desc='outputs', disable=None if Z.shape[1]>1 else True)
     if loss=='softmax': pairs = [(z, b-np.logaddexp.reduce(np.delete(mean, i))) for i,(z,b) in enumerate(pairs)]
@@ -284,15 +290,7 @@ def blend(self:EvidenceModel,
     m = sum(p*a for p,a,_ in parts)
     return self.sd*np.sqrt(sum(p*(v+(a-m)**2) for p,a,v in parts)+max(0., 1-sum(self.votes))*(nothing+m**2))
 
-# %% ../../nbs/evidence/03_model.ipynb #05ef3d8a
-@patch
-def coef_std(self:EvidenceModel)->Tensor: # (*sizes[, outputs])
-    "Posterior standard deviation of every weight, in raw units."
-    means,sds = (np.stack([v.cpu().flatten(1).numpy() for v in vs], -1) for vs in zip(*((f.maps, f.map_std()) for f in self.fits)))
-    sd = torch.from_numpy(self.blend(means, sds**2, 0.)).reshape(*(m.size for m in self.full.modes), len(self.mean))
-    if self.moments: sd = sd/self.moments[1].reshape(*self.moments[1].shape, 1, 1)
-    return sd if len(self.mean)>1 else sd[...,0]
-
+# %% ../../nbs/evidence/03_model.ipynb #8fad9f4e
 @patch
 def predict_std(self:EvidenceModel,
     design:FieldDesign,  # New samples, fields as they came
@@ -378,9 +376,12 @@ def _pack_fit(fit, name):
     for i in kept:
         more,about = _pack_level(fit.levels[i], f'{name}.{i}')
         tensors |= more; levels.append(dict(at=i, **about))
-    prior = [fit.prior.leads, fit.prior.features, fit.prior.kind]; meta = {}
+    prior = [fit.prior.leads, fit.prior.features, fit.prior.kind]
+    wide = [_pack_level(l, f'{name}.wide{i}') for i,l in enumerate(fit.wide)]
+    for more,about in wide: tensors |= more
+    meta = dict(wide=[about for _,about in wide])
     if fit.nothing is not None:
-        more,meta = _pack_level(fit.nothing, f'{name}.nothing'); tensors |= more; meta = dict(nothing=meta)
+        more,about = _pack_level(fit.nothing, f'{name}.nothing'); tensors |= more; meta |= dict(nothing=about)
     return tensors,dict(prior=prior, tried=[list(t) for t in fit.tried], weights=[float(fit.weights[i]) for i in kept], levels=levels)|meta
 
 # %% ../../nbs/evidence/03_model.ipynb #84c6e06c
@@ -413,7 +414,8 @@ def _unpack_fit(tensors, name, f):
     "One fit out of a file."
     levels = [_unpack_level(tensors, f"{name}.{d['at']}", d) for d in f['levels']]
     nothing = _unpack_level(tensors, f'{name}.nothing', f['nothing']) if 'nothing' in f else None
-    return MapFit(levels, np.array(f['weights']), FeaturePrior(*f['prior']), tensors[f'{name}.rows'], [tuple(t) for t in f['tried']], nothing=nothing)
+    wide = [_unpack_level(tensors, f'{name}.wide{i}', d) for i,d in enumerate(f['wide'])]
+    return MapFit(levels, np.array(f['weights']), FeaturePrior(*f['prior']), tensors[f'{name}.rows'], [tuple(t) for t in f['tried']], nothing=nothing, wide=wide)
 
 # %% ../../nbs/evidence/03_model.ipynb #ee0f505a
 @patch(cls_method=True)
