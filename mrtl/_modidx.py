@@ -930,6 +930,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mrtl.events._places': ('events.html#_places', 'mrtl/events.py'),
                              'mrtl.events._quantile_nodes': ('events.html#_quantile_nodes', 'mrtl/events.py'),
                              'mrtl.events.lent': ('events.html#lent', 'mrtl/events.py'),
+                             'mrtl.events.tell_outside': ('events.html#tell_outside', 'mrtl/events.py'),
                              'mrtl.events.tell_unknown': ('events.html#tell_unknown', 'mrtl/events.py'),
                              'mrtl.events.unknown_rows': ('events.html#unknown_rows', 'mrtl/events.py')},
             'mrtl.evidence.cells': { 'mrtl.evidence.cells.MapData.without': ( 'evidence/cells.html#mapdata.without',
