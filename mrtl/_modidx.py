@@ -941,6 +941,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mrtl.events._of_mode': ('events.html#_of_mode', 'mrtl/events.py'),
                              'mrtl.events._places': ('events.html#_places', 'mrtl/events.py'),
                              'mrtl.events._quantile_nodes': ('events.html#_quantile_nodes', 'mrtl/events.py'),
+                             'mrtl.events._tell_outside': ('events.html#_tell_outside', 'mrtl/events.py'),
                              'mrtl.events.lent': ('events.html#lent', 'mrtl/events.py'),
                              'mrtl.events.tell_unknown': ('events.html#tell_unknown', 'mrtl/events.py'),
                              'mrtl.events.unknown_rows': ('events.html#unknown_rows', 'mrtl/events.py')},

@@ -70,7 +70,7 @@ def codes_of(
     code = np.full(len(y), -1)
     for i,c in enumerate(classes): code[y==c] = i
     if (code<0).any():
-        other = sorted({str(v) for v in y[code<0]})
+        other = sorted({repr(v.item() if isinstance(v, np.generic) else v) for v in y[code<0]})
         raise DataError(f"{whose} must be {', '.join(repr(c) for c in classes[:-1].tolist())} or {classes[-1].item()!r}, the classes of the training rows; "
             f"got {', '.join(other[:5])} in {int((code<0).sum())} of {len(y)}: leave those rows out, or train on all classes")
     return code

@@ -58,10 +58,10 @@ class EventDesign:
         grids:dict=None,                # Mode name to Grid or Nodes, for pairs; to Nodes of one axis, for numbers
         labels:dict=None,               # Mode name to known labels, or True for those of this table; numbers not named here are curves
         lookup:str|dict='cell',         # 'cell', or 'bilinear': a pair looks at the four nodes around it; for all pairs, or by mode
-        outside:str|dict|None=None,     # Points outside: 'raise', 'drop' (they add nothing) or 'clip' (to the edge), for all or by mode
+        outside:str|dict|None=None,     # Points outside: 'raise', 'drop' (they add nothing) or 'clip' (to the edge), for all or by mode; when not given, places raise, those of a bag are dropped and numbers are clipped
         like:'EventDesign|None'=None,   # A design, such as that of the training table, whose labels, grids and nodes are taken
     )->'EventDesign':                   # The design on the finest grids
-        "Make a design of a table of events."
+        "Make a design of a table of events, as in `EventDesign.from_table(df, dict(who='player', court=('x','y')), dict(court=Grid((20, 25), y=(0, 40), x=(0, 50))))`: pairs are x before y, the shape of a Grid is y before x."
         return _from_table(cls, df, modes, grids, labels, lookup, outside, like)
 
     @classmethod
@@ -98,7 +98,8 @@ def _from_table(cls, df, modes, grids, labels, lookup, outside, like):
     _check_names(modes, grids=grids, labels=labels, lookup=lookup, outside=outside)
     missing = [c for spec in modes.values() for c in np.ravel(spec) if c not in df]
     if missing: raise DataError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, df.columns))}: name one of these")
-    if like is not None: grids,labels = _known_from(like, modes, grids, labels)
+    if like is not None:
+        grids,labels = _known_from(like, modes, grids, labels); modes = {m.name: modes[m.name] for m in like.modes if m.name in modes}
     idx,weights,out = {},{},[]
     for name,spec in modes.items():
         known,where,beyond = (labels or {}).get(name),(grids or {}).get(name),_of_mode(outside, name)
@@ -149,6 +150,7 @@ def _places(df, name, spec, grid, lookup, outside):
     bag = not isinstance(spec[0], str); pairs = spec if bag else [spec]
     x,y = ([np.asarray(df[p[k]], float) for p in pairs] for k in (0, 1))
     outside = outside or ('drop' if bag else 'raise')
+    if not bag and outside!='raise': _tell_outside(name, grid, y[0], x[0], outside)
     if bag and outside=='raise':
         _check_bag(grid, np.stack(y), np.stack(x))
         outside = 'drop'
@@ -157,6 +159,12 @@ def _places(df, name, spec, grid, lookup, outside):
         return found,Mode(name, grid.D, indexed=True, nodes=grid)
     cells = [grid.locate(b, a, outside) for a,b in zip(x, y)] # one after the other takes less memory
     return np.stack(cells, 1),Mode(name, grid.D, grid, True)
+
+def _tell_outside(name, grid, y, x, rule):
+    "Warn where more than one place in a hundred lies outside."
+    ends = [(a[0], a[-1], p is None) for a,p in zip(grid.axes, grid.period)] if isinstance(grid, Nodes) else [(*grid.y, True), (*grid.x, True)]
+    n = int(np.any([(v<a)|(v>b) for v,(a,b,ends_here) in zip((y, x), ends) if ends_here], 0).sum()) if any(e[2] for e in ends) else 0
+    if n>.01*len(y): warnings.warn(f"{n} of {len(y)} points of {name} lie outside its rectangle (y from {ends[0][0]:g} to {ends[0][1]:g}, x from {ends[1][0]:g} to {ends[1][1]:g}) and are {'moved to its edge' if rule=='clip' else 'left out, so that they add nothing'}", stacklevel=5)
 
 def _check_bag(grid, y, x):
     "Refuse points outside, among those that are not missing."

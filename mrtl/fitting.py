@@ -8,6 +8,7 @@ __all__ = []
 # %% ../nbs/59_fitting.ipynb #271b5241
 import warnings
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from dataclasses import fields, replace
@@ -109,6 +110,7 @@ class Fitting:
         w = np.array(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)) # a copy: pandas gives read-only views
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
+        if groups is not None and (gone := pd.isna(np.asarray(groups))).any(): raise DataError(f"groups has no value in {int(gone.sum())} of {n} rows: name the group of each sample, or leave those rows out")
         self._outputs,self._one_dim,self._target = self._named_outputs(named, Y.shape[1]),np.ndim(y)==1,target
         table,offset = rows_beside(covariates, offset, X, n); check_offset(self._loss_name, offset)
         design,Y,w,groups,table,offset = dated_rows(design, Y, w, groups, table, offset)

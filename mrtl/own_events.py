@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../nbs/76_own_events.ipynb #f577164f
-import re
+import re, warnings
 from os.path import commonprefix
 from dataclasses import dataclass, replace
 from functools import partial
@@ -181,11 +181,11 @@ def beyond_rule(m, outside):
     "What becomes of places outside: raise, clip or drop."
     return 'drop' if m['kind']=='bag' else 'clip' if m['kind']=='curve' else outside or ('raise' if m['extent'] else 'clip')
 
-def check_inside(path, name, m, part, out, where):
+def check_inside(path, name, m, part, out, where, new=False):
     "`DataError` that names the first row with a place outside its rectangle."
     pair,row = m['pairs'][0],part[out].iloc[0]; (a,b),(c,d) = where.y,where.x; at = ', '.join(f'{k} = {row[k]:g}' for k in pair)
     raise DataError(f"{int(out.sum()):,} places of {name} lie outside its rectangle ({pair[0]} from {a:g} to {b:g}, {pair[1]} from {c:g} to {d:g}), the first in row {part.index[out][0]+1} of {source_name(path)} ({at}): "
-        "correct them, or say --outside clip to move them to the edge, or --outside drop to let them add nothing")
+        +("correct them, or say --unknown to move them to the edge" if new else "correct them, or say --outside clip to move them to the edge, or --outside drop to let them add nothing"))
 
 def said_beyond(modes, outside, lost):
     "What became of places outside, in sentences."
@@ -208,9 +208,11 @@ def design_of(path, modes, keep, outside=None, missing=None, lost=None, **known)
             if cols := sorted(columns_of(maps)): part = part.assign(**dict(zip(cols, as_numbers(part[cols], source_name(path)).T)))
             for k,m in maps.items():
                 out = outside_of(part, m, grids[k]); lost[k] = [*lost.get(k, ()), *part.index[out]]
-                if out.any() and beyond.get(k)=='raise': check_inside(path, k, m, part, out, grids[k])
+                if out.any() and beyond.get(k)=='raise': check_inside(path, k, m, part, out, grids[k], 'like' in known)
             if len(part): yield part
-    return EventDesign.from_chunks(parts(), spec, outside=beyond, **known)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.* lie outside its rectangle') # it is told in one sentence
+        return EventDesign.from_chunks(parts(), spec, outside=beyond, **known)
 
 # %% ../nbs/76_own_events.ipynb #09504b3e
 def higher(kind, label, classes):
@@ -230,7 +232,7 @@ def said_left(left): return ', '.join(f'{v:,} without {k}' for k,v in left.items
 
 def said_events(path, e, problem, design, modes, groups, block):
     "What was read, left out and dealt out, in sentences."
-    span = lambda m: '' if m.grid is None else ', '+', '.join(f'{k} from {a:g} to {b:g}' for k,(a,b) in zip(m.grid.names, (m.grid.y, m.grid.x)))
+    span = lambda m: '' if m.grid is None else ', '+', '.join(f'{k} from {a:.7g} to {b:.7g}' for k,(a,b) in zip(m.grid.names, (m.grid.y, m.grid.x)))
     sizes = ', '.join(f"{m.name} ({' x '.join(map(str, m.shape))}{span(m)})" for m in design.modes); sets = ', '.join(f'{len(v):,} {k}' for k,v in problem.rows.items())
     whole = f'whole groups of {groups}' if groups else f'blocks of {block:,} neighbouring rows, which are held out together: where the order of the table means nothing, these are rows at random; --groups holds whole groups out'; c = problem.classes
     count = '' if c is None else ': '+', '.join(f'{int((problem.y==i).sum()):,} {k}' for i,k in enumerate(c))
@@ -264,13 +266,13 @@ def labels_in_order(col, order, kind, where):
     if none: raise DataError(f"--order names {none[0]!r}, but {col.name} of {where} holds only {', '.join(found)}: leave it out there")
     return order,kind or ('classes' if len(order)==2 else 'ordered')
 
-def names_of(e, id, where):
+def names_of(e, id, where, new=False):
     "What rows are called; `DataError` where two are called the same."
     if not id: return np.array([f'{i}-{m:04x}' for i,m in zip(e.frame.index, e.mark)], object)
     whole = lambda v: v.astype('Int64') if v.dtype.kind=='f' and (v==np.round(v)).all() else v
     names = pd.Series(' '.join(k) for k in zip(*(whole(e.frame[c]).astype(str) for c in id))); twice = names.duplicated(keep=False)
-    if twice.any(): raise DataError(f"--id {' '.join(id)} does not tell the rows of {where} apart: {int(twice.sum()):,} of {len(names):,} rows share their {' and '.join(id)} with another row, such as {names[twice].iloc[0]!r} "
-        f"in {int((names==names[twice].iloc[0]).sum())} rows: name a further column, like --id game {' '.join(id)}, or leave --id out")
+    if twice.any(): raise DataError(f"{'' if new else '--id '}{' '.join(id)} does not tell the rows of {where} apart: {int(twice.sum()):,} of {len(names):,} rows share their {' and '.join(id)} with another row, such as {names[twice].iloc[0]!r} "
+        f"in {int((names==names[twice].iloc[0]).sum())} rows: "+("the run names rows by them; correct them, or leave rows out that are there twice" if new else f"name a further column, like --id game {' '.join(id)}, or leave --id out"))
     return names.values.astype(object)
 
 def beside_events(e, covariates, exposure, where):
@@ -333,7 +335,7 @@ def events_command(
     table:str=None,        # Table with a row per event: CSV, parquet or netCDF
     label:str=None,        # Column to explain
     index:FILES=None,      # Columns of names, such as who; numbers are names, too (for a curve say --curve)
-    place:FILES=None,      # Maps: two columns and cells, like x,y:40x50@0:105,0:68; the rectangle of the training rows without @
+    place:FILES=None,      # Maps: two columns and the cells along each, like x,y:40x50@0:105,0:68; the rectangle of the training rows without @
     bag:FILES=None,        # Maps with several places a row, like d1x,d1y+d2x,d2y:12x12
     curve:FILES=None,      # Columns of numbers whose effect is a curve, such as a depth or an hour
     kind:str=None,         # classes, ordered, counts or regression; found when not given
@@ -392,13 +394,13 @@ def predict_events(run, out, config, table, unknown=False):
     head = next(iter(table_parts(table, None, 1))); known = label if label in head else None; id = words(config.get('id')) or []; unnamed = [c for c in id if c not in head]; lost = {}
     covariates,exposure,missing,outside = config.get('covariates') or [],config.get('exposure'),config.get('missing'),config.get('outside')
     e = read_events(table, modes, known, [c for c in (exposure, *covariates) if c], need_label=False, id=[] if unnamed else id, missing=missing, also=[m for m in modes.values() if isinstance(m, str)]); model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
-    design = design_of(table, modes, e.keep, outside, missing, lost, like=SimpleNamespace(modes=model._modes)); n = len(design)
+    outside = 'clip' if unknown and outside in (None,'raise') else outside; design = design_of(table, modes, e.keep, outside, missing, lost, like=SimpleNamespace(modes=model._modes)); n = len(design)
     y = as_targets_of(e.frame[[known]], kind, where, classes)[0][:,0] if known and e.frame[known].notna().any() else np.full(n, np.nan)
     new = {k: e.frame[m][(design.idx[k]<0).any(1).numpy()] for k,m in modes.items() if isinstance(m, str)}; grids = {m.name: m.grid for m in design.modes}
     for k,v in new.items(): check_known(k, v, n, next(m.labels for m in design.modes if m.name==k), where, unknown)
     for k,rows in lost.items() if not (unknown or outside) else (): check_place(k, modes[k], rows, e, grids[k], n, where) if modes[k]['kind']=='place' else None
     mean = float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float))) if kind in ('regression','counts') else None
-    problem = Problem(design, y, dict(test=np.arange(n)), kind=kind, names=names_of(e, [] if unnamed else id, where), classes=classes, reference=mean,
+    problem = Problem(design, y, dict(test=np.arange(n)), kind=kind, names=names_of(e, [] if unnamed else id, where, True), classes=classes, reference=mean,
         **beside_events(e, covariates, exposure, where))
     changed = changed_rows(run, problem) if id and not unnamed else np.zeros(n, bool)
     p = predict_run(run, out, problem, other=changed|bool(unnamed), rows=dict(left_out=int((~e.keep).sum()), outside={k: len(v) for k,v in lost.items()}))

@@ -101,9 +101,9 @@ def said_far(
     out = []
     for c in table:
         if (found := far_places(table[c].to_numpy(float))) is None: continue
-        far,(a,b) = found; v = table[c][far]; some = ', '.join(f'{x:g}' for x in v.unique()[:3])+(' ...' if v.nunique()>3 else '')
-        out.append(f"warning: {int(far.sum()):,} of {len(table):,} places of {name} lie far from all others ({c} is {some}, and {a:g} to {b:g} elsewhere), the first in row {v.index[0]+1}, and the map is stretched to hold them: "
-            f"correct them, leave them out, or give the rectangle, like @{a:g}:{b:g},...")
+        far,(a,b) = found; v = table[c][far]; some = ', '.join(f'{x:.7g}' for x in v.unique()[:3])+(' ...' if v.nunique()>3 else '')
+        out.append(f"warning: {int(far.sum()):,} of {len(table):,} places of {name} lie far from all others ({c} is {some}, and {a:.7g} to {b:.7g} elsewhere), the first in row {v.index[0]+1}, and the map is stretched to hold them: "
+            f"correct them, leave them out, or give the rectangle, like @{a:.7g}:{b:.7g},...")
     return out
 
 # %% ../nbs/75_row_checks.ipynb #5fa772ff

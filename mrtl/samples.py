@@ -297,6 +297,8 @@ def checked_input(X):
         if X.ndim>2: return xr.DataArray(X, dims=('sample', *(f'feature_{i}' for i in range(X.ndim-3)), 'y', 'x'))
     if isinstance(X, pd.DataFrame) and (X.columns.nlevels>1 or X.index.nlevels>1):
         raise DataError("X is a table with an index of several levels: make it a DataArray (X.to_xarray()), or give it one level")
+    if isinstance(X, pd.DataFrame) and (text := [c for c in X if X[c].dtype.kind not in 'biufcMm' and pd.to_numeric(X[c], errors='coerce').isna().all() and len(X)]):
+        raise DataError(f"X is a table with texts, such as {X[text[0]].iloc[0]!r} in column {text[0]}: make it a design first, EventDesign.from_table(X, dict(...)), which says what is a name and what is a place")
     if isinstance(X, (np.ndarray, pd.DataFrame)) and any(k in 'cMm' for k in _kinds(X)):
         raise DataError("X holds complex numbers or dates (Complex data not supported): give real numbers")
     return X

@@ -81,9 +81,9 @@ def test_a_prediction_says_what_the_run_saw(files, run, predicted, capsys):
 # ---- places off the map
 
 def test_training_and_prediction_have_one_rule_for_places(files, run, tmp_path, capsys):
-    off = pd.read_csv(files/'new.csv'); off.loc[6, 'x_m'] = 3000.; off.to_csv(tmp_path/'t.csv', index=False); predict = lambda r: main(['predict', str(r), '--table', str(tmp_path/'t.csv'), '--out', str(tmp_path/'p.csv')])
+    off = pd.read_csv(files/'new.csv'); off.loc[6, 'x_m'] = 3000.; off.to_csv(tmp_path/'t.csv', index=False); predict = lambda r, *more: main(['predict', str(r), '--table', str(tmp_path/'t.csv'), '--out', str(tmp_path/'p.csv'), *more])
     assert predict(run) == 2; said = capsys.readouterr().err
-    assert '1 places of place lie outside' in said and 'the first in row 7 of' in said and 'x_m = 3000' in said and '--outside clip' in said and 'outside=' not in said
+    assert '1 places of place lie outside' in said and 'the first in row 7 of' in said and 'x_m = 3000' in said and 'say --unknown to move them' in said and 'outside=' not in said and '--outside' not in said and predict(run, '--unknown') == 0 and 'moved to the edge (row 7)' in capsys.readouterr().out
     for rule,did in ('clip','which is moved to the edge'),('drop','which adds nothing'):
         config = json.loads((run/'config.json').read_text())|dict(outside=rule); copy = tmp_path/rule; copy.mkdir(); (copy/'config.json').write_text(json.dumps(config))
         for f in ('model.mrtl','metrics.json','predictions.csv','scored.mrtl'): (copy/f).symlink_to(run/f)
@@ -284,3 +284,18 @@ def test_a_covariate_of_whole_groups_is_less_sure():
     t,d = plain(); g = np.arange(N)//10; rng = np.random.default_rng(3); z = pd.DataFrame(dict(same=rng.normal(size=g.max()+1)[g], own=rng.normal(size=N))); y = rng.random(N)<expit(1.5*rng.normal(size=g.max()+1)[g])
     std = [MRTLClassifier(terms=[Term('place', smooth=1e3, ridge=1e3)]).fit(d, y, covariates=z, groups=k).covariates_['std'].values for k in (None, g)]; wider = std[1]/std[0]
     assert wider[0]>1.3*wider[1] and wider[0]>1.5 # one factor for both would make them alike
+
+# ---- Python
+
+def test_what_python_says_of_events():
+    t,d = plain(60); spec,grids = dict(passer='passer', place=('x_m','y_m')),dict(place=d.modes[0].grid); both = EventDesign.from_table(t, spec, grids)
+    with pytest.warns(UserWarning, match=r'60 of 60 points of place lie outside its rectangle \(y from 0 to 26, x from 0 to 60\) and are moved'): EventDesign.from_table(t.assign(x_m=t.x_m*1000+100), spec, grids, outside='clip')
+    turned = EventDesign.from_table(t, dict(reversed(spec.items())), like=both); assert [m.name for m in turned.modes] == ['passer','place'] and np.array_equal(turned, both)
+    m = MRTLClassifier(terms=[Term('place', smooth=1., ridge=1.)])
+    with pytest.raises(DataError, match='groups has no value in 2 of 60 rows'): m.fit(d, t.result, groups=t.passer.where(t.index>1))
+    with pytest.raises(DataError, match="texts, such as '.' in column passer: make it a design first, EventDesign.from_table"): m.fit(t, t.result)
+    m.fit(d, t.score>0)
+    with pytest.raises(DataError, match="got 'False', 'True' in 60 of 60"): m.score(d, (t.score>0).astype(str))
+
+def test_ids_that_repeat_in_a_prediction(files, run, tmp_path, capsys):
+    code,said = predict(run, tmp_path, pd.concat([passes(9, 3), passes(9, 3)]).drop(columns='odds'), capsys); assert code == 2 and 'the run names rows by them' in said and '--id' not in said
