@@ -45,10 +45,11 @@ def test_the_rougher_level_leaves_the_map_alone(fitted):
 
 @pytest.mark.parametrize('how', ['fast','full'])
 def test_a_file_keeps_them_and_a_seed_repeats_them(planted, fitted, how, tmp_path):
-    m = fitted if how=='fast' else MRTLRegressor(method='evidence', window=1, intervals=how).fit(*planted[:2]); assert len(m.fitted_.model.fits[0].wide)==(1 if how=='fast' else 8)
+    X,y = planted[:2] if how=='fast' else (planted[0][:60,:1,:5,:7],planted[1][:60])
+    m = fitted if how=='fast' else MRTLRegressor(method='evidence', window=1, intervals=how).fit(X, y); assert len(m.fitted_.model.fits[0].wide)==(1 if how=='fast' else 8)
     m.save(tmp_path/'m.mrtl'); back = MRTLRegressor.load(tmp_path/'m.mrtl'); mask = abs(m.coef_.isel(variable=0, drop=True))>.1; assert back.intervals==how
-    xr.testing.assert_identical(back.coef_quantiles(Q), m.coef_quantiles(Q)); xr.testing.assert_identical(back.effect(mask), m.effect(mask))
-    again = clone(m).fit(*planted[:2]); xr.testing.assert_identical(again.coef_quantiles(Q), m.coef_quantiles(Q)); xr.testing.assert_identical(again.coef_, fitted.coef_)
+    xr.testing.assert_allclose(back.coef_quantiles(Q), m.coef_quantiles(Q), rtol=1e-9); xr.testing.assert_allclose(back.effect(mask), m.effect(mask), rtol=1e-9)
+    again = clone(m).fit(X, y); xr.testing.assert_identical(again.coef_quantiles(Q), m.coef_quantiles(Q)); xr.testing.assert_identical(again.coef_, clone(m).set_params(intervals='fast').fit(X, y).coef_)
 
 @pytest.mark.parametrize('kind', ['outputs','labels','classes','ordered','counts','gaps','components'])
 def test_every_kind_of_target(planted, kind, tmp_path):
@@ -63,7 +64,7 @@ def test_every_kind_of_target(planted, kind, tmp_path):
     m = cls(method='evidence', **kw).fit(X, y); q = m.coef_quantiles([.1, .9]); dim = dict(outputs='output', classes='class').get(kind)
     assert q.dims==('quantile',*m.coef_.dims) and np.isfinite(q).all() and (q[0]<m.coef_).all() and (m.coef_<q[1]).all() and m.coef_significant_.dims==m.coef_.dims
     here = m.coef_.isel({dim: 0} if dim else {}, drop=True).isel(variable=0, drop=True); e = m.effect(xr.ones_like(here, dtype=bool)); assert e.estimate.dims==('variable',)+((dim,) if dim else ())
-    m.save(tmp_path/'m.mrtl'); xr.testing.assert_identical(cls.load(tmp_path/'m.mrtl').coef_quantiles([.1, .9]), q)
+    m.save(tmp_path/'m.mrtl'); xr.testing.assert_allclose(cls.load(tmp_path/'m.mrtl').coef_quantiles([.1, .9]), q, rtol=1e-9)
 
 def test_land_has_none(planted):
     X = planted[0].copy(); X[:,:,:2,:3] = np.nan; m = MRTLRegressor(method='evidence', window=1).fit(X, planted[1]); q = m.coef_quantiles([.1,.9])
@@ -109,7 +110,7 @@ def test_variances_of_sums_against_dense_algebra(beside, many):
 
 @pytest.mark.parametrize('how', ['fast','full'])
 def test_pseudo_rows_change_nothing(how):
-    g = torch.Generator().manual_seed(2); n = 260; u = torch.randn(n, 1, 6, 8, generator=g, dtype=torch.float64)/10; truth = torch.zeros(6, 8).double(); truth[2:4,2:5] = 3; y = (u[:,0]*truth).sum((1,2)); y = y/y.std()+.5*torch.randn(n, generator=g, dtype=torch.float64)
+    g = torch.Generator().manual_seed(2); n = 160; u = torch.randn(n, 1, 6, 8, generator=g, dtype=torch.float64)/10; truth = torch.zeros(6, 8).double(); truth[2:4,2:5] = 3; y = (u[:,0]*truth).sum((1,2)); y = y/y.std()+.5*torch.randn(n, generator=g, dtype=torch.float64)
     data = [MapData(u, feature_rows(torch.arange(n), 1), y, Grid((6,8)), like) for like in (Gaussian(torch.eye(n, dtype=torch.float64)), Rows(Noise(torch.ones(n, dtype=torch.float64))))]
     fit = fit_maps(data[0]); a,b = (spread_levels(fit.levels, fit.prior, d, how) for d in data); tol = 1e-3 if how=='fast' else 5e-2
     for p,q in zip(a, b): assert (p.maps-q.maps).abs().max()<tol*p.maps.abs().max(); torch.testing.assert_close(map_variance(p, data[0].rows), map_variance(q, data[1].rows), rtol=5*tol, atol=1e-6)
