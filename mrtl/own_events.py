@@ -27,11 +27,11 @@ from .own import run_own, words
 from .own_fields import KINDS, as_targets_of, class_labels, dealt
 from .problems import ESTIMATORS, Problem
 from .ranks import ranks_of
-from .readers import far_values, source_name
-from .row_checks import as_words, check_known, said_alike, said_copies, said_far, said_visits, said_words, top_codes
+from .readers import source_name
+from .row_checks import as_words, check_known, said_alike, said_copies, said_far, said_visits, said_words
 from .runfiles import class_columns, read_metrics, read_predictions
 from .runs import FILES, predict_run
-from .tabular import as_numbers, file_kind, near, table_parts
+from .tabular import as_numbers, file_kind, near, odd_numbers, said_odd, table_parts
 
 # %% ../nbs/76_own_events.ipynb #0e3ca6f3
 NUMBER = r'[-+]?[\d.]+(?:[eE][-+]?\d+)?'
@@ -69,7 +69,6 @@ def common(columns):
 
 # %% ../nbs/76_own_events.ipynb #b7872def
 ROWS = 2**19 # At a time
-MARKS = -9,-99,-999,-9999,-99999 # Numbers that people write where there is none
 
 def pieces_of(path, columns, missing=None, words=(), told=None):
     "A table in parts: numbers that are said to be missing, texts without a letter, and in columns of `words` those like NA, are NaN; `told` takes such words."
@@ -83,18 +82,6 @@ def pieces_of(path, columns, missing=None, words=(), told=None):
             gone = v.isin([u for u in v.unique() if isinstance(u, str) and not u.strip()]) if text else v.isin(missing or ())
             if gone.any(): part = part.assign(**{c: v.mask(gone)})
         yield part
-
-def odd_numbers(v, amounts):
-    "Numbers of a column that look like marks of missing values: how often each is there."
-    if v.dtype.kind not in 'iuf': return {}
-    x = v.to_numpy(float); low = np.nanmin(x, initial=np.inf); n = int((x==low).sum())
-    if low in MARKS and n>1 and not ((x<0)&(x>low)).any(): return {float(low): n}
-    return far_values(x, {})[0] or top_codes(x) if amounts else {}
-
-def said_odd(odd):
-    "What to do about such numbers, a sentence a column."
-    few = lambda v: ', '.join(f'{k:g}' for k in v)
-    return [f"warning: column {c} holds {' and '.join(f'{n:,} times {k:g}' for k,n in v.items())}, unlike all its other numbers: say --missing {few(v)} if this marks a missing value, or --missing none if not" for c,v in odd.items()]
 
 # %% ../nbs/76_own_events.ipynb #9b562d2a
 def columns_of(modes): return {c for m in modes.values() for c in ([m] if isinstance(m, str) else [c for p in m['pairs'] for c in p])}

@@ -67,18 +67,6 @@ def check_known(
     raise DataError(f"{len(gone):,} of {n:,} rows of {where} have a {name} that the run does not know, such as {v!r}{like}; it knows {', '.join(map(repr, known[:5]))}{' ...' if len(known)>5 else ''}: "
         "write the names as in the training, or say --unknown if these are new ones, of which nothing is known")
 
-# %% ../nbs/75_row_checks.ipynb #77dc3717
-def top_codes(
-    v:np.ndarray, # Numbers of a column
-)->dict:          # Number to how often it is there; empty where there is none
-    "Numbers such as 9 at the top of a short scale."
-    at,n = np.unique(v[np.isfinite(v)], return_counts=True)
-    if not 2<len(at)<=12 or (at!=np.round(at)).any() or at[0]<0: return {}
-    for top in (9, 99, 999, 9999):
-        code = np.isin(at, (top, top//9*8)); rest = at[~code]
-        if at[-1]==top and len(rest)>1 and rest[-1]<at[code][0] and at[code][0]-rest[-1]>3*np.diff(rest).max() and n[code].sum()>1: return {float(k): int(m) for k,m in zip(at[code], n[code])}
-    return {}
-
 # %% ../nbs/75_row_checks.ipynb #4ce408dc
 def far_places(
     v:np.ndarray,  # Coordinates along one axis

@@ -218,6 +218,18 @@ def times_in(
             except DataError: pass
     raise DataError(f"{where} has no column of times: it has {', '.join(map(str, table))}; name one (--time)")
 
+# %% ../nbs/19_tabular.ipynb #b4b46e72
+def top_codes(
+    v:np.ndarray, # Numbers of a column
+)->dict:          # Number to how often it is there; empty where there is none
+    "Numbers such as 9 at the top of a short scale."
+    at,n = np.unique(v[np.isfinite(v)], return_counts=True)
+    if not 2<len(at)<=12 or (at!=np.round(at)).any() or at[0]<0: return {}
+    for top in (9, 99, 999, 9999):
+        code = np.isin(at, (top, top//9*8)); rest = at[~code]
+        if at[-1]==top and len(rest)>1 and rest[-1]<at[code][0] and at[code][0]-rest[-1]>3*np.diff(rest).max() and n[code].sum()>1: return {float(k): int(m) for k,m in zip(at[code], n[code])}
+    return {}
+
 # %% ../nbs/19_tabular.ipynb #8b8bb278
 MARKS = -9,-99,-999,-9999,-99999
 
@@ -229,7 +241,7 @@ def odd_numbers(
     if v.dtype.kind not in 'iuf': return {}
     x = v.to_numpy(float); low = np.nanmin(x, initial=np.inf); n = int((x==low).sum())
     if low in MARKS and (n>1 or low<=-999) and not ((x<0)&(x>low)).any(): return {float(low): n}
-    return far_values(x, {})[0] if amounts else {}
+    return far_values(x, {})[0] or top_codes(x) if amounts else {}
 
 def said_odd(
     odd:dict, # Column to its odd numbers, from `odd_numbers`
