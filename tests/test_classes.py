@@ -187,7 +187,7 @@ def test_bad_labels_are_refused():
     def refused(kind, match, f):
         with pytest.raises(kind, match=match): f()
     m = quick().fit(X, Y); unseen = np.where(CODE==2, 'snow', Y)
-    refused(DataError, "classes of the training rows; got snow in", lambda: m.score(X, unseen)); refused(DataError, "validation labels must be 'a', 'b' or 'c'", lambda: quick().fit(X, Y, valid=(X, unseen)))
+    refused(DataError, "classes of the training rows; got 'snow' in", lambda: m.score(X, unseen)); refused(DataError, "validation labels must be 'a', 'b' or 'c'", lambda: quick().fit(X, Y, valid=(X, unseen)))
     refused(DataError, "no sample has the class 'wet'", lambda: quick().fit(X[CUT<2], R[CUT<2])); refused(DataError, 'one class only', lambda: quick().fit(X, Y*0 if Y.dtype.kind!='U' else ['a']*len(Y)))
     refused(DataError, "no sample of the class 'c'", lambda: quick().fit(X, Y, sample_weight=(CODE<2)*1.)); refused(ConfigError, 'ordered=True needs the order', lambda: quick(ordered=True).fit(X, Y))
     refused(ConfigError, "cannot be corrected for", lambda: quick(class_weight='balanced').fit(X, R)); refused(ConfigError, 'ordered must be True, False or None', lambda: quick(ordered='yes').fit(X, Y))

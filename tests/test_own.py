@@ -237,7 +237,7 @@ def test_events_of_several_classes(shots, tmp_path, kind, more):
 
 def test_a_dry_run_of_events(shots, tmp_path, capsys):
     assert main(events(shots, tmp_path/'run', '--bag', 'x1,y1+x2,y2:6x6', '--dry-run')) == 0 and not (tmp_path/'run').exists()
-    said = capsys.readouterr().out; assert '900 rows of shots.csv; left out: 1 without x' in said and 'player (6), place (10 x 8), bag (6 x 6)' in said and 'nothing was written' in said
+    said = capsys.readouterr().out; assert '900 rows of shots.csv; left out: 1 without x' in said and 'player (6), place (10 x 8, x from 0' in said and 'bag (6 x 6, x from ' in said and 'nothing was written' in said
 
 @pytest.mark.parametrize('label,kind', [('goals','counts'), ('far','regression')])
 def test_events_of_other_kinds(shots, tmp_path, label, kind):
