@@ -28,10 +28,10 @@ from .own_fields import KINDS, as_targets_of, class_labels, dealt
 from .problems import ESTIMATORS, Problem
 from .ranks import ranks_of
 from .readers import source_name
-from .row_checks import as_words, check_known, said_alike, said_copies, said_far, said_visits, said_words
+from .row_checks import check_known, said_alike, said_copies, said_far, said_visits
 from .runfiles import class_columns, read_metrics, read_predictions
 from .runs import FILES, predict_run
-from .tabular import as_numbers, file_kind, near, odd_numbers, said_odd, table_parts
+from .tabular import as_numbers, as_words, file_kind, near, odd_numbers, said_odd, said_words, table_parts
 
 # %% ../nbs/76_own_events.ipynb #0e3ca6f3
 NUMBER = r'[-+]?[\d.]+(?:[eE][-+]?\d+)?'

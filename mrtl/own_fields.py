@@ -25,7 +25,7 @@ from .problems import Problem
 from .readers import source_name
 from .seasons import Season, Step, days_covered, is_usual, season_columns, season_kind, step_of, telling, usual_times, windows_of
 from .splits import block_split, split_groups
-from .tabular import as_numbers, near, odd_numbers, open_table, said_odd, timed_table, times_in, without_marks
+from .tabular import as_numbers, as_words, near, odd_numbers, open_table, said_odd, said_words, timed_table, times_in, without_marks
 
 # %% ../nbs/74_own_fields.ipynb #0f5566c7
 KINDS = 'regression','classes','ordered','counts'
@@ -116,10 +116,12 @@ def targets_of(
         columns = list(columns or [c for c in t if c not in more])
     else:
         if not columns: columns = _only_column(given, time, more, samples)
-        where = source_name(given); t = timed_table(given, [*columns, *more], time, columns if empty else (), samples and samples.numbers)
-    attrs,t = t.attrs,without_marks(t, missing); y,kind,labels = as_targets_of(t[columns], kind, where, classes, empty); numbers = columns if kind in ('regression','counts') else []
+        where = source_name(given); t = timed_table(given, [*columns, *more], time, columns if empty else (), samples and samples.numbers, columns)
+    attrs,odd_words = t.attrs,{}
+    for c in columns: v,odd_words[c] = as_words(t[c], missing==()) if t[c].dtype.kind not in 'iufbcmM' else (t[c],{}); t = t.assign(**{c: v})
+    t = without_marks(t, missing); y,kind,labels = as_targets_of(t[columns], kind, where, classes, empty); numbers = columns if kind in ('regression','counts') else []
     odd = {} if missing is not None else {c: odd_numbers(t[c], True) for c in dict.fromkeys([*numbers, *more])}
-    return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels, t[list(more)] if more else None, attrs.get('read', ''), attrs.get('absent', ()), said_odd(odd), attrs.get('years', False))
+    return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels, t[list(more)] if more else None, attrs.get('read', ''), attrs.get('absent', ()), said_odd(odd)+([] if missing==() else said_words(odd_words)), attrs.get('years', False))
 
 def _only_column(path, time, more, samples):
     "The target where no column was named: the only one that holds numbers."

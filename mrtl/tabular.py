@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/19_tabular.ipynb #0dbd31c2
 import re, warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from functools import lru_cache
@@ -139,9 +140,10 @@ def table_parts(
 def open_table(
     path:str|Path,      # A CSV, parquet or netCDF table
     columns:list=None,  # Which to read; all when not given
+    words:list|tuple=(),# Columns in which texts like NA stay texts
 )->pd.DataFrame:        # As it is
     "Read a table of a reader's own."
-    t = next(iter(table_parts(path, columns)))
+    t = next(iter(table_parts(path, columns, words=words)))
     if not len(t): raise DataError(f"{source_name(path)} has no rows: give at least one")
     return t
 
@@ -258,6 +260,30 @@ def without_marks(
     numbers = [c for c in table if table[c].dtype.kind in 'iuf'] if missing else []
     return table.assign(**{c: table[c].mask(table[c].isin(list(missing))) for c in numbers}) if numbers else table
 
+# %% ../nbs/19_tabular.ipynb #a863ba11
+def as_words(
+    v:pd.Series,   # A column in which texts like NA are texts
+    keep:bool,     # Is every word a name?
+)->tuple:          # The column, NaN where there is no value; which of these words it has, and how often
+    "A column whose words for nothing are missing, where they may be."
+    text = v[v.notna()]; odd = text.isin(ABSENT); rest = text[~odd]
+    if not odd.any(): return v,{}
+    if (numbers := pd.to_numeric(rest, errors='coerce')).notna().all(): return numbers.reindex(v.index),{}
+    if rest.isin(('True','False')).all(): return (rest=='True').reindex(v.index),{}
+    found = dict(Counter(text[odd]))
+    return v if keep else v.mask(v.isin([w for w in found if w!='None'])),found
+
+def said_words(
+    words:dict, # Column to its words for nothing, and how often each is there
+)->list:
+    "What became of them, a sentence a column and kind."
+    out = []
+    for c,found in words.items():
+        lost,kept = {k: n for k,n in found.items() if k!='None'},found.get('None', 0)
+        if lost: out.append(f"warning: column {c} holds {' and '.join(f'{n:,} times {k!r}' for k,n in lost.items())}, which is taken for a missing value: say --missing none if it is a name like the others")
+        if kept: out.append(f"warning: column {c} holds {kept:,} times 'None', which is taken for a name like the others: leave these rows out of the table if it marks a missing value")
+    return out
+
 # %% ../nbs/19_tabular.ipynb #e6a8dafd
 def timed_table(
     path:str|Path,        # A CSV, parquet or netCDF table
@@ -265,9 +291,10 @@ def timed_table(
     time:str|None=None,   # The column of times; found when not given
     absent:list|tuple=(), # Columns that the table may lack; they are empty then
     numbered:Callable|None=None, # Takes a column of names and gives what stands for times, where samples have no dates
+    words:list|tuple=(), # Columns in which texts like NA stay texts
 )->pd.DataFrame:          # By time, ascending; `attrs` has `read`, how the last date was read, and `absent`
     "Columns of a table by their times."
-    where = source_name(path); t = open_table(path); need_columns([c for c in columns if c not in absent], list(t), where)
+    where = source_name(path); t = open_table(path, words=words); need_columns([c for c in columns if c not in absent], list(t), where)
     if numbered: need_columns([time], list(t), where)
     when,own = (pd.DatetimeIndex(numbered(t[time])),[time]) if numbered else times_in(t, time, where)
     if used := [c for c in columns if c in own]: raise DataError(f"column {used[0]!r} of {where} holds the times, so it is no {'target' if len(columns)==1 else 'column to use'}: name another one, or say which column the times are in (--time)")

@@ -112,3 +112,9 @@ def test_predictions_far_from_the_training_rows_are_told(way, tmp_path):
     m.save(tmp_path/'m.mrtl'); m = MRTLRegressor.load(tmp_path/'m.mrtl')
     with warnings.catch_warnings(): warnings.simplefilter('error'); m.predict(X)
     with pytest.warns(UserWarning, match=r'200 of 200 predictions lie far outside.*units'): m.predict(X+273.15)
+
+def test_none_is_a_class_beside_other_words(tmp_path):
+    y = pd.Series(np.array(['None','mild','severe'])[pd.qcut(frame().flow, 3, labels=False)], T, name='ill'); y.iloc[:4] = 'NA'; y.rename_axis('date').to_csv(tmp_path/'y.csv')
+    p = own_problem(DUST, tmp_path/'y.csv', ['ill']); assert p.classes==['None','mild','severe'] and len(p.design)==196
+    assert told(p, "'None', which is taken for a name") and told(p, "4 times 'NA', which is taken for a missing value")
+    assert own_problem(DUST, tmp_path/'y.csv', ['ill'], Asked(missing=())).classes==['NA','None','mild','severe']
