@@ -115,7 +115,8 @@ class Fitting:
         table,offset = rows_beside(covariates, offset, X, n); check_offset(self._loss_name, offset)
         design,Y,w,groups,table,offset = dated_rows(design, Y, w, groups, table, offset)
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
-        way,searched = choose_way(self.method, design, ask, valid is not None),sorted(self._searched & gradient_options())
+        method = 'sgd' if self.method=='auto' and ask.loss=='poisson' and (Y!=np.round(Y)).any() and ask.terms is None else self.method # evidence asks for whole counts
+        way,searched = choose_way(method, design, ask, valid is not None),sorted(self._searched & gradient_options())
         instead = searched if self.method=='auto' and way.way=='evidence' else []
         if instead: way = choose_way('sgd', design, ask)
         if way.way!='terms': tell_unread(self, way.way, instead); tell_rank(self.rank, design.modes, free_scores(ask.loss, Y.shape[1]))

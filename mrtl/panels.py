@@ -27,7 +27,7 @@ def png(
     from PIL import Image
     full,small = BytesIO(),BytesIO()
     fig.savefig(full, format='rgba', dpi=dpi)
-    width,height = (int(v) for v in fig.get_size_inches()*dpi)
+    width,height = (int(v+1e-6) for v in fig.get_size_inches()*dpi)
     rgb = np.frombuffer(full.getvalue(), 'uint8').reshape(height, width, 4)[...,:3]
     parts = np.array_split(rgb, -(-rgb.size//2**20)) # large pictures in parts
     strips = [s.astype('uint32')@np.array([65536,256,1], 'uint32') for s in parts]

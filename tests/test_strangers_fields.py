@@ -126,7 +126,7 @@ def test_a_target_that_comes_more_often_than_the_maps():
     da = maps(EIGHT); days = pd.date_range('2005-01-01', '2014-12-31'); y = pd.Series(RNG.normal(size=len(days)), days, name='pm')
     said = own_problem(da, y).said; told = next(s for s in said if s.startswith('attention')); assert f'{len(days)-len(EIGHT):,} of {len(days):,} target values' in told and 'every 8 days' in told and 'average the target over each interval' in told
     assert not any(s.startswith('attention') for s in own_problem(da, y[EIGHT]).said)
-    with pytest.raises(DataError, match='lies 4 days after a time of the fields'): own_problem(da, pd.Series(1., EIGHT[:-1]+pd.Timedelta(4, 'D'), name='pm'))
+    with pytest.raises(DataError, match='lies 4 days after a time of the fields'): own_problem(da, pd.Series(np.arange(len(EIGHT)-1.), EIGHT[:-1]+pd.Timedelta(4, 'D'), name='pm'))
 
 # ---- tables
 

@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/basketball/03_terms.ipynb #30ea420b
+import warnings
 import numpy as np
 import pandas as pd
 from .rivals import INPUTS
@@ -50,8 +51,10 @@ def term_design(
     known = table.assign(player=table.player.where(table.player.isin(players), 0))
     if 'clock' in columns and 'no_shot_clock' not in table: known['no_shot_clock'] = np.where(table.shot_clock.isna(), 'off', 'on')
     pick = lambda d: {k: v for k,v in d.items() if k in modes}
-    return EventDesign.from_table(known, modes, pick(SHOT_NODES), pick(dict(player=players, no_shot_clock=['off','on'])),
-        outside=pick(dict(nearest='clip', second='clip', velocity='clip')))
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.* lie outside its rectangle') # Who is far away is moved to the edge, often
+        return EventDesign.from_table(known, modes, pick(SHOT_NODES), pick(dict(player=players, no_shot_clock=['off','on'])),
+            outside=pick(dict(nearest='clip', second='clip', velocity='clip')))
 
 # %% ../../nbs/basketball/03_terms.ipynb #5964a81f
 LADDERS = dict(court=[(5,13),(10,13)], nearest=[(3,3),(6,6)], second=[(4,4),(8,8)], others=[(4,4),(8,8),(16,16)], velocity=[(3,3),(6,6)])

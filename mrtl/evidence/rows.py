@@ -353,10 +353,12 @@ def finish(
     best,free = (x, value, math.inf),np.append(np.ones(len(x)-1), -12<x[-1]<4)
     def step(z):
         nonlocal best
-        v,slope = evidence(x+z*free); d = evidence.inverse_hessian@(slope*free); size = np.abs(d).max()
-        if math.isfinite(v) and v<value+1e-6 and size<best[2]: best = x+z*free,float(v),size
+        at = x+z*free; at[-1] = np.clip(at[-1], -12, 4)
+        if not np.isfinite(at).all(): return np.zeros(len(x))
+        v,slope = evidence(at); d = evidence.inverse_hessian@(slope*free); size = np.abs(d).max()
+        if math.isfinite(v) and v<value+1e-6 and size<best[2]: best = at,float(v),size
         return d
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(all='ignore'):
         warnings.simplefilter('ignore', LinAlgWarning) # Steps that are all alike: it has arrived
         root(step, np.zeros(len(x)), method='anderson', options=dict(maxiter=most, fatol=1e-10, line_search=None, jac_options=dict(alpha=-1., M=8)))
     return best[:2]
