@@ -384,6 +384,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'mrtl/climate/fields.py'),
                                      'mrtl.climate.fields._calendar_days': ('climate/fields.html#_calendar_days', 'mrtl/climate/fields.py'),
                                      'mrtl.climate.fields._check_cover': ('climate/fields.html#_check_cover', 'mrtl/climate/fields.py'),
+                                     'mrtl.climate.fields._check_field': ('climate/fields.html#_check_field', 'mrtl/climate/fields.py'),
                                      'mrtl.climate.fields._common_cells': ('climate/fields.html#_common_cells', 'mrtl/climate/fields.py'),
                                      'mrtl.climate.fields._common_months': ('climate/fields.html#_common_months', 'mrtl/climate/fields.py'),
                                      'mrtl.climate.fields._each': ('climate/fields.html#_each', 'mrtl/climate/fields.py'),

@@ -1,6 +1,6 @@
 """Grids of cases for `mrtl.climate.fields`: names, orders, calendars, formats, damaged files, and regridding against brute force."""
 import zipfile
-import cftime, numpy as np, pytest, xarray as xr
+import cftime, numpy as np, pandas as pd, pytest, xarray as xr
 import mrtl.climate.fields as fields
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.climate.fields import box_mean, common_grid, open_fields, overlap_area, regrid, select_box
@@ -391,3 +391,8 @@ def test_decoded_times_pass():
 def test_a_zarr_store_has_its_variables_in_one_order(tmp_path):
     ds = xr.Dataset({v: (('time', 'lat', 'lon'), np.ones((3, 2, 2))) for v in ('so', 'a', 'sst', 'b')}, dict(time=np.array(['2000-01', '2000-02', '2000-03'], 'M8[ns]'), lat=[0., 1.], lon=[10., 11.])); ds.to_zarr(tmp_path/'x.zarr')
     assert {tuple(f.name for f in open_fields(tmp_path/'x.zarr')) for _ in range(12)} == {('a', 'b', 'so', 'sst')}
+
+@pytest.mark.parametrize('cut,word', [(dict(lat=slice(0, 0)), 'has no value: its sizes are time 3, lat 0, lon 4'), (dict(time=[0, 1, 1]), 'has the time 2000-02-01 more than once')])
+def test_fields_that_are_empty_or_have_a_time_twice_are_named(cut, word):
+    da = xr.DataArray(np.ones((3,3,4)), dict(time=pd.date_range('2000', periods=3, freq='MS'), lat=[0., 1, 2], lon=[0., 1, 2, 3]), ('time','lat','lon'), 'sst')
+    with pytest.raises(DataError, match=word): common_grid([da.isel(cut), da.rename('slp')])

@@ -288,13 +288,20 @@ def common_grid(
     "Stack fields as variables on one grid."
     fields = list(fields); names = [f.name for f in fields]
     if len(set(names))<len(names): raise DataError(f"two fields have one name: got {', '.join(map(str, names))}; rename one")
+    for f in fields: _check_field(f)
     lat,lon = (onto.y_centres,onto.x_centres) if isinstance(onto, Grid) else _common_cells(fields, onto)
     time = _common_months(fields)
     on = [regrid(f if f.sizes['time']==len(time) else f.sel(time=time), lat, lon).data.astype(float) for f in fields]
     units = ', '.join(f"{f.name}: {f.attrs.get('units', '?')}" for f in fields)
     return xr.DataArray(np.stack(on, 1), dict(time=time, variable=names, lat=lat, lon=lon), ('time','variable','lat','lon'), 'fields', dict(units=units))
 
-# %% ../../nbs/climate/00_fields.ipynb #993faa67
+# %% ../../nbs/climate/00_fields.ipynb #89771398
+def _check_field(f):
+    "`DataError` for a field without a value, or with two of one time."
+    if not f.size: raise DataError(f"{f.name} has no value: its sizes are {', '.join(f'{k} {n}' for k,n in f.sizes.items())}")
+    times = f.indexes.get('time')
+    if times is not None and (twice := times[times.duplicated()]).size: raise DataError(f"{f.name} has the time {str(twice[0])[:10]} more than once: keep one of them")
+
 def _common_cells(fields, onto):
     "Centres of the chosen field's cells that lie inside every field."
     by_name = {f.name: f for f in fields}
