@@ -24,7 +24,7 @@ from .glms import event_glms
 from .grids import Grid
 from .nodes import Nodes
 from .own import run_own, words
-from .own_fields import KINDS, as_targets_of, class_labels, dealt
+from .own_fields import KINDS, as_targets_of, dealt, labels_in_order
 from .problems import ESTIMATORS, Problem
 from .ranks import ranks_of
 from .readers import source_name
@@ -239,20 +239,7 @@ class EventProblem(Problem):
     "Events of a reader's own, and the rows that train and test."
     target_name:str   # Of the label's column
 
-# %% ../nbs/76_own_events.ipynb #8a7c6dfb
-def labels_in_order(col, order, kind, where):
-    "Labels as --order gives them, and the kind; `ConfigError` or `DataError` where words that are ordered have no order, or another one."
-    if not order:
-        words = col.dtype.kind not in 'iufb' and not (isinstance(col.dtype, pd.CategoricalDtype) and col.dtype.ordered) and pd.to_numeric(col, errors='coerce').isna().any()
-        if kind=='ordered' and words: raise ConfigError(f"--kind ordered needs the order of the classes, from the lowest to the highest: {col.name} of {where} holds {', '.join(class_labels(col))}, so say --order {','.join(class_labels(col))}, in their right order")
-        return None,kind
-    if kind not in (None,'classes','ordered'): raise ConfigError(f"--order is of classes; got --kind {kind}: leave one of the two out")
-    if len(set(order))<len(order): raise ConfigError(f"--order names a class twice: {', '.join(order)}")
-    found = class_labels(col); odd = [c for c in found if c not in order]; none = [c for c in order if c not in found]
-    if odd: raise DataError(f"{col.name} of {where} holds {odd[0]!r}{near(odd[0], none)}, which --order does not name: add it there, or leave those rows out")
-    if none: raise DataError(f"--order names {none[0]!r}, but {col.name} of {where} holds only {', '.join(found)}: leave it out there")
-    return order,kind or ('classes' if len(order)==2 else 'ordered')
-
+# %% ../nbs/76_own_events.ipynb #a7c4e9e7
 def names_of(e, id, where, new=False):
     "What rows are called; `DataError` where two are called the same."
     if not id: return np.array([f'{i}-{m:04x}' for i,m in zip(e.frame.index, e.mark)], object)

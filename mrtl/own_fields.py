@@ -7,7 +7,7 @@ __all__ = []
 
 # %% ../nbs/74_own_fields.ipynb #0b639547
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
@@ -69,6 +69,20 @@ def class_labels(col):
     if isinstance(col.dtype, pd.CategoricalDtype) and col.dtype.ordered: return [str(c) for c in col.dtype.categories]
     return [str(c) for c in _spelled(pd.Series(sorted(col.dropna().unique()))).tolist()]
 
+# %% ../nbs/74_own_fields.ipynb #bc7be906
+def labels_in_order(col, order, kind, where):
+    "Labels as --order gives them, and the kind; `ConfigError` or `DataError` where words that are ordered have no order, or another one."
+    if not order:
+        words = col.dtype.kind not in 'iufb' and not (isinstance(col.dtype, pd.CategoricalDtype) and col.dtype.ordered) and pd.to_numeric(col, errors='coerce').isna().any()
+        if kind=='ordered' and words: raise ConfigError(f"--kind ordered needs the order of the classes, from the lowest to the highest: {col.name} of {where} holds {', '.join(class_labels(col))}, so say --order {','.join(class_labels(col))}, in their right order")
+        return None,kind
+    if kind not in (None,'classes','ordered'): raise ConfigError(f"--order is of classes; got --kind {kind}: leave one of the two out")
+    if len(set(order))<len(order): raise ConfigError(f"--order names a class twice: {', '.join(order)}")
+    found = class_labels(col); odd = [c for c in found if c not in order]; none = [c for c in order if c not in found]
+    if odd: raise DataError(f"{col.name} of {where} holds {odd[0]!r}{near(odd[0], none)}, which --order does not name: add it there, or leave those rows out")
+    if none: raise DataError(f"--order names {none[0]!r}, but {col.name} of {where} holds only {', '.join(found)}: leave it out there")
+    return order,kind or ('classes' if len(order)==2 else 'ordered')
+
 # %% ../nbs/74_own_fields.ipynb #64f5235e
 def check_values(y, names, where, kind):
     "`DataError` for targets that nothing can explain."
@@ -119,6 +133,7 @@ def targets_of(
         where = source_name(given); t = timed_table(given, [*columns, *more], time, columns if empty else (), samples and samples.numbers, columns)
     attrs,odd_words = t.attrs,{}
     for c in columns: v,odd_words[c] = as_words(t[c], missing==()) if t[c].dtype.kind not in 'iufbcmM' else (t[c],{}); t = t.assign(**{c: v})
+    if classes is not None and not empty: labels_in_order(t[columns[0]], classes, kind, where)
     t = without_marks(t, missing); y,kind,labels = as_targets_of(t[columns], kind, where, classes, empty); numbers = columns if kind in ('regression','counts') else []
     odd = {} if missing is not None else {c: odd_numbers(t[c], True) for c in dict.fromkeys([*numbers, *more])}
     return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels, t[list(more)] if more else None, attrs.get('read', ''), attrs.get('absent', ()), said_odd(odd)+([] if missing==() else said_words(odd_words)), attrs.get('years', False))

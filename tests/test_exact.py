@@ -99,3 +99,8 @@ def test_other_data_are_refused(ocean):
 def test_one_field_without_features():
     rng = np.random.default_rng(0); X = rng.normal(size=(60, 4, 8)); y = X[:,1,2]+.1*rng.normal(size=60); m = MRTLRegressor(method='sgd', optimizer='exact', rank=1).fit(X, y)
     assert m.score(X, y)>.5
+
+def test_the_number_of_components_is_chosen_too(ocean, tmp_path):
+    "With nothing said of the rank, as a stranger writes it."
+    ds,d,y = ocean; m = MRTLRegressor(**FIXED|dict(rank='auto')).fit(d, y); assert m.rank_ in (1, 2, 4, 8) and m.score(d, y)>.4
+    m.save(tmp_path/'m.mrtl'); assert (MRTLRegressor.load(tmp_path/'m.mrtl').predict(d)==m.predict(d)).all()
