@@ -6,8 +6,7 @@
 __all__ = []
 
 # %% ../nbs/76_own_events.ipynb #f577164f
-import re, warnings
-from os.path import commonprefix
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -16,238 +15,20 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 from .core import ConfigError, DataError, check_whole, settings
-
 from .climate.model import said_of_files
+from .columns import KINDS, as_targets_of, labels_in_order
 from .covariates import column_levels
-from .events import EventDesign
+from .event_tables import columns_of, design_of, modes_of, read_events, rectangles, said_beyond, said_some
 from .glms import event_glms
-from .grids import Grid
-from .nodes import Nodes
 from .own import run_own, words
-from .own_fields import KINDS, as_targets_of, dealt, labels_in_order
+from .own_fields import dealt
 from .problems import ESTIMATORS, Problem
 from .ranks import ranks_of
 from .readers import source_name
 from .row_checks import check_known, said_alike, said_copies, said_far, said_visits
 from .runfiles import class_columns, read_metrics, read_predictions
 from .runs import FILES, predict_run
-from .tabular import as_numbers, as_words, file_kind, near, odd_numbers, said_odd, said_words, table_parts
-
-# %% ../nbs/76_own_events.ipynb #0e3ca6f3
-NUMBER = r'[-+]?[\d.]+(?:[eE][-+]?\d+)?'
-FORM = re.compile(rf'(?:(\w+)=)?(.+?):(\d+)x(\d+)(?:@({NUMBER}):({NUMBER}),({NUMBER}):({NUMBER}))?')
-
-def as_map(
-    text:str,  # Such as x,y:40x50@0:105,0:68
-    bag:bool,  # May it have several places?
-)->dict:       # name (or None), pairs of columns, shape, extent (or None)
-    "A map as the command line describes it."
-    option = '--bag' if bag else '--place'; like = 'd1x,d1y+d2x,d2y:12x12' if bag else 'x,y:40x50@0:105,0:68'
-    m = FORM.fullmatch(str(text).strip()); pairs = [p.split(',') for p in m[2].split('+')] if m else []
-    if not m or any(len(p)!=2 or not all(p) for p in pairs) or len(pairs)>1 and not bag:
-        raise ConfigError(f"{option} takes pairs of columns and cells, like {like}; got {text!r}")
-    extent = None if m[5] is None else [[float(m[5]), float(m[6])], [float(m[7]), float(m[8])]]
-    if extent and any(a>=b for a,b in extent):
-        raise ConfigError(f"{option} takes a rectangle from low to high, like @0:105,0:68; got {text!r}")
-    check_whole(**{f'cells of {option}': min(int(m[3]), int(m[4]))})
-    return dict(name=m[1], pairs=[[c.strip() for c in p] for p in pairs], shape=[int(m[3]), int(m[4])], extent=extent)
-
-def modes_of(index, place, bag, curve=None):
-    """What each sample looks at: name of a mode to a column, or to a map as `as_map` gives it with its kind; a
-    curve is a map of one column."""
-    found = {}
-    curves = [(c, dict(kind='curve', pairs=[[c]], shape=None, extent=None)) for c in curve or ()]
-    maps = [('place', as_map(t, False)) for t in place or ()]+[('bag', as_map(t, True)) for t in bag or ()]
-    for kind,m in maps: m['kind'] = kind
-    own = lambda kind, m: m.pop('name') or (kind if sum(k==kind for k,_ in maps)==1 else '_'.join(m['pairs'][0]))
-    for name,spec in [*((c, c) for c in index or ()), *((own(k, m), m) for k,m in maps), *curves]:
-        if name in found:
-            raise ConfigError(f"two modes are called {name!r}: give one another name, like "
-                              f"other={'x,y:40x50' if isinstance(spec, dict) else name}")
-        found[name] = spec
-    if not found:
-        raise ConfigError("say what an event looks at: --index COLUMN for who, --place x,y:40x50 for where, --bag "
-                          "a,b+c,d:12x12 for what is around, --curve COLUMN for how much")
-    return found
-
-def common(columns):
-    """What the names of some columns have in common: opp_dx of opp1_dx and opp2_dx; the first name where they have
-    nothing in common."""
-    if len(columns)<2: return columns[0]
-    start = re.sub(r'\d+$', '', commonprefix(columns))
-    end = commonprefix([c[len(start):][::-1] for c in columns])[::-1]
-    return re.sub('__+', '_', start+end).strip('_') or columns[0]
-
-# %% ../nbs/76_own_events.ipynb #b7872def
-ROWS = 2**19 # At a time
-
-def pieces_of(path, columns, missing=None, words=(), told=None):
-    """A table in parts: numbers that are said to be missing, texts without a letter, and in columns of `words`
-    those like NA, are NaN; `told` takes such words."""
-    words = words if file_kind(path)=='plain' else ()
-    for part in table_parts(path, sorted(columns), ROWS, words):
-        for c in part:
-            if c in words and part[c].dtype.kind not in 'iufbcmM':
-                v,found = as_words(part[c], missing==[]); part = part.assign(**{c: v})
-                if told is not None and found and missing!=[]:
-                    told[c] = {k: told.get(c, {}).get(k, 0)+found.get(k, 0) for k in {**told.get(c, {}), **found}}
-            v = part[c]; text = v.dtype.kind not in 'iufbcmM'
-            gone = v.isin([u for u in v.unique() if isinstance(u, str)
-                           and not u.strip()]) if text else v.isin(missing or ())
-            if gone.any(): part = part.assign(**{c: v.mask(gone)})
-        yield part
-
-# %% ../nbs/76_own_events.ipynb #9b562d2a
-def columns_of(modes):
-    return {c for m in modes.values() for c in ([m] if isinstance(m, str) else [c for p in m['pairs'] for c in p])}
-
-def needed(modes):
-    "Columns without a value in which a row cannot be used."
-    return [c for m in modes.values() if isinstance(m, str) or m['kind']!='bag'
-            for c in ([m] if isinstance(m, str) else m['pairs'][0])]
-
-@dataclass
-class Events:
-    "The rows of a table that can be used, without their places."
-    frame:pd.DataFrame   # Label, groups, covariates, exposure and ids, by row number of the table
-    keep:np.ndarray      # Which rows of the table, booleans
-    labels:dict          # Names of each index, in order
-    left:dict            # Why how many rows were left out
-    mark:np.ndarray      # What each row holds, 16 bits
-    odd:dict             # Column to numbers that look like marks of missing values
-    words:dict           # Column to words such as NA, and how often each is there
-    first:pd.DataFrame   # All columns of those among the first rows of the table
-
-# %% ../nbs/76_own_events.ipynb #9b50ca30
-def names_in(modes, kept):
-    return ({c for c in modes.values() if isinstance(c, str)}|set(kept))-{c
-            for m in modes.values() if not isinstance(m, str) for p in m['pairs'] for c in p}
-
-def read_events(path, modes, label, more=(), need_label=True, id=(), missing=None, also=()):
-    "What a table says of its rows, places apart; `also` are columns to keep."
-    index = {k: c for k,c in modes.items() if isinstance(c, str)}
-    seen = columns_of(modes)
-    names = {k: set() for k in index}
-    frames,keeps,marks,left,odd,n,told_words,first = [],[],[],{},{},0,{},None
-    kept = list(dict.fromkeys(c for c in (label, *more, *id, *also) if c))
-    told = [c for c in seen|set(kept) if c not in id] if missing is None else []
-    need = dict.fromkeys([*needed(modes), *([label] if label and need_label else []), *more, *id])
-    amounts = seen-set(index.values())|set(more)|{label}
-    for part in pieces_of(path, seen|set(kept), missing, names_in(modes, kept), told_words):
-        ok = np.ones(len(part), bool)
-        for c in need:
-            gone = ok&part[c].isna().values; ok &= ~gone
-            if gone.any(): left[c] = left.get(c, 0)+int(gone.sum())
-        for c in sorted(told):
-            for v,count in odd_numbers(part[c], c in amounts).items():
-                odd.setdefault(c, {})
-                odd[c][v] = odd[c].get(v, 0)+count
-        part = part.set_axis(np.arange(n, n+len(part))); n += len(part); keeps.append(ok); used = part[ok]
-        for k,c in index.items(): names[k] |= set(used[c].unique())
-        first = used if first is None else first; frames.append(used[kept]); marks.append(marked(used[sorted(seen)]))
-    if not n: raise DataError(f"{source_name(path)} has no rows: give at least one")
-    if not sum(k.sum() for k in keeps):
-        raise DataError(f"no row of {source_name(path)} can be used: "+', '.join(f'{v:,} lack {k}'
-                for k,v in left.items()))
-    return Events(pd.concat(frames), np.concatenate(keeps), {k: in_order(v) for k,v in names.items()}, left,
-                  np.concatenate(marks), odd, told_words, first)
-
-def in_order(names):
-    try: return sorted(names)
-    except TypeError: return sorted(names, key=str)
-
-def marked(part):
-    "A mark of what a row holds, 16 bits: rows of two tables with the same number are told apart by it."
-    same = {c: float if part[c].dtype.kind in 'biuf' else str for c in part} # whatever types another table has
-    return (pd.util.hash_pandas_object(part.astype(same), index=False, categorize=False).values%65536).astype(np.uint16)
-
-# %% ../nbs/76_own_events.ipynb #4f7580f8
-def rectangles(path, modes, train, missing=None):
-    "Grids of all maps, and nodes of all curves; those of the training rows where none were given."
-    open_ = {k: m for k,m in modes.items() if not isinstance(m, str) and m['extent'] is None}
-    found,n = {k: [[], []] for k in open_},0
-    for part in pieces_of(path, columns_of(open_), missing) if open_ else ():
-        use = train[n:n+len(part)]; n += len(part)
-        for k,m in open_.items():
-            for i in range(len(m['pairs'][0])):
-                v = np.concatenate([as_numbers(part[[p[i]]][use], source_name(path))[:,0] for p in m['pairs']])
-                v = v[np.isfinite(v)]
-                found[k][i].append(v if m['kind']=='curve' else v[[v.argmin(), v.argmax()]] if len(v) else v)
-    return {k: as_grid(k, m, [np.concatenate(v) if len(v) else np.zeros(0) for v in found.get(k, ())])
-            for k,m in modes.items() if not isinstance(m, str)}
-
-def as_grid(name, m, values):
-    "The grid of a map, or the nodes of a curve, which has about equally many rows between neighbours."
-    if m['kind']=='curve':
-        at = np.unique(np.quantile(values[0], np.linspace(0, 1, 13))) if len(values[0]) else []
-        if len(at)<2: raise DataError(f"column {name} has no two different numbers, so it makes no curve: leave it out")
-        return Nodes(at, names=(name,))
-    (a,b),(c,d) = m['extent'] or [[v.min(initial=np.inf), v.max(initial=-np.inf)] for v in values]
-    if not (a<b and c<d):
-        raise DataError(f"the training rows of {name} all lie at one value ({a:g} to {b:g}, {c:g} to {d:g}): give "
-                        f"its rectangle, like @0:105,0:68")
-    return Grid(m['shape'], y=(a, np.nextafter(b, np.inf)), x=(c, np.nextafter(d, np.inf)),
-                names=tuple(common([p[i] for p in m['pairs']]) for i in (0, 1)))
-
-# %% ../nbs/76_own_events.ipynb #10edda33
-def outside_of(part, m, where):
-    "Which rows of a part have a place outside its rectangle, or a number beyond the ends of its curve, booleans."
-    ends = [(where.axes[0][0], where.axes[0][-1], True)] if m['kind']=='curve' else [(*where.y,
-            False), (*where.x, False)]
-    out = np.zeros(len(part), bool)
-    for p in m['pairs']:
-        v = [part[c].to_numpy(float) for c in p]; there = np.isfinite(v).all(0)
-        for x,(a,b,last) in zip(v, ends): out |= there&((x<a)|((x>b) if last else (x>=b)))
-    return out
-
-def beyond_rule(m, outside):
-    "What becomes of places outside: raise, clip or drop."
-    return 'drop' if m['kind']=='bag' else 'clip' if m['kind']=='curve' else outside or ('raise'
-            if m['extent'] else 'clip')
-
-def check_inside(path, name, m, part, out, where, new=False):
-    "`DataError` that names the first row with a place outside its rectangle."
-    pair,row = m['pairs'][0],part[out].iloc[0]
-    (a,b),(c,d) = where.y,where.x
-    at = ', '.join(f'{k} = {row[k]:g}' for k in pair)
-    raise DataError(f"{int(out.sum()):,} places of {name} lie outside its rectangle ({pair[0]} from {a:g} to "
-                    f"{b:g}, {pair[1]} from {c:g} to {d:g}), the first in row {part.index[out][0]+1} of "
-                    f"{source_name(path)} ({at}): "
-        +("correct them, or say --unknown to move them to the edge" if new else "correct them, or say --outside "
-          "clip to move them to the edge, or --outside drop to let them add nothing"))
-
-def said_beyond(modes, outside, lost):
-    "What became of places outside, in sentences."
-    did = dict(clip='which is moved to the edge', drop='which adds nothing')
-    what = lambda m: 'a number beyond the ends of the curve' if m['kind']=='curve' else 'a place outside the rectangle'
-    return [f"outside: {len(rows):,} row{'' if len(rows)==1 else 's'} with {what(modes[k])} of {k}, "
-            f"{did[beyond_rule(modes[k], outside)]} ({said_some(rows)})" for k,rows in lost.items() if rows]
-
-def said_some(rows):
-    return f"row{'' if len(rows)==1 else 's'} {', '.join(f'{r+1}' for r in rows[:5])}{' ...' if len(rows)>5 else ''}"
-
-# %% ../nbs/76_own_events.ipynb #48b93dd5
-def design_of(path, modes, keep, outside=None, missing=None, lost=None, **known):
-    """The design of the rows that are kept, read in parts; `known` are grids and labels, or a design to be like;
-    `lost` takes which rows lie outside."""
-    maps = {k: m for k,m in modes.items() if not isinstance(m, str)}; lost = {} if lost is None else lost
-    grids = known['grids'] if 'grids' in known else {m.name: m.grid or m.nodes for m in known['like'].modes}
-    spec = {k: m if isinstance(m, str) else m['pairs'][0][0] if m['kind']=='curve' else [tuple(p[::-1])
-            for p in m['pairs']] if m['kind']=='bag' else tuple(m['pairs'][0][::-1]) for k,m in modes.items()}
-    beyond = {k: beyond_rule(m, outside) for k,m in maps.items() if m['kind']=='place'}
-    def parts():
-        n = 0
-        for part in pieces_of(path, columns_of(modes), missing, names_in(modes, ())):
-            part = part.set_axis(np.arange(n, n+len(part)))[keep[n:(n := n+len(part))]]
-            if cols := sorted(columns_of(maps)):
-                part = part.assign(**dict(zip(cols, as_numbers(part[cols], source_name(path)).T)))
-            for k,m in maps.items():
-                out = outside_of(part, m, grids[k]); lost[k] = [*lost.get(k, ()), *part.index[out]]
-                if out.any() and beyond.get(k)=='raise': check_inside(path, k, m, part, out, grids[k], 'like' in known)
-            if len(part): yield part
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', '.* lie outside its rectangle') # it is told in one sentence
-        return EventDesign.from_chunks(parts(), spec, outside=beyond, **known)
+from .tabular import as_numbers, near, said_odd, said_words, table_parts
 
 # %% ../nbs/76_own_events.ipynb #09504b3e
 def higher(kind, label, classes):

@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../nbs/74_own_fields.ipynb #0b639547
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,169 +19,12 @@ from .designs import FieldDesign
 from .tidy import LATS, in_memory, time_slices
 from .points import Points, points_of, station_dim
 from .grids import Grid
+from .columns import targets_of
 from .own_data import Samples, fields_of
 from .problems import Problem
-from .readers import source_name
 from .seasons import Season, Step, days_covered, is_usual, season_columns, season_kind, step_of, telling, usual_times, windows_of
 from .splits import block_split, split_groups
-from .tabular import as_numbers, as_words, near, odd_numbers, open_table, said_odd, said_words, timed_table, times_in, without_marks
-
-# %% ../nbs/74_own_fields.ipynb #0f5566c7
-KINDS = 'regression','classes','ordered','counts'
-
-@dataclass
-class Targets:
-    "What is to be explained, and what goes with it, by time."
-    values:np.ndarray          # (m, columns), float64, NaN where missing; numbers of classes
-    times:pd.DatetimeIndex     # (m,)
-    names:list                 # Of the columns
-    kind:str                   # regression, classes, ordered or counts
-    classes:list|None=None     # Labels in the order of their numbers
-    more:pd.DataFrame=None     # Columns of groups, covariates and exposure, (m, k)
-    read:str=''                # How the first of its dates was read
-    absent:tuple=()            # Columns of the target that the table of a forecast lacks
-    odd:list=()                # Sentences about numbers that look like marks of missing values
-    years:bool=False           # Were its times years, written as numbers?
-
-# %% ../nbs/74_own_fields.ipynb #5dc0e299
-LIKE_NUMBER = r'\s*[<>~≤≥]?\s*[-+]?[\d.,\s]*\d[\d.,\s]*([eE][-+]?\d+)?\s*%?\s*' # Whether it can be read or not
-
-def kind_of(table, kind, where):
-    "What kind of target columns are."
-    if kind is not None:
-        if kind not in KINDS:
-            raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{near(kind, KINDS)}")
-        return kind
-    words = [c for c in table if table[c].dtype.kind not in 'iufb']
-    if isinstance(table.iloc[:,0].dtype, pd.CategoricalDtype) and table.iloc[:,0].dtype.ordered: return 'ordered'
-    numbers = [c for c in words if table[c].dropna().astype(str).str.fullmatch(LIKE_NUMBER).mean()>.5]
-    return 'classes' if words and not numbers or not words and all(set(table[c].dropna())=={0,1}
-            for c in table) else 'regression'
-
-def is_number(text): return bool(re.fullmatch(r'[-+]?\d+(\.\d+)?', text))
-
-def _spelled(col):
-    "Labels as text; 1.0 and 1 are one label."
-    if isinstance(col.dtype, pd.CategoricalDtype): col = col.astype(object)
-    return col.map(lambda v: str(int(v)) if isinstance(v, (float,np.floating))
-                   and v==int(v) else str(v), na_action='ignore')
-
-def class_labels(col):
-    "The labels of a column, in their own order where they have one."
-    if isinstance(col.dtype, pd.CategoricalDtype) and col.dtype.ordered: return [str(c) for c in col.dtype.categories]
-    return [str(c) for c in _spelled(pd.Series(sorted(col.dropna().unique()))).tolist()]
-
-# %% ../nbs/74_own_fields.ipynb #bc7be906
-def labels_in_order(col, order, kind, where):
-    """Labels as --order gives them, and the kind; `ConfigError` or `DataError` where words that are ordered have no
-    order, or another one."""
-    if not order:
-        words = col.dtype.kind not in 'iufb' and not (isinstance(col.dtype, pd.CategoricalDtype)
-                                                      and col.dtype.ordered) and pd.to_numeric(col,
-                errors='coerce').isna().any()
-        if kind=='ordered' and words:
-            raise ConfigError(f"--kind ordered needs the order of the classes, from the lowest to the highest: "
-                              f"{col.name} of {where} holds {', '.join(class_labels(col))}, so say --order "
-                              f"{','.join(class_labels(col))}, in their right order")
-        return None,kind
-    if kind not in (None,'classes','ordered'):
-        raise ConfigError(f"--order is of classes; got --kind {kind}: leave one of the two out")
-    if len(set(order))<len(order): raise ConfigError(f"--order names a class twice: {', '.join(order)}")
-    found = class_labels(col); odd = [c for c in found if c not in order]; none = [c for c in order if c not in found]
-    if odd:
-        raise DataError(f"{col.name} of {where} holds {odd[0]!r}{near(odd[0], none)}, which --order does not name: "
-                        f"add it there, or leave those rows out")
-    if none:
-        raise DataError(f"--order names {none[0]!r}, but {col.name} of {where} holds only "
-                        f"{', '.join(found)}: leave it out there")
-    return order,kind or ('classes' if len(order)==2 else 'ordered')
-
-# %% ../nbs/74_own_fields.ipynb #64f5235e
-def check_values(y, names, where, kind):
-    "`DataError` for targets that nothing can explain."
-    for c,v in zip(names, y.T):
-        v = v[np.isfinite(v)]; low = v.min(initial=0)
-        if kind=='counts' and low<0:
-            raise DataError(f"counts cannot be negative: {c} of {where} is {low:g} in {int((v==low).sum())} rows: "
-                            f"say --missing {low:g} if this marks a missing value, or --kind "
-                            f"regression if it is a value")
-        if len(v)>1 and v.min()==v.max():
-            raise DataError(f"column {c} of {where} is {v[0]:g} in all rows: there is nothing to "
-                            f"explain, so leave it out")
-
-def as_targets_of(table, kind, where, classes=None, empty=False):
-    "Columns of a table as numbers, and the labels of classes."
-    kind = kind_of(table, kind, where)
-    if kind in ('regression','counts'):
-        y = as_numbers(table, where)
-        if not empty and not np.isfinite(y).any():
-            raise DataError(f"{', '.join(map(str, table))} of {where} has no value at all")
-        if not empty: check_values(y, list(table), where, kind)
-        return y,kind,None
-    if table.shape[1]>1: raise ConfigError(f"classes are one column; got {', '.join(map(str, table))}")
-    col = table.iloc[:,0]; labels = class_labels(col) if classes is None else classes
-    if kind=='ordered' and classes is None and not isinstance(col.dtype,
-            pd.CategoricalDtype) and not all(map(is_number, labels)):
-        raise ConfigError(f"ordered classes need an order, which the words {', '.join(labels[:8])} do not have: "
-                          f"say it, lowest first, like --order {','.join(labels[:8])}, or write numbers")
-    code = pd.Series({str(c): float(i) for i,c in enumerate(labels)}); y = _spelled(col).map(code)
-    if (odd := col[col.notna()&y.isna()]).size:
-        raise DataError(f"{odd.name} of {where} has the class {odd.iloc[0]!r}, but the run knows "
-                        f"{', '.join(map(str, labels))}: leave those rows out")
-    if len(labels)<2:
-        raise DataError(f"{col.name} of {where} holds one class only, {labels[0]!r}: a classifier needs two")
-    return y.to_numpy(float)[:,None],kind,labels
-
-# %% ../nbs/74_own_fields.ipynb #1444bd86
-def targets_of(
-    given:str|Path|pd.DataFrame|pd.Series|xr.DataArray, # A table, or what holds the target already, with dates as its index
-    columns:list|None=None,  # Names of the target's columns; all of a table in memory when not given
-    time:str|None=None,      # The column of times
-    kind:str|None=None,      # One of `KINDS`; found when not given
-    more:list=(),            # Further columns to keep
-    classes:list|None=None,  # Known labels, in order
-    empty:bool=False,        # May the target be empty or absent, as it is for a forecast?
-    samples:Samples|None=None,# What samples without dates are called, where the fields have such
-    missing:tuple|None=None, # Numbers that are no values
-)->Targets:                  # By time
-    "Read what is to be explained."
-    if isinstance(given, xr.DataArray):
-        given = given.to_series().unstack() if given.ndim==2 else given.to_series().rename(given.name or 'target')
-    if isinstance(given, pd.Series): given = given.to_frame(given.name or 'target')
-    if isinstance(given, pd.DataFrame):
-        where = 'the target'
-        if samples: given = given.set_axis(pd.DatetimeIndex(samples.numbers(given.index)))
-        if not isinstance(given.index, (pd.DatetimeIndex,pd.PeriodIndex)):
-            raise DataError(f"the target must have dates as its index; got {type(given.index).__name__}: set "
-                            f"it with pd.to_datetime")
-        t = given.set_axis(given.index.to_timestamp() if isinstance(given.index, pd.PeriodIndex)
-                           else given.index.tz_localize(None)).sort_index()
-        columns = list(columns or [c for c in t if c not in more])
-    else:
-        if not columns: columns = _only_column(given, time, more, samples)
-        where = source_name(given)
-        t = timed_table(given, [*columns, *more], time, columns if empty else (), samples and samples.numbers, columns)
-    attrs,odd_words = t.attrs,{}
-    for c in columns:
-        v,odd_words[c] = as_words(t[c], missing==()) if t[c].dtype.kind not in 'iufbcmM' else (t[c],{})
-        t = t.assign(**{c: v})
-    if classes is not None and not empty: labels_in_order(t[columns[0]], classes, kind, where)
-    t = without_marks(t, missing)
-    y,kind,labels = as_targets_of(t[columns], kind, where, classes, empty)
-    numbers = columns if kind in ('regression','counts') else []
-    odd = {} if missing is not None else {c: odd_numbers(t[c], True) for c in dict.fromkeys([*numbers, *more])}
-    return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels,
-                   t[list(more)] if more else None, attrs.get('read', ''), attrs.get('absent', ()),
-                   said_odd(odd)+([] if missing==() else said_words(odd_words)), attrs.get('years', False))
-
-def _only_column(path, time, more, samples):
-    "The target where no column was named: the only one that holds numbers."
-    t = open_table(path)
-    own = [time] if samples else times_in(t, time, source_name(path))[1]
-    left = [c for c in t if c not in (*own, *more)]
-    if len(left)==1: return left
-    raise ConfigError(f"name the column of the target with --column: {source_name(path)} has "
-                      f"{', '.join(map(str, left)) or 'no other column'}")
+from .tabular import as_numbers, near, timed_table
 
 # %% ../nbs/74_own_fields.ipynb #750805ad
 @dataclass(kw_only=True, repr=False)

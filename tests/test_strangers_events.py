@@ -11,7 +11,8 @@ from mrtl.estimators import MRTLClassifier
 from mrtl.events import EventDesign
 from mrtl.glm import class_block
 from mrtl.grids import Grid
-from mrtl.own_events import event_options, modes_of, names_of, own_events
+from mrtl.event_tables import modes_of
+from mrtl.own_events import event_options, names_of, own_events
 from mrtl.termmaps import x_across
 from mrtl.terms.spec import Term
 from mrtl.problems import Problem
