@@ -281,7 +281,9 @@ def block_bootstrap(
     if hasattr(estimator, 'fitted_'): estimator._design(part['design'])
     if hasattr(estimator, 'fitted_'): reference = estimator
     else:
-        reference = clone(part['estimator']).fit(*(part[k] for k in ('design','y','covariates','offset','sample_weight','valid')))
+        reference = clone(part['estimator']).fit(*(part[k]
+                                                   for k in ('design','y','covariates','offset',
+                'sample_weight','valid')))
     # draws are of the rank that was found
     if reference.method_=='sgd': part['estimator'].set_params(rank=reference.rank_)
     stamp = _stamp(part, seed) if folder is not None else ''

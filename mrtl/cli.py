@@ -135,7 +135,8 @@ def _ended_by():
 
 def _going_on(name):
     "What to do after an interruption: as much as the command can do."
-    if name not in COMMANDS or 'resume' not in inspect.signature(COMMANDS[name]).parameters or not (held := held_folders()):
+    if (name not in COMMANDS or 'resume' not in inspect.signature(COMMANDS[name]).parameters
+        or not (held := held_folders())):
         return 'give the same command again'
     kept = [f for f in held[0].iterdir() if f.name not in ('config.json', LOCK)]
     return ('the same command with --resume goes on' if kept else 'nothing was kept yet: the same command '

@@ -132,7 +132,7 @@ def targets_of(
     more:list=(),            # Further columns to keep
     classes:list|None=None,  # Known labels, in order
     empty:bool=False,        # May the target be empty or absent, as it is for a forecast?
-    samples=None,             # What samples without dates are called, where the fields have such
+    samples:object|None=None, # What samples without dates are called, where the fields have such
     missing:tuple|None=None, # Numbers that are no values
 )->Targets:                  # By time
     "Read what is to be explained."

@@ -48,7 +48,8 @@ def smooth_modes(
     size = ly.clip(0)[:,None]*lx.clip(0)
     first = np.argsort(-size, axis=None, kind='stable')[:min(most, int((size>keep*size.max()).sum()))]
     i,j = np.unravel_index(first, size.shape)
-    return torch.from_numpy(np.ascontiguousarray(Y[:,i].T))[:,:,None]*torch.from_numpy(np.ascontiguousarray(X[:,j].T))[:,None]*grid.mask
+    return torch.from_numpy(np.ascontiguousarray(Y[:,i].T))[:,:,
+            None]*torch.from_numpy(np.ascontiguousarray(X[:,j].T))[:,None]*grid.mask
 
 def cell_maps(
     grid:Grid,     # Of the level

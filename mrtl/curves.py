@@ -238,7 +238,8 @@ def _level_losses(ax, rows, units):
     x = np.arange(len(rows))
     start,first,best = (rows[k].to_numpy(float) for k in ('start_loss','first_loss','best_loss'))
     ax.vlines(x, best, start, color='.8', linewidth=5, zorder=1)
-    marks = (start,'_','k',10,'right after finegraining'),(first,'o','C1',4.5,'after one epoch'),(best,'D','C0',4.5,'best')
+    marks = (start,'_','k',10,'right after finegraining'),(first,'o','C1',4.5,
+            'after one epoch'),(best,'D','C0',4.5,'best')
     for values,marker,colour,size,label in marks:
         ax.plot(x, values, marker, color=colour, markersize=size, linestyle='none', label=label, zorder=3)
     _seen_losses(ax, start, first, best)

@@ -175,7 +175,8 @@ class FieldDesign:
         if not isinstance(fields, _Stack):
             fields = _Stack(fields if shared else torch.where(grid.mask.to(fields.device), fields,
                     0.)*grid.share.to(fields), grid)
-        self.fields,self.grid,self.names,self.labels,self.leads,self.space,self.window = fields,grid,tuple(names),dict(labels or {}),leads,space,window
+        self.fields,self.grid,self.names,self.labels,self.leads,self.space,self.window = (fields,grid,tuple(names),
+                dict(labels or {}),leads,space,window)
         self.rows = torch.arange(leads or 0,
                                  fields.shape[0]) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
         self.times = times

@@ -19,7 +19,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, Transfo
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 from .adapt import Adapted, as_came, as_one
-from .classes import are_ordered, categories_of, chance_std, checked_labels, class_costs, class_names, class_probabilities, class_targets, codes_of, loss_of, target_codes
+from .classes import (are_ordered, categories_of, chance_std, checked_labels, class_costs, class_names,
+                          class_probabilities, class_targets, codes_of, loss_of, target_codes)
 from .core import ConfigError, DataError
 from .events import EventDesign
 from .designs import FieldDesign

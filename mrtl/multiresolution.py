@@ -450,7 +450,8 @@ def _resume(self:Run):
         raise ConfigError(f"{self.checkpoint} belongs to a run with other data or settings: resume with the same "
                           f"ones, or delete it to start afresh")
     check_levels(meta, len(self.levels), self.checkpoint)
-    self.levels_done,self.table,self.history,self.before = meta['levels_done'],meta['table'],meta['history'],meta['seconds']
+    self.levels_done,self.table,self.history,self.before = (meta['levels_done'],meta['table'],
+            meta['history'],meta['seconds'])
     meta['callbacks'] = {k: tensors_in(v, tensors, self.checkpoint) for k,v in meta.get('callbacks', {}).items()}
     return tensors,meta
 

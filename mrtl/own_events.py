@@ -139,7 +139,8 @@ def check_levels(table, rows, groups):
                         f"or split in another way")
 
 # %% ../nbs/76_own_events.ipynb #af31bed8
-def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(), outside=None, split_seed=0, covariates=(), missing=None, order=None):
+def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(), outside=None, split_seed=0,
+               covariates=(), missing=None, order=None):
     "From a table to a problem in which whole groups, or blocks of rows, are held out."
     e = read_events(path, modes, label, [c for c in (groups, exposure, *covariates) if c], id=id, missing=missing)
     where = source_name(path)

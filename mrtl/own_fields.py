@@ -22,7 +22,8 @@ from .grids import Grid
 from .columns import targets_of
 from .own_data import Samples, fields_of
 from .problems import Problem
-from .seasons import Season, Step, days_covered, is_usual, season_columns, season_kind, step_of, telling, usual_times, windows_of
+from .seasons import (Season, Step, days_covered, is_usual, season_columns, season_kind, step_of, telling,
+                          usual_times, windows_of)
 from .splits import block_split, split_groups
 from .tabular import as_numbers, near, timed_table
 

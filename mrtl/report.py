@@ -20,7 +20,8 @@ from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
 from .panels import field_map, new_figure, on_places, png
 from .plots import carried_text, coef_maps, factor_maps, maps_last, prediction_plot, truth_maps
 from .termmaps import term_maps
-from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores, highlights, score_table
+from .tables import (CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores,
+                         highlights, score_table)
 
 # %% ../nbs/51_report.ipynb #a624b775
 _texts = dict(

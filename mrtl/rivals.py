@@ -14,7 +14,8 @@ import torch
 import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 from scipy.sparse.linalg import splu
-from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, precision_recall_curve, roc_auc_score
+from sklearn.metrics import (average_precision_score, brier_score_loss, f1_score, log_loss,
+                             precision_recall_curve, roc_auc_score)
 from .classes import class_shares, over_classes
 from .core import ConfigError, DataError, progress
 from .covariates import Covariates, covariate_matrix, covariate_table

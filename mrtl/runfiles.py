@@ -13,7 +13,8 @@ import xarray as xr
 from annotated_types import Le, MaxLen
 from typing_extensions import NotRequired, TypedDict
 from .core import FormatError, enough_memory, read_json
-from .doors import Count, Loss, Number, Pair, Scalar, Several, Whole, Word, check_columns, check_layout, checked, read_table
+from .doors import (Count, Loss, Number, Pair, Scalar, Several, Whole, Word, check_columns,
+                        check_layout, checked, read_table)
 from .layouts import LevelMeta, RoundMeta
 from .store import TensorFile, load_tensors
 

@@ -22,7 +22,8 @@ from .core import ConfigError, FormatError, atomic_write, read_json, write_csv, 
 from .estimators import MRTLClassifier, MRTLRegressor
 from .folders import SEAL, claim, faults, forget, lock_file, metrics_file, read_seal, release, seal
 from .problems import ESTIMATORS, Interval, Problem, interval_of, set_names
-from .runfiles import class_columns, read_config, read_covariates, read_factors, read_history, read_metrics, read_predictions
+from .runfiles import (class_columns, read_config, read_covariates, read_factors, read_history,
+                           read_metrics, read_predictions)
 from .report import write_report
 from .rivals import best_threshold
 from .termmaps import x_across
@@ -31,7 +32,8 @@ from .termmaps import x_across
 FILES = Annotated[list, dict(nargs='+', type=str)] # Of a command: one or several file names
 
 # Written by the fit
-FITTED = ('model.mrtl','scored.mrtl','factors.nc','coefficients.nc','truth.nc','prep.mrtl','history.csv','compare.csv','predictions.csv','metrics.json')
+FITTED = ('model.mrtl','scored.mrtl','factors.nc','coefficients.nc','truth.nc','prep.mrtl','history.csv',
+          'compare.csv','predictions.csv','metrics.json')
 SHOWN = ('bootstrap.nc','report.html') # Made from these
 # Of comparisons and searches
 TABLES = ('maps.csv','maps_summary.csv','curves.csv','stability.csv','summary.csv','search.csv','options.json')

@@ -17,7 +17,8 @@ from .coordinates import Metric, coordinates, in_basis, share_of_bump, size_of_b
 from .core import ConfigError
 from .criteria import Criterion, GradientStats
 from .designs import FieldDesign
-from .exact import EPS, LAMBDAS, FINE_ENOUGH, Factors, Rows, choose, feature_rows_of, ridge, rows_from, settle, sweep, weights_of
+from .exact import (EPS, LAMBDAS, FINE_ENOUGH, Factors, Rows, choose, feature_rows_of, ridge, rows_from,
+                        settle, sweep, weights_of)
 from .models import FullRank, LowRank
 from .multiresolution import Run
 from .options import GradientOptions
@@ -77,7 +78,8 @@ class Exact:
         cold:bool=False,         # Is it the first low-rank level, which climbs to λ from below?
     ):
         store_attr()
-        self.objective,self.batch_size,self.max_epochs = SimpleNamespace(sigmas={model.modes[-1].name: SIGMA}),len(train),options.max_epochs
+        self.objective,self.batch_size,self.max_epochs = (SimpleNamespace(sigmas={model.modes[-1].name: SIGMA}),
+                len(train),options.max_epochs)
         self.criterion = Criterion(options.criterion, patience=options.patience,
                                    consecutive=options.consecutive, tol=options.tol)
         self.epoch,self.history,self.best,self.best_loss,self.stop,self.done = 0,[],None,math.inf,False,False

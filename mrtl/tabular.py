@@ -41,7 +41,8 @@ def need_columns(
 
 # %% ../nbs/19_tabular.ipynb #6abd95f7
 # What pandas takes for missing
-ABSENT = ('','NA','N/A','n/a','#N/A','#N/A N/A','#NA','<NA>','NULL','null','None','NaN','nan','-NaN','-nan','1.#IND','-1.#IND','1.#QNAN','-1.#QNAN')
+ABSENT = ('','NA','N/A','n/a','#N/A','#N/A N/A','#NA','<NA>','NULL','null','None','NaN','nan','-NaN','-nan',
+          '1.#IND','-1.#IND','1.#QNAN','-1.#QNAN')
 PLAIN = re.compile(r'\.(csv|tsv|txt)(\.gz|\.bz2|\.xz)?$', re.I)
 
 @lru_cache(maxsize=64)
@@ -264,7 +265,8 @@ def top_codes(
     if not 2<len(at)<=12 or (at!=np.round(at)).any() or at[0]<0: return {}
     for top in (9, 99, 999, 9999):
         code = np.isin(at, (top, top//9*8)); rest = at[~code]
-        if at[-1]==top and len(rest)>1 and rest[-1]<at[code][0] and at[code][0]-rest[-1]>3*np.diff(rest).max() and n[code].sum()>1:
+        if (at[-1]==top and len(rest)>1 and rest[-1]<at[code][0]
+            and at[code][0]-rest[-1]>3*np.diff(rest).max() and n[code].sum()>1):
             return {float(k): int(m) for k,m in zip(at[code], n[code])}
     return {}
 

@@ -93,7 +93,8 @@ class PenaltyGradient:
                 *t.shape[1:]).to(t).contiguous()
         self.l1 = (objective.l1*area()).to(t) if objective.l1 else None
         self.matrix = None
-        if len(self.mixing)==1 and t.ndim==2 and len(t)>1 and (mix := self.mixing[0][1]).folded and self.mixing[0][0]==0 and len(mix.parts)==1:
+        if (len(self.mixing)==1 and t.ndim==2 and len(t)>1 and (mix := self.mixing[0][1]).folded
+            and self.mixing[0][0]==0 and len(mix.parts)==1):
             self.matrix = mix.parts[0]+self.coef[:,0].diag()
 
     def __call__(self,

@@ -73,7 +73,8 @@ class Often(Callback):
         self.run.last_save = -np.inf
         # and so hears of the death from torchrun first
         if self.what=='busy' and (trainer.stage,trainer.epoch)==('low',1) and parallel.is_main(): time.sleep(1)
-        if (trainer.stage,trainer.epoch)==('low',1) and parallel.process_rank()==parallel.process_count()-1 and not self.mark.exists():
+        if ((trainer.stage,trainer.epoch)==('low',1) and parallel.process_rank()==parallel.process_count()-1
+            and not self.mark.exists()):
             self.mark.touch()
             if self.what in ('kill','busy'): os.kill(os.getpid(), signal.SIGKILL)
             if self.what=='stall': time.sleep(9)

@@ -243,7 +243,9 @@ def test_ctrl_c_on_the_command_line(tmp_path, monkeypatch, capsys):
 def test_the_rest_of_the_list_is_tested_elsewhere(root):
     "Files and months are the business of the fields and climate pages."
     text = ''.join((root/'tests'/f'test_{n}.py').read_text() for n in ('fields','climate','promises'))
-    for what in 'test_truncated_files','test_unsorted_times_are_sorted','give monthly means','no target month has','no variable so in the files','no valid cell','test_damaged_model_files_are_refused','test_ctrl_c_leaves_a_checkpoint':
+    for what in ('test_truncated_files','test_unsorted_times_are_sorted','give monthly means','no target month has',
+                 'no variable so in the files','no valid cell','test_damaged_model_files_are_refused',
+                 'test_ctrl_c_leaves_a_checkpoint'):
         assert what in text, what
 
 # ---- what is fine, and comes back from a file

@@ -17,7 +17,8 @@ from mrtl.lab.bench import GOALS, MEASURES, WHY, Measure, chosen_measures, judge
 from mrtl.lab.contest import (alike, basketball_contest, basketball_rows, chosen, climate_contest, equal_loss_row,
                               figure, fit_memory, laplacian_ridge_by_validation,
     linear_ways, map_contest, map_problem, resolution_contest, shot_contest, space_net, time_to)
-from mrtl.lab.measures import StepClock, cp_row, fixed_step, growth_row, machine_rows, our_epoch, penalty_row, random_events, run_row, step_row
+from mrtl.lab.measures import (StepClock, cp_row, fixed_step, growth_row, machine_rows, our_epoch, penalty_row,
+                               random_events, run_row, step_row)
 from mrtl.lab.timing import Sheet, exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio, read_sheet
 from mrtl.parallel import hold_threads
 from mrtl.training import Callback

@@ -4,9 +4,11 @@ import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from mrtl import bootstrap as bs
 from mrtl.events import EventDesign
 from mrtl.designs import FieldDesign
-from mrtl.bootstrap import Draw, align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval, summarise, training_part
+from mrtl.bootstrap import (Draw, align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval,
+                            summarise, training_part)
 from mrtl.splits import time_blocks
-from mrtl.bootstrap import align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval, summarise, training_part
+from mrtl.bootstrap import (align, block_bootstrap, block_weights, coverage, draw_factors, effect, interval,
+                            summarise, training_part)
 from mrtl.splits import time_blocks
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.decompose import canonical, factor_match

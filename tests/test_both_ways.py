@@ -90,7 +90,8 @@ def test_bootstrap(fitted, tmp_path):
     way,kind,m,d,y = fitted; blocks = np.arange(len(d))//8
     boot = block_bootstrap(m, d, y, blocks, 2, folder=tmp_path/'draws')
     again = block_bootstrap(m, d, y, blocks, 2, folder=tmp_path/'draws')
-    assert boot.equals(again) and {'space_lower','space_upper','coef_lower','coef_agree','stability','effect'}<=set(boot) and (boot.space_lower<=boot.space_upper).all()
+    assert boot.equals(again) and {'space_lower','space_upper','coef_lower','coef_agree','stability',
+                                   'effect'}<=set(boot) and (boot.space_lower<=boot.space_upper).all()
     assert (boot.coef.equals(m.coef_) and boot.sizes['component']==m.rank_ and np.isfinite(boot.stability).all()
             and (boot.coef_lower<=boot.coef_upper).all())
 

@@ -12,7 +12,8 @@ import torch
 from scipy.optimize import curve_fit
 
 import mrtl.bounds, mrtl.criteria, mrtl.finegrain
-from mrtl.bounds import finegrain_iterations_bound, fit_decay, fixed_iterations_bound, geometric_saving, mrtl_bound, schedule_cost, sgd_bound, sgd_constants, speedup_bound, transfer_bound
+from mrtl.bounds import (finegrain_iterations_bound, fit_decay, fixed_iterations_bound, geometric_saving,
+                         mrtl_bound, schedule_cost, sgd_bound, sgd_constants, speedup_bound, transfer_bound)
 from mrtl.finegrain import operator_norm
 from mrtl.criteria import should_finegrain
 from mrtl.core import ConfigError

@@ -130,7 +130,9 @@ def test_the_demo_reaches_its_figures(tmp_path):
     assert np.mean([l['stopped_by'] == 'criterion' for l in m['levels']]) >= .8
     assert {c['method'] for c in m['compare']} == {'multiresolution', 'fixed resolution', 'random start'}
 
-@pytest.mark.parametrize('name', ['demo','fields','events','climate','basketball','predict','report','compare','search','bench'])
+@pytest.mark.parametrize('name',
+                         ['demo','fields','events','climate','basketball','predict','report',
+                          'compare','search','bench'])
 def test_help_of_a_command_says_each_option_once(name, capsys):
     with pytest.raises(SystemExit): main([name, '--help'])
     said = capsys.readouterr().out
@@ -161,7 +163,8 @@ def games_run(games):
 
 def test_basketball_from_logs_to_a_report(games, games_run, capsys):
     run = games_run
-    assert {'model.mrtl','scored.mrtl','factors.nc','coefficients.nc','history.csv','predictions.csv','metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
+    assert {'model.mrtl','scored.mrtl','factors.nc','coefficients.nc','history.csv','predictions.csv',
+            'metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
     m = json.loads((run/'metrics.json').read_text())
     assert ({'auc','average_precision','log_loss','f1','brier'} <= set(m['test'])
             and set(m['baselines']) == {'constant','shot map','logistic regression'} and not m['leaky'])
@@ -182,7 +185,8 @@ def test_basketball_from_logs_to_a_report(games, games_run, capsys):
 
 def test_a_sum_of_terms_from_logs_to_a_report(games, capsys):
     run = games/'terms'; assert main(basketball(games, run)) == 0
-    assert {'model.mrtl','scored.mrtl','factors.nc','coefficients.nc','history.csv','predictions.csv','metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
+    assert {'model.mrtl','scored.mrtl','factors.nc','coefficients.nc','history.csv','predictions.csv',
+            'metrics.json','config.json','report.html','finished.json'} == {f.name for f in run.iterdir()}
     m,config = json.loads((run/'metrics.json').read_text()),json.loads((run/'config.json').read_text())
     assert config['inputs'] == m['inputs'] == 'defenders' and config['model'] == 'terms'
     assert (set(m['baselines']) == {'constant','shot map','boosting','logistic regression'}

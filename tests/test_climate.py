@@ -102,7 +102,8 @@ def test_fields_come_back(detrend, scale, kind, train):
     if detrend != 'difference': np.testing.assert_array_equal(z.isnull(), x.isnull())
     known = z.notnull() if detrend != 'difference' else back.notnull()
     np.testing.assert_allclose(back.where(known), x.where(known), atol=1e-10)
-    assert known.sum() > (.95 if detrend == 'difference' else .9999)*x.notnull().sum(), 'with differences a missing month ends a cell, and nothing else'
+    assert known.sum() > (.95 if detrend == 'difference' else .9999)*x.notnull().sum(), ('with differences a '
+            'missing month ends a cell, and nothing else')
 
 @pytest.mark.parametrize('detrend', [None, 'linear', 'difference'])
 @pytest.mark.parametrize('outputs', [0, 3])

@@ -7,7 +7,8 @@ from mrtl.climate.model import baselines
 from mrtl.climate.fields import box_mean, common_grid, open_fields
 
 pytestmark = pytest.mark.data
-KAPLAN,HADSLP,RAIN = 'climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc','climate/hadslp2_slp_pacific_5deg_1871_1998.nc','climate/nclimdiv_precip_1895_2022.nc'
+KAPLAN,HADSLP,RAIN = ('climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc',
+                      'climate/hadslp2_slp_pacific_5deg_1871_1998.nc','climate/nclimdiv_precip_1895_2022.nc')
 SOUTHWEST = dict(region='AZ,NM', start_months=[11, 12, 1], window=3)
 
 @pytest.fixture

@@ -140,7 +140,8 @@ def bad_yaml(block):
 @per_page
 def test_cell_options_are_yaml(page):
     for block in blocks(page):
-        assert not bad_yaml(block), f'{page}: Quarto stops at\n{block}\nQuote values that hold ": ", "#" or begin with a bracket'
+        assert not bad_yaml(block), (f'{page}: Quarto stops at\n{block}\nQuote values that hold ": ", "#" '
+                                     f'or begin with a bracket')
 
 @pytest.mark.parametrize('block', ['fig-alt: Maps: two of them', 'fig-alt: [a', 'fig-cap: "half', 'echo:false'])
 def test_bad_yaml_is_seen(block): assert bad_yaml(block)
@@ -198,7 +199,8 @@ def test_public_name_is_documented(site, module, name):
     page = next(p for p in NOTEBOOKS if re.sub(r'(^|/)\d\d_', r'\1', p) == module.replace('.', '/')+'.ipynb')
     code = parsed(site, page).code
     if not hasattr(obj, '__name__'):
-        assert any(re.search(rf'\b{name}\b', text) for tag,text in code if tag == 'pre'), f'{page} does not show the constant {name}: mark its cell `#| exports`, or show it in an example'
+        assert any(re.search(rf'\b{name}\b', text) for tag,text in code if tag == 'pre'), (f'{page} does not show '
+                f'the constant {name}: mark its cell `#| exports`, or show it in an example')
         return
     at = next((i for i,(tag,text) in enumerate(code) if tag == 'h3' and text.strip() == name), None)
     assert at is not None, f'{page} has no entry for {name}'
@@ -206,7 +208,8 @@ def test_public_name_is_documented(site, module, name):
     assert re.search(rf'^def {re.escape(name)}\(', shown, re.M), f'{page} shows no signature of {name}'
     if is_record(obj):
         shown = next((text for tag,text in code if tag == 'pre' and re.search(rf'^class {name}\b', text, re.M)), '')
-        assert shown, f'{page} shows no comments for the fields of {name}, which nbdev takes from the source alone: mark its cell `#| exports`'
+        assert shown, (f'{page} shows no comments for the fields of {name}, which nbdev takes from the source '
+                       f'alone: mark its cell `#| exports`')
     missing = list(undocumented(obj, shown))
     assert not missing, f'{module}.{name}: {"; ".join(missing)}'
     assert inspect.getdoc(obj), f'{module}.{name} has no docstring'

@@ -12,8 +12,10 @@ from dataclasses import replace
 from mrtl.core import AbsentError, ConfigError, DataError, ScheduleError
 from mrtl.fits import EvidenceFit
 from mrtl.estimators import MRTLRegressor
-from mrtl.evidence.prior import FeaturePrior, Gaussian, MapData, MapLevel, Part, axis_modes, coast_modes, feature_rows, kernel_modes, pair_grams, project, sample_kernel
-from mrtl.evidence.ladder import amplitude, climb, component_level, fit_maps, held_out, ladder_lengths, map_variance, remake, split_maps
+from mrtl.evidence.prior import (FeaturePrior, Gaussian, MapData, MapLevel, Part, axis_modes, coast_modes,
+                                 feature_rows, kernel_modes, pair_grams, project, sample_kernel)
+from mrtl.evidence.ladder import (amplitude, climb, component_level, fit_maps, held_out, ladder_lengths,
+                                  map_variance, remake, split_maps)
 from mrtl.evidence.model import EvidenceModel, overlap_window
 from mrtl.grids import Grid
 from mrtl.simulate import simulate_field

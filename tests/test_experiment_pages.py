@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 from conftest import ROOT
 from mrtl.criteria import CRITERIA
-from mrtl.lab.experiments import CURVE_COLUMNS, STABILITY_COLUMNS, criteria_table, maps_table, method_table, read_trial_table, speed_table, variants_table
+from mrtl.lab.experiments import (CURVE_COLUMNS, STABILITY_COLUMNS, criteria_table, maps_table, method_table,
+                                  read_trial_table, speed_table, variants_table)
 from mrtl.lab.search import DRAW_COLUMNS, read_options
 from mrtl.lab.setups import TRIAL_METHODS
 from mrtl.lab.trials import TRIAL_COLUMNS, settings_row
@@ -134,7 +135,9 @@ def test_numbers_of_the_text(page):
         text = re.sub(r'`[^`]*`|\$[^$]*\$|\]\([^)]*\)', ' ', ''.join(c['source']))
         for x in re.findall(r'(?<![\w.])-?\d*\.\d+', text):
             digits = len(x.split('.')[1])
-            assert any(abs(abs(v)-abs(float(x))) <= .5001*10**-digits for v in known), f'{x} of reproduction/{page} is in no table: {text[max(0, text.find(x)-60):text.find(x)+40]}'
+            assert any(abs(abs(v)-abs(float(x))) <= .5001*10**-digits
+                       for v in known), (f'{x} of reproduction/{page} is in no table: '
+                                         f'{text[max(0, text.find(x)-60):text.find(x)+40]}')
 
 def test_maps_are_those_of_the_trials():
     for p in ('basketball','ocean','southwest'):

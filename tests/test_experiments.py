@@ -18,7 +18,8 @@ from mrtl.lab import experiments
 from mrtl.lab.experiments import (CURVE_COLUMNS, STABILITY_COLUMNS, claim_lines, equal_loss, gather_trials,
                                   plan_trials, read_trial_table, run_trials, seed_interval,
     summarise_trials, trials_alike)
-from mrtl.lab.search import DRAW_COLUMNS, SEARCH_RANGES, draw_settings, open_study, read_options, read_search, search_options
+from mrtl.lab.search import (DRAW_COLUMNS, SEARCH_RANGES, draw_settings, open_study, read_options,
+                             read_search, search_options)
 from mrtl.lab.setups import (SEARCHED, TRIAL_METHODS, TRIAL_PROBLEMS, TWINS, KeepState, LevelRate, RandomW,
                              basketball_games, game_frames, method_levels, method_options,
     southwest_rain, variant_names, variants)
@@ -31,7 +32,8 @@ from mrtl.store import save_tensors
 from mrtl.training import Callback
 
 SHORT = {m: dict(max_epochs=2, rank=2) for m in SEARCHED}
-RESULT = ['problem','method','criterion','variant','seed','stage','level','epochs','steps','stopped_by','valid_loss','test_loss','digest']
+RESULT = ['problem','method','criterion','variant','seed','stage','level','epochs','steps','stopped_by',
+          'valid_loss','test_loss','digest']
 twins = pytest.mark.parametrize('twin', TWINS)
 
 @cache
@@ -360,7 +362,8 @@ def test_what_a_stage_predicts_has_the_loss_of_its_row(twin, method):
 def brute_match(a, b, shares):
     "The best of all ways to pair components."
     def cosines(i, j):
-        return np.prod([abs((np.asarray(f)[:,i]*np.asarray(g)[:,j]*v).sum())/np.sqrt((np.asarray(f)[:,i]**2*v).sum()*(np.asarray(g)[:,j]**2*v).sum()) for f,g,v in zip(a, b, shares)])
+        return np.prod([abs((np.asarray(f)[:,i]*np.asarray(g)[:,j]*v).sum())/np.sqrt((np.asarray(f)[:,
+                i]**2*v).sum()*(np.asarray(g)[:,j]**2*v).sum()) for f,g,v in zip(a, b, shares)])
     k = a[0].shape[1]
     C = [[cosines(i, j) for j in range(k)] for i in range(k)]
     return max(np.mean([C[i][o[i]] for i in range(k)]) for o in itertools.permutations(range(k)))
@@ -896,7 +899,8 @@ def test_options_of_two_files(tmp_path):
 # ---- the commands
 
 def command(out, *more):
-    return ['compare','--quick','--problem','ocean','--methods','mrtl,fixed','--criteria','valid_loss','--seeds','1','--out',str(out), *more]
+    return ['compare','--quick','--problem','ocean','--methods','mrtl,fixed','--criteria','valid_loss','--seeds',
+            '1','--out',str(out), *more]
 
 @pytest.fixture
 def short(tmp_path):
@@ -966,7 +970,11 @@ def test_search_and_compare(tmp_path, capsys, monkeypatch):
             and read_search(out).method.tolist() == ['random']*2
             and set(read_options(out/'options.json')['ocean']) == {'random'})
 
-@pytest.mark.parametrize('problem,names', [('basketball', ('tracking_400games.nc','events_400games.csv.gz','events')), ('southwest', ('kaplan_sst_anomaly_pacific_5deg_1856_2014.nc','hadslp2_slp_pacific_5deg_1871_1998.nc','nclimdiv_precip_1895_2022.nc','ocean'))])
+@pytest.mark.parametrize('problem,names',
+                         [('basketball', ('tracking_400games.nc','events_400games.csv.gz','events')),
+                          ('southwest', ('kaplan_sst_anomaly_pacific_5deg_1856_2014.nc',
+                                         'hadslp2_slp_pacific_5deg_1871_1998.nc',
+                                         'nclimdiv_precip_1895_2022.nc','ocean'))])
 @pytest.mark.parametrize('words', [['compare'], ['search','--draws','1']])
 def test_without_the_data(tmp_path, capsys, monkeypatch, problem, names, words):
     monkeypatch.setenv('MRTL_DATA', str(tmp_path))

@@ -20,7 +20,10 @@ def numbers(n=24, m0=1, lat=LAT, lon=LON):
     return np.broadcast_to(((np.arange(n)+m0-1)%12+1.)[:,None,None], (n,len(lat),len(lon)))+np.arange(len(lon))/1e3
 NOTHING = object()
 
-def write(path, x=None, lat=LAT, lon=LON, time=None, *, dims=('time','lat','lon'), names={}, var='sst', attrs={}, dtype='f4', fill=None, bounds=None, bname='time_bnds', calendar='standard', tattrs={}, lat_attrs=dict(units='degrees_north'), lon_attrs=dict(units='degrees_east'), units=SINCE, more=None, fmt='NETCDF4'):
+def write(path, x=None, lat=LAT, lon=LON, time=None, *, dims=('time','lat','lon'), names={}, var='sst', attrs={},
+          dtype='f4', fill=None, bounds=None, bname='time_bnds', calendar='standard', tattrs={},
+          lat_attrs=dict(units='degrees_north'), lon_attrs=dict(units='degrees_east'), units=SINCE,
+          more=None, fmt='NETCDF4'):
     "One netCDF file with one variable; names: other names of dimensions; coordinates that are NOTHING are left out."
     e = edges()
     time = e[:-1]+15 if time is None else time

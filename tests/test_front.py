@@ -29,7 +29,9 @@ def test_name_resolves(name):
 def test_the_lists_of_names_agree():
     seen = {a.name: n.module for n in ast.walk(ast.parse(Path(mrtl.__file__).read_text())) if isinstance(n,
             ast.ImportFrom) and n.level==1 for a in n.names}
-    assert sorted(FACE) == sorted(mrtl.__all__) and {k: v for k,v in seen.items() if k in FACE} == mrtl._MODULES, 'mrtl/__init__.py lists each name three times: __all__, _MODULES, and the imports for type checkers'
+    assert sorted(FACE) == sorted(mrtl.__all__) and {k: v
+            for k,v in seen.items() if k in FACE} == mrtl._MODULES, ('mrtl/__init__.py lists each name three '
+            'times: __all__, _MODULES, and the imports for type checkers')
 
 def test_import_is_light(python):
     heavy = ['torch', 'numpy', 'pandas', 'xarray', 'scipy', 'sklearn', 'matplotlib', 'fastcore']
@@ -171,13 +173,14 @@ def test_only_public_names_are_linked():
 
 def test_the_table_of_modules_is_fresh():
     page = json.loads((ROOT/'nbs'/'how_it_is_built.ipynb').read_text(encoding='utf-8'))
-    table = ''.join(page['cells'][next(i
-                                       for i,c in enumerate(page['cells'])
-                                       if c.get('outputs'))]['outputs'][0]['data']['text/markdown'])
+    shown = next(c for c in page['cells'] if c.get('outputs'))['outputs'][0]
+    table = ''.join(shown['data']['text/markdown'])
     order = [p for p in re.findall(r'\S+\.ipynb', (ROOT/'_quarto.yml').read_text().partition('sidebar:')[2])
              if re.search(r'(^|/)\d\d_', p)]
     def summary(p):
-        return ' '.join(re.findall(r'^> (.*)', next(''.join(c['source']) for c in json.loads((ROOT/'nbs'/p).read_text(encoding='utf-8'))['cells'] if c['cell_type']=='markdown'), re.M))
+        cells = json.loads((ROOT/'nbs'/p).read_text(encoding='utf-8'))['cells']
+        first = next(''.join(c['source']) for c in cells if c['cell_type']=='markdown')
+        return ' '.join(re.findall(r'^> (.*)', first, re.M))
     def module(p): return re.sub(r'(^|/)\d\d_', r'\1', p).removesuffix('.ipynb').replace('/', '.')
     rows = [f'| [{module(p)}]({p}) | {summary(p)} |' for p in order]
     assert [r for r in table.splitlines()[2:]

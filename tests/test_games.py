@@ -130,7 +130,8 @@ def test_odds_by_loops(truth):
     got = shot_odds(truth, who, handler, near)
     for n in range(20):
         bag = sum((truth.defender.values[int(a+2), int(r+6)] for r,a in near[n] if np.isfinite(r)), np.zeros(2))
-        s = float(truth.bias)+(truth.strength.values*truth.player_loading.values[who[n]]*truth.court.values[int(handler[n,0]), int(handler[n,1])]*bag).sum()
+        court = truth.court.values[int(handler[n,0]), int(handler[n,1])]
+        s = float(truth.bias)+(truth.strength.values*truth.player_loading.values[who[n]]*court*bag).sum()
         assert got[n] == pytest.approx(s, rel=1e-12)
 
 def test_a_truth_whose_centre_moves(truth):

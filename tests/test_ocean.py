@@ -11,7 +11,9 @@ from mrtl.core import ConfigError, DataError
 from mrtl.decompose import factor_match
 from mrtl.climate.fields import open_fields, regrid
 from mrtl.grids import Grid
-from mrtl.climate.ocean import MODES, OceanMonths, RainMonths, RedNoise, dipoles, land_mask, mode_maps, mode_series, ocean_climate, ocean_grid, rain_climate, simulate_ocean, simulate_rain, teleconnection, write_ocean_archives
+from mrtl.climate.ocean import (MODES, OceanMonths, RainMonths, RedNoise, dipoles, land_mask, mode_maps,
+                                mode_series, ocean_climate, ocean_grid, rain_climate, simulate_ocean, simulate_rain,
+                                teleconnection, write_ocean_archives)
 from mrtl.climate.prism import open_prism
 from mrtl.climate.rain import region_means, rain_target
 
@@ -157,7 +159,8 @@ def looks(x):
 @pytest.mark.data
 @pytest.mark.parametrize('seed', [0, 1])
 def test_it_looks_like_kaplan(data, seed):
-    real = xr.open_dataset(data('climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc')).sst_anom.sel(time=slice('1900', '2013'))[:, 2:-1, 1:]
+    kaplan = xr.open_dataset(data('climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc')).sst_anom
+    real = kaplan.sel(time=slice('1900', '2013'))[:, 2:-1, 1:]
     real = real.assign_coords(lon=real.lon%360)
     sim = simulate_ocean(1368, lat=(-19, 27), lon=(181, 290), growth=1., seed=seed).temperature
     sim = regrid(sim, real.lat.values, real.lon.values).where(real.notnull().all('time').values)

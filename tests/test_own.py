@@ -74,7 +74,8 @@ def run(files):
 # ---- fields
 
 def test_from_files_to_a_report(files, run):
-    assert {'model.mrtl','scored.mrtl','factors.nc','coefficients.nc','history.csv','metrics.json','config.json','predictions.csv','prep.mrtl','report.html','finished.json'} == {f.name for f in run.iterdir()}
+    assert {'model.mrtl','scored.mrtl','factors.nc','coefficients.nc','history.csv','metrics.json','config.json',
+            'predictions.csv','prep.mrtl','report.html','finished.json'} == {f.name for f in run.iterdir()}
     m = metrics(run)
     assert (set(m['baselines']) == {'climatology','ridge','eof_ridge','laplacian_ridge'} and m['test']['r2']>.8
             and m['baselines']['climatology']['test']['r2'] == 0)

@@ -13,7 +13,8 @@ from mrtl.grids import Grid
 from mrtl.models import FullRank, LowRank
 from mrtl.multiresolution import Run, make_levels
 from mrtl.samples import Samples
-from mrtl.lab.plain import PlainData, PlainFull, PlainLow, PlainTrainer, plain_copy, plain_factors, plain_finegrain, plain_kernel, plain_kernels, plain_penalty, plain_roughness, plain_run
+from mrtl.lab.plain import (PlainData, PlainFull, PlainLow, PlainTrainer, plain_copy, plain_factors,
+                            plain_finegrain, plain_kernel, plain_kernels, plain_penalty, plain_roughness, plain_run)
 from mrtl.samples import Data
 from mrtl.training import Objective, Trainer
 

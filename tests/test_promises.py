@@ -296,7 +296,8 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         model(checkpoint=f, max_epochs=3).fit(d, y, callbacks=[Interrupt('full', '4x8', 1)])
     saved = f.read_bytes()
-    for change in dict(lr=.03), dict(random_state=1), dict(schedule=LADDER[:3]), dict(rank=1), dict(l2=0.), dict(dtype='float64'), dict(nonnegative=('lead',)), dict(valid=.3), dict(criterion='grad_norm'):
+    for change in (dict(lr=.03), dict(random_state=1), dict(schedule=LADDER[:3]), dict(rank=1), dict(l2=0.),
+                   dict(dtype='float64'), dict(nonnegative=('lead',)), dict(valid=.3), dict(criterion='grad_norm')):
         with pytest.raises(ConfigError, match='ck.mrtl belongs to a run with other data or settings.*delete it'):
             model(**dict(dict(checkpoint=f, max_epochs=3), **change)).fit(d, y)
     for D,Y in (d, y+1e-9*(np.arange(len(y)) == 7)), (d.take(range(1, len(d))), y[1:]), (d._like(u=d.u*(1+1e-12)), y):

@@ -5,7 +5,8 @@ import cftime, dask.array as da, numpy as np, pytest, xarray as xr
 from mrtl.climate import rain as module
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.climate.prism import write_prism
-from mrtl.climate.rain import STATE_CODES, division_means, open_climdiv, open_rain, pick_divisions, rain_target, region_means, region_weight_rows
+from mrtl.climate.rain import (STATE_CODES, division_means, open_climdiv, open_rain, pick_divisions, rain_target,
+                               region_means, region_weight_rows)
 from mrtl.climate.amounts import monthly_total
 from mrtl.climate.regions import CONTIGUOUS, MIDWEST_STATES, region_weights
 

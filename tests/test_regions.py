@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np, pytest
 from mrtl.climate import regions
 from mrtl.core import ConfigError, DataError, FormatError
-from mrtl.climate.regions import CONTIGUOUS, MIDWEST_STATES, REGIONS, box_ring, checked_ring, geojson_regions, region_polygons, region_weights, state_outlines, stretches
+from mrtl.climate.regions import (CONTIGUOUS, MIDWEST_STATES, REGIONS, box_ring, checked_ring, geojson_regions,
+                                  region_polygons, region_weights, state_outlines, stretches)
 
 R = 6371.0088
 def zone(s, n, degrees): return R**2*np.deg2rad(degrees)*(np.sin(np.deg2rad(n))-np.sin(np.deg2rad(s)))

@@ -54,7 +54,9 @@ def blank(monkeypatch):
 
 def test_a_page_needs_nothing_but_itself(tmp_path):
     run = make_run(); y = np.random.default_rng(0).normal(size=30)
-    text = write(tmp_path, coef=(run['factors'].space*run['factors'].lead_loading).sum('component').transpose('lead','lat','lon'), truth=run['factors'], y=y, yhat=y*.5, histories={'a':run['history'],'b':run['history']}, notes=['one'])
+    coef = (run['factors'].space*run['factors'].lead_loading).sum('component').transpose('lead','lat','lon')
+    text = write(tmp_path, coef=coef, truth=run['factors'], y=y, yhat=y*.5,
+                 histories={'a':run['history'],'b':run['history']}, notes=['one'])
     page = Page(text)
     assert not {'script','link','iframe','object','embed','form','video','audio'} & set(page.tags)
     assert not [k for k,_ in page.attrs if k.startswith('on')] and not re.search(r'url\(|@import|https?:|//',

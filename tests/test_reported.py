@@ -205,7 +205,8 @@ def test_orders_are_put_right(model, case):
                                np.asarray(model.predict(FIELDS)), atol=1e-10)
 
 OTHER = {'csinva/imodels#290: renamed': lambda x: x.assign_coords(variable=['a', 'b', 'c']),
-         'dmlc/xgboost#2857: one name of another model': lambda x: x.assign_coords(variable=['field 1','field 2','air']),
+         'dmlc/xgboost#2857: one name of another model': lambda x: x.assign_coords(variable=['field 1','field 2',
+        'air']),
     'HealthCatalyst/healthcareai-r#1186: a level more': lambda x: xr.concat([x,
         x.isel(variable=[0]).assign_coords(variable=['extra'])], 'variable'),
     'fractal-napari/feature-classifier#44: one less': lambda x: x.isel(variable=[0, 1])}
@@ -270,7 +271,8 @@ def within_seconds(p):
 
 PLAYS = {
     'rd11490/NBA_Tutorials#13: an event that was added later': late,
-    'rd11490/NBA-Play-By-Play-Example#1: numbers out of order': lambda p: p.assign(EVENTNUM=np.r_[:100,130,101:130,100,131:len(p)].astype(str)), 'a second event that was added later': lambda p: late(late(p), 300, 100),
+    'rd11490/NBA-Play-By-Play-Example#1: numbers out of order': lambda p: p.assign(EVENTNUM=np.r_[:100,130,101:130,
+        100,131:len(p)].astype(str)), 'a second event that was added later': lambda p: late(late(p), 300, 100),
     'MySportsFeeds/mysportsfeeds-api#12: order within a second': within_seconds,
     'swar/nba_api#430: a score before the first play': lambda p: p.assign(SCORE='5 - 3'),
     'swar/nba_api#356: a column more': lambda p: p.assign(SHOTCLOCK='24')}
@@ -283,7 +285,10 @@ def test_logs_in_disorder_teach_the_same(season, case):
     plain = lambda t: t.drop(columns='shot').sort_values(key).reset_index(drop=True)
     pd.testing.assert_frame_equal(plain(got), plain(table), check_dtype=False)
 
-GONE = {'agentscope-ai/DojoZero#74: plays without player or team': lambda p: p.assign(PLAYER1_ID=p.PLAYER1_ID.where(np.arange(len(p))%40>0, '')), 'agentscope-ai/DojoZero#75: player 0': lambda p: p.assign(PLAYER1_ID=p.PLAYER1_ID.where(np.arange(len(p))%40>0, '0')),
+def without_player(p, said): return p.assign(PLAYER1_ID=p.PLAYER1_ID.where(np.arange(len(p))%40>0, said))
+GONE = {
+    'agentscope-ai/DojoZero#74: plays without player or team': lambda p: without_player(p, ''),
+    'agentscope-ai/DojoZero#75: player 0': lambda p: without_player(p, '0'),
     'jflancer/bigballR#71: what follows a foul before the '
     'jump ball is lost': lambda p: p[~((p.PERIOD=='1')&(np.arange(len(p))>3))],
     'samshipengs/Coordinated-Multi-Agent-Imitation-Learning#12: clocks some '

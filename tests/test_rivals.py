@@ -13,7 +13,8 @@ from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLRegressor
 from mrtl.climate.fields import box_mean
 from mrtl.grids import Grid
-from mrtl.rivals import known_rows, laplacian, time_gram, ridge_path, skill, smooth_gram, tensor_inputs, trained_ways, window_gram
+from mrtl.rivals import (known_rows, laplacian, time_gram, ridge_path, skill, smooth_gram, tensor_inputs,
+                         trained_ways, window_gram)
 from mrtl.climate.model import CLIMATE_RIVALS, baselines, climate_options, compare_rivals, nino34
 from mrtl.climate.prepare import skill_by_season
 import test_climate
@@ -422,7 +423,8 @@ def test_page_of_divisions_is_the_saved_table(root, runs):
 @pytest.mark.data
 def test_one_split_again(data, runs):
     "The Southwest's first split, from the files."
-    f = 'climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc','climate/hadslp2_slp_pacific_5deg_1871_1998.nc','climate/nclimdiv_precip_1895_2022.nc'
+    f = ('climate/kaplan_sst_anomaly_pacific_5deg_1856_2014.nc','climate/hadslp2_slp_pacific_5deg_1871_1998.nc',
+         'climate/nclimdiv_precip_1895_2022.nc')
     p = climate_problem([data(k) for k in f[:2]], data(f[2]), region='AZ,NM', start_months=[11, 12, 1],
                         window=3, split_seed=0)
     table,_ = compare_rivals(p, CLIMATE_RIVALS[:-1], random=False, options=climate_options(1)|dict(finegrain='overlap'))

@@ -144,7 +144,8 @@ def test_what_is_not_ours_stays(folder):
         (folder/f).write_text('mine')
     (folder/'figures').mkdir(); (folder/'figures'/'a.png').write_text('mine'); assert not run(folder)
     assert open_run(folder, CONFIG, False, True); release()
-    assert set(names(folder))=={'config.json','notes.txt','.hidden','.mrtl-notes','.mrtl-0a1b2c3d','.0a1b2c3d-model.mrtl','figures'} and (folder/'figures'/'a.png').exists()
+    assert set(names(folder))=={'config.json','notes.txt','.hidden','.mrtl-notes','.mrtl-0a1b2c3d',
+                                '.0a1b2c3d-model.mrtl','figures'} and (folder/'figures'/'a.png').exists()
 
 def test_overwrite_goes_through_links(folder, tmp_path):
     "Draws that lie on another disk are removed, the other disk is not."
@@ -239,7 +240,8 @@ def test_a_prediction_that_would_replace_anothers_scores(finished, tmp_path, nam
     assert (tmp_path/'p.csv.metrics.json').exists()
 
 def test_a_prediction_cleans_its_own_litter(finished, tmp_path, holder):
-    for f in ('.mrtl-0a1b2c3d-p.csv','.mrtl-0a1b2c3d-p.metrics.json','.mrtl-0a1b2c3d-p.other.csv','.mrtl-0a1b2c3d-q.csv'):
+    for f in ('.mrtl-0a1b2c3d-p.csv','.mrtl-0a1b2c3d-p.metrics.json','.mrtl-0a1b2c3d-p.other.csv',
+              '.mrtl-0a1b2c3d-q.csv'):
         (tmp_path/f).touch()
     predict(finished, tmp_path/'p.csv')
     assert names(tmp_path)==['.mrtl-0a1b2c3d-p.other.csv','.mrtl-0a1b2c3d-q.csv','p.csv','p.metrics.json']
@@ -273,7 +275,8 @@ ENDS = [('predict', ctrl_c, False, None, 130, AGAIN), ('report', ctrl_c, False, 
 
 @pytest.mark.parametrize('name,how,claims,leaves,code,says', ENDS,
                          ids=[f'{r[0]}-{r[1].__name__}-{r[3] or ("opened" if r[2] else "before")}' for r in ENDS])
-def test_an_interruption_promises_what_the_command_can_do(tmp_path, monkeypatch, capsys, name, how, claims, leaves, code, says):
+def test_an_interruption_promises_what_the_command_can_do(tmp_path, monkeypatch, capsys, name, how,
+        claims, leaves, code, says):
     f = stopped(how, tmp_path/'run' if claims else None, leaves)
     f.__signature__ = inspect.signature(cli.COMMANDS[name])
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
@@ -438,8 +441,14 @@ from mrtl.runs import write_netcdf
 def netcdf(path, ds):
     with atomic_write(path) as tmp: write_netcdf(tmp, ds)
 big = np.random.default_rng(0).normal(size=(400, 400)); ds = xr.Dataset(dict(a=(('x','y'), big)))
-WAYS = {'t.mrtl': lambda f: save_tensors(f, dict(a=torch.from_numpy(big)), {}), 't.csv': lambda f: write_csv(f, pd.DataFrame(big)), 't.json': lambda f: write_json(f, big.tolist()),
-    't.nc': lambda f: netcdf(f, ds), 'groups.nc': lambda f: netcdf(f, {'a:b': ds, 'c': ds}), 'half.nc': lambda f: netcdf(f, {'a': ds}), 'small.json': lambda f: write_json(f, [1]*9000), 'text.csv': lambda f: write_csv(f, pd.DataFrame(dict(a=['x'*99]*2000)))}
+WAYS = {'t.mrtl': lambda f: save_tensors(f, dict(a=torch.from_numpy(big)), {}),
+        't.csv': lambda f: write_csv(f, pd.DataFrame(big)),
+        't.json': lambda f: write_json(f, big.tolist()),
+        't.nc': lambda f: netcdf(f, ds),
+        'groups.nc': lambda f: netcdf(f, {'a:b': ds, 'c': ds}),
+        'half.nc': lambda f: netcdf(f, {'a': ds}),
+        'small.json': lambda f: write_json(f, [1]*9000),
+        'text.csv': lambda f: write_csv(f, pd.DataFrame(dict(a=['x'*99]*2000)))}
 folder = Path(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 for name,write in WAYS.items():
     (folder/name).write_text('before')

@@ -131,7 +131,8 @@ def test_dates():
         assert list(dates_of(v)) == want
     assert list(dates_of(design(X).take([4, 0]))) == [want[4],
             want[0]] and list(dates_of(FieldDesign.from_xarray(X, leads=2))) == want[2:]
-    for v in X.values, X.drop_vars('time'), X.drop_vars('time').to_dataset('variable'), pd.Series(range(6)), list(range(6)), None, design(X.drop_vars('time')), table('a'):
+    for v in (X.values, X.drop_vars('time'), X.drop_vars('time').to_dataset('variable'), pd.Series(range(6)),
+              list(range(6)), None, design(X.drop_vars('time')), table('a')):
         assert dates_of(v) is None
     refused('index of 2 levels', dates_of, pd.DataFrame(z, pd.MultiIndex.from_product([MONTHS[:2], [1, 2, 3]])))
 

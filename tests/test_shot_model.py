@@ -4,7 +4,8 @@ import numpy as np, pandas as pd, pytest
 from sklearn.metrics import roc_auc_score
 from mrtl.core import ConfigError, DataError
 from mrtl.estimators import MRTLClassifier
-from mrtl.basketball.model import PAPER, SHOTS, coherence, logistic_baseline, morans_i, one_hot, shot_map_baseline, shot_problem
+from mrtl.basketball.model import (PAPER, SHOTS, coherence, logistic_baseline, morans_i, one_hot,
+                                   shot_map_baseline, shot_problem)
 from mrtl.rivals import best_threshold, class_scores
 
 @pytest.fixture(scope='module')

@@ -6,7 +6,8 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.experimental import enable_halving_search_cv
 from sklearn.inspection import permutation_importance
-from sklearn.model_selection import GridSearchCV, GroupKFold, HalvingGridSearchCV, KFold, cross_val_score, cross_validate
+from sklearn.model_selection import (GridSearchCV, GroupKFold, HalvingGridSearchCV, KFold,
+                                     cross_val_score, cross_validate)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.datasets import make_classification, make_regression

@@ -9,7 +9,8 @@ from mrtl.events import EventDesign
 from mrtl.designs import FieldDesign, Mode
 from mrtl.estimators import MRTLRegressor
 from mrtl.grids import Grid
-from mrtl.splits import BlockSplit, block_folds, block_split, cut_folds, split_blocks, split_groups, time_blocks, times_of, validation_rows
+from mrtl.splits import (BlockSplit, block_folds, block_split, cut_folds, split_blocks, split_groups, time_blocks,
+                         times_of, validation_rows)
 
 HOLES = np.r_[6:74, 111:148, 222:259]
 GAMES = np.repeat(np.arange(40), np.arange(40)%7+3)
@@ -107,7 +108,8 @@ def test_seeds_refused(seed):
 
 def test_smallest_split():
     assert sorted(np.concatenate([block_split(10, 1, 0)[k] for k in ('train','valid','test')])) == list(range(10))
-    for kw in dict(block=0), dict(gap=-1), dict(fractions=(.5,.5)), dict(fractions=(.5,.5,.5)), dict(fractions=(1.2,-.1,-.1)), dict(fractions=(1,0,0)):
+    for kw in dict(block=0), dict(gap=-1), dict(fractions=(.5,.5)), dict(fractions=(.5,.5,.5)), dict(fractions=(1.2,
+            -.1,-.1)), dict(fractions=(1,0,0)):
         with pytest.raises(ConfigError, match='a split needs'): block_split(100, **kw)
 
 def test_blocks_by_hand():

@@ -58,7 +58,9 @@ def predicted(files, run):
 
 # ---- a column in two roles
 
-@pytest.mark.parametrize('a,b', [*itertools.combinations_with_replacement(['groups','covariates','index','id','exposure','curve'], 2)])
+@pytest.mark.parametrize('a,b',
+                         [*itertools.combinations_with_replacement(['groups','covariates','index','id',
+        'exposure','curve'], 2)])
 def test_a_column_has_two_roles(files, a, b):
     ask = {k: 'game' for k in {a,b}}
     modes = modes_of([ask.get('index', 'passer')], ['x_m,y_m:4x4'], None,

@@ -90,7 +90,8 @@ def counts(n=600, seed=1):
 
 def test_counts_have_their_season_beside_the_map():
     da,table = counts(); p = own_problem(da, table, ['cases'], Asked(kind='counts', covariates=('trend',)))
-    assert list(p.covariates) == ['trend','season_cos1','season_sin1','season_cos2','season_sin2','season_cos3','season_sin3'] and any('learnt beside the map' in s for s in p.said)
+    assert list(p.covariates) == ['trend','season_cos1','season_sin1','season_cos2','season_sin2','season_cos3',
+                                  'season_sin3'] and any('learnt beside the map' in s for s in p.said)
     none = own_problem(da, table, ['cases'], Asked(kind='counts', covariates=('trend',), season='none'))
     assert list(none.covariates) == ['trend']
     r2,trend = {},{}

@@ -12,7 +12,9 @@ from mrtl.units import parse_unit, same_unit, unit_name
 from conftest import ROOT
 
 IOWA = '40.5,43.5,-96.5,-90.5'
-def write(path, x, name='precip', units='mm', calendar='standard', n=24, attrs=None, since='days since 1900-01-01', lat=np.arange(36.5, 50), lon=np.arange(-104.5, -80), dtype='f4', fill=None, about=None, more=None, y0=2000, kind='NETCDF4'):
+def write(path, x, name='precip', units='mm', calendar='standard', n=24, attrs=None, since='days since 1900-01-01',
+          lat=np.arange(36.5, 50), lon=np.arange(-104.5, -80), dtype='f4', fill=None, about=None, more=None,
+          y0=2000, kind='NETCDF4'):
     "Monthly rain as a netCDF file, one number everywhere or an array."
     time = np.array([12*(y0-int(since.split()[2][:4]))+i for i in range(n)],
                     float) if since.startswith('months') else np.array(cftime.date2num([cftime.datetime(y0+i//12,

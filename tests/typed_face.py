@@ -40,7 +40,8 @@ def simulated() -> None:
     assert_type(mrtl.simulate_field(n=300, shape=(8, 16), leads=3, seed=1), xr.Dataset)
     mrtl.simulate_events(n=1000, seed=0)
 
-def shown(path: Path, m: MRTLRegressor, X: xr.DataArray, y: np.ndarray, factors: xr.Dataset, coef: xr.DataArray, history: pd.DataFrame) -> None:
+def shown(path: Path, m: MRTLRegressor, X: xr.DataArray, y: np.ndarray, factors: xr.Dataset, coef: xr.DataArray,
+          history: pd.DataFrame) -> None:
     mrtl.factor_maps(factors); mrtl.coef_maps(coef, std=coef)
     mrtl.truth_maps(factors, factors); mrtl.loss_curve(history)
     assert_type(mrtl.block_bootstrap(m, X, y, blocks=np.arange(len(y))//12, n=5), xr.Dataset)

@@ -269,7 +269,8 @@ def tensor_values(path, rng):
     T = {k: v.clone() for k,v in T.items()}
     k = sorted(T)[int(rng.integers(len(T)))]
     t = T[k]; number = t.is_floating_point()
-    how = str(rng.choice(['drop','rename','more','flat','crop','grow','nan','inf','huge','negative','zero','type','rank','empty','other']))
+    how = str(rng.choice(['drop','rename','more','flat','crop','grow','nan','inf','huge','negative','zero','type',
+                          'rank','empty','other']))
     some = t.flatten()[:1].clone() if t.numel() else t.new_zeros(1)
     if how=='drop': del T[k]
     elif how=='rename': T[k+'x'] = T.pop(k)
@@ -314,7 +315,8 @@ CELLS = ['', 'x', 'nan', 'inf', '-1', '1e400', '1'*400, 'x'*10_000, '"', "'", '=
 def table_edit(b, rng):
     lines = [l.split(',') for l in b.decode().splitlines()]
     i,j = int(rng.integers(1, len(lines))),int(rng.integers(len(lines[0])))
-    how = str(rng.choice(['cell','cell','cell','column','name','row','half','short','long','headless','only head','quote','swap']))
+    how = str(rng.choice(['cell','cell','cell','column','name','row','half','short','long','headless',
+                          'only head','quote','swap']))
     if how=='cell': lines[i][j] = CELLS[int(rng.integers(len(CELLS)))]
     elif how=='column': lines = [l[:j]+l[j+1:] for l in lines]
     elif how=='name': lines[0][j] = 'other'
@@ -353,7 +355,8 @@ def netcdf_edit(path, rng):
     k = list(ds.data_vars)[int(rng.integers(len(ds.data_vars)))]
     d = list(ds.dims)[int(rng.integers(len(ds.dims)))]
     c = list(ds.coords)[int(rng.integers(len(ds.coords)))]
-    how = str(rng.choice(['drop','rename','nan','inf','huge','text','transpose','no coord','coord nan','coord huge','coord text','reverse','double','units','one','attr','whole']))
+    how = str(rng.choice(['drop','rename','nan','inf','huge','text','transpose','no coord','coord nan','coord huge',
+                          'coord text','reverse','double','units','one','attr','whole']))
     number = ds[k].dtype.kind=='f'; v = ds[k].values.copy()
     if how=='drop': ds = ds.drop_vars(k)
     elif how=='rename': ds = ds.rename({d: 'other'})

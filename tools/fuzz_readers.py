@@ -86,8 +86,13 @@ def bytes_of(path, r):
     if f!=path and r.random()<.1: f.unlink()
     else: f.write_bytes(b)
 
-ODD = [None,'', 'x', 'days since yesterday','months since 1990-01','hours since 0000-00-00','seconds since 1970-01-01','days since 999999-01-01', 'noleap','360_day','moon','time_bnds','lat_bnds','lat','gone','degrees_east','degrees_north','radians','m', 0, 1, -1, 1e30, -999., 32767, float('nan'), float('inf'), [1,2], [2,1], [1.,2.,3.], np.int8(-1), np.array([], 'f4'), 'Y','X','T','latitude','time']
-NAMES = ['units','calendar','bounds','climatology','standard_name','axis','long_name','_FillValue','missing_value','valid_range','valid_min','valid_max','scale_factor','add_offset','cell_methods','coordinates','_Unsigned','dtype']
+ODD = [None,'', 'x', 'days since yesterday','months since 1990-01','hours since 0000-00-00',
+       'seconds since 1970-01-01','days since 999999-01-01', 'noleap','360_day','moon','time_bnds','lat_bnds','lat',
+       'gone','degrees_east','degrees_north','radians','m', 0, 1, -1, 1e30, -999., 32767, float('nan'),
+       float('inf'), [1,2], [2,1], [1.,2.,3.], np.int8(-1), np.array([], 'f4'), 'Y','X','T','latitude','time']
+NAMES = ['units','calendar','bounds','climatology','standard_name','axis','long_name','_FillValue','missing_value',
+         'valid_range','valid_min','valid_max','scale_factor','add_offset','cell_methods',
+         'coordinates','_Unsigned','dtype']
 
 def structure_of(path, r):
     "Other attributes, names, values or variables, written as the library lets one."

@@ -15,7 +15,8 @@ before the second ones, until one fails or the budget is used up.
 A traced run of the module as it stands, which must pass, finds which test reaches which line. `mutants.csv` says
 why a survivor may live.
 """
-import argparse, ast, contextlib, copy, csv, gc, hashlib, importlib, importlib.machinery, importlib.util, json, os, random, re, resource, signal, sys, threading, time, traceback
+import argparse, ast, contextlib, copy, csv, gc, hashlib, importlib, importlib.machinery, importlib.util
+import json, os, random, re, resource, signal, sys, threading, time, traceback
 os.environ.setdefault('OMP_NUM_THREADS', '1'); os.environ['MPLBACKEND'] = 'agg'
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -368,7 +369,9 @@ def chosen(base, lines, budget):
     hit = lambda v: any(lines[0]<=l<=lines[1] for l in v)
     if not any(map(hit, base['reach'].values())): hit = lambda v: True # runs at import only
     order = list(dict.fromkeys(k.split('::')[0] for k in base['reach'])); nth = Counter(); tests = []
-    for k in sorted((k for k,v in base['reach'].items() if hit(v)), key=lambda k: base['took'][k]): nth[f := k.split('[')[0]] += 1; tests.append((nth[f], order.index(k.split('::')[0]), base['took'][k], k))
+    for k in sorted((k for k,v in base['reach'].items() if hit(v)), key=lambda k: base['took'][k]):
+        nth[f := k.split('[')[0]] += 1
+        tests.append((nth[f], order.index(k.split('::')[0]), base['took'][k], k))
     out,spent = [],Counter()
     for _,f,t,k in sorted(tests):
         if spent[f]+t<=budget/len(order): out.append(k); spent[f] += t

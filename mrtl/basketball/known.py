@@ -96,7 +96,9 @@ def vouched_rows(
     out = pd.DataFrame(found, columns=['game_index','reason','rows'])
     out['share'] = out.rows/np.maximum(total[out.game_index], 1)
     share = 1-each(left)/np.maximum(total, 1); bad = np.union1d(np.flatnonzero(share>rules.doubt), strange).astype(int)
-    out = out.assign(game=ids[out.game_index], refused=out.game_index.isin(bad))[['game','reason','rows','share','refused']].sort_values(['game','reason']).reset_index(drop=True)
+    out = out.assign(game=ids[out.game_index],
+                     refused=out.game_index.isin(bad))[['game','reason','rows','share',
+            'refused']].sort_values(['game','reason']).reset_index(drop=True)
     return Vouched(left&~np.isin(tape.game, bad), out)
 
 # %% ../../nbs/basketball/01_known.ipynb #67be2891

@@ -20,7 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from .. import parallel
 from .court import court_factors, court_main, reliability_plot, shot_map
-from .shots import COURT, PAPER_SCHEDULE, Learned, known_players, learning_table, shot_design, split_table
+from .shots import (COURT, PAPER_SCHEDULE, Learned, known_players, learning_table,
+                                   shot_design, split_table)
 from .plays import read_play_by_play
 from .tracking import read_games
 from .rivals import shot_rivals

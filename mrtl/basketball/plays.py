@@ -167,7 +167,9 @@ def read_play_by_play(
 )->Plays: # `plays`, a table with a row for each play, those in doubt marked; and `report`, a Series of what was read and what is in doubt
     "Read play-by-play."
     raw = file if isinstance(file, pd.DataFrame) else read_table(file); columns = columns_of(raw)
-    t = raw.drop_duplicates().rename(columns={c: w for w,c in columns.items()}).reindex(columns=list(dict.fromkeys((*V2.values(),*V3.values())))).reset_index(drop=True)
+    wanted = list(dict.fromkeys((*V2.values(),*V3.values())))
+    t = raw.drop_duplicates().rename(columns={c: w for w,c in columns.items()})
+    t = t.reindex(columns=wanted).reset_index(drop=True)
     number = lambda c: pd.to_numeric(t[c], errors='coerce'); whole = lambda v: v.where((v%1==0)&v.between(0, 2**53))
     game = t.game.astype(str).str.strip().str.replace(r'\.0$', '', regex=True)
     quarter = whole(number('quarter'))

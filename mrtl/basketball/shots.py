@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import xarray as xr
-from .handler import RIM, Hands, ShotRules, Tape, all_defenders, attack_left, find_hands, first_seen, inside, moves, no_jump, relative, tape_of, time_axis, turn, window
+from .handler import (RIM, Hands, ShotRules, Tape, all_defenders, attack_left, find_hands,
+                                     first_seen, inside, moves, no_jump, relative, tape_of, time_axis, turn, window)
 from .known import doubtful_frames, said_of_plays, vouched_rows
 from ..core import ConfigError, DataError
 from ..grids import Grid

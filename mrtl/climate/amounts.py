@@ -34,7 +34,8 @@ def _reading(text):
     "The one thing that a unit means as it stands; None where it is no rain."
     if (u := parse_unit(text)) is None: return None
     kg,m,months,s = (u.dims.get(k, 0) for k in ('mass','length','calendar_month','time'))
-    if set(u.dims)-{'mass','length','calendar_month','time'} or (kg,m) not in ((0,1),(1,-2)) or (months,s) not in ((0,0),(-1,0),(0,-1)):
+    if set(u.dims)-{'mass','length','calendar_month','time'} or (kg,m) not in ((0,1),(1,-2)) or (months,
+            s) not in ((0,0),(-1,0),(0,-1)):
         return None
     return Reading(text, float(f'{u.factor*(1 if kg else 1000)*(_DAY if s else 1):.10g}'), s==-1)
 
@@ -176,7 +177,8 @@ def monthly_total(
     if given.lower()=='unknown' and units is None: return rain.drop_vars('month_days', errors='ignore')
     r = choose_reading(rain, units, about); said = units or given
     if r.rate:
-        rain = (rain*xr.DataArray(month_days(rain)*r.mm).astype('float32')).transpose(*rain.dims).rename(rain.name).assign_attrs(rain.attrs|dict(units='mm/month'))
+        total = (rain*xr.DataArray(month_days(rain)*r.mm).astype('float32')).transpose(*rain.dims)
+        rain = total.rename(rain.name).assign_attrs(rain.attrs|dict(units='mm/month'))
     elif r.said!=given: rain = rain.assign_attrs(units=r.said)
     rain = rain.drop_vars('month_days', errors='ignore'); rain.encoding = rain.encoding|dict(rain_units=said)
     return rain

@@ -86,7 +86,8 @@ def write_en4(
 )->list:                   # Paths written
     "Write simulated fields as an archive of EN4 objective analyses."
     ds = ds if isinstance(ds, xr.Dataset) else xr.merge(ds); _check_en4(ds, levels)
-    ds = ds[['temperature','salinity']].transpose('time','lat','lon').assign_coords(time=month_starts(ds.time)).sortby('time')
+    ds = ds[['temperature','salinity']].transpose('time','lat',
+                                                  'lon').assign_coords(time=month_starts(ds.time)).sortby('time')
     check_months(ds.time.values, 'the sea')
     rows,cols = ds.lat.values.astype(int)+83,(ds.lon.values.astype(int)-1)%360
     paths,name = [],f'EN.{version}.f.analysis.{analysis}'

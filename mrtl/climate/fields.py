@@ -15,7 +15,8 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 from ..core import ConfigError, DataError, progress
-from ..axes import CELLS, as_dates, along_longitude, cell_edges, check_axes, check_places, decode_times, find_axes, time_bounds
+from ..axes import (CELLS, as_dates, along_longitude, cell_edges, check_axes, check_places, decode_times,
+                       find_axes, time_bounds)
 from ..readers import check_alike, checked, source_name, is_zarr, file_layout, opened, read_values
 from ..grids import Grid
 from ..unpack import archive_kind, members, members_ending
@@ -90,8 +91,9 @@ def _first_days(time, times, source, lost):
     if re.search(r'\bend(s|ing)?\b', f"{time.attrs.get('long_name', '')} {time.attrs.get('comment', '')}", re.I):
         return 'end'
     months = np.sort(month_starts(times)); why = None
+    number = months.astype('datetime64[M]').astype(int)
     if lost is not None: why = f"its bounds, {lost}, are not in the file"
-    elif len(months)%12==0 and months[0].astype('datetime64[M]').astype(int)%12==1 and np.ptp(months.astype('datetime64[M]').astype(int))==len(months)-1:
+    elif len(months)%12==0 and number[0]%12==1 and np.ptp(number)==len(months)-1:
         why = (f"they run from {str(months[0])[:7]} to {str(months[-1])[:7]}, as whole years do that "
                f"are stamped at the end")
     if why:
@@ -255,7 +257,9 @@ def _calendar_days(months, calendar):
     import cftime
     ym = months.astype('datetime64[M]').astype(int)
     try:
-        return np.array([cftime.datetime(1970+m//12, m%12+1, 1, calendar=calendar if calendar in ('noleap','365_day','360_day','all_leap','366_day') else 'standard').daysinmonth for m in ym.tolist()], int)
+        return np.array([cftime.datetime(1970+m//12, m%12+1, 1,
+                                         calendar=calendar if calendar in ('noleap','365_day','360_day','all_leap',
+                '366_day') else 'standard').daysinmonth for m in ym.tolist()], int)
     except ValueError:
         return ((months.astype('datetime64[M]')+1).astype('datetime64[D]')-months.astype('datetime64[D]')).astype(int)
 

@@ -116,7 +116,8 @@ def read_hdr(
 def sound(r, name):
     "A `Raster` that can lie on the globe and in memory, or a `FormatError`."
     lat,lon = ([first,first+sign*step*(n-1)] for first,sign,step,n in zip((r.north,r.west), (-1,1), r.step, r.shape))
-    if min(r.shape)>=1 and r.shape[0]*r.shape[1]<=2**30 and np.isfinite([*lat,*lon]).all() and min(r.step)>0 and max(map(abs, lat))<=90 and max(map(abs, lon))<=360:
+    if min(r.shape)>=1 and r.shape[0]*r.shape[1]<=2**30 and np.isfinite([*lat,
+            *lon]).all() and min(r.step)>0 and max(map(abs, lat))<=90 and max(map(abs, lon))<=360:
         return r
     raise FormatError(f"{name} says that it has {r.shape[0]} rows of {r.step[0]:g} degrees from {r.north:g}N and "
                       f"{r.shape[1]} columns of {r.step[1]:g} from {r.west:g}E: that is no map; fetch the file again")
@@ -204,7 +205,8 @@ def _bil_values(path, member, own):
 class _Months:
     "PRISM's months as an array (time, lat, lon) that reads when sliced."
     def __init__(self, found, like):
-        self.files,self.like,self.shape,self.dtype,self.ndim = list(found.values()),like,(len(found),*like.shape),np.dtype('float32'),3
+        self.files,self.like,self.shape,self.dtype,self.ndim = list(found.values()),like,(len(found),
+                *like.shape),np.dtype('float32'),3
     def __getitem__(self, key):
         at = [np.arange(n)[k] for n,k in zip(self.shape, key)]; t,i,j = (np.atleast_1d(a) for a in at)
         if not (t.size and i.size and j.size): return np.zeros([a.size for a in at if a.ndim], 'float32')

@@ -15,7 +15,8 @@ from torch import Tensor
 from fastcore.basics import patch
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment, nnls
-from .prior import INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows, on_cells, project, times_of
+from .prior import (INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows,
+                                 on_cells, project, times_of)
 from .rows import Rows, finish, piece_of, rung_evidence, sum_evidence
 from .cells import Pool, cells_pay, ladder_within, pooled
 from ..core import progress

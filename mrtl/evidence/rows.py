@@ -19,7 +19,8 @@ from scipy.linalg.lapack import dpstrf, dtbtrs
 from scipy.optimize import root
 from ..core import ConfigError, progress
 from .effects import Effects
-from .prior import INTERCEPT, Evidence, FeaturePrior, Gaussian, MapData, MapLevel, TimeFields, factor, feature_rows, kernel_modes, level_scores, on_cells, pair_grams, part_kernel, times_of
+from .prior import (INTERCEPT, Evidence, FeaturePrior, Gaussian, MapData, MapLevel, TimeFields, factor,
+                                 feature_rows, kernel_modes, level_scores, on_cells, pair_grams, part_kernel, times_of)
 from ..grids import Grid
 
 # %% ../../nbs/evidence/00_rows.ipynb #6855a2cf

@@ -99,7 +99,8 @@ CURVE_COLUMNS = ('problem','method','criterion','variant','seed','stage','level'
 STABILITY_COLUMNS = ('problem','method','criterion','variant','seed','other','match')
 
 # %% ../../nbs/lab/08_experiments.ipynb #80a57b52
-_TEXT = ('problem','method','criterion','variant','stage','level','stopped_by','digest','device','commit','versions','date','error','state')
+_TEXT = ('problem','method','criterion','variant','stage','level','stopped_by','digest','device','commit',
+         'versions','date','error','state')
 
 def read_trial_table(
     path:str|Path,      # compare.csv, curves.csv, stability.csv or search.csv
@@ -290,10 +291,12 @@ def claim_lines(
     return [claim]+[f"{r.problem}, {named[r.stage]}: {r.median:.2g} times as soon ({known(r)})" for r in t.itertuples()]
 
 # %% ../../nbs/lab/08_experiments.ipynb #273afd0a
-PAPER_TABLE3 = { # Time in seconds, loss, F1 (basketball), mean and standard deviation of ten trials, as printed in Table 3 of the paper
-    ('basketball','full'): dict(valid_loss='1230 ± 74.1 | 0.699 ± 0.00237 | 0.607 ± 0.00182', grad_norm='7029 ± 759 | 0.703 ± 0.00216 | 0.610 ± 0.00149',
+PAPER_TABLE3 = { # Time in seconds, loss, F1 (basketball), mean and standard deviation of ten trials, as printed in Table 3
+    ('basketball','full'): dict(valid_loss='1230 ± 74.1 | 0.699 ± 0.00237 | 0.607 ± 0.00182',
+        grad_norm='7029 ± 759 | 0.703 ± 0.00216 | 0.610 ± 0.00149',
         grad_variance='7918 ± 1949 | 0.701 ± 0.00333 | 0.609 ± 0.00315', grad_entropy='8715 ± 957 | 0.697 ± 0.00551 | 0.597 ± 0.00737'),
-    ('basketball','low'): dict(valid_loss='2009 ± 715 | 0.868 ± 0.0399 | 0.475 ± 0.0121', grad_norm='912 ± 281 | 0.883 ± 0.00664 | 0.476 ± 0.00270',
+    ('basketball','low'): dict(valid_loss='2009 ± 715 | 0.868 ± 0.0399 | 0.475 ± 0.0121',
+        grad_norm='912 ± 281 | 0.883 ± 0.00664 | 0.476 ± 0.00270',
         grad_variance='933 ± 240 | 0.883 ± 0.00493 | 0.476 ± 0.00197', grad_entropy='939 ± 259 | 0.886 ± 0.00248 | 0.475 ± 0.00182'),
     ('climate','full'): dict(valid_loss='1.04 ± 0.115 | 0.0448 ± 0.0108', grad_norm='1.11 ± 0.0413 | 0.0506 ± 0.00853',
         grad_variance='1.14 ± 0.0596 | 0.0458 ± 0.00597', grad_entropy='0.984 ± 0.0848 | 0.0490 ± 0.0144'),

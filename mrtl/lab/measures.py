@@ -28,7 +28,8 @@ from ..multiresolution import Run, make_levels
 from ..penalties import Smoothness
 from ..decompose import cp_decompose
 from .contest import event_design, figure
-from .timing import exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio, time_once, wait_for_device
+from .timing import (exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio,
+                             time_once, wait_for_device)
 from ..core import generator
 from ..parallel import hold_threads
 

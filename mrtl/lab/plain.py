@@ -35,7 +35,8 @@ class PlainData(Dataset):
         if len(design)!=len(y): raise DataError(f"{len(design)} samples but {len(y)} labels: give one label per sample")
         counts = torch.zeros(len(bag), D+1, dtype=dtype).scatter_add_(1, torch.where(bag<0, D, bag),
                 torch.ones(bag.shape, dtype=dtype))
-        self.player,self.court,self.defenders,self.y = player[:,0],court[:,0],counts[:,:D].contiguous(),torch.as_tensor(y).reshape(len(y)).to(dtype)
+        self.player,self.court,self.defenders,self.y = player[:,0],court[:,0],counts[:,
+                :D].contiguous(),torch.as_tensor(y).reshape(len(y)).to(dtype)
 
     def __len__(self): return len(self.y)
     def __getitem__(self, i): return self.player[i],self.court[i],self.defenders[i],self.y[i]

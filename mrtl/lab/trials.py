@@ -159,10 +159,13 @@ def truth_scores(
 # %% ../../nbs/lab/07_trials.ipynb #a09b68a3
 SETTING_COLUMNS = ('batch_size','lr','smooth','l2','sigma','lr_decay','rank','patience','max_epochs',
     'full_lr','full_smooth','full_l2','full_batch_size')
-TRIAL_SCORES = ('valid_loss','test_loss','valid_auc','test_auc','valid_average_precision','test_average_precision','valid_f1','test_f1',
+TRIAL_SCORES = ('valid_loss','test_loss','valid_auc','test_auc','valid_average_precision',
+                'test_average_precision','valid_f1','test_f1',
     'valid_mse','test_mse','valid_r2','test_r2')
-MAP_SCORES = ('moran_court','moran_defender','moran_space','low_court','low_defender','low_space','alive','truth_map','truth_match')
-TRIAL_COLUMNS = ('problem','method','criterion','variant','seed','stage','level','seconds','epochs','steps','stopped_by',
+MAP_SCORES = ('moran_court','moran_defender','moran_space','low_court','low_defender','low_space','alive',
+              'truth_map','truth_match')
+TRIAL_COLUMNS = ('problem','method','criterion','variant','seed','stage','level','seconds',
+                 'epochs','steps','stopped_by',
     *TRIAL_SCORES,*MAP_SCORES,*SETTING_COLUMNS,'digest','device','load','commit','versions','date','error')
 
 # %% ../../nbs/lab/07_trials.ipynb #0e9ccd75

@@ -12,7 +12,8 @@ from ..ranks import RANKS
 from .spec import Term, as_terms
 
 # %% ../../nbs/terms/10_asked.ipynb #7872afa6
-UNREAD = ('full_levels','full_options','criterion','patience','consecutive','tol','max_epochs','lr','lr_decay','batch_size',
+UNREAD = ('full_levels','full_options','criterion','patience','consecutive','tol','max_epochs','lr',
+          'lr_decay','batch_size',
           'smooth','sigma','kernel','l2','l1','nonnegative','finegrain','dtype')
 
 def check_options(
