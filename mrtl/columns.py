@@ -33,6 +33,7 @@ class Targets:
     absent:tuple=()            # Columns of the target that the table of a forecast lacks
     odd:list=()                # Sentences about numbers that look like marks of missing values
     years:bool=False           # Were its times years, written as numbers?
+    lost:tuple=()              # Names of its times for which a prediction lacks maps
 
 # %% ../nbs/74_columns.ipynb #5dc0e299
 LIKE_NUMBER = r'\s*[<>~≤≥]?\s*[-+]?[\d.,\s]*\d[\d.,\s]*([eE][-+]?\d+)?\s*%?\s*' # Whether it can be read or not

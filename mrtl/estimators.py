@@ -6,7 +6,7 @@
 __all__ = ['MRTLRegressor', 'MRTLClassifier']
 
 # %% ../nbs/60_estimators.ipynb #748b7d52
-import math
+import math, warnings
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -79,6 +79,12 @@ class TensorEstimator(Fitting, LabelledResults, Sureness, ModelFiles, Adapted, T
             covariates=self.covariates_ if self.fitted_.covariates else None,
             missing=self.missing_ if self._gaps else None, **seen)
 
+# %% ../nbs/60_estimators.ipynb #8750e96c
+def _are_counts(y):
+    "Whole numbers from 0, of more than two kinds?"
+    v = np.asarray(y, float); v = v[np.isfinite(v)]
+    return len(v)>0 and v.min()>=0 and (v==np.round(v)).all() and len(np.unique(v))>2
+
 # %% ../nbs/60_estimators.ipynb #4bf9ff96
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
@@ -145,6 +151,9 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
             raise ConfigError(f"loss must be 'squared' or 'poisson' for a regressor; got {self.loss!r}")
         if self.loss=='poisson' and y is not None and (np.asarray(y, float)<0).any():
             raise DataError("counts cannot be negative: loss='poisson' needs y >= 0; use loss='squared'")
+        if self.loss=='squared' and offset is not None and y is not None and _are_counts(y):
+            warnings.warn("y holds whole numbers from 0 and comes with an offset, which a squared loss adds to y as it "
+                          "is: counts with an exposure need loss='poisson'", stacklevel=2)
         return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks)
 
     def predict(self,

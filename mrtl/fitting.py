@@ -149,6 +149,7 @@ class Fitting:
         self._learn(way, training, validation, ask)
         some = training.take(np.unique(np.linspace(0, len(training.y)-1, 2000).astype(int)))
         self._score_range = range_of(self.fitted_.scores(some.design, some.z, None))
+        self._field_sizes = sizes_of(training.design)
         if self._gaps: self._gaps.taught = torch.from_numpy(self._filled_part(raw.take(train))).mean(0)
         return self
 
@@ -207,6 +208,7 @@ class Fitting:
         if std is not None and self._gaps: std = np.sqrt(self._less_taught(std**2)+self._filled_part(raw))
         s = self.fitted_.scores(design, z, offset)
         tell_far(s if offset is None else s-np.reshape(offset, (-1, 1)), self._score_range)
+        tell_sizes(design, getattr(self, '_field_sizes', ()))
         return s,std
 
     def _score_std(self, X, covariates=None, offset=None):
@@ -254,6 +256,34 @@ def tell_far(
     warnings.warn(f"{int(far.any(1).sum())} of {len(s)} predictions lie far outside those of the training rows: a "
                   f"score of {s[i,k]:.4g}, where training had {lo[k]:.4g} to {hi[k]:.4g}; "
         "check that values and units are those of the fit", stacklevel=4)
+
+# %% ../nbs/59_fitting.ipynb #55ed902e
+def sizes_of(
+    design:FieldDesign|EventDesign, # Rows
+    most:int=40,                    # Rows to look at, spread evenly
+)->list:                            # Root mean squares of the variables, in the order of their labels; none for events
+    "How large the values of fields are."
+    if not isinstance(design, FieldDesign): return []
+    some = design.take(np.unique(np.linspace(0, len(design)-1, most).astype(int)))
+    on,x = design.grid.mask.flatten(),some.batch().x.double().cpu() # values times the share of their cell
+    size = (x[...,on]**2/design.grid.share.flatten()[on]).sum(-1)
+    last = max((i for i,m in enumerate(design.modes[:-1]) if m.name!='lead'), default=None)
+    axes = [i for i in range(size.ndim) if last is None or i!=last+1]
+    return size.mean(axes).sqrt().reshape(-1).tolist()
+
+def tell_sizes(
+    design:FieldDesign|EventDesign, # New rows
+    known:list,                     # From `sizes_of`, of training rows
+)->None:
+    "Warn where the values of a variable are 8 times larger or smaller than in training; of few maps, 50 times."
+    maps = len(design)*(design.leads or 1) if isinstance(design, FieldDesign) else 0; far = 8 if maps>=30 else 50
+    now = sizes_of(design) if len(known) else []
+    for i,(a,b) in enumerate(zip(now, known)):
+        if not (a>0 and b>0) or b/far<=a<=far*b or maps<5 and a<b: continue
+        m = max((m for m in design.modes[:-1] if m.name!='lead'), key=lambda m: design.modes.index(m), default=None)
+        name = 'X' if m is None else f'{m.name} {m.labels[i]}' if m.labels is not None else f'{m.name} {i}'
+        warnings.warn(f"the values of {name} are about {max(a/b, b/a):,.0f} times {'larger' if a>b else 'smaller'} "
+                      f"than those of the training rows: check that their unit is that of the fit", stacklevel=4)
 
 # %% ../nbs/59_fitting.ipynb #b568ea28
 def score_weights(

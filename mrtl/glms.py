@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.metrics import log_loss, mean_poisson_deviance
+from sklearn.preprocessing import SplineTransformer
 from .classes import over_classes
 from .rivals import beside_columns, eof_series, time_gram
 from .terms.inputs import entry_counts
@@ -103,6 +104,25 @@ def one_hots(
     return sparse.hstack([d.weights[m.name] if m.nodes is not None else entry_counts(d.idx[m.name].numpy(), m.size)
                           for m in d.modes]).tocsr()
 
+def map_shape(m):
+    "Cells or nodes along both sides of a mode that is a map; None of any other."
+    if m.grid is not None: return m.grid.shape if m.grid.dims==2 and min(m.grid.shape)>1 else None
+    return m.nodes.shape if m.nodes is not None and len(m.nodes.axes)==2 else None
+
+def splines(
+    design:'EventDesign', # n events
+    knots:int=5,          # Along each side of a map
+)->sparse.csr_matrix:     # (n, columns): names as in `one_hots`, and for each map the products of its sides' B-splines
+    "Names as columns, and places as smooth functions of both coordinates."
+    parts = []
+    for m in design.modes:
+        count = design.weights[m.name] if m.nodes is not None else entry_counts(design.idx[m.name].numpy(), m.size)
+        if shape := map_shape(m):
+            sides = [SplineTransformer(min(knots, n)).fit_transform(np.arange(n)[:,None]) for n in shape]
+            count = sparse.csr_matrix(count@np.einsum('ia,jb->ijab', *sides).reshape(m.size, -1))
+        parts.append(count)
+    return sparse.hstack(parts).tocsr()
+
 def rates(idx, size, y, train, mean, least=10.):
     "Mean of the target by name, as if each name had `least` more rows at the mean; of all rows, (n,)."
     known = train[np.isfinite(y[train])&(idx[train]>=0)]
@@ -111,7 +131,7 @@ def rates(idx, size, y, train, mean, least=10.):
 
 def event_glms(
     problem:'Problem', # With an `EventDesign`, training and validation rows
-)->dict:               # constant, rate by each index, and a GLM: valid and test scores
+)->dict:               # constant, rate by each index, a GLM on cells and one on splines: valid and test scores
     "What rates and a generalised linear model reach."
     train,Y,design = problem.rows['train'],as_rates(problem),problem.design; mean = np.nanmean(Y[train], 0)
     scores = lambda columns: problem.scores(np.stack(columns, 1) if len(mean)>1 else columns[0])
@@ -122,4 +142,5 @@ def event_glms(
                                                  for y,v in zip(Y.T, mean)])
     name = dict(classes='logistic regression', ordered='logistic regression', counts='Poisson regression',
                 regression='ridge')[problem.kind]
-    return found|{name: glm_scores(problem, one_hots(design))}
+    found[name] = glm_scores(problem, one_hots(design))
+    return found|({f'{name} on splines': glm_scores(problem, splines(design))} if any(map(map_shape, design.modes)) else {})

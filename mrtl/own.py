@@ -98,7 +98,8 @@ def said_covariates(out, most=6):
     if c is None: return []
     rows = sorted(covariate_rows(c), key=lambda r: -abs(r['per sd']))
     name = lambda r: ' '.join(filter(None, (r['covariate'], r.get('output'))))
-    return [f"covariate {name(r)}: {r['coef']:+.3g} ({r['from']:.3g} to {r['to']:.3g})"
+    against = ['covariates of several classes: the effect on a class is against the mean of all classes'] if 'class' in c.dims else []
+    return against+[f"covariate {name(r)}: {r['coef']:+.3g} ({r['from']:.3g} to {r['to']:.3g})"
             for r in rows[:most]]+([f'{len(rows)-most} more are in {Path(out).name}/report.html']
                                    if len(rows)>most else [])
 
@@ -208,3 +209,6 @@ def predict_own(run, out, config, fields, target=None):
     if problem.absent:
         print(f"{source_name(target)} has no column {', '.join(problem.absent)}: its truth is taken as unknown")
     p = predict_run(run, out, problem); print(f"{len(p)} rows: {out}")
+    if problem.lost:
+        print(f"{len(problem.lost)} of the times of {source_name(target)} have no whole maps before them, and no "
+              f"prediction: {', '.join(problem.lost[:3])}{' ...' if len(problem.lost)>3 else ''}")

@@ -25,7 +25,7 @@ from .own_fields import dealt
 from .problems import ESTIMATORS, Problem
 from .ranks import ranks_of
 from .readers import source_name
-from .row_checks import check_known, said_alike, said_copies, said_far, said_visits
+from .row_checks import check_known, said_alike, said_copies, said_crowded, said_far, said_visits
 from .runfiles import class_columns, read_metrics, read_predictions
 from .runs import FILES, predict_run
 from .tabular import as_numbers, near, said_odd, said_words, table_parts
@@ -78,8 +78,7 @@ def said_rows_odd(e, modes, label, kind, groups, id, covariates):
     at = np.unique(y) if y.dtype.kind in 'iuf' else ()
     visits = [] if groups else [s for k,t in places.items() for s in said_visits(k, t)]
     whole = [f"warning: {label} holds {', '.join(f'{v:g}' for v in at)} and is taken for a number; if these are "
-             f"classes, say --kind classes or "
-             f"--kind ordered"] if kind is None and 2<len(at)<=10 and (at==np.arange(len(at))).all() else []
+             f"counts, say --kind counts; if they are classes, --kind classes or --kind ordered"] if kind is None and 2<len(at)<=10 and (at==np.arange(len(at))).all() else []
     return [*whole, *said_words(e.words), *said_alike(names),
             *(s for k,t in places.items() if modes[k]['extent'] is None for s in said_far(k, t)), *visits,
             *(said_copies(e.first) if not (visits or id) else ())]
@@ -138,7 +137,17 @@ def check_levels(table, rows, groups):
                         f"{why}, so nothing says what it adds: leave {c} out of --covariates, pool rare levels, "
                         f"or split in another way")
 
-# %% ../nbs/76_own_events.ipynb #af31bed8
+# %% ../nbs/76_own_events.ipynb #a4d5c797
+def crowded(design, modes):
+    "Which maps hold nearly all rows in one cell, in sentences."
+    out = []
+    for m in design.modes:
+        if m.grid is None or m.grid.dims!=2 or modes[m.name]['kind']!='place': continue
+        at = design.idx[m.name][:,0].numpy(); g = m.grid; x,y = modes[m.name]['pairs'][0][::-1]
+        ends = f'{x} from {g.x[0]:.4g} to {g.x[1]:.4g}, {y} from {g.y[0]:.4g} to {g.y[1]:.4g}'
+        out += said_crowded(m.name, np.bincount(at[at>=0], minlength=m.size), ends)
+    return out
+
 def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(), outside=None, split_seed=0,
                covariates=(), missing=None, order=None):
     "From a table to a problem in which whole groups, or blocks of rows, are held out."
@@ -159,7 +168,7 @@ def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(),
     p = EventProblem(design, y[:,0], rows, kind=kind, names=names, groups=g, classes=classes, rivals=event_glms,
                      **beside, target_name=label)
     return replace(p, notes=[*said_events(path, e, p, design, modes, groups, block),
-                             *said_beyond(modes, outside, lost), *said_odd(e.odd),
+                             *said_beyond(modes, outside, lost), *said_odd(e.odd), *crowded(design, modes),
                              *said_rows_odd(e, modes, label, asked, groups, id, covariates)])
 
 # %% ../nbs/76_own_events.ipynb #3bd43f08
@@ -168,7 +177,11 @@ def event_options(problem, modes, terms=None, method='auto', rank=None, **option
     if rank is not None: check_whole(rank=rank)
     if method not in ('auto','terms','sgd'):
         raise ConfigError(f"--method must be auto, terms or sgd for events; got {method!r}")
-    if method=='sgd' or method=='auto' and problem.kind=='ordered' and not terms:
+    if problem.kind=='ordered' and (terms or method=='terms'):
+        raise ConfigError("a sum of terms does not know classes in an order: leave --terms and --method terms out, "
+                          "or say --kind classes for classes without an order")
+    if method=='sgd' or method=='auto' and problem.kind=='ordered':
+        check_product(modes, 'classes in an order are' if problem.kind=='ordered' else '--method sgd is')
         return dict(method='sgd', main_effects=True, rank=rank
                     or ranks_of(problem.design.modes, max(1, problem.class_count-1) if problem.kind=='classes'
                                 else 1, 4)[0], smooth=.5, l2=2e-5, init='random', patience=3, max_epochs=60)|options
@@ -179,6 +192,16 @@ def event_options(problem, modes, terms=None, method='auto', rank=None, **option
         raise ConfigError(f"--terms names {odd[0]!r}{near(odd[0], modes)}, but the modes are {', '.join(modes)}")
     chosen = given or [*((k,) for k in modes), *product(index, place)]; check_memory(problem, chosen, rank or 3)
     return dict(terms=chosen, rank=rank or 3)|options
+
+def check_product(modes, what):
+    "`ConfigError` where modes cannot be one product."
+    curves = [k for k,m in modes.items() if not isinstance(m, str) and m['kind']=='curve']
+    if curves:
+        raise ConfigError(f"{what} fitted as one product of all modes, which has no curves: say --covariates "
+                          f"{curves[0]} in place of --curve {curves[0]}, or --kind classes for a sum of terms")
+    if all(isinstance(m, str) for m in modes.values()):
+        raise ConfigError(f"{what} fitted as one product of all modes, which needs a map: give --place or --bag, "
+                          f"or say --kind classes for a sum of terms")
 
 def check_memory(problem, terms, rank):
     "`DataError` where a sum of terms would need more memory than is free."

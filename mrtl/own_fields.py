@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../nbs/74_own_fields.ipynb #0b639547
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,6 +42,7 @@ class OwnProblem(Problem):
     gaps:str='error'         # One of `GAPS`; with conditional the design has gaps, which the estimator fills
     absent:tuple=()          # Columns of the target that the table lacks
     usual:dict=None          # When targets lie, from `usual_times`
+    lost:tuple=()            # Names of times of a prediction's table that lack maps
 
 # %% ../nbs/74_own_fields.ipynb #55038ee3
 GAPS = 'error','climatology','conditional'
@@ -236,6 +238,8 @@ def own_problem(
                         f"{step.names(times[:1])[0]} to {step.names(times[-1:])[0]} have holes everywhere")
     y,side,lost = (np.full((len(w.at), prep['outputs']), np.nan),None,0) if found is None else aligned(w, step, found)
     known = np.isfinite(y).any(1)
+    if prep and found is not None:
+        stamps = pd.DatetimeIndex(step.stamp(found.times)); found.lost = step.names(stamps[~stamps.isin(w.times)])
     if prep is None and not known.any(): raise overlap(w.times, found.times.values, step, times)
     span = slice(*(np.flatnonzero(known)[[0,-1]]+[0,1])) if prep is None else slice(None)
     at,when,y,known,looks = w.at[span],w.times[span],y[span],known[span],w.looks[span]
@@ -274,6 +278,7 @@ def _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, foun
         mask = None
         sx = Season(name).fit(x, times, back(rows['train']))
         sy = Season(name).fit(y, when, rows['train']) if smooth and name!='none' else None
+    if prep: tell_small(x, times, sx, used, [str(v) for v in lazy['variable'].values])
     land,gaps = prepared(x, times, sx, used, asked, mask); ydim,xdim = lazy.dims[-2:]
     grid = prep['grid'] if prep else grid_of(lazy, ~land)
     x *= grid.share.numpy().astype(x.dtype)
@@ -297,8 +302,20 @@ def _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, foun
         base=None if base is None else base[:,0] if one else base, looks=looks, covariates=covariates, offset=offset,
         step=step, times=when, season_x=sx, season_y=sy, target_name=str(names[0]),
         units=str(lazy.attrs.get('units', '')), gaps=asked.gaps, absent=found.absent if found is not None else (),
+        lost=[] if found is None else found.lost,
         usual=prep['usual'] if prep else {} if isinstance(step, Samples) else usual_times(when,
             step), said=said_of(facts))
+
+def tell_small(x, times, season, used, names):
+    """Warn where the values of a variable are a small part of what is usual at their time of the year. The season's
+    own size would hide it from the model, which sees differences from what is usual."""
+    if season.kind=='none': return
+    rms = lambda v: np.sqrt(np.nanmean(np.square(v, dtype=float), axis=(0,2,3)))
+    now,usual = rms(x[used]),rms(season.expected(times[used]))
+    for name,a,b in zip(names, now, usual):
+        if 0<a<b/8:
+            warnings.warn(f"the values of {name} are about {b/a:,.0f} times smaller than what is usual at their "
+                          f"time of the year: check that their unit is that of the run", stacklevel=6)
 
 def grid_of(fields, mask):
     "The cells of a map, or its stations."

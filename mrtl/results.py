@@ -321,6 +321,7 @@ class _Fitted(TypedDict):
     _target:_TargetMeta                                                  # What y is called
     _widths:Several(Whole)                                               # Columns of a mode in a table
     _score_range:Several(Pair(Number)) # Lowest and highest scores of training rows, an output each
+    _field_sizes:NotRequired[list[Number]] # Root mean square of each variable over cells and training rows
     covariates:NotRequired[CovariatesMeta]                               # Covariates and offset
 
 class _GapsMeta(TypedDict):
@@ -441,7 +442,8 @@ class ModelFiles:
         "Write the fitted model to a file; with several processes, only the first one writes."
         check_is_fitted(self, 'fitted_')
         if not parallel.is_main(): return
-        known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_widths','_score_range')
+        known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_widths','_score_range',
+                 '_field_sizes')
         fitted = {k: as_json(getattr(self, k), null=False)
                   for k in known if hasattr(self, k)}|dict(_target=as_json(_jsonable(self._target), null=False))
         beside = getattr(self, '_beside', None)

@@ -75,6 +75,18 @@ def said_far(
             f"correct them, leave them out, or give the rectangle, like @{a:.7g}:{b:.7g},...")
     return out
 
+# %% ../nbs/75_row_checks.ipynb #7a836879
+def said_crowded(
+    name:str,       # Of the map
+    rows:list,      # How many rows lie in each cell
+    ends:str,       # From where to where the map runs, in words
+)->list:
+    "That one cell of a map holds nearly all rows, in a sentence."
+    rows = np.asarray(rows); total,most = rows.sum(),rows.max()
+    if len(rows)<20 or most<=.8*total: return []
+    return [f"warning: {int(most):,} of {int(total):,} places of {name} lie in one of its {len(rows)} cells ({ends}): "
+            f"see whether places are in two units, or give the rectangle in which most of them lie"]
+
 # %% ../nbs/75_row_checks.ipynb #5fa772ff
 def said_visits(
     name:str,            # Of the map

@@ -148,3 +148,19 @@ def test_the_order_of_rows_without_dates_has_no_say_in_full_batches(way, tol):
     a,b = (clone(m).fit(X.values[i], Y.values[i]) for i in (np.arange(N), MIXED))
     np.testing.assert_allclose(b.coef_, a.coef_, rtol=1e-6, atol=1e-9*np.abs(a.coef_).max())
     np.testing.assert_allclose(b.predict(X.values), a.predict(X.values), atol=tol*Y.std())
+
+@pytest.mark.parametrize('way', ['sgd','evidence'])
+@pytest.mark.parametrize('factor,word', [(1e-3, 'smaller'), (.1, 'smaller'), (60., 'larger'), (1., None), (.5, None)])
+def test_another_unit_is_told(way, factor, word, recwarn):
+    "Fields in metres for a model of millimetres give the prediction of a map of zeros, which lies in no odd place."
+    rng = np.random.default_rng(0); X = 60+20*rng.normal(size=(80, 2, 4, 5)); y = X[:, 0, 1:3].mean((1, 2))
+    m = MRTLRegressor(rank=1, method=way, random_state=0).fit(X[:50], y[:50]); new = X[50:].copy(); new[:, 1] *= factor
+    recwarn.clear(); m.predict(new); told = [str(w.message) for w in recwarn if 'their unit' in str(w.message)]
+    assert (not told) if word is None else len(told) == 1 and word in told[0] and ' 1 are about' in told[0]
+
+@pytest.mark.parametrize('y,told', [([0, 3, 1, 7]*10, True), ([0, 1]*20, False), ([.5, 3, 1, 7]*10, False),
+                                    ([-1, 3, 1, 7]*10, False)])
+def test_counts_with_an_exposure_ask_for_poisson(y, told, recwarn):
+    X = np.random.default_rng(0).normal(size=(40, 1, 3, 3))
+    MRTLRegressor(rank=1, method='evidence').fit(X, np.array(y, float), offset=np.log(np.arange(1., 41)))
+    assert told == any("loss='poisson'" in str(w.message) for w in recwarn)

@@ -358,7 +358,7 @@ def events(d, out, *more, table='shots.csv', label='label'):
 def test_events_from_a_table_to_a_report(shots, tmp_path, capsys):
     run = tmp_path/'run'; assert main(events(shots, run, '--groups', 'game')) == 0
     m = metrics(run)
-    assert (m['rows']['total'] == 899 and set(m['baselines']) == {'constant','rate by player','logistic regression'}
+    assert (m['rows']['total'] == 899 and set(m['baselines']) == {'constant','rate by player','logistic regression','logistic regression on splines'}
             and m['test']['auc']>.6 and m['target']['classes'] == ['0','1'])
     p = read_predictions(run)
     assert {'p_0','p_1'} <= set(p) and (run/'scored.mrtl').exists() and 'Term' in (run/'report.html').read_text()
@@ -381,7 +381,7 @@ def test_events_of_several_classes(shots, tmp_path, kind, more):
         assert main([*events(tmp_path, tmp_path/'no', '--kind', kind, table='t.csv', label='size'),
                      '--terms', 'player']) == 2
     assert main(ask) == 0; m = metrics(run)
-    assert (set(m['baselines']) == {'constant','rate by player','logistic regression'}
+    assert (set(m['baselines']) == {'constant','rate by player','logistic regression','logistic regression on splines'}
             and m['test']['log_loss']<m['baselines']['constant']['test']['log_loss']
             and m['target'].items() >= dict(kind=kind, classes=['0','1','2']).items())
     t[:100].drop(columns='far').assign(x=t.x[:100].fillna(1.)/2).to_csv(tmp_path/'new.csv', index=False)
@@ -431,3 +431,18 @@ class Many:
 def test_memory_is_asked_for_before_the_fit():
     with pytest.raises(DataError, match='3 terms on 1,000,000,000,000 rows needs about 1250000 GB .* --method sgd'):
         check_memory(SimpleNamespace(design=Many()), [('player',), ('place',), ('player','place')], 3)
+
+@pytest.mark.parametrize('more,says', [
+    (('--curve', 'far'), 'has no curves: say --covariates far'), (('--method', 'terms'), 'say --kind classes'),
+    (('--terms', 'player'), 'say --kind classes')])
+def test_ordered_classes_are_one_product(shots, tmp_path, capsys, more, says):
+    "A dry run names what a run would refuse, in the words of the command line."
+    t = pd.read_csv(shots/'shots.csv'); t['size'] = np.digitize(t.far, [-1, .5]); t.to_csv(tmp_path/'t.csv', index=False)
+    ask = ['events', '--table', str(tmp_path/'t.csv'), '--label', 'size', '--kind', 'ordered', '--index', 'player']
+    assert main([*ask, '--place', 'x,y:10x8', *more, '--dry-run']) == 2 and says in capsys.readouterr().err
+    assert main([*ask, '--dry-run']) == 2 and 'needs a map' in capsys.readouterr().err
+
+def test_places_in_two_units_crowd_into_a_cell(shots, tmp_path, capsys):
+    t = pd.read_csv(shots/'shots.csv'); t.loc[t.index%9==0, ['x','y']] *= 100; t.to_csv(tmp_path/'t.csv', index=False)
+    ask = ['events', '--table', str(tmp_path/'t.csv'), '--label', 'label', '--index', 'player', '--dry-run']
+    assert main([*ask, '--place', 'x,y:10x8']) == 0 and 'lie in one of its 80 cells' in capsys.readouterr().out
