@@ -195,9 +195,10 @@ class FieldDesign:
         dtype:torch.dtype=torch.float32,       # Of the stored fields
         points:object=None, # Known stations, such as `grid` of the training design, whose order is taken
         missing:str='error', # Stations that are NaN at some times: 'error', or 'keep' for an estimator to fill
+        ahead:bool=False,    # With leads: also the time after the last one, to be forecast?
     )->'FieldDesign':                          # The design with one entry a station
         "A design from stations; `DataError` for stations without a place. NaN at all times leaves a station out."
-        return _from_points(cls, points_array(X, stations), leads, rows, dtype, points, missing)
+        return _from_points(cls, points_array(X, stations), leads, rows, dtype, points, missing, ahead)
 
     @classmethod
     def from_xarray(cls,
@@ -207,9 +208,10 @@ class FieldDesign:
         dtype:torch.dtype=torch.float32,       # Of the stored fields
         grid:Grid=None,                        # A known grid, whose coordinates must agree and whose mask is taken
         missing:str='error', # Cells that are NaN at some times: 'error', or 'keep' for an estimator to fill
+        ahead:bool=False,    # With leads: also the time after the last map, to be forecast?
     )->'FieldDesign':                            # The design on the finest grid
         "A design from labelled fields; NaN at all times is land."
-        return _from_xarray(cls, da, leads, rows, dtype, grid, missing)
+        return _from_xarray(cls, da, leads, rows, dtype, grid, missing, ahead)
 
 # %% ../nbs/11_designs.ipynb #983fed9d
 def modes_said(
@@ -332,9 +334,34 @@ def _check_kept(missing):
         raise ConfigError(f"missing must be 'error' or 'keep' here; got {missing!r}: 'climatology' and "
                           f"'conditional' are settings of the estimator, which learns them from its training rows")
 
-def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
+def after(
+    a:object, # A date of pandas or cftime, or a number
+    b:object, # The one after it
+)->object:    # The one after that
+    "Whole months stay whole months; any other step is repeated as it is."
+    if not hasattr(b, 'month'): return b+(b-a)
+    months = (b.year-a.year)*12+b.month-a.month
+    if not months or round((b-a)/pd.Timedelta(30.44, 'D'))!=months: return b+(b-a)
+    year,month = divmod(b.year*12+b.month-1+months, 12)
+    days = lambda d: d.days_in_month if hasattr(d, 'days_in_month') else d.daysinmonth # of pandas, of cftime
+    start = b.replace(year=year, month=month+1, day=1)
+    return start.replace(day=days(start) if b.day==days(b) else min(b.day, days(start)))
+
+def with_next(da, leads):
+    "Fields and a time after their last one; its own map, which no sample looks at, is that of the last one again."
+    if not leads:
+        raise ConfigError("ahead=True needs leads: without them a sample is explained by the map of its own time")
+    dim = da.dims[0]; times = da.indexes.get(dim)
+    more = da.isel({dim: [-1]})
+    if times is not None:
+        if len(times)<2: raise DataError(f"one {dim} does not say when the next one is: give at least two maps")
+        more = more.assign_coords({dim: [after(times[-2], times[-1])]})
+    return xr.concat([da, more], dim)
+
+def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error', ahead=False):
     _check_kept(missing)
     da = arranged(da)
+    if ahead: da = with_next(da, leads)
     if grid is None: tell_map(da)
     y,x = da.dims[-2:]; sphere = on_globe(da, y, 'lat') and on_globe(da, x, 'lon')
     with about_map(da): da = ascending(ascending(da, y), x)
@@ -352,8 +379,9 @@ def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
     return cls(u.mul_(grid.share.to(u)), grid, da.dims[1:-2], labels, leads, rows, True, times=times)
 
 # %% ../nbs/11_designs.ipynb #0405445e
-def _from_points(cls, da, leads, rows, dtype, points, missing):
+def _from_points(cls, da, leads, rows, dtype, points, missing, ahead=False):
     _check_kept(missing); da = real_numbers(da)
+    if ahead: da = with_next(da, leads)
     if points is not None: da = at_stations(da, points, missing)
     here = points_of(da) if points is None else points
     u,mask = read_fields(da.expand_dims('row', -2), dtype,

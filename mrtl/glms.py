@@ -143,4 +143,5 @@ def event_glms(
     name = dict(classes='logistic regression', ordered='logistic regression', counts='Poisson regression',
                 regression='ridge')[problem.kind]
     found[name] = glm_scores(problem, one_hots(design))
-    return found|({f'{name} on splines': glm_scores(problem, splines(design))} if any(map(map_shape, design.modes)) else {})
+    return found|({f'{name} on splines': glm_scores(problem, splines(design))}
+                  if any(map(map_shape, design.modes)) else {})

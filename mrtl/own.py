@@ -98,7 +98,8 @@ def said_covariates(out, most=6):
     if c is None: return []
     rows = sorted(covariate_rows(c), key=lambda r: -abs(r['per sd']))
     name = lambda r: ' '.join(filter(None, (r['covariate'], r.get('output'))))
-    against = ['covariates of several classes: the effect on a class is against the mean of all classes'] if 'class' in c.dims else []
+    against = ['covariates of several classes: the effect on a class is against the mean '
+               'of all classes'] if 'class' in c.dims else []
     return against+[f"covariate {name(r)}: {r['coef']:+.3g} ({r['from']:.3g} to {r['to']:.3g})"
             for r in rows[:most]]+([f'{len(rows)-most} more are in {Path(out).name}/report.html']
                                    if len(rows)>most else [])

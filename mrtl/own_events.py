@@ -78,7 +78,8 @@ def said_rows_odd(e, modes, label, kind, groups, id, covariates):
     at = np.unique(y) if y.dtype.kind in 'iuf' else ()
     visits = [] if groups else [s for k,t in places.items() for s in said_visits(k, t)]
     whole = [f"warning: {label} holds {', '.join(f'{v:g}' for v in at)} and is taken for a number; if these are "
-             f"counts, say --kind counts; if they are classes, --kind classes or --kind ordered"] if kind is None and 2<len(at)<=10 and (at==np.arange(len(at))).all() else []
+             f"counts, say --kind counts; if they are classes, --kind classes or "
+             f"--kind ordered"] if kind is None and 2<len(at)<=10 and (at==np.arange(len(at))).all() else []
     return [*whole, *said_words(e.words), *said_alike(names),
             *(s for k,t in places.items() if modes[k]['extent'] is None for s in said_far(k, t)), *visits,
             *(said_copies(e.first) if not (visits or id) else ())]

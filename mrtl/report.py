@@ -61,7 +61,8 @@ _texts = dict(
     'the covariate goes up by one '
         'of its own units and nothing else changes; "per sd" is the same for one standard deviation of the '
         'training rows, so that covariates '
-        'can be compared. A category is compared with its first level. With three or more classes an effect on a class is against the mean of all classes. The interval holds 95 % of what the '
+        'can be compared. A category is compared with its first level. With three or more classes an effect on a '
+        'class is against the mean of all classes. The interval holds 95 % of what the '
         'coefficient may be. Baselines that are regressions were given the same covariates.',
     compare='The same data trained in other ways, with the same options:')
 

@@ -181,7 +181,11 @@ def as_design(
                                     and modes[-1].grid, missing=keep)
     elif isinstance(X, (FieldDesign, EventDesign)): d = X
     else: d = array_design(X)
-    if not len(d): raise DataError("X has no sample: give at least one row")
+    if not len(d):
+        raise DataError("X has no sample: give at least one row"
+                        +(f"; with {d.leads} leads the first sample is the time "
+                        f"after {d.leads} maps, and ahead=True adds the time after the last one"
+                        if getattr(d, 'leads', None) else ''))
     if gaps and modes is not None and isinstance(d, FieldDesign) and modes[-1].grid is not None:
         d = on_mask(d, modes[-1].grid)
     if modes is not None: d = matched(d, modes)

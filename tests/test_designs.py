@@ -1,6 +1,6 @@
 "Fields as designs, piece by piece, against numpy and xarray."
 import cftime, numpy as np, pandas as pd, pytest, torch, xarray as xr
-from mrtl.core import DataError, ScheduleError
+from mrtl.core import ConfigError, DataError, ScheduleError
 from mrtl.designs import Batch, FieldDesign, Mode, as_index, as_shapes
 from mrtl.tidy import arranged, ascending, in_memory, spatial_dims, time_slices, whole_windows
 from mrtl.grids import Grid, regrid_mean
@@ -280,3 +280,18 @@ def test_gaps_have_no_coarser_level(by):
     from mrtl.finegrain import smoothed
     d = FieldDesign(torch.randn(5, 1, 8, 8, dtype=torch.float64), Grid((8,8))); d.u[2,0,3,3] = torch.nan
     with pytest.raises(DataError, match='hold gaps'): d.at((4,4), *([smoothed] if by=='smooth' else [])).u
+
+@pytest.mark.parametrize('calendar', ['standard','noleap','360_day'])
+def test_the_time_after_the_last_map(calendar):
+    "A sample that looks at the last maps, has the time after them, and predicts as a window of the same maps does."
+    t = xr.date_range('2001-01-01', periods=40, freq='MS', calendar=calendar, use_cftime=calendar!='standard')
+    da = xr.DataArray(np.random.default_rng(0).normal(size=(40, 3, 4)), dict(time=t), ('time','y','x'))
+    whole,ahead = FieldDesign.from_xarray(da, leads=3),FieldDesign.from_xarray(da[:-1], leads=3, ahead=True)
+    assert len(ahead) == len(whole) == 37 and (ahead.sample_times == whole.sample_times).all()
+    np.testing.assert_array_equal(ahead.batch().x, whole.batch().x)
+    assert FieldDesign.from_xarray(da[-3:], leads=3, ahead=True).shape[0] == 1
+
+def test_what_cannot_be_ahead():
+    da = xr.DataArray(np.ones((1, 3, 4)), dict(time=pd.DatetimeIndex(['2001-01-01'])), ('time','y','x'))
+    with pytest.raises(ConfigError, match='needs leads'): FieldDesign.from_xarray(da, ahead=True)
+    with pytest.raises(DataError, match='at least two maps'): FieldDesign.from_xarray(da, leads=1, ahead=True)

@@ -358,7 +358,8 @@ def events(d, out, *more, table='shots.csv', label='label'):
 def test_events_from_a_table_to_a_report(shots, tmp_path, capsys):
     run = tmp_path/'run'; assert main(events(shots, run, '--groups', 'game')) == 0
     m = metrics(run)
-    assert (m['rows']['total'] == 899 and set(m['baselines']) == {'constant','rate by player','logistic regression','logistic regression on splines'}
+    assert (m['rows']['total'] == 899 and set(m['baselines']) == {'constant','rate by player','logistic regression',
+            'logistic regression on splines'}
             and m['test']['auc']>.6 and m['target']['classes'] == ['0','1'])
     p = read_predictions(run)
     assert {'p_0','p_1'} <= set(p) and (run/'scored.mrtl').exists() and 'Term' in (run/'report.html').read_text()
@@ -437,7 +438,9 @@ def test_memory_is_asked_for_before_the_fit():
     (('--terms', 'player'), 'say --kind classes')])
 def test_ordered_classes_are_one_product(shots, tmp_path, capsys, more, says):
     "A dry run names what a run would refuse, in the words of the command line."
-    t = pd.read_csv(shots/'shots.csv'); t['size'] = np.digitize(t.far, [-1, .5]); t.to_csv(tmp_path/'t.csv', index=False)
+    t = pd.read_csv(shots/'shots.csv')
+    t['size'] = np.digitize(t.far, [-1, .5])
+    t.to_csv(tmp_path/'t.csv', index=False)
     ask = ['events', '--table', str(tmp_path/'t.csv'), '--label', 'size', '--kind', 'ordered', '--index', 'player']
     assert main([*ask, '--place', 'x,y:10x8', *more, '--dry-run']) == 2 and says in capsys.readouterr().err
     assert main([*ask, '--dry-run']) == 2 and 'needs a map' in capsys.readouterr().err
