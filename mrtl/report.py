@@ -18,7 +18,7 @@ from .core import DataError, atomic_write
 from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
 from .panels import field_map, new_figure, on_places, png
 from .plots import carried_text, coef_maps, factor_maps, maps_last, prediction_plot, truth_maps
-from .termmaps import term_maps
+from .termmaps import term_maps, x_across
 from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores, highlights, score_table
 
 # %% ../nbs/51_report.ipynb #a624b775
@@ -316,6 +316,7 @@ def write_report(
     "Write a run, or any fitted model, as one self-contained HTML page."
     _check_run(factors, history, levels)
     if isinstance(levels, pd.DataFrame): levels = levels.to_dict('records')
+    factors,truth,coef,coef_std = map(x_across, (factors, truth, coef, coef_std))
     if metrics is None: metrics = given_scores(y, yhat)
     recovery = dict(metrics.get('recovery', {})); own = figures or {}
     levels = _with_correlation(levels, recovery.pop('map_correlation_by_level', None))

@@ -25,7 +25,6 @@ from .problems import ESTIMATORS, Interval, Problem, interval_of, set_names
 from .runfiles import class_columns, read_config, read_covariates, read_factors, read_history, read_metrics, read_predictions
 from .report import write_report
 from .rivals import best_threshold
-from .termmaps import x_across
 
 # %% ../nbs/71_runs.ipynb #22815925
 FILES = Annotated[list, dict(nargs='+', type=str)] # Of a command: one or several file names
@@ -193,11 +192,11 @@ def report_run(
     "Write RUN/report.html again from the files in RUN."
     f = run if isinstance(run, RunFiles) else read_run(run); path = f.folder/'report.html'
     test = f.predictions[f.predictions.set=='test']; labels = 'auc' in f.metrics['test']
-    y,yhat = (None,None) if labels else (as_series(test, c) for c in ('truth','prediction')); turn = x_across if f.config['command']=='events' else lambda v: v
+    y,yhat = (None,None) if labels else (as_series(test, c) for c in ('truth','prediction'))
     coef = None if labels or isinstance(f.factors, dict) or map_count(f.factors)>60 else MRTLRegressor.load(f.folder/'model.mrtl').coef_
     if coef is not None and (isinstance(coef, dict) or coef.ndim<2): coef = None # a sum without maps
-    write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=turn(f.factors), history=f.history, levels=f.metrics['levels'],
-        metrics=f.metrics, config=f.config, coef=None if coef is None else turn(coef), covariates=read_covariates(f.folder), y=y, yhat=yhat, truth=f.truth,
+    write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=f.factors, history=f.history, levels=f.metrics['levels'],
+        metrics=f.metrics, config=f.config, coef=coef, covariates=read_covariates(f.folder), y=y, yhat=yhat, truth=f.truth,
         histories={'multiresolution': f.history}|f.others if f.others else None, notes=f.metrics.get('notes', ()), figures=figures and figures(f))
     print(f"report: {path}")
     return path
