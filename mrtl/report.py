@@ -17,9 +17,9 @@ from fastcore.xml import (
 from .core import DataError, atomic_write
 from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
 from .panels import field_map, new_figure, on_places, png
-from .plots import carried_text, coef_maps, factor_maps, maps_last, prediction_plot, truth_maps
+from .plots import carried_text, coef_maps, factor_maps, maps_last, prediction_plot, signed_like, truth_maps
 from .termmaps import term_maps, x_across
-from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores, highlights, score_table
+from .tables import CEILING, MEANING, SAID, TABLES, accounted, as_table, accounted, as_text, best_cells, given_scores, highlights, score_table
 
 # %% ../nbs/51_report.ipynb #a624b775
 _texts = dict(
@@ -47,6 +47,8 @@ _texts = dict(
     beside='What the covariates add to the score, beside the maps. A coefficient is the change of the score when the covariate goes up by one '
         'of its own units and nothing else changes; "per sd" is the same for one standard deviation of the training rows, so that covariates '
         'can be compared. A category is compared with its first level. The interval holds 95 % of what the coefficient may be. Baselines that are regressions were given the same covariates.',
+    repeat='The same data, configuration, versions and device give the same numbers. What the words of this page mean, how to choose among the ways of fitting, and what to distrust '
+        'is told in the documentation of mrtl, on the pages "Which way, which model?" and "Glossary".',
     compare='The same data trained in other ways, with the same options:')
 
 # %% ../nbs/51_report.ipynb #c6e7df84
@@ -241,10 +243,11 @@ def _missing_section(missing):
 
 def _settings_section(metrics, config):
     "What it takes to make the page again."
+    made = metrics.get('date')
     counts = [(k.capitalize(), v) for k,v in metrics.get('counts', {}).items()]
-    facts = [('Rows', metrics.get('rows')), *counts, ('Versions', metrics.get('versions')), ('Configuration', config)]
+    facts = [('Date of the fit', made and {'day': made}), ('Rows', metrics.get('rows') and accounted(metrics['rows'])), *counts, ('Versions', metrics.get('versions')), ('Configuration', config)]
     parts = [part for name,d in facts if d for part in (P(B(name)), _definitions(d))]
-    return Section(H2('Configuration and versions'), *parts)
+    return Section(H2('How to repeat it'), P(_texts['repeat']), *parts)
 
 def _definitions(d): return Dl(*[t for k,v in d.items() for t in (Dt(str(k)), Dd(as_text(v)))])
 
@@ -317,6 +320,7 @@ def write_report(
     _check_run(factors, history, levels)
     if isinstance(levels, pd.DataFrame): levels = levels.to_dict('records')
     factors,truth,coef,coef_std = map(x_across, (factors, truth, coef, coef_std))
+    if truth is not None: factors = signed_like(factors, truth)
     if metrics is None: metrics = given_scores(y, yhat)
     recovery = dict(metrics.get('recovery', {})); own = figures or {}
     levels = _with_correlation(levels, recovery.pop('map_correlation_by_level', None))
