@@ -172,6 +172,8 @@ def test_search_finds(site, word): assert any(word in prose_of(site, p).lower() 
 def test_the_glossary_has(term):
     text = '\n'.join(''.join(c['source']) for c in cells_of('glossary.ipynb'))
     assert len(re.findall(rf'^\* \*\*{term}\*\*.*[.)]$', text, re.M)) == 1
+    bare = [l for l in text.splitlines() if l.startswith('* ') and '](' not in l]
+    assert not bare, f'these lead nowhere: {bare}'
 
 def test_the_gallery_leads_to_pages(site):
     p = parsed(site, 'gallery.ipynb'); thumbs = [i for i in p.images if i.startswith('data:image/png')]
