@@ -104,7 +104,7 @@ def card(
     parts = [Table(*facts, style='border:0;margin:0;color:inherit;background:transparent'), strength_bars(*strengths(m.factors_))]
     if maps := thumbnails(m.factors_):
         src = 'data:image/png;base64,'+b64encode(png(thumbnail_figure(maps), 96)).decode()
-        parts.append(Img(src=src, alt=f"Maps of the components {', '.join(str(v.name) for v in maps)}", style='max-width:100%;border-radius:4px'))
+        parts.append(Img(src=src, alt=f"Small maps of the strongest components {', '.join(str(v.name) for v in maps)}", style='max-width:100%;border-radius:4px'))
     side = Div(*parts, style='display:flex;flex-wrap:wrap;gap:.6em 1.6em;align-items:flex-start')
     foot = Div('m.plot() draws it, m.report(\'page.html\') tells all.', style='opacity:.7')
     return to_xml(Div(Div(B(type(m).__name__)), side, foot, style='border:1px solid rgba(128,128,128,.5);border-radius:6px;padding:.6em .8em;color:inherit;font-size:.9em'), indent=False)
