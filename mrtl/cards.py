@@ -27,7 +27,8 @@ def score_said(
     loss = last.get('best_loss', history.iloc[-1].get('valid_loss'))
     where = 'held-out rows' if last.get('valid') else 'training rows'
     start = levels[0].get('start_loss') if levels else None
-    return f'loss on {where}',as_text(loss)+(f', from {as_text(start)} at the start' if start is not None and as_text(start)!=as_text(loss) else '')
+    return f'loss on {where}',as_text(loss)+(f', from {as_text(start)} at the start' if start is not None
+                                             and as_text(start)!=as_text(loss) else '')
 
 def facts_of(
     m:'MRTLRegressor|MRTLClassifier', # Fitted
@@ -50,7 +51,8 @@ def strengths(
 )->tuple:                    # Pairs (name, strength), the strongest first, and how many are left out
     "The components of a model by strength, those of a sum with the name of their term."
     sets = factors if isinstance(factors, dict) else {'': factors}
-    named = [(f"{k.replace(':', ' x ')} {c}".strip(), float(s)) for k,ds in sets.items() for c,s in zip(ds.component.values, ds.strength.values)]
+    named = [(f"{k.replace(':', ' x ')} {c}".strip(), float(s)) for k,ds in sets.items()
+             for c,s in zip(ds.component.values, ds.strength.values)]
     named = sorted(named, key=lambda p: -abs(p[1]))
     return named[:most],len(named)-len(named[:most])
 
@@ -78,7 +80,9 @@ def thumbnails(
     for k,ds in (factors if isinstance(factors, dict) else {'': factors}).items():
         if 'component' not in ds.dims or not ds.sizes['component']: continue
         maps = [v for n,v in factor_parts(x_across(ds)).items() if v.ndim==3 and not n.endswith('_std')]
-        if maps: found += [(abs(float(s)), f"{k.replace(':', ' x ')} {c}".strip(), v) for c,s,v in zip(ds.component.values, ds.strength.values, maps[0])]
+        if maps:
+            found += [(abs(float(s)), f"{k.replace(':', ' x ')} {c}".strip(), v)
+                      for c,s,v in zip(ds.component.values, ds.strength.values, maps[0])]
     return [v.rename(name) for s,name,v in sorted(found, key=lambda f: -f[0])[:most] if s>1e-6]
 
 def thumbnail_figure(
@@ -101,10 +105,14 @@ def card(
 )->str:                               # HTML
     "What a fitted model shows of itself in a notebook."
     facts = [Tr(Th(k, style=_cell+';font-weight:normal;opacity:.7'), Td(v, style=_cell)) for k,v in facts_of(m).items()]
-    parts = [Table(*facts, style='border:0;margin:0;color:inherit;background:transparent'), strength_bars(*strengths(m.factors_))]
+    parts = [Table(*facts, style='border:0;margin:0;color:inherit;background:transparent'),
+             strength_bars(*strengths(m.factors_))]
     if maps := thumbnails(m.factors_):
         src = 'data:image/png;base64,'+b64encode(png(thumbnail_figure(maps), 96)).decode()
-        parts.append(Img(src=src, alt=f"Small maps of the strongest components {', '.join(str(v.name) for v in maps)}", style='max-width:100%;border-radius:4px'))
+        parts.append(Img(src=src, alt=f"Small maps of the strongest components "
+                         f"{', '.join(str(v.name) for v in maps)}", style='max-width:100%;border-radius:4px'))
     side = Div(*parts, style='display:flex;flex-wrap:wrap;gap:.6em 1.6em;align-items:flex-start')
     foot = Div('m.plot() draws it, m.report(\'page.html\') tells all.', style='opacity:.7')
-    return to_xml(Div(Div(B(type(m).__name__)), side, foot, style='border:1px solid rgba(128,128,128,.5);border-radius:6px;padding:.6em .8em;color:inherit;font-size:.9em'), indent=False)
+    return to_xml(Div(Div(B(type(m).__name__)), side, foot,
+                      style='border:1px solid rgba(128,128,128,.5);border-radius:6px;padding:.6em '
+                      '.8em;color:inherit;font-size:.9em'), indent=False)

@@ -40,7 +40,8 @@ def why_not(
     if loss!='squared': return f'it is for a squared loss, and this one is {loss}'
     if outputs>1: return f'it is for one response, and there are {outputs}'
     if o.dtype=='float32': return "it works in float64, and dtype='float32' was asked for"
-    if names := [k for k in STEPS if getattr(o, k)!=getattr(GradientOptions(), k)]: return f"it does not read {', '.join(names)} (its own setting is penalty=(size, weight))"
+    if names := [k for k in STEPS if getattr(o, k)!=getattr(GradientOptions(), k)]:
+        return f"it does not read {', '.join(names)} (its own setting is penalty=(size, weight))"
     return ''
 
 # %% ../nbs/36_solved.ipynb #746eab73
@@ -51,9 +52,12 @@ def check_solver(
     outputs:int,       # Responses
 )->None:
     "Refuse `optimizer='exact'` where levels cannot be solved, and a penalty that would not be read."
-    if o.optimizer!='exact' and o.penalty!='auto': raise ConfigError(f"penalty={o.penalty!r} is read by optimizer='exact' only; got optimizer={o.optimizer!r}: set that, or give smooth and l2")
+    if o.optimizer!='exact' and o.penalty!='auto':
+        raise ConfigError(f"penalty={o.penalty!r} is read by optimizer='exact' only; got "
+                          f"optimizer={o.optimizer!r}: set that, or give smooth and l2")
     if o.optimizer=='exact' and (against := why_not(o, design, loss, outputs)):
-        raise ConfigError(f"optimizer='exact' cannot be used here: {against}; leave optimizer at 'auto', or take 'adam' or 'lbfgs'")
+        raise ConfigError(f"optimizer='exact' cannot be used here: {against}; leave optimizer at 'auto', or "
+                          f"take 'adam' or 'lbfgs'")
 
 # %% ../nbs/36_solved.ipynb #f950c2ca
 class Exact:
@@ -74,7 +78,8 @@ class Exact:
     ):
         store_attr()
         self.objective,self.batch_size,self.max_epochs = SimpleNamespace(sigmas={model.modes[-1].name: SIGMA}),len(train),options.max_epochs
-        self.criterion = Criterion(options.criterion, patience=options.patience, consecutive=options.consecutive, tol=options.tol)
+        self.criterion = Criterion(options.criterion, patience=options.patience,
+                                   consecutive=options.consecutive, tol=options.tol)
         self.epoch,self.history,self.best,self.best_loss,self.stop,self.done = 0,[],None,math.inf,False,False
 
 # %% ../nbs/36_solved.ipynb #f686694c
@@ -126,7 +131,9 @@ def _record(self:Exact, train_loss, valid_loss, stats):
         self.best_loss = watched
         self.best = {k: v.clone() for k,v in self.model.state_dict().items()}
     rule = self.criterion.rule; self.done = all(k in stats for k in rule.needs) and self.criterion.update(stats)
-    self.history.append(dict(stage=self.stage, level=self.level, epoch=self.epoch, seconds=self.clock(), train_loss=train_loss, valid_loss=valid_loss, criterion=stats.get(rule.needs[0], math.nan), stopped_by=''))
+    self.history.append(dict(stage=self.stage, level=self.level, epoch=self.epoch, seconds=self.clock(),
+                             train_loss=train_loss, valid_loss=valid_loss,
+                             criterion=stats.get(rule.needs[0], math.nan), stopped_by=''))
     for cb in self.callbacks: cb.after_epoch(self)
 
 @patch
@@ -156,7 +163,8 @@ def slopes(
         if f is None: grads = [np.tensordot(g, X, 1)+2*lam*weights]
         else:
             W,P = f.features(),X@f.c.T
-            grads = [np.tensordot(g, np.matmul(W.T, X), 1)+2*lam*f.c]+[np.tensordot(g, feature_rows_of(P, f.A, j), 1)+2*lam*a for j,a in enumerate(f.A)]
+            grads = [np.tensordot(g, np.matmul(W.T, X), 1)+2*lam*f.c]+[np.tensordot(g, feature_rows_of(P, f.A, j),
+                    1)+2*lam*a for j,a in enumerate(f.A)]
         stats.add([torch.from_numpy(v) for v in grads])
     return stats
 
@@ -210,18 +218,23 @@ class ExactRun(Run):
 
     def _given(self):
         "The penalty as the options have it."
-        return None if self.options.penalty=='auto' else (share_of_bump(self.options.penalty[0]),self.options.penalty[1])
+        return (None if self.options.penalty=='auto'
+                else (share_of_bump(self.options.penalty[0]),self.options.penalty[1]))
 
-    def _samples(self, i): return [replace(s, design=d) for s,d in zip([s for s in self.samples if s is not None], self._designs(i))]
+    def _samples(self, i):
+        return [replace(s, design=d) for s,d in zip([s for s in self.samples if s is not None], self._designs(i))]
 
     def _metric(self, i): return Metric([m[-1].grid for m in self.modes[i:]], self.method)
 
     def _trainer(self, i, model):
         level,(train,*valid) = self.levels[i],self._samples(i)
         first = next(j for j,l in enumerate(self.levels) if l.stage=='low')
-        return Exact(model, train, valid[0] if valid else None, self._metric(i), self.picked, self.options, level.stage, level.name, self.clock, (*self.callbacks, self), i==first)
+        return Exact(model, train, valid[0] if valid else None, self._metric(i), self.picked, self.options,
+                     level.stage, level.name, self.clock, (*self.callbacks, self), i==first)
 
-    def _summary(self, trainer, cp_error): return super()._summary(trainer, cp_error)|dict(penalty_size=size_of_bump(self.picked[0]), penalty_weight=float(self.picked[1]))
+    def _summary(self, trainer, cp_error):
+        return super()._summary(trainer, cp_error)|dict(penalty_size=size_of_bump(self.picked[0]),
+                                                        penalty_weight=float(self.picked[1]))
 
 # %% ../nbs/36_solved.ipynb #202e523e
 MIDDLE = .1,.05 # ε and λ where there are too few samples to choose

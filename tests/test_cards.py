@@ -18,7 +18,8 @@ def events():
     "A fit of events on a court whose x comes first, 8 by 10, with a label that is markup."
     table = mrtl.simulate_events(n=400, players=4, court=(8,10), defender=(6,6)).table
     table['player'] = '<i>&"'+table.player.astype(str)
-    design = mrtl.EventDesign.from_table(table, dict(player='player', court=('x','y')), grids=dict(court=mrtl.Grid((8,10), names=('x','y'))))
+    design = mrtl.EventDesign.from_table(table, dict(player='player', court=('x','y')),
+                                         grids=dict(court=mrtl.Grid((8,10), names=('x','y'))))
     return design,mrtl.MRTLClassifier(rank=1, method='sgd', max_epochs=1).fit(design, table.label.values)
 
 def test_a_card_is_small_and_holds_no_script(fields):
@@ -28,7 +29,8 @@ def test_a_card_is_small_and_holds_no_script(fields):
     assert 'color:#' not in html.replace('background:#', ''), 'text takes the colours of the page, light or dark'
 
 def test_a_card_says_how_it_was_learnt(fields, events):
-    assert facts_of(fields)['way'] == 'evidence' and 'log evidence' in facts_of(fields) and 'optimiser' not in facts_of(fields)
+    assert (facts_of(fields)['way'] == 'evidence' and 'log evidence' in facts_of(fields)
+            and 'optimiser' not in facts_of(fields))
     assert facts_of(events[1])['way'].startswith('gradients') and {'optimiser', 'time'} <= facts_of(events[1]).keys()
     best = f"{float(fields.history_.evidence.max()):.1f}"
     assert facts_of(fields)['log evidence'] == best and f'>{best}<' in card(fields)
