@@ -4,6 +4,7 @@ What `show_doc` gives becomes prose, so that its headings stand in the table of 
 source is left out as long as its address is not known. HTML becomes a raw block: Quarto takes `text/html` for a widget, and then
 loads two libraries from the network."""
 import re
+from nbdev.config import get_config
 
 # The rule above an entry, which might be read as the start of YAML, and a dead link.
 SOURCE = re.compile(r'^---\n+(?=\[source\]|### )|^\[source\]\(/blob/.*\n+', re.M)
@@ -23,12 +24,21 @@ def raw(html):
     ticks = '`'*max(3, 1+max(map(len, re.findall('`+', html)), default=0))
     return f'{ticks}{{=html}}\n<div class="wide" tabindex="0" role="region" aria-label="Output">\n{html.strip()}\n</div>\n{ticks}\n'
 
+CHANGES = '{{CHANGELOG.md}}'
+
+def changes():
+    "CHANGELOG.md without its title, as it stands when the docs are built."
+    text = (get_config().config_path/'CHANGELOG.md').read_text(encoding='utf-8')
+    return text.partition('\n')[2].strip()
+
 class PlainPage:
     "A page that needs nothing from elsewhere and whose entries are prose."
     def __init__(self, nb): self.nb = nb
 
     def __call__(self, cell):
-        if cell.cell_type!='code': return
+        if cell.cell_type!='code':
+            if cell.source.strip()==CHANGES: cell.source = changes()
+            return
         shown = [''.join(o['data']['text/markdown']) for o in cell.get('outputs', []) if 'text/markdown' in o.get('data', {})]
         if re.search(r'^show_doc\(', cell.source, re.M) and shown:
             cell.cell_type,cell.source = 'markdown',short_types(SOURCE.sub('', '\n\n'.join(shown)))

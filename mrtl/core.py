@@ -7,7 +7,7 @@ __all__ = ['DEFAULTS', 'MRTLError', 'DataError', 'ScheduleError', 'ConfigError',
            'get_device', 'generator', 'atomic_write', 'progress', 'write_json', 'read_json', 'write_csv']
 
 # %% ../nbs/00_core.ipynb #cd374a46
-import csv, datetime, os, operator, json, hashlib, secrets, math, re, sys, inspect
+import csv, datetime, os, operator, json, hashlib, secrets, math, re, sys, inspect, warnings
 from collections.abc import Iterable, Iterator
 from configparser import Error as ParseError
 from contextlib import contextmanager
@@ -143,8 +143,12 @@ def progress(
     **kw:object,            # For `tqdm`: total, desc, unit, file, ...
 )->Iterable:               # A `tqdm` bar over `it`
     "Go through `it` with a progress bar, quiet when nobody watches."
-    from tqdm import tqdm
-    return tqdm(it, **{'disable': None, 'leave': False, **kw})
+    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # without ipywidgets Jupyter shows a bar of text
+        if jupyter := hasattr(shell, 'kernel') and 'file' not in kw: from tqdm.autonotebook import tqdm
+        else: from tqdm import tqdm
+    return tqdm(it, **{'disable': False if jupyter else None, 'leave': False, **kw})
 
 # %% ../nbs/00_core.ipynb #6acd60cf
 def check_whole(

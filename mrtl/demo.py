@@ -21,7 +21,7 @@ from .estimators import MRTLRegressor
 from .finegrain import finegrain
 from .grids import Grid
 from .problems import Problem
-from .rivals import own_ways
+from .rivals import field_rivals, own_ways
 from .runs import open_run, predict_run, run_problem
 from .simulate import simulate_field
 from .splits import block_split
@@ -62,12 +62,15 @@ def demo_problem(
     truth = ds[['lead_loading','variable_loading','space','strength']]
     return DemoProblem(design, y, rows, names=names, rivals=planted_rivals, truth=truth, world=ds)
 
-# %% ../nbs/72_demo.ipynb #caa3e90b
+# %% ../nbs/72_demo.ipynb #1d3084fb
 def planted_rivals(problem):
-    "Scores of the training mean, and of the planted signal, which a model can beat only by luck."
-    signal = problem.world.signal.values[problem.world.sizes['lead']:]
-    return {'climatology': problem.scores(np.full(len(problem.design), problem.zero)),
-            'planted truth': problem.scores(signal)}
+    """Scores of the training mean, of ridge, of ridge on EOFs, and of the planted signal, which a model can beat
+    only by luck."""
+    return field_rivals(problem)|{'planted truth': signal_scores(problem)}
+
+def signal_scores(problem):
+    "Scores of the planted signal."
+    return problem.scores(problem.world.signal.values[problem.world.sizes['lead']:])
 
 # %% ../nbs/72_demo.ipynb #408d4d21
 def correlation(
@@ -110,7 +113,7 @@ def recovery(problem, m, keep):
     ds,design = problem.world,problem.design
     sd = design.take(problem.rows['train']).moments()[1].numpy()[None,:,None,None]
     by_level = {f"{k['stage']} {k['level']}": correlation(k['W'].numpy()/sd, ds.beta) for k in keep.maps}
-    truth_r2 = planted_rivals(problem)['planted truth']['test']['r2']
+    truth_r2 = signal_scores(problem)['test']['r2']
     return dict(factor_match=truth_match(m, ds, design.grid), map_correlation=correlation(m.coef_, ds.beta),
         truth_r2=truth_r2, map_correlation_by_level=by_level)
 
@@ -157,18 +160,27 @@ def demo_command(
                                              overwrite)): return print(f"{out} is finished: nothing to do")
     problem = demo_problem(s['seed'], split_seed, n); options = DEMO|dict(device=s['device'], random_state=s['seed'])
     keep = KeepMaps(problem.design.grid)
-    metrics = run_problem(out, problem, options, [keep], partial(demo_facts, out, problem, options, keep))
+    metrics = run_problem(out, problem, options, [keep], partial(demo_facts, out, problem, options, keep, config))
     if metrics is None: return
     r = metrics['recovery']
     print(f"factor match {r['factor_match']:.3f}, test R2 {metrics['test']['r2']:.3f} (the truth's own "
           f"{r['truth_r2']:.3f}), {metrics['seconds']:.1f} s")
 
-# %% ../nbs/72_demo.ipynb #765ecb14
-def demo_facts(out, problem, options, keep, m, yhat):
+# %% ../nbs/72_demo.ipynb #e12d200f
+def demo_notes(config, problem):
+    "What the data are, and how to repeat the run, in sentences."
+    shape = 'x'.join(map(str, problem.design.grid.shape))
+    return [f"Data: {config['n']:,} months of a simulated ocean of {shape} cells with {PLANTED['variables']} "
+            f"fields and {PLANTED['leads']} leads. {PLANTED['rank']} components were planted, and noise was added.",
+        f"To repeat: mrtl demo --seed {config['seed']} --split-seed {config['split_seed']} --n "
+        f"{config['n']} --out FOLDER"]
+
+def demo_facts(out, problem, options, keep, config, m, yhat):
     "What only a demo knows: how much of the truth was recovered, and what the baselines reached in the same time."
     rows,histories = compared(problem, options, m.history_.seconds.iloc[-1])
     if parallel.is_main(): write_csv(out/'compare.csv', histories)
-    return dict(recovery=recovery(problem, m, keep), compare=[compared_row('multiresolution', m, problem), *rows])
+    return dict(recovery=recovery(problem, m, keep), notes=demo_notes(config, problem),
+                compare=[compared_row('multiresolution', m, problem), *rows])
 
 # %% ../nbs/72_demo.ipynb #5339d2b9
 def predict_demo(run, out, config, seed=None):

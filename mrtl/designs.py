@@ -7,6 +7,7 @@ __all__ = ['Mode', 'FieldDesign']
 
 # %% ../nbs/11_designs.ipynb #226d5fec
 from dataclasses import dataclass
+from html import escape
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 import numpy as np
@@ -226,6 +227,20 @@ def modes_said(
 def __repr__(self:FieldDesign):
     at = self.sample_times; span = '' if at is None or not len(at) else f", {at[0]} to {at[-1]}"
     return f"FieldDesign({modes_said(len(self), self.modes)}{span})"
+
+# %% ../nbs/11_designs.ipynb #8e21ccfa
+def design_table(
+    d:'FieldDesign|EventDesign', # A design
+)->str:                          # HTML
+    "What a design shows of itself in a notebook."
+    row = lambda *v: f"<tr>{''.join(f'<td style=text-align:left>{escape(str(k))}</td>' for k in v)}</tr>"
+    at = getattr(d, 'sample_times', None); span = '' if at is None or not len(at) else f', {at[0]} to {at[-1]}'
+    names = lambda m: ', '.join(map(str, m.labels[:6]))+(', ...' if len(m.labels)>6 else '')
+    holds = lambda m: repr(m.grid or m.nodes) if m.grid or m.nodes else names(m) if m.labels else ''
+    rows = [row(m.name, 'x'.join(map(str, m.shape)), holds(m)) for m in d.modes]
+    return f"<b>{type(d).__name__}</b>: {len(d):,} sample{'' if len(d)==1 else 's'}{escape(span)}<table>{row('mode', 'size', 'holds')}{''.join(rows)}</table>"
+
+FieldDesign._repr_html_ = design_table
 
 # %% ../nbs/11_designs.ipynb #1f9e6487
 @patch

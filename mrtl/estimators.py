@@ -54,10 +54,19 @@ class TensorEstimator(Fitting, LabelledResults, Sureness, ModelFiles, Adapted, T
     )->object:         # A matplotlib figure
         "The components, and how they were found."
         from mrtl.plots import fit_plot
-        from mrtl.termmaps import term_maps
-        check_is_fitted(self, 'fitted_')
-        if isinstance(self.factors_, dict): return term_maps(self.factors_, title=title)
-        return fit_plot(self.factors_, self.history_, title=title)
+        from mrtl.termmaps import term_maps, x_across
+        check_is_fitted(self, 'fitted_'); factors = x_across(self.factors_)
+        if isinstance(factors, dict): return term_maps(factors, title=title)
+        return fit_plot(factors, self.history_, title=title)
+
+    def _repr_html_inner(self):
+        "A card, once fitted; before, the settings as scikit-learn shows them."
+        from mrtl.cards import card
+        return card(self) if hasattr(self, 'fitted_') else super()._repr_html_inner()
+
+    def _repr_mimebundle_(self, **kwargs):
+        found = dict(super()._repr_mimebundle_(**kwargs))
+        return found|({'text/html': self._repr_html_inner()} if 'text/html' in found else {})
 
     def report(self,
         path:str|Path,              # HTML file to write

@@ -16,7 +16,7 @@ from scipy import sparse
 from torch import Tensor
 from fastcore.basics import patch
 from .core import DataError, ScheduleError
-from .designs import Batch, Mode, as_index, as_shapes, modes_said, rows_of
+from .designs import Batch, Mode, as_index, as_shapes, design_table, modes_said, rows_of
 from .nodes import Nodes
 
 # %% ../nbs/11_events.ipynb #fe3a5954
@@ -245,6 +245,8 @@ def lent(
 # %% ../nbs/11_events.ipynb #80ea7ce6
 @patch
 def __repr__(self:EventDesign): return f"EventDesign({modes_said(len(self), self.modes)})"
+
+EventDesign._repr_html_ = design_table
 
 @patch
 def __len__(self:EventDesign): return self.n

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../nbs/59_fitting.ipynb #271b5241
-import warnings
+import time, warnings
 import numpy as np
 import pandas as pd
 import torch
@@ -157,7 +157,10 @@ class Fitting:
         "Weigh the classes, take known parts off targets, learn, and keep the fit."
         train,valid,shift = self._reweight(train, valid)
         if ask.loss=='squared': train,valid = train.less_offset(),valid and valid.less_offset()
-        return self._keep(way.learn(train, valid, ask, shift))
+        start = time.perf_counter()
+        self._keep(way.learn(train, valid, ask, shift))
+        self._seconds = time.perf_counter()-start
+        return self
 
     def _reweight(self, train, valid): return train,valid,0.
 

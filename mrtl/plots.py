@@ -216,6 +216,22 @@ def _directions(v):
     norms = np.linalg.norm(columns, axis=1, keepdims=True)
     return columns/np.where(norms==0, 1, norms)
 
+# %% ../nbs/50_plots.ipynb #aa3a9c29
+def signed_like(
+    factors:xr.Dataset, # Dataset of learnt factors
+    truth:xr.Dataset,   # Dataset of planted factors
+)->xr.Dataset:          # The learnt factors; what each component stands for is the same
+    "Give each part of a learnt component the sign of the planted one, as far as their product allows."
+    learnt_at,planted_at,_ = match_components(factors, truth)
+    a,b = factor_parts(factors),factor_parts(truth); shared,out = [n for n in a if n in b],factors.copy()
+    for i,j in zip(learnt_at, planted_at):
+        signs = np.array([1. if np.nansum(a[n].values[i]*b[n].values[j])>=0 else -1. for n in shared])
+        signs[-1] = signs[:-1].prod()
+        here = xr.DataArray(np.arange(factors.sizes['component'])==i, dims='component')
+        for n,s in zip(shared, signs):
+            out[n] = xr.where(here & (s<0), -out[n], out[n]).transpose(*out[n].dims).assign_attrs(out[n].attrs)
+    return out
+
 # %% ../nbs/50_plots.ipynb #447b1af5
 def truth_maps(
     factors:xr.Dataset, # Dataset of learnt factors
@@ -302,17 +318,31 @@ def _cloud(ax, y, yhat, score, name, units):
     ax.set_ylabel(f'predicted {name}{unit}', fontsize=8.5, labelpad=2)
     ax.text(.04, .95, f'$R^2$ = {score:.3f}\n{len(y)} points', transform=ax.transAxes, va='top', fontsize=8.5)
 
-# %% ../nbs/50_plots.ipynb #7509f430
+# %% ../nbs/50_plots.ipynb #8ba1fec2
 def _r2(y, yhat):
     total = ((y-y.mean())**2).sum()
     return 1-((y-yhat)**2).sum()/total if total>0 else np.nan
+
+def _side_by_side(ax, t, at):
+    """Places of times whose gaps are longer than what lies between them: blocks one beside the other, each named by
+    its first time."""
+    room = max(2, len(t)//60); block = np.searchsorted(at, np.arange(len(t)), side='right')
+    first = np.r_[0, at]; shown = first[::-(-len(first)//8)]; place = np.arange(len(t))+room*block
+    named = lambda v: str(np.datetime_as_string(v,
+                                                'M' if np.diff(t).min()>np.timedelta64(20, 'D')
+                                                else 'D')) if t.dtype.kind=='M' else f'{v:g}'
+    ax.set_xticks(place[shown], [named(v) for v in t[shown]])
+    for i in at: ax.axvspan(place[i-1]+.5, place[i]-.5, color='.93', linewidth=0)
+    ax.set_xlabel('each block of times begins at the date below it', fontsize=8, labelpad=2)
+    return place.astype(float)
 
 def _series(ax, time, y, yhat, name, units):
     "Truth and prediction against time, lines broken where times are missing."
     order = np.argsort(time, kind='stable'); t,y,yhat = time[order],y[order],yhat[order]
     steps = np.diff(t)
-    at = np.flatnonzero(steps>1.9*np.median(steps))+1 if len(t)>2 else []
+    at = np.flatnonzero(steps>1.9*np.median(steps))+1 if len(t)>2 else np.zeros(0, int)
     gaps = lambda v: np.insert(v, at, np.nan)
+    if len(at) and steps[at-1].sum()>.5*(t[-1]-t[0]): t = _side_by_side(ax, t, at)
     t = np.insert(t, at, t[at]) if len(at) else t
     ax.plot(t, gaps(y), color='.35', linewidth=.9, marker='.', markersize=2.5, label='true')
     ax.plot(t, gaps(yhat), color='C3', linewidth=1.1, marker='.', markersize=2.5, label='predicted')

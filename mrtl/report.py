@@ -18,9 +18,9 @@ from fastcore.xml import (
 from .core import DataError, atomic_write
 from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
 from .panels import field_map, new_figure, on_places, png
-from .plots import carried_text, coef_maps, factor_maps, maps_last, prediction_plot, truth_maps
-from .termmaps import term_maps
-from .tables import (CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cells, given_scores,
+from .plots import carried_text, coef_maps, factor_maps, maps_last, prediction_plot, signed_like, truth_maps
+from .termmaps import term_maps, x_across
+from .tables import (CEILING, MEANING, SAID, TABLES, accounted, as_table, as_text, best_cells, given_scores,
                          highlights, score_table)
 
 # %% ../nbs/51_report.ipynb #a624b775
@@ -64,6 +64,9 @@ _texts = dict(
         'can be compared. A category is compared with its first level. With three or more classes an effect on a '
         'class is against the mean of all classes. The interval holds 95 % of what the '
         'coefficient may be. Baselines that are regressions were given the same covariates.',
+    repeat='The same data, configuration, versions and device give the same numbers. What the words of this page '
+    'mean, how to choose among the ways of fitting, and what to distrust '
+        'is told in the documentation of mrtl, on the pages "Which way, which model?" and "Glossary".',
     compare='The same data trained in other ways, with the same options:')
 
 # %% ../nbs/51_report.ipynb #c6e7df84
@@ -298,10 +301,13 @@ def _missing_section(missing):
 
 def _settings_section(metrics, config):
     "What it takes to make the page again."
+    made = metrics.get('date')
     counts = [(k.capitalize(), v) for k,v in metrics.get('counts', {}).items()]
-    facts = [('Rows', metrics.get('rows')), *counts, ('Versions', metrics.get('versions')), ('Configuration', config)]
+    facts = [('Date of the fit', made and {'day': made}),
+             ('Rows', metrics.get('rows') and accounted(metrics['rows'])), *counts,
+             ('Versions', metrics.get('versions')), ('Configuration', config)]
     parts = [part for name,d in facts if d for part in (P(B(name)), _definitions(d))]
-    return Section(H2('Configuration and versions'), *parts)
+    return Section(H2('How to repeat it'), P(_texts['repeat']), *parts)
 
 def _definitions(d): return Dl(*[t for k,v in d.items() for t in (Dt(str(k)), Dd(as_text(v)))])
 
@@ -376,6 +382,8 @@ def write_report(
     "Write a run, or any fitted model, as one self-contained HTML page."
     _check_run(factors, history, levels)
     if isinstance(levels, pd.DataFrame): levels = levels.to_dict('records')
+    factors,truth,coef,coef_std = map(x_across, (factors, truth, coef, coef_std))
+    if truth is not None: factors = signed_like(factors, truth)
     if metrics is None: metrics = given_scores(y, yhat)
     recovery = dict(metrics.get('recovery', {})); own = figures or {}
     levels = _with_correlation(levels, recovery.pop('map_correlation_by_level', None))

@@ -100,6 +100,8 @@ class _Metrics(TypedDict):
     rows:NotRequired[dict[Word, Whole]]                              # How many
     baselines:NotRequired[dict[Word, dict[Word, _Scores|Loss]]]      # Scores of others
     seconds:NotRequired[Number]                                      # Of the fit
+    date:NotRequired[Word]                                           # Of the fit, year, month and day
+    lead_units:NotRequired[Word|None]                                # Such as months
     recovery:NotRequired[_Scores]                                    # Of a planted truth
     compare:NotRequired[list[dict[Word, Scalar]]]                    # Ways to train
     seasons:NotRequired[dict[Word, _Season]|None]                    # Scores by season

@@ -26,7 +26,6 @@ from .runfiles import (class_columns, read_config, read_covariates, read_factors
                            read_metrics, read_predictions)
 from .report import write_report
 from .rivals import best_threshold
-from .termmaps import x_across
 
 # %% ../nbs/71_runs.ipynb #22815925
 FILES = Annotated[list, dict(nargs='+', type=str)] # Of a command: one or several file names
@@ -171,7 +170,9 @@ def write_run(
             with atomic_write(out/f'{name}.nc') as tmp: write_netcdf(tmp, ds)
     write_coefficients(out, final)
     write_csv(out/'history.csv', m.history_); write_csv(out/'predictions.csv', predictions)
-    write_json(out/'metrics.json', metrics|dict(levels=m.levels_, rank=m.rank_, versions=package_versions()))
+    write_json(out/'metrics.json',
+               metrics|dict(levels=m.levels_, rank=m.rank_, date=time.strftime('%Y-%m-%d', time.gmtime()),
+                            versions=package_versions()))
     seal(out, FITTED, False)
 
 # %% ../nbs/71_runs.ipynb #2fa4ded5
@@ -215,14 +216,14 @@ def report_run(
     f = run if isinstance(run, RunFiles) else read_run(run); path = f.folder/'report.html'
     test = f.predictions[f.predictions.set=='test']; labels = 'auc' in f.metrics['test']
     y,yhat = (None,None) if labels else (as_series(test, c) for c in ('truth','prediction'))
-    turn = x_across if f.config['command']=='events' else lambda v: v
     coef = (None if labels or isinstance(f.factors, dict)
             or map_count(f.factors)>60 else MRTLRegressor.load(f.folder/'model.mrtl').coef_)
     if coef is not None and (isinstance(coef, dict) or coef.ndim<2): coef = None # a sum without maps
-    write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=turn(f.factors),
-                 history=f.history, levels=f.metrics['levels'],
-        metrics=f.metrics, config=f.config, coef=None if coef is None else turn(coef),
-        covariates=read_covariates(f.folder), y=y, yhat=yhat, truth=f.truth,
+    write_report(path, f.config.get('title', f"mrtl {f.config['command']}"),
+                 factors=with_units(f.factors, f.metrics.get('lead_units')), history=f.history,
+                 levels=f.metrics['levels'],
+        metrics=f.metrics, config=f.config, coef=coef, covariates=read_covariates(f.folder), y=y,
+        yhat=yhat, truth=f.truth,
         histories={'multiresolution': f.history}|f.others if f.others else None, notes=f.metrics.get('notes', ()),
         figures=figures and figures(f))
     print(f"report: {path}")
@@ -311,7 +312,21 @@ def run_metrics(problem, yhat, seconds, found):
     metrics = problem.scores(yhat)|dict(baselines=problem.rivals(problem) if problem.rivals else {}, seconds=seconds)
     if problem.notes is not None: metrics['notes'] = problem.notes
     if np.ndim(problem.y)==2 and problem.outputs is not None: metrics['outputs'] = [str(k) for k in problem.outputs]
-    return metrics|found|dict(rows=rows)
+    units = step_name(getattr(problem.design, 'times', None)) if getattr(problem.design, 'leads', None) else None
+    return metrics|dict(lead_units=units)|found|dict(rows=rows)
+
+# %% ../nbs/71_runs.ipynb #0018a44d
+def step_name(times):
+    "What neighbouring times are apart: days, months or years; None for anything else."
+    if times is None or len(times)<2 or isinstance(times[0], (str,int)): return None
+    days = np.median(pd.to_timedelta(np.diff(times))/pd.Timedelta('1D'))
+    return next((name for name,low,high in (('days',.9,1.1), ('months',27.,31.5), ('years',364.,367.))
+                 if low<=days<=high), None)
+
+def with_units(factors, units):
+    "Factors whose leads have units."
+    if not units or isinstance(factors, dict) or 'lead' not in factors.coords: return factors
+    return factors.assign_coords(lead=factors.lead.assign_attrs(units=units))
 
 # %% ../nbs/71_runs.ipynb #4bb86f92
 def bootstrap_run(out, problem, blocks, n, seed=0):

@@ -228,7 +228,18 @@ def _fits(names):
 SAID = dict(evidence=_evidence_said, weight=_weight_said)
 TABLES = dict(best_loss=level_rows, weight=round_rows)
 
-# %% ../nbs/49_tables.ipynb #b55a7af4
+# %% ../nbs/49_tables.ipynb #6f837c20
+SPARE = 'between blocks, not used'
+
+def accounted(
+    rows:dict, # Numbers of rows, as in `metrics.json`: train, valid, test, total ...
+)->dict:       # The same; what no set has is named, so that the sets add up to the total
+    "Rows that add up."
+    sets = [rows[k] for k in ('train','valid','test') if k in rows]; rest = rows.get('total', 0)-sum(sets)
+    return {**{k: v for k,v in rows.items() if k!='total'}, **({SPARE: rest} if sets and rest>0 else {}),
+            **({'total': rows['total']} if 'total' in rows else {})}
+
+# %% ../nbs/49_tables.ipynb #2943da9c
 def highlights(
     metrics:dict, # `metrics.json`
     levels:list,  # The run's levels
@@ -240,7 +251,9 @@ def highlights(
     rivals = [(r[k],r['model']) for r in rows[1:] if k in r and r['model']!=CEILING]
     if rivals: out.append((f'best baseline ({max(rivals)[1]})', max(rivals)[0]))
     if (match := metrics.get('recovery', {}).get('factor_match')) is not None: out.append(('factor match', match))
-    if total := metrics.get('rows', {}).get('total'): out.append(('rows', total))
+    if total := metrics.get('rows', {}).get('total'):
+        spare = accounted(metrics['rows']).get(SPARE, 0)
+        out.append((f'rows used, of {total:,}' if spare else 'rows', total-spare))
     rounds = {l['round'] for l in levels if isinstance(l, dict) and 'round' in l}
     out.append(('rounds', len(rounds)) if rounds else ('levels', len(levels)))
     if metrics.get('seconds') is not None: out.append(('seconds', f"{metrics['seconds']:.1f}"))

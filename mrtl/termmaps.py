@@ -25,9 +25,10 @@ def lies_across(
     return any(a[:i]==b[:i] and a[i:].startswith(p) and b[i:].startswith(q) for i in range(len(a)) for p,q in ACROSS)
 
 def x_across(
-    v:xr.Dataset|xr.DataArray|dict, # Factors, coefficients, or a dict of them
-)->xr.Dataset|xr.DataArray|dict:    # The same, dims of maps in the order in which they are drawn
-    "Put what should be drawn across last."
+    v:xr.Dataset|xr.DataArray|dict|None, # Factors, coefficients, or a dict of them
+)->xr.Dataset|xr.DataArray|dict|None:    # The same, dims of maps in the order in which they are drawn
+    "Put what should be drawn across last; what has no names stays as it is."
+    if v is None or isinstance(v, np.ndarray): return v
     if isinstance(v, dict): return {k: x_across(d) for k,d in v.items()}
     if isinstance(v, xr.Dataset): return v.assign({k: x_across(d) for k,d in v.data_vars.items()})
     dims = list(v.dims)

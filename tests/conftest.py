@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ['nbs', 'mrtl', 'pyproject.toml', 'settings.ini', '_quarto.yml', 'README.md', 'LICENSE']
+SOURCES = ['nbs', 'mrtl', 'pyproject.toml', 'settings.ini', '_quarto.yml', 'README.md', 'LICENSE', 'CHANGELOG.md']
 
 def pytest_configure(config):
     """No test reaches beyond this machine: names of other hosts are not looked up, and their addresses are not

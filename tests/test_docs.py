@@ -157,10 +157,52 @@ def test_cells_can_be_copied(page):
         hidden = re.search(r'^#\|\s*(hide\b|include: *false)', source, re.M)
         assert not (hidden and re.search(r'^\s*(import|from)\b', source,
                                          re.M)), f'{page} imports in a hidden cell:\n{source}'
+        assert not re.search(r'^\s*from \S+ import \*', source,
+                             re.M), f'{page}: name what is imported, so that a reader sees where it comes from'
         assert 'expect_fail' not in source, f'{page}: show the error, by `except ... as e: print(e)`'
         said = ''.join(''.join(o.get('text', '')) for o in c['outputs'] if o['output_type'] == 'stream')
         assert len(re.findall(r'^except .* as e: print\(', source,
                               re.M)) <= len(said.splitlines()), f'{page} stores no error for\n{source}'
+
+# ---- pages for whoever looks something up
+
+def prose_of(site, page): return ' '.join(' '.join(parsed(site, page).prose).split())
+
+def test_home_is_light(site):
+    "The page and its pictures together."
+    page = parsed(site, 'index.ipynb'); files = [site/'site'/'index.html', *(site/'site'/i for i in page.images)]
+    assert len(page.images) >= 2 and sum(f.stat().st_size for f in files) < 500_000
+
+@per_page
+def test_pages_are_light(site, page):
+    "Without figures."
+    text = (site/'site'/nbpath2html(page)).read_text(encoding='utf-8')
+    assert len(re.sub(r'data:image/[^"]*', '', text)) < 300_000
+
+@pytest.mark.parametrize('word', ['confidence interval', 'missing data', 'install', 'cite', 'stations', 'forecast'])
+def test_search_finds(site, word):
+    assert any(word in prose_of(site, p).lower() for p in ('questions.ipynb', 'glossary.ipynb'))
+
+@pytest.mark.parametrize('term', 'Mode Level Term Design Share Beta Lead Finegraining Rank Evidence Component '
+                         'Score Gap Covariate Schedule Prior'.split())
+def test_the_glossary_has(term):
+    text = '\n'.join(''.join(c['source']) for c in cells_of('glossary.ipynb'))
+    assert len(re.findall(rf'^\* \*\*{term}\*\*.*[.)]$', text, re.M)) == 1
+    bare = [l for l in text.splitlines() if l.startswith('* ') and '](' not in l]
+    assert not bare, f'these lead nowhere: {bare}'
+
+def test_the_gallery_leads_to_pages(site):
+    p = parsed(site, 'gallery.ipynb'); thumbs = [i for i in p.images if i.startswith('data:image/png')]
+    assert len(thumbs) >= 15 and all(len(t) < 20_000 for t in thumbs) and not p.silent
+
+def test_changes_are_those_of_the_repository(site):
+    text = (ROOT/'CHANGELOG.md').read_text(encoding='utf-8')
+    page = (site/'site'/'changes.html').read_text(encoding='utf-8')
+    assert text.count('\n* ') == page.partition('<main>')[2].partition('</main>')[0].count('<li>')
+
+def test_what_is_cited_is_what_is_installed():
+    shown = ''.join(''.join(o.get('text', '')) for c in cells_of('cite.ipynb') for o in c.get('outputs', []))
+    assert f'version = {{{mrtl.__version__}}}' in shown, 'run nbs/cite.ipynb again'
 
 # ---- public names
 

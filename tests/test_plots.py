@@ -296,6 +296,15 @@ def test_predictions_in_any_order_with_gaps_missing_and_outputs():
     assert '0.123' in plots.prediction_plot([1,2], [0,1.], score=.123).axes[0].texts[0].get_text()
 
 # Pictures and state
+
+def test_blocks_far_apart_stand_side_by_side():
+    months = pd.date_range('1950', periods=600, freq='MS')
+    y = pd.Series(np.ones(60), months[np.r_[0:20, 300:320, 580:600]])
+    ax = plots.prediction_plot(y, y).axes[1]
+    assert [l.get_text() for l in ax.get_xticklabels()]==['1950-01','1975-01','1998-05'] and ax.get_xlim()[1]<75
+    near = plots.prediction_plot(y[:20].drop(y.index[9:11]), y[:20].drop(y.index[9:11])).axes[1]
+    assert near.get_xlabel()=='' and near.get_xlim()[0]>-8000, 'a short gap leaves the axis of dates as it is'
+
 def test_pictures_keep_their_colours():
     fig = plots.factor_maps(make_factors(3)); small = Image.open(io.BytesIO(panels.png(fig))); assert small.mode=='P'
     full = io.BytesIO(); fig.savefig(full, dpi=100)

@@ -258,3 +258,17 @@ def test_many_outputs_have_one_row_a_round():
     assert rows[3]=={'round':3, 'what':'by component', 'median length (cells)':2., 'median share of noise':.5,
                      'median log evidence':-10., 'mean weight':pytest.approx(.1)}
     assert 'share of noise' not in tables.round_rows([l|dict(noise=1.) for l in levels[:4]])[0]
+
+def test_components_have_the_signs_of_the_planted_ones_in_every_figure(blank, tmp_path, monkeypatch):
+    run = make_run(); truth = run['factors']; seen = []
+    turned = truth.assign(space=-truth.space, lead_loading=-truth.lead_loading)
+    monkeypatch.setattr(report, 'factor_maps', lambda f, *a: seen.append(f) or report.truth_maps(f, truth))
+    write(tmp_path, **run | dict(factors=turned, truth=truth))
+    for n in ('space', 'lead_loading'): np.testing.assert_allclose(seen[0][n], truth[n])
+
+def test_rows_add_up(blank, tmp_path):
+    metrics = dict(test=dict(r2=.5), rows=dict(train=700, valid=90, test=174, total=1000), date='2001-02-03')
+    text = ''.join(Page(write(tmp_path, metrics=metrics)).text)
+    assert ('rows used, of 1,000' in text and '964' in text and 'between blocks, not used36' in text
+            and '2001-02-03' in text)
+    assert tables.accounted(dict(train=7, total=7)) == dict(train=7, total=7) and tables.accounted({}) == {}

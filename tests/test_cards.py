@@ -1,0 +1,64 @@
+"""What a fitted model shows in a notebook: a card that is small, safe and true, and pictures with x across."""
+import re
+import numpy as np
+import pytest
+import mrtl
+from mrtl.cards import card, facts_of
+from mrtl.core import progress
+from small_fits import _problem
+
+@pytest.fixture(scope='module')
+def fields():
+    "A fit of fields by evidence."
+    design,y = _problem()
+    return mrtl.MRTLRegressor().fit(design, y['one'])
+
+@pytest.fixture(scope='module')
+def events():
+    "A fit of events on a court whose x comes first, 8 by 10, with a label that is markup."
+    table = mrtl.simulate_events(n=400, players=4, court=(8,10), defender=(6,6)).table
+    table['player'] = '<i>&"'+table.player.astype(str)
+    design = mrtl.EventDesign.from_table(table, dict(player='player', court=('x','y')),
+                                         grids=dict(court=mrtl.Grid((8,10), names=('x','y'))))
+    return design,mrtl.MRTLClassifier(rank=1, method='sgd', max_epochs=1).fit(design, table.label.values)
+
+def test_a_card_is_small_and_holds_no_script(fields):
+    html = fields._repr_mimebundle_()['text/html']
+    assert html == fields._repr_html_() == card(fields)
+    assert len(html) < 60_000 and '<script' not in html and 'data:image/png;base64,' in html
+    assert 'color:#' not in html.replace('background:#', ''), 'text takes the colours of the page, light or dark'
+
+def test_a_card_says_how_it_was_learnt(fields, events):
+    assert (facts_of(fields)['way'] == 'evidence' and 'log evidence' in facts_of(fields)
+            and 'optimiser' not in facts_of(fields))
+    assert facts_of(events[1])['way'].startswith('gradients') and {'optimiser', 'time'} <= facts_of(events[1]).keys()
+    best = f"{float(fields.history_.evidence.max()):.1f}"
+    assert facts_of(fields)['log evidence'] == best and f'>{best}<' in card(fields)
+
+def test_before_the_fit_the_settings_are_shown():
+    html = mrtl.MRTLRegressor(rank=7)._repr_html_()
+    assert 'Parameters' in html and 'MRTLRegressor' in html
+
+def test_names_are_escaped(events):
+    assert '<i>' not in events[0]._repr_html_() and '&lt;i&gt;&amp;' in events[0]._repr_html_()
+
+def test_a_model_from_a_file_shows_itself(events, tmp_path):
+    events[1].save(tmp_path/'m.mrtl')
+    assert 'gradients' in mrtl.MRTLClassifier.load(tmp_path/'m.mrtl')._repr_html_()
+
+def test_x_is_drawn_across(events, tmp_path, monkeypatch):
+    "By `plot`, by `report`, and in the card, also where x comes first in the table."
+    m = events[1]; axes = m.plot().axes[0]
+    assert m.factors_.court.dims[:2] == ('x','y') and axes.get_ylabel() == 'y'
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 8), (0, 10))
+    seen = []
+    monkeypatch.setattr('mrtl.report.factor_maps', lambda f, *a: seen.append(f.court.dims) or mrtl.factor_maps(f))
+    m.report(tmp_path/'page.html')
+    assert seen == [('y','x','component')]
+
+def test_a_bar_in_jupyter_and_none_in_a_log(monkeypatch, capsys):
+    "Jupyter's stream is no terminal; its kernel tells that somebody looks."
+    assert list(progress(range(3))) == [0, 1, 2] and capsys.readouterr().err == ''
+    IPython = pytest.importorskip('IPython')
+    monkeypatch.setattr(IPython, 'get_ipython', lambda: type('Shell', (), dict(kernel=1, config={}))())
+    assert list(progress(range(3))) == [0, 1, 2] and '0/3' in capsys.readouterr().err
