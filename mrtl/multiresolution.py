@@ -284,7 +284,7 @@ def _summary(self:Run, trainer, cp_error):
     h,col = trainer.history,'valid_loss' if trainer.valid is not None else 'train_loss'
     before = self.table[-1]['best_loss'] if self.table else None
     return dict(stage=trainer.stage, level=trainer.level, epochs=h[-1]['epoch'], seconds=h[-1]['seconds'], start_loss=h[0][col], first_loss=h[min(1, len(h)-1)][col], best_loss=trainer.best_loss,
-        jump=None if before is None else h[0][col]-before, cp_error=cp_error, stopped_by=h[-1]['stopped_by'], sigma=trainer.objective.sigmas, valid=trainer.valid is not None, batch=trainer.batch_size)
+        jump=None if before is None else h[0][col]-before, cp_error=cp_error, stopped_by=h[-1]['stopped_by'], sigma=trainer.objective.sigmas, valid=trainer.valid is not None, batch=trainer.batch_size, optimizer=trainer.optimizer)
 
 # %% ../nbs/32_multiresolution.ipynb #814d6920
 @patch
