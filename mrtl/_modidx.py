@@ -2621,6 +2621,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mrtl.solved.fit_exact': ('solved.html#fit_exact', 'mrtl/solved.py'),
                              'mrtl.solved.model_loss': ('solved.html#model_loss', 'mrtl/solved.py'),
                              'mrtl.solved.pruned': ('solved.html#pruned', 'mrtl/solved.py'),
+                             'mrtl.solved.row_numbers': ('solved.html#row_numbers', 'mrtl/solved.py'),
                              'mrtl.solved.slopes': ('solved.html#slopes', 'mrtl/solved.py'),
                              'mrtl.solved.strengths': ('solved.html#strengths', 'mrtl/solved.py'),
                              'mrtl.solved.why_not': ('solved.html#why_not', 'mrtl/solved.py'),

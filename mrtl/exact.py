@@ -124,7 +124,7 @@ def sweep(
 
 # %% ../nbs/35_exact.ipynb #11489f63
 EPS = .03,.1,.3                     # Shares of noise's cost that are tried
-LAMBDAS = tuple(np.geomspace(3e-3, .4, 9)) # Weights of squared factors that are tried
+LAMBDAS = tuple(3e-3*(400/3)**(np.arange(11)/8)) # Weights of squared factors that are tried: from .003 to .4 in eight steps, and two more, for noise
 FINE_ENOUGH = 100                   # Cells of a level that can tell
 
 def rows_from(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch, store_attr
 from .classes import free_scores
-from .coordinates import Metric, coordinates, in_basis, share_of_bump, size_of_bump, SIGMA
+from .coordinates import Metric, coordinates, in_basis, share_of_bump, size_of_bump, MOST_COORDINATES, SIGMA
 from .core import ConfigError
 from .criteria import Criterion, GradientStats
 from .designs import FieldDesign
@@ -46,7 +46,15 @@ def why_not(
     if names := [k for k in STEPS if getattr(o, k)!=getattr(GradientOptions(), k)]: return f"it does not read {', '.join(names)} (its own setting is penalty=(size, weight))"
     return ''
 
-# %% ../nbs/36_solved.ipynb #15b2567b
+# %% ../nbs/36_solved.ipynb #c7b9678d
+FEWEST,MOST_NUMBERS = 100,3e7 # Of what is solved unasked: samples; numbers in all rows, in coordinates
+
+def row_numbers(
+    design:FieldDesign, # Samples
+)->int:                 # Numbers
+    "Rows by features by coordinates at the finest level."
+    return len(design)*math.prod(m.size for m in design.modes[:-1])*min(int(design.grid.mask.sum()), MOST_COORDINATES)
+
 def with_solver(
     o:GradientOptions,  # As given
     design:object,      # Fields or events
@@ -62,7 +70,7 @@ def with_solver(
     if o.penalty!='auto' and against: raise ConfigError(f"penalty={o.penalty!r} is read where levels are solved, and that cannot be done here: {against}")
     watched = any(getattr(type(cb), 'after_batch', Callback.after_batch) is not Callback.after_batch for cb in callbacks)
     steps = [k for k in BY_STEPS if k in asked or getattr(o, k, None)!=getattr(plain, k, None)]
-    return o if against or o.penalty=='auto' and (steps or watched or covariates) else replace(o, optimizer='exact')
+    return o if against or o.penalty=='auto' and (steps or watched or covariates or len(design)<FEWEST or row_numbers(design)>MOST_NUMBERS) else replace(o, optimizer='exact')
 
 # %% ../nbs/36_solved.ipynb #746eab73
 def check_solver(
