@@ -51,6 +51,7 @@ def fit(data, out, resume):
 
 def exact(data, out, resume):
     out.mkdir(exist_ok=True); d,y = months()
+    for f in out.glob('.mrtl-*-model.mrtl'): f.unlink() # of a `save` that was killed: outside a run's folder nothing else takes it away
     m = MRTLRegressor(method='sgd', schedule=[(2,4),(4,8),(8,16)], random_state=5, checkpoint=out/'checkpoint.mrtl').fit(d, y); m.save(out/'model.mrtl'); return 0
 
 def evidence(data, out, resume):
