@@ -25,6 +25,7 @@ from .options import GradientOptions
 from .points import Points
 from .ranks import fold_pairs, ranks_of
 from .samples import Samples, entry_weights
+from .splits import split_groups
 from .training import Callback
 
 # %% ../nbs/36_solved.ipynb #2c0e934d
@@ -264,6 +265,7 @@ class Judge:
         at = [i for i,m in enumerate(run.modes) if int(m[-1].grid.mask.sum())>=FINE_ENOUGH]
         i = at[0] if at else len(run.modes)-1; self.train,*self.valid = run._samples(i)
         self.pairs = [(self.train, self.valid[0])] if self.valid else fold_pairs(self.train)
+        if not self.pairs and self.train.groups is not None: split_groups(self.train.groups) # refuses a single one
         self.run,self.metric,self.fields = run,run._metric(i),{}
 
     def __call__(self, k, eps, lams)->dict: # (k, ε, λ) to what `choose` finds
