@@ -6,7 +6,7 @@
 __all__ = ['open_netcdf']
 
 # %% ../nbs/18_readers.ipynb #468f3b84
-import re, warnings, zipfile, zlib
+import re, struct, warnings, zipfile, zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, wraps
@@ -37,7 +37,7 @@ def _open_under_lock():
 _open_under_lock()
 
 # %% ../nbs/18_readers.ipynb #514410ba
-FOREIGN = (OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error) # What netCDF4, HDF5, zarr, zipfile and xarray's decoding raise
+FOREIGN = (OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) # What netCDF4, HDF5, zarr, zipfile and xarray's decoding raise
 
 def source_name(path, member=None):
     "A source's name in errors."

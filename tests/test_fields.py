@@ -1,5 +1,5 @@
 """Grids of cases for `mrtl.climate.fields`: names, orders, calendars, formats, damaged files, and regridding against brute force."""
-import zipfile
+import json, zipfile
 import cftime, numpy as np, pandas as pd, pytest, xarray as xr
 import mrtl.climate.fields as fields
 from mrtl.core import ConfigError, DataError, FormatError
@@ -158,6 +158,12 @@ def test_zarr(tmp_path, consolidated, version, name):
     sst.isel(lat=slice(None, None, -1)).assign_coords(lon=sst.lon-360).chunk(time=12).to_dataset().to_zarr(tmp_path/name, consolidated=consolidated, zarr_format=version)
     got = opened(tmp_path/name); same(got, sst); assert got.attrs['units'] == 'degC' and got.chunks is not None
     assert len(open_fields([tmp_path/name], ['sst'])) == 1 and (name != 'a.zarr' or opened(tmp_path).shape == sst.shape)
+
+def test_zarr_with_a_damaged_fill_value(tmp_path):
+    "A fill value of too few bytes, which xarray meets while it opens the store, is named."
+    make(24).to_dataset().to_zarr(tmp_path/'a.zarr', consolidated=False, zarr_format=3)
+    f = tmp_path/'a.zarr'/'sst'/'zarr.json'; meta = json.loads(f.read_text()); meta['attributes']['_FillValue'] = 'AAAA'; f.write_text(json.dumps(meta))
+    with pytest.raises(FormatError, match='cannot be read as zarr'): open_fields(tmp_path/'a.zarr')
 
 def test_zarr_blocks_are_whole_chunks(tmp_path, monkeypatch):
     make(100).chunk(time=8).to_zarr(tmp_path/'a.zarr', consolidated=False); make(100).chunk(time=100).to_zarr(tmp_path/'b.zarr', consolidated=False)
