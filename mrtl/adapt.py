@@ -28,14 +28,16 @@ def as_one(
     if not isinstance(y, xr.Dataset): return y
     dims = {v.dims for v in y.data_vars.values()}
     if len(dims)!=1 or len(next(iter(dims)))!=1:
-        raise DataError(f"y is a Dataset, so each variable must be one output over the samples; got the dimensions {sorted(map(str, dims))}: give a DataArray (samples, output)")
+        raise DataError(f"y is a Dataset, so each variable must be one output over the samples; got the dimensions "
+                        f"{sorted(map(str, dims))}: give a DataArray (samples, output)")
     return y.to_dataarray('output').transpose(..., 'output')
 
 def target_names(
     y:object,   # Targets as they came
 )->dict:        # name, attrs; variables with theirs where it is a Dataset
     "What targets are called, and what they say of themselves."
-    if isinstance(y, xr.Dataset): return dict(name=None, attrs=dict(y.attrs), variables={str(k): dict(v.attrs) for k,v in y.items()})
+    if isinstance(y, xr.Dataset):
+        return dict(name=None, attrs=dict(y.attrs), variables={str(k): dict(v.attrs) for k,v in y.items()})
     if isinstance(y, xr.DataArray): return dict(name=y.name, attrs=dict(y.attrs))
     return dict(name=getattr(y, 'name', None), attrs={})
 
@@ -67,10 +69,12 @@ def design_of(
     if modes[-1].grid is not None and not modes[-1].indexed:
         *rest,space = modes
         u = torch.from_numpy(np.array(X, float)).reshape(len(X), *(m.size for m in rest), *space.shape)
-        return FieldDesign(u, space.grid, [m.name for m in rest], {m.name: m.labels for m in rest if m.labels is not None}, space=space.name)
+        return FieldDesign(u, space.grid, [m.name for m in rest],
+                           {m.name: m.labels for m in rest if m.labels is not None}, space=space.name)
     parts = dict(zip((m.name for m in modes), np.split(X, np.cumsum(widths)[:-1], axis=1)))
     nodes = {m.name for m in modes if m.nodes is not None}
-    return EventDesign({k: v.astype(int) for k,v in parts.items() if k not in nodes}, modes, {k: v for k,v in parts.items() if k in nodes})
+    return EventDesign({k: v.astype(int) for k,v in parts.items() if k not in nodes}, modes,
+                       {k: v for k,v in parts.items() if k in nodes})
 
 # %% ../nbs/53_adapt.ipynb #41ed50d9
 ANYWAY = {'checkpoint','valid','dtype','standardise'} # Options that may be left in place for either way
@@ -84,7 +88,8 @@ def changed_options(
     kind:type,          # GradientOptions or EvidenceOptions
 )->list:                # Names
     "Options that do not have their default."
-    return [f.name for f in fields(kind) if f.name not in ANYWAY and hasattr(estimator, f.name) and not np.array_equal(getattr(estimator, f.name), f.default)]
+    return [f.name for f in fields(kind) if f.name not in ANYWAY and hasattr(estimator, f.name)
+            and not np.array_equal(getattr(estimator, f.name), f.default)]
 
 # %% ../nbs/53_adapt.ipynb #dc9bf7f4
 def tell_unread(
@@ -95,10 +100,14 @@ def tell_unread(
     "Warn of options that the chosen way does not read, and of a way that was chosen because of an option."
     said = lambda names: ', '.join(names)
     if way=='evidence' and (names := changed_options(estimator, GradientOptions)):
-        warnings.warn(f"method='evidence' does not read {said(names)}, which are for gradients: use method='sgd', or leave them at the default", stacklevel=5)
+        warnings.warn(f"method='evidence' does not read {said(names)}, which are for gradients: use method='sgd', "
+                      f"or leave them at the default", stacklevel=5)
     if way=='sgd' and (names := changed_options(estimator, EvidenceOptions)):
-        warnings.warn(f"gradients do not read {said(names)}: use method='evidence', or leave it at the default", stacklevel=5)
-    if instead: warnings.warn(f"{said(instead)} was set, which only gradients read, so method='auto' means method='sgd' here", stacklevel=5)
+        warnings.warn(f"gradients do not read {said(names)}: use method='evidence', or leave it "
+                      f"at the default", stacklevel=5)
+    if instead:
+        warnings.warn(f"{said(instead)} was set, which only gradients read, so method='auto' means "
+                      f"method='sgd' here", stacklevel=5)
 
 def tell_rank(
     rank:int|str,   # As the caller gave it
@@ -108,7 +117,8 @@ def tell_rank(
     "Warn of a rank beyond what the weights can have; `ConfigError` for what is no rank."
     if rank!='auto' and (most := ranks_of(modes, outputs, rank)[0])<rank:
         what = ' x '.join([f'{m.name} {m.size}' for m in modes]+([f'output {outputs}'] if outputs>1 else []))
-        warnings.warn(f"rank={rank} is more than the {most} that weights over {what} can have: the fit has {most}", stacklevel=5)
+        warnings.warn(f"rank={rank} is more than the {most} that weights over {what} can have: the "
+                      f"fit has {most}", stacklevel=5)
 
 # %% ../nbs/53_adapt.ipynb #e72ded8f
 class Adapted:

@@ -12,7 +12,8 @@ import xarray as xr
 from .core import DataError
 
 # %% ../nbs/10_axes.ipynb #d1152e45
-NAMES = dict(lat=('lat','latitude','nav_lat'), lon=('lon','longitude','nav_lon'), time=('time','valid_time','month','date','t'))
+NAMES = dict(lat=('lat','latitude','nav_lat'), lon=('lon','longitude','nav_lon'),
+             time=('time','valid_time','month','date','t'))
 _WORDS = dict(lat='latitude', lon='longitude', time='time')
 _AXIS = dict(y='lat', x='lon', t='time', lat='lat', lon='lon', time='time')
 
@@ -39,7 +40,9 @@ def find_axes(
     for k,v in coords.items():
         if v is None: continue
         said = axis_kind(ds[v].attrs)
-        if said not in (None,k) and not (k=='time' and said=='other'): raise DataError(f"{v} in {what} is named as the {_WORDS[k]}, but its attributes say {_told(ds[v].attrs)}: rename it, or correct them")
+        if said not in (None,k) and not (k=='time' and said=='other'):
+            raise DataError(f"{v} in {what} is named as the {_WORDS[k]}, but its attributes say "
+                            f"{_told(ds[v].attrs)}: rename it, or correct them")
     return dims,coords
 
 def _told(attrs): return ', '.join(f'{k} {attrs[k]!r}' for k in ('units','standard_name','axis') if k in attrs)
@@ -56,7 +59,8 @@ def _coordinate(ds, kind, dim):
     "The variable with the coordinates along a dimension, or None."
     along = [v for v in ds.variables if ds[v].dims==(dim,)]
     if dim in along and (axis_kind(ds[dim].attrs)==kind or str(dim).lower() in NAMES[kind]): return dim
-    return next((v for v in along if axis_kind(ds[v].attrs)==kind or str(v).lower() in NAMES[kind]), dim if dim in along else None)
+    return next((v for v in along if axis_kind(ds[v].attrs)==kind or str(v).lower() in NAMES[kind]),
+                dim if dim in along else None)
 
 # %% ../nbs/10_axes.ipynb #fa73af0d
 def check_axes(
@@ -70,14 +74,22 @@ def check_axes(
     of_map = lambda v: axis_kind(ds[v].attrs) in ('lat','lon') or str(v).lower() in NAMES['lat']+NAMES['lon']
     flat = [v for v in ds.variables if 1<ds[v].ndim<4 and of_map(v)]
     if flat and (not held or None in (coords['lat'],coords['lon'])):
-        raise DataError(f"{what} lies on a grid that is curved or rotated: its {' and '.join(f'{v} {ds[v].dims}' for v in flat[:2])} have more than one dimension; regrid it to regular latitudes and longitudes first, with `cdo remapcon` or xESMF")
+        raise DataError(f"{what} lies on a grid that is curved or rotated: its "
+                        f"{' and '.join(f'{v} {ds[v].dims}' for v in flat[:2])} have more than one dimension; "
+                        f"regrid it to regular latitudes and longitudes first, with `cdo remapcon` or xESMF")
     if not held:
         unknown = [_WORDS[k] for k in NAMES if k not in dims]
-        raise DataError(f"{what} has no variable over time, latitude and longitude: it holds {', '.join(f'{v} {ds[v].dims}' for v in ds.data_vars) or 'nothing'}"
-                        + (f"; no dimension says that it is {' or '.join(unknown)}" if unknown else '') + '; give a field on a map')
+        raise DataError(f"{what} has no variable over time, latitude and longitude: it holds "
+                        f"{', '.join(f'{v} {ds[v].dims}' for v in ds.data_vars) or 'nothing'}"
+                        + (f"; no dimension says that it is {' or '.join(unknown)}" if unknown else '')
+                        + '; give a field on a map')
     if gone := [k for k in ('lat','lon') if coords[k] is None]:
-        raise DataError(f"{what} does not say where its cells are: its dimension {dims[gone[0]]!r} has no coordinate variable; write the {_WORDS[gone[0]]}s of the cells into it, as {dims[gone[0]]}({dims[gone[0]]})")
-    if coords['time'] is None: raise DataError(f"{what} has a time axis that cannot be read (its dimension {dims['time']!r} has no coordinate variable): give it CF units, like 'days since 1800-01-01'")
+        raise DataError(f"{what} does not say where its cells are: its dimension {dims[gone[0]]!r} has no "
+                        f"coordinate variable; write the {_WORDS[gone[0]]}s of the cells into it, as "
+                        f"{dims[gone[0]]}({dims[gone[0]]})")
+    if coords['time'] is None:
+        raise DataError(f"{what} has a time axis that cannot be read (its dimension {dims['time']!r} has no "
+                        f"coordinate variable): give it CF units, like 'days since 1800-01-01'")
     return held
 
 # %% ../nbs/10_axes.ipynb #3fde3d72
@@ -89,14 +101,17 @@ def decode_times(
     import cftime
     if time.dtype.kind=='M' or time.dtype==object: return time.values
     units = str(time.attrs.get('units', ''))
-    if time.dtype.kind not in 'fiu' or not np.isfinite(time.values).all(): raise DataError(f"{source} has a time axis with values that are no times, like {_odd_time(time)!r}: correct them")
+    if time.dtype.kind not in 'fiu' or not np.isfinite(time.values).all():
+        raise DataError(f"{source} has a time axis with values that are no times, like "
+                        f"{_odd_time(time)!r}: correct them")
     if m := re.match(r'months? since (\d+)-(\d+)', units):
         count = np.floor(time.values.astype(float)).astype(int) + 12*(int(m[1])-1970) + int(m[2])-1
         return count.astype('datetime64[M]')
     calendar = {'360':'360_day'}.get(c := str(time.attrs.get('calendar', 'standard')).lower(), c)
     try: return cftime.num2date(time.values, units, calendar)
     except (ValueError, TypeError, OverflowError, KeyError) as e:
-        raise DataError(f"{source} has a time axis that cannot be read (units {units!r}, calendar {calendar!r}): give it CF units, like 'days since 1800-01-01'") from e
+        raise DataError(f"{source} has a time axis that cannot be read (units {units!r}, calendar {calendar!r}): "
+                        f"give it CF units, like 'days since 1800-01-01'") from e
 
 def _odd_time(time):
     v = time.values.ravel(); odd = v[~np.isfinite(v)] if v.dtype.kind=='f' else v
@@ -111,9 +126,11 @@ def as_dates(
     if times.dtype.kind=='M': return times.astype('datetime64[ns]')
     if not len(times): return times.astype('datetime64[ns]')
     if getattr(times[0], 'calendar', '')=='360_day':
-        day = [(t.dayofyr-1+(t.hour+t.minute/60)/24)/360 for t in times]; year = np.array([t.year-1970 for t in times]).astype('datetime64[Y]')
+        day = [(t.dayofyr-1+(t.hour+t.minute/60)/24)/360 for t in times]
+        year = np.array([t.year-1970 for t in times]).astype('datetime64[Y]')
         size = ((year+1).astype('datetime64[D]')-year.astype('datetime64[D]')).astype(float)
-        return (year.astype('datetime64[m]')+np.round(np.array(day)*size*1440).astype('timedelta64[m]')).astype('datetime64[ns]')
+        return (year.astype('datetime64[m]')
+                +np.round(np.array(day)*size*1440).astype('timedelta64[m]')).astype('datetime64[ns]')
     text = [f'{t.year:04d}-{t.month:02d}-{t.day:02d}T{t.hour:02d}:{t.minute:02d}:{t.second:02d}' for t in times]
     return np.array(text, 'datetime64[ns]')
 
@@ -131,7 +148,9 @@ def time_bounds(
     name = named if named in ds.variables else next((v for v in usual if v in ds.variables and named is None), None)
     if name is None: return None,named
     b = ds[name]
-    if b.ndim!=2 or b.dims[0]!=ds[time].dims[0] or b.shape[1]!=2: raise DataError(f"{source} has time bounds {name} {dict(b.sizes)}: they must be two times for each of its {ds[time].size} stamps")
+    if b.ndim!=2 or b.dims[0]!=ds[time].dims[0] or b.shape[1]!=2:
+        raise DataError(f"{source} has time bounds {name} {dict(b.sizes)}: they must be two times for each of its "
+                        f"{ds[time].size} stamps")
     if b.dtype.kind!='M' and b.dtype!=object: b = b.assign_attrs(ds[time].attrs|b.attrs)
     return tuple(decode_times(b[:,i], f"the variable {name} of {source}") for i in (0,1)),None
 
@@ -154,12 +173,19 @@ def check_places(
 )->None:
     "`DataError` where coordinates are no places on a globe."
     v,name = c.values,f"{c.name} in {what}"; units = str(c.attrs.get('units', '')).strip().lower()
-    if units not in ('','1','°','none') and not re.match('deg|°', units): raise DataError(f"{name} is in {c.attrs['units']!r}: latitudes and longitudes must be in degrees; convert them, or correct the unit")
-    if v.dtype.kind not in 'fiu' or not np.isfinite(v).all(): raise DataError(f"{name} must be a list of numbers without gaps; it holds {_odd_time(c)!r}")
+    if units not in ('','1','°','none') and not re.match('deg|°', units):
+        raise DataError(f"{name} is in {c.attrs['units']!r}: latitudes and longitudes must be in degrees; convert "
+                        f"them, or correct the unit")
+    if v.dtype.kind not in 'fiu' or not np.isfinite(v).all():
+        raise DataError(f"{name} must be a list of numbers without gaps; it holds {_odd_time(c)!r}")
     end = 90. if kind=='lat' else 720.
-    if len(v) and abs(v).max()>end+1e-3: raise DataError(f"{name} must be {_WORDS[kind]}s in degrees, at most {end:g}; it runs from {v.min():g} to {v.max():g}: correct it, or rename it if it is something else")
+    if len(v) and abs(v).max()>end+1e-3:
+        raise DataError(f"{name} must be {_WORDS[kind]}s in degrees, at most {end:g}; it runs from {v.min():g} to "
+                        f"{v.max():g}: correct it, or rename it if it is something else")
     step = np.diff(np.sort(np.round(v.astype(float), 9)))
-    if len(step) and not step.min()>0: at = np.sort(v)[step.argmin()]; raise DataError(f"{name} must ascend or descend; got {at:g}, {at:g}: a place may come once")
+    if len(step) and not step.min()>0:
+        at = np.sort(v)[step.argmin()]
+        raise DataError(f"{name} must ascend or descend; got {at:g}, {at:g}: a place may come once")
 
 # %% ../nbs/10_axes.ipynb #ba46aa9c
 def is_gaussian(
@@ -170,7 +196,8 @@ def is_gaussian(
     if len(lat)<4 or not (step>0).all(): return False
     n0 = round(180/np.median(step))
     for n in range(max(2, n0-2), n0+3):
-        k = np.arange(n, 0, -1); root = np.rad2deg(np.arcsin((1-(n-1)/(8*n**3))*np.cos(np.pi*(4*k-1)/(4*n+2)))) # Tricomi's approximation
+        # Tricomi's approximation
+        k = np.arange(n, 0, -1); root = np.rad2deg(np.arcsin((1-(n-1)/(8*n**3))*np.cos(np.pi*(4*k-1)/(4*n+2))))
         at = np.searchsorted(root, lat).clip(1, n-1); at -= lat-root[at-1]<root[at]-lat
         if (np.diff(at)==1).all() and abs(root[at]-lat).max()<.01*step.mean(): return True
     return False
@@ -183,31 +210,38 @@ def cell_edges(
     name,beside = getattr(centres, 'name', None),getattr(centres, 'coords', {}); c = np.asarray(centres, float)
     if f'{name}_from' in beside: return np.r_[beside[f'{name}_from'].values, beside[f'{name}_to'].values[-1:]]
     what = f"{name or 'the coordinate'}{' in '+centres.encoding['source'] if 'source' in getattr(centres, 'encoding', {}) else ''}"
-    if c.ndim!=1 or not len(c) or not np.isfinite(c).all(): raise DataError(f"{what} must be a list of numbers without gaps; got shape {c.shape}")
+    if c.ndim!=1 or not len(c) or not np.isfinite(c).all():
+        raise DataError(f"{what} must be a list of numbers without gaps; got shape {c.shape}")
     step = np.diff(c) if len(c)>1 else np.ones(1)
-    if not (step>0).all(): at = int((step<=0).argmax()); raise DataError(f"{what} must ascend; got {c[at]:g}, {c[at+1]:g}: sort it first")
+    if not (step>0).all():
+        at = int((step<=0).argmax())
+        raise DataError(f"{what} must ascend; got {c[at]:g}, {c[at+1]:g}: sort it first")
     if np.ptp(step)<=1e-3*step.mean(): return np.linspace(c[0]-step.mean()/2, c[-1]+step.mean()/2, len(c)+1)
     if is_gaussian(c):
         south = -90 if c[0]-step[0]<-90 else c[0]-step[0]/2
         north = 90 if c[-1]+step[-1]>90 else c[-1]+step[-1]/2
         return np.r_[south, (c[1:]+c[:-1])/2, north]
-    raise DataError(f"{what} must be equally spaced; its steps run from {step.min():g} to {step.max():g}: regrid it first, or write the cells' edges into the file as the bounds of {name or 'the coordinate'}")
+    raise DataError(f"{what} must be equally spaced; its steps run from {step.min():g} to {step.max():g}: regrid "
+                    f"it first, or write the cells' edges into the file as the bounds of {name or 'the coordinate'}")
 
 # %% ../nbs/10_axes.ipynb #a29e2810
-CELLS = ('lat_from','lat_to','lon_from','lon_to') # Coordinates of a field with the ends of its cells, where a file gives them
+# Coordinates of a field with the ends of its cells, where a file gives them
+CELLS = ('lat_from','lat_to','lon_from','lon_to')
 
 def given_edges(
     ds:xr.Dataset,  # What a file holds
     name:str,       # Its latitude or longitude
     what:str,       # The file's name in errors
-)->np.ndarray:      # South and north, or west and east end of each cell, (n, 2), in the file's order; None where it gives none
+)->np.ndarray: # South and north, or west and east end of each cell, (n, 2), in the file's order; None where it gives none
     "The ends of cells that a file gives."
     bounds = str({**ds[name].encoding, **ds[name].attrs}.get('bounds'))
     if bounds not in ds.variables or ds[bounds].shape!=(ds[name].size,2): return None
     b = np.sort(ds[bounds].values.astype(float), 1); c = ds[name].values.astype(float)[:,None]
     wrong = ~np.isfinite(b).all(1)|(b[:,0]>c[:,0]+1e-3)|(b[:,1]<c[:,0]-1e-3)|(np.diff(b)[:,0]<=0)
     if not wrong.any(): return b
-    k = int(wrong.argmax()); raise DataError(f"{bounds} in {what} contradicts {name}: the cell at {c[k,0]:g} is said to run from {b[k,0]:g} to {b[k,1]:g}; correct the bounds, or take the attribute 'bounds' of {name} away")
+    k = int(wrong.argmax())
+    raise DataError(f"{bounds} in {what} contradicts {name}: the cell at {c[k,0]:g} is said to run from {b[k,0]:g} "
+                    f"to {b[k,1]:g}; correct the bounds, or take the attribute 'bounds' of {name} away")
 
 def edges_in_order(
     b:np.ndarray,     # From `given_edges`, or None
@@ -215,7 +249,7 @@ def edges_in_order(
     order:np.ndarray, # What puts the file's cells there, (n,)
     name:str,         # 'lat' or 'lon'
     what:str,         # The file's name in errors
-)->dict:              # `name_from` and `name_to` of each cell, (n,); empty where they are what equally spaced centres say
+)->dict: # `name_from` and `name_to` of each cell, (n,); empty where they are what equally spaced centres say
     "The ends of cells, where they are worth keeping."
     if b is None or len(c)<2: return {}
     b = b[order]; step = np.diff(c).mean()
@@ -224,5 +258,7 @@ def edges_in_order(
     if name=='lat': half = half.clip(-90, 90); b = b.clip(-90, 90)
     if abs(b-half).max()<.01*step: return {}
     if (gap := abs(b[1:,0]-b[:-1,1])).max()>.01*step:
-        k = int(gap.argmax()); raise DataError(f"the cells of {what} are not adjacent along {name}: one ends at {b[k,1]:g}, the next begins at {b[k+1,0]:g}; correct the bounds of {name}, or regrid first")
+        k = int(gap.argmax())
+        raise DataError(f"the cells of {what} are not adjacent along {name}: one ends at {b[k,1]:g}, the next "
+                        f"begins at {b[k+1,0]:g}; correct the bounds of {name}, or regrid first")
     return {f'{name}_from': b[:,0], f'{name}_to': np.r_[b[1:,0], b[-1,1]]}

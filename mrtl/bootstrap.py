@@ -39,7 +39,8 @@ def block_weights(
     "One draw of whole blocks with replacement."
     names,at = np.unique(np.asarray(blocks), return_inverse=True)
     if len(names)<2:
-        raise DataError(f"a block bootstrap needs at least 2 blocks, and better 10; got {len(names)} for {len(at)} rows: use shorter blocks")
+        raise DataError(f"a block bootstrap needs at least 2 blocks, and better 10; got {len(names)} for {len(at)} "
+                        f"rows: use shorter blocks")
     picked = torch.randint(len(names), (len(names),), generator=generator(seed, 'block bootstrap', draw))
     return torch.bincount(picked, minlength=len(names)).numpy()[at]
 
@@ -48,11 +49,12 @@ def align(
     factors:list,      # Factors of a draw, (size, k) a mode
     reference:list,    # Factors to agree with, (size, k) a mode
     weights:list=None, # Per mode the entries' weights, (size,), or None
-)->tuple:              # Factors as the reference orders and signs them, columns of unit root mean square; strength (k,); match (k,)
+)->tuple: # Factors as the reference orders and signs them, columns of unit root mean square; strength (k,); match (k,)
     "Give components the order and the signs of a reference."
     (F,shares,_),(G,*_) = checked_factors(factors, weights),checked_factors(reference)
     if [len(f) for f in F]!=[len(g) for g in G]:
-        raise DataError(f"factors must have the reference's shapes {[tuple(g.shape) for g in G]}, but for the number of components; "
+        raise DataError(f"factors must have the reference's shapes {[tuple(g.shape) for g in G]}, but for "
+                        f"the number of components; "
                         f"got {[tuple(f.shape) for f in F]}")
     F = [torch.cat([f, f.new_zeros(len(f), max(0, G[0].shape[1]-f.shape[1]))], 1) for f in F]
     score = torch.stack([column_cosines(g, f, v) for f,g,v in zip(F, G, shares)]).prod(0)
@@ -130,7 +132,9 @@ def summarise(
     if reference.fitted_.covariates:
         own = reference.covariates_; out = out.assign(gamma=own.coef)
         out = _around(out, 'gamma', own.coef, np.stack([d.gamma.numpy() for d in draws]), level)
-    if coef: out = _around_coef(out, reference.coef_, [d.coef if d.coef is not None else f for d,f in zip(draws, present)], level)
+    if coef:
+        out = _around_coef(out, reference.coef_,
+                           [d.coef if d.coef is not None else f for d,f in zip(draws, present)], level)
     return out.assign_coords(draw=np.arange(1, len(draws)+1)).assign_attrs(level=level, draws=len(draws))
 
 # %% ../nbs/61_bootstrap.ipynb #c4ba43e0
@@ -150,7 +154,8 @@ def _around_coef(out, ref, draws, level):
         ends[0,i:i+step],ends[1,i:i+step] = interval(v, level)
         ends[2,i:i+step] = (np.sign(v)==np.sign(flat[i:i+step])).mean(0)
     named = zip(('lower','upper','agree'), ends)
-    return out.assign(coef=ref, **{f'coef_{k}': ref.copy(data=v.reshape(ref.shape)).where(ref.notnull()) for k,v in named})
+    return out.assign(coef=ref, **{f'coef_{k}': ref.copy(data=v.reshape(ref.shape)).where(ref.notnull())
+                                   for k,v in named})
 
 # %% ../nbs/61_bootstrap.ipynb #f31d4941
 def chosen_way(
@@ -178,7 +183,7 @@ def training_part(
     valid:tuple|dict|None=None,                        # Validation data, as in `fit`
     covariates:object=None,                            # As in `fit`, a row for each row of X
     offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
-)->dict:                                               # estimator (unfitted); design, y, blocks, sample_weight, covariates, offset of the training rows; valid
+)->dict: # estimator (unfitted); design, y, blocks, sample_weight, covariates, offset of the training rows; valid
     "The rows that draws are made of, and the validation data that never change."
     est = _settings(estimator); design,_ = est._design(X, fitting=True)
     if est._numeric_target: as_targets(y, len(design), X)
@@ -189,14 +194,18 @@ def training_part(
     for k,v in rows.items():
         if not v.ndim or len(v)!=len(design):
             raise DataError(f"{k} must have one entry for each of the {len(design)} rows; got shape {v.shape}")
-    way,ask = chosen_way(estimator if hasattr(estimator, 'fitted_') else est, design, y, valid is not None, table is not None); est.set_params(method=way.way)
+    way,ask = chosen_way(estimator if hasattr(estimator, 'fitted_') else est, design, y,
+                         valid is not None, table is not None)
+    est.set_params(method=way.way)
     train,held = way.rows(design, est.valid, None, est.random_state, valid is not None, ask)
     some = lambda on: {k: v if v is None else v[on] for k,v in beside.items()}
     if valid is not None: valid = as_valid(valid); valid = valid|dict(X=est._design(valid['X'])[0])
-    elif held.any(): valid = dict(X=design.take(held), y=rows['y'][held], sample_weight=rows['sample_weight'][held], **some(held))
+    elif held.any():
+        valid = dict(X=design.take(held), y=rows['y'][held], sample_weight=rows['sample_weight'][held], **some(held))
     if way.way=='sgd': # draws are fitted as all rows would be
         o = settled(ask.gradients, len(design)); est.set_params(optimizer=o.optimizer, dtype=o.dtype, penalty=o.penalty)
-    return dict(estimator=est, design=design.take(train), valid=valid, **{k: v[train] for k,v in rows.items()}, **some(train))
+    return dict(estimator=est, design=design.take(train), valid=valid,
+                **{k: v[train] for k,v in rows.items()}, **some(train))
 
 def _settings(est):
     "An unfitted copy without checkpoint, its seed a number."
@@ -230,23 +239,29 @@ def draw_factors(
     if file is not None and Path(file).exists():
         tensors,meta = load_tensors(file)
         if meta.get('stamp')!=stamp:
-            raise ConfigError(f"{file} is a draw with other data or settings: use another folder, or delete this one to start afresh")
+            raise ConfigError(f"{file} is a draw with other data or settings: use another folder, or delete "
+                              f"this one to start afresh")
         modes = sum(k.startswith('factor.') for k in tensors)
-        return Draw([tensors[f'factor.{i}'] for i in range(modes)], tensors['effect'], tensors.get('coef'), tensors.get('gamma'))
+        return Draw([tensors[f'factor.{i}'] for i in range(modes)], tensors['effect'],
+                    tensors.get('coef'), tensors.get('gamma'))
     weight = part['sample_weight']*block_weights(part['blocks'], draw, seed)
-    try: fitted = clone(part['estimator']).fit(part['design'], part['y'], part['covariates'], part['offset'], weight, part['valid'])
-    except DataError as e: raise DataError(f"draw {draw} cannot be fitted: {e}; with fewer rows in a block a draw leaves less out") from e
+    try:
+        fitted = clone(part['estimator']).fit(part['design'], part['y'], part['covariates'],
+                                              part['offset'], weight, part['valid'])
+    except DataError as e:
+        raise DataError(f"draw {draw} cannot be fitted: {e}; with fewer rows in a block a draw leaves less out") from e
     fit = fitted.fitted_; coef = None if fit.scorer is fit.low else fit.full
     gamma = torch.from_numpy(fitted.covariates_.coef.values) if fit.covariates else None
     found = Draw([f.detach().clone() for f in fit.low.factors], effect(fitted, part['design'], part['y']), coef, gamma)
     if file is not None:
-        tensors = {f'factor.{i}': f for i,f in enumerate(found.factors)}|dict(effect=found.effect)|{k: v for k,v in dict(coef=coef, gamma=gamma).items() if v is not None}
+        tensors = {f'factor.{i}': f for i,f in enumerate(found.factors)}|dict(effect=found.effect)|{k: v
+                for k,v in dict(coef=coef, gamma=gamma).items() if v is not None}
         save_tensors(file, tensors, dict(stamp=stamp, draw=draw))
     return found
 
 # %% ../nbs/61_bootstrap.ipynb #c7d6ea1a
 def block_bootstrap(
-    estimator:TensorEstimator,                         # Fitted on these data: the reference; not fitted: it is fitted first, as a copy
+    estimator:TensorEstimator, # Fitted on these data: the reference; not fitted: it is fitted first, as a copy
     X:xr.DataArray|np.ndarray|FieldDesign|EventDesign, # Inputs, as in `fit`
     y:list|np.ndarray|xr.DataArray,                    # Targets, (n,) or (n, outputs)
     blocks:list|np.ndarray,                            # Label of each row's block, (n,), as from `time_blocks`
@@ -264,12 +279,17 @@ def block_bootstrap(
     "Refit on blocks of rows drawn with replacement, and see how far the maps move."
     check_whole(n=n); check_between(0, 1, level=level)
     if estimator.terms is not None or getattr(estimator, 'method_', '')=='terms':
-        raise ConfigError("block_bootstrap resamples models of one product, and this one is a sum of terms: its intervals stand in coef_std_ and factors_; pass groups to fit where samples of a group are alike")
-    part = training_part(estimator, X, y, blocks, sample_weight, valid, covariates, offset); block_weights(part['blocks'], 1, seed)
+        raise ConfigError("block_bootstrap resamples models of one product, and this one is a sum of terms: its "
+                          "intervals stand in coef_std_ and factors_; pass groups to fit where "
+                          "samples of a group are alike")
+    part = training_part(estimator, X, y, blocks, sample_weight, valid, covariates, offset)
+    block_weights(part['blocks'], 1, seed)
     if hasattr(estimator, 'fitted_'): estimator._design(part['design'])
     if hasattr(estimator, 'fitted_'): reference = estimator
-    else: reference = clone(part['estimator']).fit(*(part[k] for k in ('design','y','covariates','offset','sample_weight','valid')))
-    if reference.method_=='sgd': part['estimator'].set_params(**reference.fitted_.settled) # draws are of the rank, and of the strength of an exact penalty, that were found
+    else:
+        reference = clone(part['estimator']).fit(*(part[k] for k in ('design','y','covariates','offset','sample_weight','valid')))
+    # draws are of the rank, and of the strength of an exact penalty, that were found
+    if reference.method_=='sgd': part['estimator'].set_params(**reference.fitted_.settled)
     stamp = _stamp(part, seed) if folder is not None else ''
     files = [None if folder is None else Path(folder)/f'draw_{b:04d}.mrtl' for b in range(1, n+1)]
     draws = [draw_factors(part, b, seed, f, stamp) for b,f in enumerate(progress(files, desc='draws'), 1)]

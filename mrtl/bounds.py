@@ -17,7 +17,8 @@ from .core import ConfigError
 # %% ../nbs/33_bounds.ipynb #12e5befd
 def _positive(**kw):
     for k,v in kw.items():
-        if not np.all((np.asarray(v)>0) & np.isfinite(v)): raise ConfigError(f"{k} must be above 0 and finite, got {v!r}")
+        if not np.all((np.asarray(v)>0) & np.isfinite(v)):
+            raise ConfigError(f"{k} must be above 0 and finite, got {v!r}")
 
 # %% ../nbs/33_bounds.ipynb #2e2e96de
 class SgdConstants(NamedTuple):
@@ -38,10 +39,15 @@ def sgd_constants(
     "Contraction factor and noise floor of SGD with a constant step, equations (12) and (13)."
     L = mu if L is None else L
     _positive(eta=eta, mu=mu, L=L)
-    if c<1: raise ConfigError(f"c must be at least 1, got {c!r}: gradients of a strongly convex f are unbounded, and the mean of a random one is never longer than its root mean square")
+    if c<1:
+        raise ConfigError(f"c must be at least 1, got {c!r}: gradients of a strongly convex f are unbounded, and "
+                          f"the mean of a random one is never longer than its root mean square")
     if sigma2<0: raise ConfigError(f"sigma2 must be at least 0, got {sigma2!r}: it is a variance")
-    if L<mu: raise ConfigError(f"L must be at least mu, got L = {L!r} and mu = {mu!r}: they are the largest and the smallest curvature")
-    if eta>=2/(L*c): raise ConfigError(f"eta must be below 2/(L c) = {2/(L*c):.6g}, got {eta!r}: longer steps do not contract")
+    if L<mu:
+        raise ConfigError(f"L must be at least mu, got L = {L!r} and mu = {mu!r}: they are the largest and "
+                          f"the smallest curvature")
+    if eta>=2/(L*c):
+        raise ConfigError(f"eta must be below 2/(L c) = {2/(L*c):.6g}, got {eta!r}: longer steps do not contract")
     if printed: return SgdConstants(1-2*eta*mu, eta*sigma2/(2*mu))
     k = mu if eta<=2/((mu+L)*c) else L
     gamma = 1-2*eta*k+c*(eta*k)**2
@@ -78,7 +84,8 @@ def transfer_bound(
 )->float|np.ndarray:          # Bound on the mean squared error at the start of the fine grid
     "The step of equation (17): the error that finegraining leaves."
     a = np.asarray(a, dtype=float)
-    if (a<0).any() or p<0 or eps<0: raise ConfigError(f"a, p and eps must be at least 0, got a = {a.min()}, p = {p!r}, eps = {eps!r}")
+    if (a<0).any() or p<0 or eps<0:
+        raise ConfigError(f"a, p and eps must be at least 0, got a = {a.min()}, p = {p!r}, eps = {eps!r}")
     if printed: return (p**2*a+eps**2)[()]
     if delta is None: return ((p*np.sqrt(a)+eps)**2)[()]
     _positive(delta=delta)
@@ -87,7 +94,9 @@ def transfer_bound(
 # %% ../nbs/33_bounds.ipynb #5537bf54
 def _level(l, last):
     need = ('gamma','beta','iterations')+(() if last else ('p','eps'))
-    if missing := [k for k in need if k not in l]: raise ConfigError(f"a level lacks {', '.join(missing)}, got {', '.join(l)}: each has gamma, beta and iterations, and all but the last p and eps of the move to the next")
+    if missing := [k for k in need if k not in l]:
+        raise ConfigError(f"a level lacks {', '.join(missing)}, got {', '.join(l)}: each has gamma, beta and "
+                          f"iterations, and all but the last p and eps of the move to the next")
     return np.power(float(l['gamma']), l['iterations']),l['beta']
 
 # %% ../nbs/33_bounds.ipynb #2c501d02
@@ -110,7 +119,9 @@ def mrtl_bound(
 # %% ../nbs/33_bounds.ipynb #a4c86a1d
 def _gamma(gamma):
     g = np.asarray(gamma, dtype=float)
-    if not ((g>0) & (g<1)).all(): raise ConfigError(f"gamma must lie between 0 and 1, got {gamma!r}: it is the factor by which one step shrinks the error")
+    if not ((g>0) & (g<1)).all():
+        raise ConfigError(f"gamma must lie between 0 and 1, got {gamma!r}: it is the factor by which one "
+                          f"step shrinks the error")
     return g
 
 # %% ../nbs/33_bounds.ipynb #0b37ab74
@@ -145,7 +156,8 @@ def fixed_iterations_bound(
     "Lemma A.4 corrected, equation (25): iterations of a fixed resolution."
     g,gR = _gamma(gamma),_gamma(gamma if gamma_R is None else gamma_R)
     _positive(eps=eps, f0=f0, kappa=kappa)
-    if not 0<=c1<=f0*(1+1e-12): raise ConfigError(f"c1 must lie from 0 to f0 = {f0!r}, got {c1!r}: it is a part of the first step")
+    if not 0<=c1<=f0*(1+1e-12):
+        raise ConfigError(f"c1 must lie from 0 to f0 = {f0!r}, got {c1!r}: it is a part of the first step")
     tau = (1-g)*eps/(g*(1+kappa))
     lower = 1+np.log(c1/tau)/np.abs(np.log(gR)) if c1 else np.ones_like(tau)
     upper = 2+np.log(f0/tau)/np.abs(np.log(g))
@@ -164,7 +176,8 @@ def schedule_cost(
     n = np.array([np.prod(s) for s in shapes], dtype=float)
     t = np.asarray(iterations, dtype=float)
     if others<0: raise ConfigError(f"others must be at least 0, got {others!r}: it counts the entries of modes")
-    if t.ndim and len(t)!=len(n): raise ConfigError(f"{len(n)} shapes but {len(t)} numbers of iterations: give one for each level")
+    if t.ndim and len(t)!=len(n):
+        raise ConfigError(f"{len(n)} shapes but {len(t)} numbers of iterations: give one for each level")
     return float(rank*((order*n+others)*t).sum())
 
 # %% ../nbs/33_bounds.ipynb #71e677ab
@@ -198,8 +211,11 @@ def _decay(t, y):
     def parts(k):
         A = np.stack([np.ones(len(t)), np.exp(-np.exp(k)*t)], 1); c = np.linalg.lstsq(A, y, rcond=None)[0]
         return c,((A@c-y)**2).sum()
-    ks = np.linspace(math.log(.1/np.ptp(t)), math.log(5), 60); best = ks[np.argmin([parts(k)[1] for k in ks])]; h = ks[1]-ks[0]
-    k = minimize_scalar(lambda k: parts(k)[1], bounds=(max(best-h, ks[0]), min(best+h, ks[-1])), method='bounded', options=dict(xatol=1e-9)).x
+    ks = np.linspace(math.log(.1/np.ptp(t)), math.log(5), 60)
+    best = ks[np.argmin([parts(k)[1] for k in ks])]
+    h = ks[1]-ks[0]
+    k = minimize_scalar(lambda k: parts(k)[1], bounds=(max(best-h, ks[0]), min(best+h, ks[-1])), method='bounded',
+                        options=dict(xatol=1e-9)).x
     return k,*parts(k)[0]
 
 # %% ../nbs/33_bounds.ipynb #e203fba3
@@ -210,8 +226,12 @@ def fit_decay(
 )->dict:                  # gamma per epoch; low and high, 95 % of one decay (of a sum of decays only low bounds the slowest); floor and gap, in the units of `loss`
     "Estimate the contraction factor of a level from its losses."
     y = np.asarray(loss, dtype=float); t = np.arange(len(y))
-    if blocks<2 or y.ndim!=1 or len(y)<2*blocks: raise ConfigError(f"loss must hold at least 2 epochs for each of 2 or more blocks, got shape {y.shape} for {blocks!r} blocks: train the level for longer, or use fewer blocks")
-    if not np.isfinite(y).all(): raise ConfigError(f"loss holds {int((~np.isfinite(y)).sum())} values that are not finite: leave those epochs out")
+    if blocks<2 or y.ndim!=1 or len(y)<2*blocks:
+        raise ConfigError(f"loss must hold at least 2 epochs for each of 2 or more blocks, got shape {y.shape} for "
+                          f"{blocks!r} blocks: train the level for longer, or use fewer blocks")
+    if not np.isfinite(y).all():
+        raise ConfigError(f"loss holds {int((~np.isfinite(y)).sum())} values that are not finite: "
+                          f"leave those epochs out")
     k,floor,gap = _decay(t, y)
     others = np.array([_decay(np.delete(t, b), np.delete(y, b))[0] for b in np.array_split(t, blocks)])
     h = student.ppf(.975, blocks-1)*math.sqrt((blocks-1)/blocks*((others-others.mean())**2).sum())

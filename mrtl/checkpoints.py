@@ -62,9 +62,11 @@ def check_levels(
     "Refuse a checkpoint of more levels than the run has."
     done,best = meta['levels_done'],(meta['best'] or [0., 0])[1]
     if ('trainer' in meta)!=('cp_error' in meta):
-        raise FormatError(f"{path} is damaged: of the level that was cut off it lacks the state or the start: delete it to start afresh")
+        raise FormatError(f"{path} is damaged: of the level that was cut off it lacks the state or the start: "
+                          f"delete it to start afresh")
     if done+('trainer' in meta)>levels or not isinstance(best, int) or not 0<=best<levels or len(meta['table'])!=done:
-        raise FormatError(f"{path} is damaged: it tells of {done} levels, the best of them number {best}, of a run with {levels}: delete it to start afresh")
+        raise FormatError(f"{path} is damaged: it tells of {done} levels, the best of them number {best}, of a run "
+                          f"with {levels}: delete it to start afresh")
 
 def state_of(
     tensors:dict,             # All of the file
@@ -90,8 +92,12 @@ def check_optimizer(
     for k,v in tensors.items():
         if not k.startswith('opt.'): continue
         i = k.split('.')[1]
-        if i not in opt or i not in shapes or tuple(v.shape) not in ((), (1,), shapes[i]) or v.is_floating_point() and not v.isfinite().all(): wrong.append(k)
-    if wrong: raise FormatError(f"{path} is damaged: the optimizer's {', '.join(wrong[:5])} belong to no parameter of the model: delete it to start afresh")
+        if i not in opt or i not in shapes or tuple(v.shape) not in ((), (1,),
+                shapes[i]) or v.is_floating_point() and not v.isfinite().all():
+            wrong.append(k)
+    if wrong:
+        raise FormatError(f"{path} is damaged: the optimizer's {', '.join(wrong[:5])} belong to no parameter of "
+                          f"the model: delete it to start afresh")
 
 # %% ../nbs/30_checkpoints.ipynb #63d44190
 def load_trainer(
@@ -105,4 +111,5 @@ def load_trainer(
     check_optimizer(tensors, meta['opt'], list(trainer.model.parameters()), path)
     try: trainer.load_state(tensors, meta)
     except (KeyError, TypeError, ValueError, RuntimeError) as e:
-        raise FormatError(f"{path} is damaged: its state does not fit the optimizer ({type(e).__name__}: {e}): delete it to start afresh") from None
+        raise FormatError(f"{path} is damaged: its state does not fit the optimizer ({type(e).__name__}: {e}): "
+                          f"delete it to start afresh") from None

@@ -39,7 +39,9 @@ def class_names(
 )->np.ndarray:            # The classes; sorted where labels do not list them
     "The classes of some labels; `DataError` where there are none to tell apart."
     found = np.unique(y)
-    if len(found)<2: raise DataError(f"y holds one class only, {found.tolist()[0]!r}: a classifier needs samples of two classes or more")
+    if len(found)<2:
+        raise DataError(f"y holds one class only, {found.tolist()[0]!r}: a classifier needs samples "
+                        f"of two classes or more")
     if categories is None: return found
     none = [c for c in categories if not (found==c).any()]
     if none and ordered:
@@ -55,9 +57,11 @@ def are_ordered(
     said:bool,            # Likewise
 )->bool:
     "Does the order of the classes mean something?"
-    if asked is not None and not isinstance(asked, (bool,np.bool_)): raise ConfigError(f"ordered must be True, False or None; got {asked!r}")
+    if asked is not None and not isinstance(asked, (bool,np.bool_)):
+        raise ConfigError(f"ordered must be True, False or None; got {asked!r}")
     if asked and categories is None and y.dtype.kind not in 'biuf':
-        raise ConfigError("ordered=True needs the order: give y as a pandas Categorical (pd.Categorical(y, ['dry', 'normal', 'wet'], ordered=True)), or as numbers")
+        raise ConfigError("ordered=True needs the order: give y as a pandas Categorical (pd.Categorical(y, ['dry', "
+                          "'normal', 'wet'], ordered=True)), or as numbers")
     return said if asked is None else bool(asked)
 
 # %% ../nbs/20_classes.ipynb #0322d01b
@@ -71,8 +75,10 @@ def codes_of(
     for i,c in enumerate(classes): code[y==c] = i
     if (code<0).any():
         other = sorted({repr(v.item() if isinstance(v, np.generic) else v) for v in y[code<0]})
-        raise DataError(f"{whose} must be {', '.join(repr(c) for c in classes[:-1].tolist())} or {classes[-1].item()!r}, the classes of the training rows; "
-            f"got {', '.join(other[:5])} in {int((code<0).sum())} of {len(y)}: leave those rows out, or train on all classes")
+        raise DataError(f"{whose} must be {', '.join(repr(c) for c in classes[:-1].tolist())} or "
+                        f"{classes[-1].item()!r}, the classes of the training rows; "
+            f"got {', '.join(other[:5])} in {int((code<0).sum())} of {len(y)}: leave those rows out, "
+            f"or train on all classes")
     return code
 
 # %% ../nbs/20_classes.ipynb #9e94e22c
@@ -85,11 +91,13 @@ def checked_labels(
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import column_or_1d
     if y is None:
-        raise DataError("y is needed to fit: give one label per sample (requires y to be passed, but the target y is None)")
+        raise DataError("y is needed to fit: give one label per sample (requires y to be passed, "
+                        "but the target y is None)")
     y = np.asarray(y)
     if y.dtype.kind=='f' and not np.isfinite(y).all():
         raise DataError(f"Input y contains {'NaN' if np.isnan(y).any() else 'infinity'}: drop those samples")
-    if y.dtype.kind=='O' and (none := pd.isna(y)).any(): raise DataError(f"y has no label (NaN) in {int(none.sum())} of {len(y)} samples: drop those samples")
+    if y.dtype.kind=='O' and (none := pd.isna(y)).any():
+        raise DataError(f"y has no label (NaN) in {int(none.sum())} of {len(y)} samples: drop those samples")
     check_classification_targets(y)
     y = column_or_1d(y, warn=True)
     if y.shape!=(n,): raise DataError(f"y must be ({n},), one label per sample; got {y.shape}{along}")
@@ -148,7 +156,8 @@ def check_offset(
 )->None:
     "`ConfigError` for an offset that could change nothing."
     if loss=='softmax' and offset is not None:
-        raise ConfigError("offset adds the same to the scores of all classes, which changes no probability: leave it out, or give it as one of the covariates")
+        raise ConfigError("offset adds the same to the scores of all classes, which changes no probability: leave "
+                          "it out, or give it as one of the covariates")
 
 # %% ../nbs/20_classes.ipynb #e3f6c398
 def class_costs(
@@ -160,11 +169,16 @@ def class_costs(
     "What a sample of each class counts."
     if not (n>0).all():
         none = ', '.join(repr(c) for c in classes[~(n>0)].tolist())
-        raise DataError(f"the training rows hold {'one class only' if len(n)==2 else f'no sample of the class {none}'}: give validation data yourself, or set valid=0")
+        raise DataError(f"the training rows hold "
+                        f"{'one class only' if len(n)==2 else f'no sample of the class {none}'}: give validation "
+                        f"data yourself, or set valid=0")
     if asked is None: return np.ones(len(n)),0.
     if isinstance(asked, dict): return np.array([float(asked.get(k, 1.)) for k in classes]),0.
-    if not isinstance(asked, str) or asked!='balanced': raise ConfigError(f"class_weight must be None, 'balanced' or a dict of costs by class; got {asked!r}")
-    if loss=='ordered': raise ConfigError("class_weight='balanced' cannot be corrected for in the probabilities of ordered classes: leave it at None, or give a dict of costs by class")
+    if not isinstance(asked, str) or asked!='balanced':
+        raise ConfigError(f"class_weight must be None, 'balanced' or a dict of costs by class; got {asked!r}")
+    if loss=='ordered':
+        raise ConfigError("class_weight='balanced' cannot be corrected for in the probabilities of ordered "
+                          "classes: leave it at None, or give a dict of costs by class")
     c = n.sum()/(len(n)*n)
     return c,np.log(c[1]/c[0]) if loss=='logistic' else np.log(c)-np.log(c).mean()
 
@@ -278,9 +292,11 @@ def several_scores(
 )->dict:                                # auc, average_precision, log_loss, f1, brier, and rpss for ordered classes
     "How good the probabilities of several classes are."
     from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
-    code = np.asarray(code).astype(int); O = np.eye(P.shape[1])[code]; seen = [c for c in range(P.shape[1]) if 0<O[:,c].sum()<len(O)]
+    code = np.asarray(code).astype(int); O = np.eye(P.shape[1])[code]
+    seen = [c for c in range(P.shape[1]) if 0<O[:,c].sum()<len(O)]
     if not seen: raise DataError("the rows to be scored hold one class only: give rows of two classes or more")
     each = lambda f: float(np.mean([f(O[:,c], P[:,c]) for c in seen]))
-    out = dict(auc=each(roc_auc_score), average_precision=each(average_precision_score), log_loss=float(-np.log(np.maximum((P*O).sum(1), 1e-300)).mean()),
+    out = dict(auc=each(roc_auc_score), average_precision=each(average_precision_score),
+               log_loss=float(-np.log(np.maximum((P*O).sum(1), 1e-300)).mean()),
         f1=float(f1_score(code, P.argmax(1), average='macro')), brier=float(((P-O)**2).sum(1).mean()))
     return out if climatology is None else out|dict(rpss=1-ranked_score(code, P)/ranked_score(code, climatology[None]))

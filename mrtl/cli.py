@@ -31,17 +31,19 @@ def predict_command(
     rain:FILES=None,        # For a climate run: rain, where known
     tracking:FILES=None,    # For a basketball run: game logs, or a netCDF table
     events:str=None,        # For a basketball run: their play-by-play
-    fields:FILES=None,      # For a run of `mrtl fields`: fields of the same variables; the times after the last target are a forecast
+    fields:FILES=None, # For a run of `mrtl fields`: fields of the same variables; the times after the last target are a forecast
     target:str=None,        # For a run of `mrtl fields`: table of the target, where known
     table:str=None,         # For a run of `mrtl events`: other events, with the columns that it was fitted on
     missing:str=None,       # For a run of `mrtl fields` or `mrtl events`: numbers in the new files that are no values, joined by commas, or none; those of the run when not given
     unknown:bool=False,     # For a run of `mrtl events`: predict also where more than half of the rows have names or places that the run does not know
     seed:int=None,          # For a demo run: simulate again with this seed; the run's own when not given
 ):
-    "Predict other samples with a finished run's model, and those that have no truth yet: a forecast, in the target's units, with its interval where the model has one."
+    """Predict other samples with a finished run's model, and those that have no truth yet: a forecast, in the
+    target's units, with its interval where the model has one."""
     if not out: raise ConfigError("give the file to write: mrtl predict RUN --out FILE")
     run,out = Path(run),Path(out); config = read_config(run, again=True)
-    if out.resolve().is_relative_to(run.resolve()): raise ConfigError(f"--out {out} lies in the run's own folder: write somewhere else")
+    if out.resolve().is_relative_to(run.resolve()):
+        raise ConfigError(f"--out {out} lies in the run's own folder: write somewhere else")
     if missing is not None: config = config|dict(missing=said_of_files(None, missing, None)['missing'])
     if config['command']=='basketball': predict_games(run, out, tracking, events)
     elif config['command']=='demo': predict_demo(run, out, config, seed)
@@ -60,9 +62,11 @@ def report_command(
     page = report_run(files, FIGURES.get(files.config['command'])); seal_again(Path(run), page.name)
 
 # %% ../nbs/90_cli.ipynb #f8288654
-COMMANDS = dict(demo=demo_command, fields=fields_command, events=events_command, climate=climate_command, basketball=shots_command, predict=predict_command, report=report_command,
+COMMANDS = dict(demo=demo_command, fields=fields_command, events=events_command, climate=climate_command,
+                basketball=shots_command, predict=predict_command, report=report_command,
     compare=compare_command, search=search_command, bench=bench_command)
-SHARED = ('demo','fields','events','climate','basketball') # several processes train together; of any other command there is one
+# several processes train together; of any other command there is one
+SHARED = ('demo','fields','events','climate','basketball')
 POSITIONAL = dict(predict=['run'], report=['run'])
 
 # %% ../nbs/90_cli.ipynb #4caedceb
@@ -77,7 +81,8 @@ def _numbers_are_values(words):
 @cache
 def _parser(f, name):
     parser = anno_parser(f, prog=f'mrtl {name}', pos=POSITIONAL.get(name))
-    parser.description = (inspect.getdoc(f) or '').partition('\n\nParameters\n')[0] # the arguments are told by the parser itself
+    # the arguments are told by the parser itself
+    parser.description = (inspect.getdoc(f) or '').partition('\n\nParameters\n')[0]
     return parser
 
 def parse(
@@ -109,14 +114,16 @@ def main(
             return 0
         except MRTLError as e: return _end(str(e), 2)
         except OSError as e: return _end(f'{e.strerror or e}: {e.filename}: {_remedy(e)}', 2)
-        except KeyboardInterrupt as e: return _end(f"interrupted{': '+str(e) if str(e) else ''}; {_going_on(name)}", told[0])
+        except KeyboardInterrupt as e:
+            return _end(f"interrupted{': '+str(e) if str(e) else ''}; {_going_on(name)}", told[0])
         finally: release()
 
 # %% ../nbs/90_cli.ipynb #87a3d781
 @contextlib.contextmanager
 def _ended_by():
     "Let SIGTERM do what Ctrl-C does; the exit code of an interruption."
-    code,mine = [130],threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM)==signal.SIG_DFL
+    code,mine = ([130],threading.current_thread() is threading.main_thread()
+                 and signal.getsignal(signal.SIGTERM)==signal.SIG_DFL)
     def first(*_):
         code[0] = 143; now = signal.getsignal(signal.SIGINT)
         if not callable(now): raise KeyboardInterrupt # in the background of a script Ctrl-C is ignored
@@ -128,13 +135,16 @@ def _ended_by():
 
 def _going_on(name):
     "What to do after an interruption: as much as the command can do."
-    if name not in COMMANDS or 'resume' not in inspect.signature(COMMANDS[name]).parameters or not (held := held_folders()): return 'give the same command again'
+    if name not in COMMANDS or 'resume' not in inspect.signature(COMMANDS[name]).parameters or not (held := held_folders()):
+        return 'give the same command again'
     kept = [f for f in held[0].iterdir() if f.name not in ('config.json', LOCK)]
-    return 'the same command with --resume goes on' if kept else 'nothing was kept yet: the same command with --resume begins again'
+    return ('the same command with --resume goes on' if kept else 'nothing was kept yet: the same command '
+            'with --resume begins again')
 
 def _remedy(e):
     "What to do about an error of the disk."
-    if e.errno in (errno.ENOSPC, errno.EDQUOT): return 'make room, then give the same command again, with --resume where it has that option'
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return 'make room, then give the same command again, with --resume where it has that option'
     if e.errno==errno.EFBIG: return 'files may not be so large here: see `ulimit -f`, or write to another disk'
     return 'check the path and the permissions'
 
@@ -143,7 +153,8 @@ def _remedy(e):
 def _muted():
     "Nothing but the main process talks."
     if parallel.is_main(): yield; return
-    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere): yield
+    with open(os.devnull, 'w') as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
 
 def _end(text, code):
     "Say how it ended, in one process; the exit code."

@@ -74,7 +74,8 @@ class Metric:
         B,AB = (np.empty((len(self.maps), fine.D)) for _ in range(2))
         for a in range(0, len(self.maps), block):
             b = self.maps[a:a+block]
-            for lo,hi in zip(grids, grids[1:]): b = b if lo.shape==hi.shape else finegrain(b, hi, method=method, source=lo)
+            for lo,hi in zip(grids, grids[1:]):
+                b = b if lo.shape==hi.shape else finegrain(b, hi, method=method, source=lo)
             b = b*fine.mask
             B[a:a+block],AB[a:a+block] = b.flatten(1).numpy()*root,R.applied(b).flatten(1).numpy()*root
         mixed = B@AB.T; self.parts = AB@AB.T,mixed+mixed.T,B@B.T
@@ -109,7 +110,8 @@ def in_basis(
     block:int=64,         # Times at once
 )->np.ndarray:            # (times, *features, q), float64
     "Fields in the coordinates of some maps."
-    u,T = design.u.flatten(-2),torch.from_numpy(np.ascontiguousarray(T)); out = torch.empty(*u.shape[:-1], T.shape[1], dtype=torch.float64)
+    u,T = design.u.flatten(-2),torch.from_numpy(np.ascontiguousarray(T))
+    out = torch.empty(*u.shape[:-1], T.shape[1], dtype=torch.float64)
     for a in range(0, len(u), block): out[a:a+block] = u[a:a+block].double()@T
     return out.numpy()
 

@@ -53,7 +53,8 @@ def read_setting(
     "Read one setting as the type of its default."
     if isinstance(DEFAULTS[key], str): return str(value)
     if (text := str(value).strip()).isdecimal(): return int(text)
-    raise ConfigError(f"{key} must be a whole number, 0 or more, got {value!r} from {source or 'the caller'}: correct it there")
+    raise ConfigError(f"{key} must be a whole number, 0 or more, got {value!r} from "
+                      f"{source or 'the caller'}: correct it there")
 
 # %% ../nbs/00_core.ipynb #041f865f
 def settings_file()->Path|None: # The file in force; None where there is none
@@ -71,7 +72,8 @@ def read_settings(
     if file is None: return {}
     try: found = Config(Path(file).parent, Path(file).name, interpolation=None)
     except (ParseError, UnicodeDecodeError) as e:
-        raise FormatError(f"cannot read the settings file {str(file)!r} ({e}): write `name = value` lines under a [DEFAULT] line") from e
+        raise FormatError(f"cannot read the settings file {str(file)!r} ({e}): write `name = value` lines under "
+                          f"a [DEFAULT] line") from e
     return {k: read_setting(k, found[k], str(file)) for k in DEFAULTS if k in found}
 
 # %% ../nbs/00_core.ipynb #b2eda654
@@ -111,7 +113,9 @@ def generator(
     "Make a random generator seeded by a stable hash of its parts."
     import torch
     try: exact = [p if isinstance(p, str) else operator.index(p) for p in parts]
-    except TypeError: raise ConfigError(f"a generator is named by whole numbers and words, got {parts!r}: give each part as an int or a str") from None
+    except TypeError:
+        raise ConfigError(f"a generator is named by whole numbers and words, got {parts!r}: give each part as "
+                          f"an int or a str") from None
     digest = hashlib.sha256(json.dumps(exact).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], 'big') >> 1)
 
@@ -161,7 +165,8 @@ def check_between(
     "Numbers in an open range, or a `ConfigError` that names the one that is wrong."
     import numpy as np
     for name,v in values.items():
-        if not (isinstance(v, (int,float,np.number)) and lo<v<hi): raise ConfigError(f"{name} must lie above {lo} and below {hi}, got {v!r}")
+        if not (isinstance(v, (int,float,np.number)) and lo<v<hi):
+            raise ConfigError(f"{name} must lie above {lo} and below {hi}, got {v!r}")
 
 # %% ../nbs/00_core.ipynb #daa79f8a
 _NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory|Unable to allocate|Storage size calculation overflowed|array is too big|"
@@ -226,12 +231,14 @@ def parse_json(
     todo:str='write it again', # What the reader can do about it, for the error
 )->object:                    # What it holds
     "Read JSON of a size and depth that mrtl could have written; `FormatError` for anything else."
-    if len(text)>MOST_JSON: raise FormatError(f"{where} holds more JSON than mrtl ever writes ({MOST_JSON/1e6:,.0f} MB): {todo}")
+    if len(text)>MOST_JSON:
+        raise FormatError(f"{where} holds more JSON than mrtl ever writes ({MOST_JSON/1e6:,.0f} MB): {todo}")
     try: value = json.loads(text)
     except RecursionError: value = None; deep = True
     except ValueError as e: raise FormatError(f"{where} is not JSON or is damaged ({e}): {todo}") from None
     else: deep = nesting(value)>DEEPEST_JSON
-    if deep: raise FormatError(f"{where} is damaged: it has more than {DEEPEST_JSON} brackets inside each other: {todo}")
+    if deep:
+        raise FormatError(f"{where} is damaged: it has more than {DEEPEST_JSON} brackets inside each other: {todo}")
     return value
 
 # %% ../nbs/00_core.ipynb #63b70fd5
@@ -241,7 +248,8 @@ def read_json(
     "Read a file of JSON."
     try:
         with open(path, 'rb') as f: text = f.read(MOST_JSON+1)
-    except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror}; is this the folder of a finished run?") from None
+    except OSError as e:
+        raise FormatError(f"cannot read {path}: {e.strerror}; is this the folder of a finished run?") from None
     return parse_json(text, path, 'run the command again')
 
 # %% ../nbs/00_core.ipynb #28310fdf
@@ -281,7 +289,9 @@ def write_csv(
 )->None:
     "Write a table whole or not at all; text that looks like a formula gets an apostrophe before it."
     table = safe_cells(table); texts = table.select_dtypes(exclude=['number','bool','datetime'])
-    if any('\r' in str(v) for v in (*table.columns, *texts.to_numpy().ravel())): kw = dict(quoting=csv.QUOTE_NONNUMERIC)|kw # Python up to 3.12 forgets to quote it
+    # Python up to 3.12 forgets to quote it
+    if any('\r' in str(v) for v in (*table.columns, *texts.to_numpy().ravel())):
+        kw = dict(quoting=csv.QUOTE_NONNUMERIC)|kw
     with atomic_write(path) as tmp: table.to_csv(tmp, index=False, **kw)
 
 # %% ../nbs/00_core.ipynb #0375eec1
@@ -315,7 +325,9 @@ def field_comments(lines, name, fields):
 # %% ../nbs/00_core.ipynb #336a90ce
 def numpy_doc(doc, comments, types, defaults):
     "A docstring with sections for arguments and result."
-    def show(a): return inspect.formatannotation(a.__origin__ if hasattr(a, '__metadata__') else a).removeprefix('typing.').strip("'")
+    def show(a):
+        return inspect.formatannotation(a.__origin__ if hasattr(a, '__metadata__')
+                                        else a).removeprefix('typing.').strip("'")
     def item(name):
         given = f' [default: {defaults[name]!r}]' if isinstance(defaults.get(name), (bool,int,float,str,tuple)) else ''
         return f"{f'{name} : {show(types[name])}' if name in types else name}\n    {comments[name]}{given}"
@@ -349,7 +361,8 @@ def _explain(obj, target, module):
     own = isinstance(target, type) or getattr(f, '__module__', '')==module.__name__
     if not isinstance(f, FunctionType) or not own or not f.__module__.startswith('mrtl.') or not target.__doc__: return
     code = f.__code__; n = code.co_argcount
-    names = code.co_varnames[:n+code.co_kwonlyargcount+bool(code.co_flags&inspect.CO_VARARGS)+bool(code.co_flags&inspect.CO_VARKEYWORDS)]
+    names = code.co_varnames[:n+code.co_kwonlyargcount+bool(code.co_flags&inspect.CO_VARARGS)
+                             +bool(code.co_flags&inspect.CO_VARKEYWORDS)]
     comments = argument_comments(_source(f.__module__)[code.co_firstlineno-1:], names)
     if isinstance(target, type) or 'return' not in f.__annotations__: comments.pop('return', None)
     defaults = dict(zip(names[:n][::-1], (f.__defaults__ or ())[::-1]))|(f.__kwdefaults__ or {})
@@ -357,13 +370,18 @@ def _explain(obj, target, module):
 
 # %% ../nbs/00_core.ipynb #8976acc9
 def _explain_class(cls, module, lines):
-    "Add the comments of a class: its methods of this module, and where the class itself is of this module, its constructor and fields."
+    """Add the comments of a class: its methods of this module, and where the class itself is of this module, its
+    constructor and fields."""
     for name,obj in list(vars(cls).items()):
-        if not name.startswith('_'): _explain(obj, obj if isinstance(obj, property) else getattr(obj, '__func__', obj), module)
+        if not name.startswith('_'):
+            _explain(obj, obj if isinstance(obj, property) else getattr(obj, '__func__', obj), module)
     if cls.__module__!=module.__name__ or not cls.__doc__: return
     if hasattr(cls, '__dataclass_fields__'):
         fields = cls.__dataclass_fields__
-        if comments := field_comments(lines, cls.__name__, fields): cls.__doc__ = numpy_doc(cls.__doc__, comments, cls.__annotations__, {k: v for k,v in vars(cls).items() if k in fields})
+        if comments := field_comments(lines, cls.__name__, fields):
+            cls.__doc__ = numpy_doc(cls.__doc__, comments, cls.__annotations__,
+                                    {k: v for k,v in vars(cls).items() if k in fields})
     elif hasattr(cls, '_fields'):
-        for field,comment in field_comments(lines, cls.__name__, cls._fields).items(): getattr(cls, field).__doc__ = comment
+        for field,comment in field_comments(lines, cls.__name__, cls._fields).items():
+            getattr(cls, field).__doc__ = comment
     else: _explain(inspect.getattr_static(cls, '__init__'), cls, module)

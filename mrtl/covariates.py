@@ -25,8 +25,10 @@ def covariate_table(
     if isinstance(v, pd.Series): v = v.to_frame('z0' if v.name is None else v.name)
     elif not isinstance(v, pd.DataFrame):
         v = np.asarray(v)
-        if v.ndim not in (1,2): raise DataError(f"covariates must be (n, q), a row for each sample; got shape {v.shape}")
-        v = pd.DataFrame(v.reshape(len(v), -1), columns=[f'z{i}' for i in range(v.size//max(1, len(v)))]).infer_objects()
+        if v.ndim not in (1,2):
+            raise DataError(f"covariates must be (n, q), a row for each sample; got shape {v.shape}")
+        v = pd.DataFrame(v.reshape(len(v), -1),
+                         columns=[f'z{i}' for i in range(v.size//max(1, len(v)))]).infer_objects()
     if v.columns.nlevels>1: raise DataError("covariates have columns of several levels: give each column one name")
     v = v.set_axis([str(c) for c in v.columns], axis=1)
     if not v.columns.is_unique:
@@ -37,7 +39,8 @@ def covariate_table(
 def _from_xarray(v):
     "A DataArray (n, covariate) or (n,) as a table; samples are along `time`, or else along the first dimension."
     if v.ndim not in (1,2):
-        raise DataError(f"covariates must have the dimensions (sample, covariate); got {', '.join(map(str, v.dims)) or 'none'}")
+        raise DataError(f"covariates must have the dimensions (sample, covariate); got "
+                        f"{', '.join(map(str, v.dims)) or 'none'}")
     first = 'time' if 'time' in v.dims else v.dims[0]
     v = v.transpose(first, ...)
     index = v.indexes.get(first)
@@ -52,21 +55,33 @@ def column_levels(
     "The levels of a column of categories; `DataError` for dates and for missing ones."
     kinds = pd.api.types
     if kinds.is_datetime64_any_dtype(c) or kinds.is_timedelta64_dtype(c) or kinds.is_complex_dtype(c):
-        raise DataError(f"covariate {c.name} holds {c.dtype}: give numbers, such as the day of the year, or categories, such as the weekday")
+        raise DataError(f"covariate {c.name} holds {c.dtype}: give numbers, such as the day of the year, or "
+                        f"categories, such as the weekday")
     if kinds.is_numeric_dtype(c) or kinds.is_bool_dtype(c): return None
     if c.isna().any():
-        raise DataError(f"covariate {c.name} has no value in {int(c.isna().sum())} of {len(c)} rows: fill them, or leave those rows out")
-    if isinstance(c.dtype, pd.CategoricalDtype): return [str(v) for v in c.cat.remove_unused_categories().cat.categories]
-    if len(c) and all(isinstance(v, (bool,np.bool_)) for v in c.unique()): return None # as yes and no in a column without gaps
+        raise DataError(f"covariate {c.name} has no value in {int(c.isna().sum())} of {len(c)} rows: fill them, "
+                        f"or leave those rows out")
+    if isinstance(c.dtype, pd.CategoricalDtype):
+        return [str(v) for v in c.cat.remove_unused_categories().cat.categories]
+    # as yes and no in a column without gaps
+    if len(c) and all(isinstance(v, (bool,np.bool_)) for v in c.unique()): return None
     names = sorted({str(v) for v in c}); check_nearly(c.name, names); return names
 
 MANY = 12 # Levels that are numbers, above which a column of texts should have been one of numbers
 
 def check_nearly(name, levels):
     "`DataError` where a column of texts was meant to hold numbers."
-    v = pd.Series(levels, dtype=object); number = pd.to_numeric(v, errors='coerce').notna(); comma = v.str.fullmatch(r'\s*[-+]?\d+,\d+\s*')
-    if comma.sum()>MANY: raise DataError(f"covariate {name} holds texts that are not numbers, such as {v[comma].iloc[0]!r}: write numbers with a point, like {v[comma].iloc[0].strip().replace(',', '.')} (or separate the columns of a CSV file by semicolons)")
-    if number.sum()>MANY and not number.all(): raise DataError(f"covariate {name} holds numbers, but also texts that are not numbers, such as {v[~number].iloc[0]!r} ({int((~number).sum())} different ones): replace them by numbers, or leave those rows out; "
+    v = pd.Series(levels, dtype=object)
+    number = pd.to_numeric(v, errors='coerce').notna()
+    comma = v.str.fullmatch(r'\s*[-+]?\d+,\d+\s*')
+    if comma.sum()>MANY:
+        raise DataError(f"covariate {name} holds texts that are not numbers, such as {v[comma].iloc[0]!r}: write "
+                        f"numbers with a point, like {v[comma].iloc[0].strip().replace(',', '.')} (or separate the "
+                        f"columns of a CSV file by semicolons)")
+    if number.sum()>MANY and not number.all():
+        raise DataError(f"covariate {name} holds numbers, but also texts that are not numbers, such as "
+                        f"{v[~number].iloc[0]!r} ({int((~number).sum())} different ones): replace them by numbers, "
+                        f"or leave those rows out; "
         "if all are names, make the column a pd.Categorical")
 
 def column_names(
@@ -88,17 +103,22 @@ def _numbers(c, levels):
     own = column_levels(c)
     if (own is None)!=(levels is None):
         got,want = ('numbers','categories') if own is None else ('categories','numbers')
-        odd = [] if own is None else [v for v,x in zip(own, pd.to_numeric(pd.Series(own), errors='coerce')) if not np.isfinite(x)]
-        raise DataError(f"covariate {c.name} holds {got}{f', such as {odd[0]!r},' if odd else ','} but the model was fitted on {want}: give it the same kind")
+        odd = [] if own is None else [v
+                                      for v,x in zip(own, pd.to_numeric(pd.Series(own),
+                errors='coerce')) if not np.isfinite(x)]
+        raise DataError(f"covariate {c.name} holds {got}{f', such as {odd[0]!r},' if odd else ','} but the model "
+                        f"was fitted on {want}: give it the same kind")
     if own is None:
         v = c.to_numpy(dtype=float, na_value=np.nan)
         if (bad := ~np.isfinite(v)).any():
-            raise DataError(f"covariate {c.name} is NaN or infinite in {int(bad.sum())} of {len(v)} rows: fill them, or leave those rows out")
+            raise DataError(f"covariate {c.name} is NaN or infinite in {int(bad.sum())} of {len(v)} rows: fill "
+                            f"them, or leave those rows out")
         return v[:,None]
     at = pd.Index(levels).get_indexer([str(v) for v in c])
     if (at<0).any():
         raise DataError(f"covariate {c.name} is {c.iloc[int((at<0).argmax())]!s} in {int((at<0).sum())} rows, "
-            f"but the model was fitted on {', '.join(levels)}: leave those rows out, or pool rare levels before fitting")
+            f"but the model was fitted on {', '.join(levels)}: leave those rows out, or pool "
+            f"rare levels before fitting")
     return (at[:,None]==np.arange(1, len(levels))).astype(float)
 
 # %% ../nbs/13_covariates.ipynb #3bd6a748
@@ -122,7 +142,8 @@ def check_independent(
 def held_out(v, w):
     "That a column varies in rows that do not train, if it does, for an error."
     n = int((v[w<=0]!=v[w>0][0]).sum())
-    return f"; it differs in {n} rows that are held out for validation, as whole groups are (groups=), so nothing says what it adds" if n else ''
+    return (f"; it differs in {n} rows that are held out for validation, as whole groups are (groups=), so nothing "
+            f"says what it adds" if n else '')
 
 # %% ../nbs/13_covariates.ipynb #b6c8c048
 @dataclass(frozen=True)
@@ -146,11 +167,15 @@ class Covariates:
         if t is None: return cls({}, [], [], offset)
         levels = {k: column_levels(t[k]) for k in t}; names = column_names(levels)
         for k,v in levels.items():
-            if v is not None and len(v)<2: raise DataError(f"covariate {k} is {v[0]} in all rows, which the intercept says already: leave it out")
+            if v is not None and len(v)<2:
+                raise DataError(f"covariate {k} is {v[0]} in all rows, which the intercept says already: leave it out")
         Z = expanded(t, levels); p = w/w.sum()
         mean = p@Z; sd = np.sqrt(p@(Z-mean)**2)
         for k,m,s,size in zip(names, mean, sd, np.abs(Z).max(0)):
-            if not s>1e-10*size: raise DataError(f"covariate {k} is {m:g} in all training rows, which the intercept says already"+held_out(Z[:,names.index(k)], w)+": leave it out"+(', or pool rare levels' if '[' in k else ''))
+            if not s>1e-10*size:
+                raise DataError(f"covariate {k} is {m:g} in all training rows, which the intercept says already"
+                                +held_out(Z[:,names.index(k)], w)+": leave it out"
+                                +(', or pool rare levels' if '[' in k else ''))
         check_independent((Z-mean)/sd, w, names)
         return cls(levels, mean.tolist(), sd.tolist(), offset)
 
@@ -159,7 +184,8 @@ def _foreign(got, want):
     "Say which columns are missing or unknown, with the nearest name."
     missing,unknown = [k for k in want if k not in got],[k for k in got if k not in want]
     near = get_close_matches((missing or unknown)[0], unknown if missing else want, 1, .5)
-    lacks = f"lack the column {', '.join(missing)}" if missing else f"have the column {', '.join(unknown)}, which the model does not know"
+    lacks = (f"lack the column {', '.join(missing)}" if missing else f"have the column {', '.join(unknown)}, which "
+             f"the model does not know")
     what = f" (is {near[0]!r} meant to be it?)" if near and missing else f" (is it {near[0]!r}?)" if near else ''
     return f"covariates {lacks}{what}: the model was fitted on {', '.join(want)}"
 
@@ -169,8 +195,12 @@ def covariate_matrix(
 )->np.ndarray|None:         # (n, q), float64, standardised; None where the fit has no covariates
     "The columns of a table as the fit takes them; `DataError` for another table."
     if t is None and not known.levels: return None
-    if t is None: raise DataError(f"the model was fitted with covariates ({', '.join(known.levels)}): give them, too (covariates=)")
-    if not known.levels: raise DataError(f"the model was fitted without covariates; got {', '.join(t)}: leave them out, or fit with them")
+    if t is None:
+        raise DataError(f"the model was fitted with covariates ({', '.join(known.levels)}): give "
+                        f"them, too (covariates=)")
+    if not known.levels:
+        raise DataError(f"the model was fitted without covariates; got {', '.join(t)}: leave "
+                        f"them out, or fit with them")
     if set(t)!=set(known.levels): raise DataError(_foreign(list(t), list(known.levels)))
     return (expanded(t, known.levels)-known.mean)/known.sd
 
@@ -182,13 +212,15 @@ def offset_values(
 )->np.ndarray|None:      # (n,), float64
     "An offset, checked; `DataError` says what is wrong with it."
     if known is not None and known.offset!=(v is not None):
-        raise DataError("the model was fitted with an offset: give it, too (offset=)" if known.offset else "the model was fitted without an offset: leave it out, or fit with it")
+        raise DataError("the model was fitted with an offset: give it, too (offset=)" if known.offset
+                        else "the model was fitted without an offset: leave it out, or fit with it")
     if v is None: return None
     try: o = np.asarray(v, float)
     except (TypeError, ValueError): raise DataError(f"offset must hold numbers; got {np.asarray(v).dtype}") from None
     if o.shape!=(n,): raise DataError(f"offset must be ({n},), one number for each sample; got {o.shape}")
     if (bad := ~np.isfinite(o)).any():
-        raise DataError(f"offset is NaN or infinite in {int(bad.sum())} of {n} samples: of counts it is the log of the exposure, offset=np.log(exposure), "
+        raise DataError(f"offset is NaN or infinite in {int(bad.sum())} of {n} samples: of counts it is the log of "
+                        f"the exposure, offset=np.log(exposure), "
             "so leave out samples whose exposure is not above zero")
     return o
 
@@ -205,4 +237,5 @@ def covariates_fault(
 )->str:      # '' if there is none
     "How what a file says of covariates contradicts itself."
     q = len(column_names(d['levels']))
-    return '' if len(d['mean'])==len(d['sd'])==q else f"there are {q} covariates, but {len(d['mean'])} means and {len(d['sd'])} standard deviations"
+    return ('' if len(d['mean'])==len(d['sd'])==q else f"there are {q} covariates, but {len(d['mean'])} means and "
+            f"{len(d['sd'])} standard deviations")

@@ -45,10 +45,14 @@ def add(self:GradientStats,
 )->None:
     "Take in one mini-batch."
     g = [t for t in grads if t is not None]
-    if not g: raise DataError("a mini-batch came without any gradient: call `backward` first, and pass `[p.grad for p in model.parameters()]`")
+    if not g:
+        raise DataError("a mini-batch came without any gradient: call `backward` first, and pass `[p.grad for p "
+                        "in model.parameters()]`")
     g = torch.cat([t.detach().reshape(-1).to(torch.float64) for t in g])
     if self.mean is None: self.mean = torch.zeros_like(g)
-    if len(g)!=len(self.mean): raise DataError(f"a mini-batch has {len(g)} gradient entries, the ones before had {len(self.mean)}: call `reset` between models or levels")
+    if len(g)!=len(self.mean):
+        raise DataError(f"a mini-batch has {len(g)} gradient entries, the ones before had {len(self.mean)}: call "
+                        f"`reset` between models or levels")
     self.B += 1
     d = g-self.mean
     self.mean += d/self.B
@@ -60,13 +64,15 @@ def summary(self:GradientStats)->dict: # grad_norm, grad_entropy and, where want
     "The three numbers as Python floats."
     if not self.B: raise DataError("no mini-batch was added: call `add` after each `backward`")
     if self.variance and self.B<2:
-        raise ConfigError(f"the variance over mini-batches needs at least 2 of them an epoch, got {self.B}: make batch_size smaller than the training set, or choose another criterion")
+        raise ConfigError(f"the variance over mini-batches needs at least 2 of them an epoch, got {self.B}: make "
+                          f"batch_size smaller than the training set, or choose another criterion")
     size = self.mean.abs().max()
     norm = size*torch.linalg.vector_norm(self.mean/size) if size>0 else size
     res = dict(grad_norm=float(norm), grad_entropy=gradient_entropy(self.mean))
     if self.variance: res['grad_variance'] = float(self.M)/(self.B-1)
     if bad := [k for k,v in res.items() if not math.isfinite(v)]:
-        raise DataError(f"{' and '.join(bad)} of the gradient is not finite after {self.B} mini-batches: lower the learning rate, or look for huge values in the data")
+        raise DataError(f"{' and '.join(bad)} of the gradient is not finite after {self.B} mini-batches: lower the "
+                        f"learning rate, or look for huge values in the data")
     return res
 
 # %% ../nbs/30_criteria.ipynb #7f5df649
@@ -78,9 +84,12 @@ class Rule:
         change:float=.02,   # Largest relative change of a smoothed statistic that counts as standing still
         weight:float=.5,    # Weight of the newest epoch in a smoothed statistic
     ):
-        if not 0<=tol<1: raise ConfigError(f"tol must lie from 0 to below 1, got {tol!r}: it is a share of the best loss, 1e-4 say")
-        if not 0<change<1: raise ConfigError(f"change must lie between 0 and 1, got {change!r}: it is a relative change, .02 say")
-        if not 0<weight<=1: raise ConfigError(f"weight must lie above 0 and at most at 1, got {weight!r}: 1 does not smooth at all")
+        if not 0<=tol<1:
+            raise ConfigError(f"tol must lie from 0 to below 1, got {tol!r}: it is a share of the best loss, 1e-4 say")
+        if not 0<change<1:
+            raise ConfigError(f"change must lie between 0 and 1, got {change!r}: it is a relative change, .02 say")
+        if not 0<weight<=1:
+            raise ConfigError(f"weight must lie above 0 and at most at 1, got {weight!r}: 1 does not smooth at all")
         store_attr()
         self.memory = {}
 
@@ -160,7 +169,9 @@ def reset(self:Criterion):
 def _whole(patience):
     try: n = operator.index(patience)
     except TypeError: n = 0
-    if n<1: raise ConfigError(f"patience must be a whole number of at least 1, got {patience!r}: it is how many epochs without progress end a level")
+    if n<1:
+        raise ConfigError(f"patience must be a whole number of at least 1, got {patience!r}: it is how many epochs "
+                          f"without progress end a level")
     return n
 
 # %% ../nbs/30_criteria.ipynb #745dffa5
@@ -182,10 +193,12 @@ def update(self:Criterion,
 )->bool:         # Is the level done?
     "Take in one epoch."
     if missing := [k for k in self.rule.needs if k not in stats]:
-        raise ConfigError(f"criterion {self.name!r} needs {', '.join(missing)} of every epoch, got {', '.join(stats) or 'nothing'}: "
+        raise ConfigError(f"criterion {self.name!r} needs {', '.join(missing)} of every epoch, got "
+                          f"{', '.join(stats) or 'nothing'}: "
             "give a validation set for valid_loss, collect the others with `GradientStats`")
     if bad := [f'{k} = {stats[k]}' for k in self.rule.needs if not math.isfinite(stats[k])]:
-        raise DataError(f"{', '.join(bad)}: training has diverged; lower the learning rate, or look for huge values in the data")
+        raise DataError(f"{', '.join(bad)}: training has diverged; lower the learning rate, or look for "
+                        f"huge values in the data")
     if self.rule({k: float(stats[k]) for k in self.rule.needs}): self.count += 1
     elif self.consecutive: self.count = 0
     return self.count>=self.patience
@@ -203,8 +216,11 @@ def load_state_dict(self:Criterion,
 )->None:
     "Go on from a saved state."
     try: name,count,memory = state['name'],operator.index(state['count']),dict(state['memory'])
-    except (KeyError, TypeError, ValueError) as e: raise FormatError(f"this is no state of a criterion, got {state!r}: start the level afresh with `reset`") from e
-    if name!=self.name: raise ConfigError(f"the saved state is of criterion {name!r}, this one is {self.name!r}: resume with the criterion that the run began with")
+    except (KeyError, TypeError, ValueError) as e:
+        raise FormatError(f"this is no state of a criterion, got {state!r}: start the level afresh with `reset`") from e
+    if name!=self.name:
+        raise ConfigError(f"the saved state is of criterion {name!r}, this one is {self.name!r}: resume with the "
+                          f"criterion that the run began with")
     self.count = count
     self.rule.memory.clear(); self.rule.memory.update(memory)
 
@@ -217,7 +233,9 @@ def should_finegrain(
     c0:float,                   # The constant C_0 of equation (20), in units of the weights
 )->bool|np.ndarray:             # Is the last step small enough for this level?
     "Equation (20): go on to finer cells when the last step is short for the present ones."
-    if not 0<gamma<1: raise ConfigError(f"gamma must lie between 0 and 1, got {gamma!r}: it is the factor by which one step shrinks the error")
+    if not 0<gamma<1:
+        raise ConfigError(f"gamma must lie between 0 and 1, got {gamma!r}: it is the factor by which one "
+                          f"step shrinks the error")
     if not (cell>0 and c0>0): raise ConfigError(f"cell and c0 must be above 0, got cell = {cell!r} and c0 = {c0!r}")
     small = np.asarray(step_norm)<=c0*cell/(gamma*(1-gamma))
     return small if small.ndim else bool(small)

@@ -80,7 +80,8 @@ def _level_names(ax, names, at):
     upright = len(names)<=11
     thread = dict(arrowstyle='-', color='.6', linewidth=.6, shrinkA=0, shrinkB=0)
     for name,x,label in zip(names, at, spread(at, .085 if upright else .03, .02, .98)):
-        ax.annotate(name, (x,1), (label,1.09), xycoords='axes fraction', textcoords='axes fraction', ha='center', va='bottom',
+        ax.annotate(name, (x,1), (label,1.09), xycoords='axes fraction', textcoords='axes fraction',
+                    ha='center', va='bottom',
             fontsize=7.5, rotation=0 if upright else 90, arrowprops=thread)
 
 def names_room(
@@ -96,7 +97,8 @@ def _compared_run(ax, levels, name, colour):
     rows = pd.concat(levels)
     loss = 'valid_loss' if rows.valid_loss.notna().any() or 'train_loss' not in rows else 'train_loss'
     ax.plot(rows.seconds, rows[loss], color=colour, linewidth=1.3, label=str(name))
-    ax.plot([l.seconds.iloc[0] for l in levels[1:]], [l[loss].iloc[0] for l in levels[1:]], 'o', color=colour, markersize=3.5)
+    ax.plot([l.seconds.iloc[0] for l in levels[1:]], [l[loss].iloc[0] for l in levels[1:]], 'o',
+            color=colour, markersize=3.5)
 
 def _loss_limits(ax, histories):
     "Room for where runs start and where they end; a spike in between may leave the picture."
@@ -147,7 +149,8 @@ def _evidences(ax, runs, units):
         for k,(output,h) in enumerate(outputs.items()):
             values = h.evidence.to_numpy(float)-(h.evidence.max() if several else 0.); best = values.argmax()
             colour,label = (f'C{k}' if few else '.6',output) if run is None else (f'C{i}',run if k==0 else None)
-            ax.plot(h.length, values, '.-', color=colour, linewidth=1.1, markersize=5, label=None if label is None else str(label))
+            ax.plot(h.length, values, '.-', color=colour, linewidth=1.1, markersize=5,
+                    label=None if label is None else str(label))
             ax.plot(h.length.iloc[[best]], values[[best]], 'o', color=colour, markersize=8, fillstyle='none')
     _length_axis(ax, np.concatenate([h.length for outputs in found.values() for h in outputs.values()]))
     ax.set_ylabel(f'{units}, less the best' if several else units, fontsize=8.5)
@@ -175,7 +178,8 @@ def named_runs(
     if not runs: raise DataError("nothing to draw: no history was given")
     kinds = {name: drawing_for(h, HISTORIES, 'histories') for name,h in runs.items()}
     if len(set(kinds.values()))>1:
-        raise DataError(f"these histories have no axis in common: {', '.join(f'{n} has {k}' for n,k in kinds.items())}; "
+        raise DataError(f"these histories have no axis in common: "
+                        f"{', '.join(f'{n} has {k}' for n,k in kinds.items())}; "
             "draw those with a loss and those with evidence apart")
     return runs,HISTORIES[next(iter(kinds.values()))]
 
@@ -216,7 +220,8 @@ def _level_rows(levels, needed):
     return rows
 
 def _loss_bars(fig, rows, units):
-    "Each level's loss at its start, after one epoch and at its best; and how like the planted maps its maps are, where that is known."
+    """Each level's loss at its start, after one epoch and at its best; and how like the planted maps its maps are,
+    where that is known."""
     rows = _level_rows(rows, {'stage','level','start_loss','first_loss','best_loss'})
     units = units or ('validation loss' if rows.get('valid', pd.Series([True])).any() else 'training loss')
     extra = 'map_correlation' in rows and rows.map_correlation.notna().any()
@@ -230,7 +235,8 @@ def _loss_bars(fig, rows, units):
 # %% ../nbs/48_curves.ipynb #e27b7d89
 def _level_losses(ax, rows, units):
     "A bar from start to best for each level, with the three marks."
-    x = np.arange(len(rows)); start,first,best = (rows[k].to_numpy(float) for k in ('start_loss','first_loss','best_loss'))
+    x = np.arange(len(rows))
+    start,first,best = (rows[k].to_numpy(float) for k in ('start_loss','first_loss','best_loss'))
     ax.vlines(x, best, start, color='.8', linewidth=5, zorder=1)
     marks = (start,'_','k',10,'right after finegraining'),(first,'o','C1',4.5,'after one epoch'),(best,'D','C0',4.5,'best')
     for values,marker,colour,size,label in marks:
@@ -248,7 +254,8 @@ def _seen_losses(ax, start, first, best):
     pad = .08*(np.ptp(seen) or 1.)
     ax.set(xlim=(-.6,len(best)-.4), ylim=(seen.min()-pad,seen.max()+pad))
     if start[0]>seen.max()+pad:
-        ax.annotate(f'from {start[0]:.3g}', (0,1), (9,-3), xycoords=('data','axes fraction'), textcoords='offset points',
+        ax.annotate(f'from {start[0]:.3g}', (0,1), (9,-3), xycoords=('data','axes fraction'),
+                    textcoords='offset points',
             va='top', fontsize=7.5)
 
 # %% ../nbs/48_curves.ipynb #6fc7f2d8
@@ -270,7 +277,8 @@ def round_names(
 )->list:                 # One name a round, in order
     "What was done in each round."
     by_part = {r.round for r in levels.itertuples() if isinstance(r.length, (list,tuple))}
-    return ['one for all cells' if i==0 else 'by component' if i in by_part else 'adapted' for i in sorted(levels['round'].unique())]
+    return ['one for all cells' if i==0 else 'by component' if i in by_part else 'adapted'
+            for i in sorted(levels['round'].unique())]
 
 def round_weights(
     levels:pd.DataFrame, # Levels of a fit by evidence: output, round, weight
@@ -291,7 +299,8 @@ def _weight_bars(fig, rows, units):
     thick = .8/len(bars)
     for k,(name,values) in enumerate(bars):
         ax.bar(x+thick*(k+.5)-.4, values, .92*thick, color=f'C{k}', alpha=1. if few else .5, label=str(name))
-    if not few: ax.plot(np.tile(x, len(w)), w.to_numpy().ravel(), '.', color='.3', markersize=3, alpha=.5, label='one fit')
+    if not few:
+        ax.plot(np.tile(x, len(w)), w.to_numpy().ravel(), '.', color='.3', markersize=3, alpha=.5, label='one fit')
     names = [f'round {r}\n{n}' for r,n in zip(w.columns[:-1], round_names(rows))]
     ax.set_xticks(x, names+['no maps'])
     ax.set(xlim=(-.6,len(x)-.4), ylim=(0,1.05))

@@ -42,17 +42,22 @@ def effective_rank(
     "Lower a rank to the most that a tensor of these sizes can need."
     try: k = operator.index(rank)
     except TypeError: k = 0
-    if k < 1 or isinstance(rank, bool): raise ConfigError(f"rank must be a whole number of at least 1, got {rank!r}: it is the number of components to look for")
+    if k < 1 or isinstance(rank, bool):
+        raise ConfigError(f"rank must be a whole number of at least 1, got {rank!r}: it is the number of "
+                          f"components to look for")
     return min(k, prod(sorted(map(int, sizes))[:-1]))
 
 # %% ../nbs/21_decompose.ipynb #89b1bff4
 def checked_factors(factors, weights=None, spatial=None):
-    "Factors as tensors, the share of each entry per mode, and which modes average; `DataError` if they do not fit together."
+    """Factors as tensors, the share of each entry per mode, and which modes average; `DataError` if they do not fit
+    together."""
     factors = [torch.as_tensor(F).detach() for F in factors]
     weights = list(weights) if weights is not None else [None]*len(factors)
-    if len(weights) != len(factors): raise DataError(f"{len(factors)} modes need as many weights, got {len(weights)}: give None for a mode without")
+    if len(weights) != len(factors):
+        raise DataError(f"{len(factors)} modes need as many weights, got {len(weights)}: give None for a mode without")
     if any(F.ndim != 2 or F.shape[1] != factors[0].shape[1] for F in factors):
-        raise DataError(f"factors must be matrices with as many columns, got shapes {[tuple(F.shape) for F in factors]}: one column per component")
+        raise DataError(f"factors must be matrices with as many columns, got shapes "
+                        f"{[tuple(F.shape) for F in factors]}: one column per component")
     shares = [_share(v, len(F), i) for i,(v,F) in enumerate(zip(weights, factors))]
     return factors,shares,[v is not None for v in shares] if spatial is None else list(spatial)
 
@@ -60,8 +65,11 @@ def _share(v, n, mode):
     "The weights of one mode as shares that sum to 1."
     if v is None: return None
     v = torch.as_tensor(v).detach().cpu().double().flatten()
-    if len(v) != n: raise DataError(f"the weights of mode {mode} must be {n} numbers, got {len(v)}: one per entry of the mode")
-    if not ((v >= 0).all() and v.sum() > 0 and v.isfinite().all()): raise DataError(f"the weights of mode {mode} must be 0 or more, and not all 0, got {v.min():g} to {v.max():g}: give the cells' areas")
+    if len(v) != n:
+        raise DataError(f"the weights of mode {mode} must be {n} numbers, got {len(v)}: one per entry of the mode")
+    if not ((v >= 0).all() and v.sum() > 0 and v.isfinite().all()):
+        raise DataError(f"the weights of mode {mode} must be 0 or more, and not all 0, got {v.min():g} to "
+                        f"{v.max():g}: give the cells' areas")
     return v/v.sum()
 
 # %% ../nbs/21_decompose.ipynb #734965e5
@@ -126,7 +134,9 @@ def factor_match(
 )->float:               # 0 to 1
     "How well the components of two models agree, at best."
     (F,shares,_),(G,*_) = checked_factors(F, weights),checked_factors(G)
-    if [len(f) for f in F] != [len(g) for g in G]: raise DataError(f"two models need modes of the same sizes, got {[len(f) for f in F]} and {[len(g) for g in G]}: regrid one first")
+    if [len(f) for f in F] != [len(g) for g in G]:
+        raise DataError(f"two models need modes of the same sizes, got {[len(f) for f in F]} and "
+                        f"{[len(g) for g in G]}: regrid one first")
     score = torch.stack([column_cosines(f, g, v) for f,g,v in zip(F, G, shares)]).prod(0)
     rows,cols = linear_sum_assignment(-score.numpy())
     return score[rows,cols].sum().item()/max(score.shape)
@@ -181,7 +191,7 @@ def cp_start(
 def products(
     W:Tensor,      # Tensor, one axis a mode
     columns:list,  # Per mode its columns, (k, size); a mode's entry may be replaced as soon as its own product is drawn
-):                 # Per mode in turn its number, and its product with the columns of the others as they are by then, (k, size)
+): # Per mode in turn its number, and its product with the columns of the others as they are by then, (k, size)
     "Multiply a tensor with the columns of all modes but one, for each mode in turn."
     n = W.shape
     h = min(range(1, W.ndim), key=lambda h: prod(n[:h])+prod(n[h:]))
@@ -237,7 +247,8 @@ def begin(self:Descent,
     return self._error(first[0], self.product(*first))
 
 @patch
-def _error(self:Descent, i, M): return (self.size+prod(self.grams).sum((-2,-1))-2*(M*self.factors[i]).sum((-2,-1))).clamp(min=0).sqrt()
+def _error(self:Descent, i, M):
+    return (self.size+prod(self.grams).sum((-2,-1))-2*(M*self.factors[i]).sum((-2,-1))).clamp(min=0).sqrt()
 
 # %% ../nbs/21_decompose.ipynb #f0274a85
 @patch
@@ -268,7 +279,8 @@ def run(self:Descent,
         here = self.factors
         if self.sweeps > 3:
             ahead = [F+(stride-1)*(F-B) for F,B in zip(here, back)]
-            better = (self.begin([F.clamp(min=0) if i in self.held else F for i,F in enumerate(ahead)]) < last)[:,None,None]
+            better = (self.begin([F.clamp(min=0) if i in self.held else F for i,F in enumerate(ahead)])
+                      < last)[:,None,None]
             if not better.all(): self.begin([torch.where(better, F, H) for F,H in zip(self.factors, here)])
             stride = torch.where(better, stride*1.1, (stride*torch.ones_like(better)*.7).clamp(min=1.1))
         else: self.begin(here)
@@ -307,7 +319,8 @@ def _project(F, M, G):
     alive = d > 0
     d,F = d.where(alive, 1.),F.clone()
     share,rest = (M/d).where(alive, 0.),G/d-torch.eye(len(G[0])).to(G)
-    for r in [*range(len(G[0]))]*2: torch.clamp(torch.baddbmm(share[:,r:r+1], rest[:,r:r+1], F, alpha=-1), min=0, out=F[:,r:r+1])
+    for r in [*range(len(G[0]))]*2:
+        torch.clamp(torch.baddbmm(share[:,r:r+1], rest[:,r:r+1], F, alpha=-1), min=0, out=F[:,r:r+1])
     return F
 
 def nonnegative_als(
@@ -381,7 +394,8 @@ def scale_in(
         r = r.reshape([-1 if j == i else 1 for j in range(X.ndim)])
         X = torch.where(r > 0, X*r, 0.)
     if X.isfinite().all(): return X,roots
-    raise DataError(f"a tensor to decompose must be finite, got {(~X.isfinite()).sum()} NaN or infinite entries of {X.numel()}: check the fit that made it, or give cells that do not count a weight of 0")
+    raise DataError(f"a tensor to decompose must be finite, got {(~X.isfinite()).sum()} NaN or infinite entries of "
+                    f"{X.numel()}: check the fit that made it, or give cells that do not count a weight of 0")
 
 # %% ../nbs/21_decompose.ipynb #97e58d03
 @dataclass
@@ -398,7 +412,8 @@ def _solve(X, k, n_starts, seed, sweeps, held):
     if norm == 0: return clamp_signs([F*.001 for F in cp_start(X, k, seed, 1)], held),0.,(0.,)
     held = tuple(wide.index(i) for i in held if i in wide)
     unit = (X/norm).reshape([X.shape[i] for i in wide])
-    found,starts = held_search(unit, k, n_starts, seed, sweeps, held) if held else free_search(unit, k, n_starts, seed, sweeps)
+    found,starts = held_search(unit, k, n_starts, seed, sweeps, held) if held else free_search(unit, k,
+            n_starts, seed, sweeps)
     full = dict(zip(wide, [found[0]*norm, *found[1:]]))
     return [full.get(i, torch.ones(1, k).double()) for i in range(X.ndim)],relative_error(unit, found),tuple(starts)
 
@@ -416,8 +431,10 @@ def cp_decompose(
 )->Decomposition:          # In the dtype and on the device of `W`
     "Factor a tensor into at most `rank` components."
     (X,roots),W,held = scale_in(W, weights),torch.as_tensor(W),tuple(nonnegative)
-    if any(i not in range(X.ndim) for i in held): raise ConfigError(f"nonnegative names modes by number, 0 to {X.ndim-1}, got {held}")
-    if n_starts < 1: raise ConfigError(f"n_starts must be at least 1, got {n_starts!r}: it is how often the search begins")
+    if any(i not in range(X.ndim) for i in held):
+        raise ConfigError(f"nonnegative names modes by number, 0 to {X.ndim-1}, got {held}")
+    if n_starts < 1:
+        raise ConfigError(f"n_starts must be at least 1, got {n_starts!r}: it is how often the search begins")
     factors,error,starts = _solve(X, effective_rank(X.shape, rank), n_starts, seed, sweeps, held)
     factors = rebalance([torch.where(r[:,None]>0, F/r[:,None], 0.) for F,r in zip(factors, roots)], weights, spatial)
     order = torch.stack([column_norms(F) for F in factors]).prod(0).argsort(descending=True, stable=True)

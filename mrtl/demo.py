@@ -29,7 +29,8 @@ from .training import Callback
 
 # %% ../nbs/72_demo.ipynb #7a6eed9b
 PLANTED = dict(leads=4, variables=3, rank=3, size=(.22,.28), cosine=.38)
-DEMO = dict(rank=3, schedule=[(2,4),(4,8),(8,16),(16,32),(32,64)], full_levels=1, lr=.01, lr_decay=.95, patience=12, smooth=2., l2=5e-3)
+DEMO = dict(rank=3, schedule=[(2,4),(4,8),(8,16),(16,32),(32,64)], full_levels=1, lr=.01, lr_decay=.95,
+            patience=12, smooth=2., l2=5e-3)
 
 # %% ../nbs/72_demo.ipynb #3f50a37c
 @dataclass(kw_only=True, repr=False)
@@ -65,7 +66,8 @@ def demo_problem(
 def planted_rivals(problem):
     "Scores of the training mean, and of the planted signal, which a model can beat only by luck."
     signal = problem.world.signal.values[problem.world.sizes['lead']:]
-    return {'climatology': problem.scores(np.full(len(problem.design), problem.zero)), 'planted truth': problem.scores(signal)}
+    return {'climatology': problem.scores(np.full(len(problem.design), problem.zero)),
+            'planted truth': problem.scores(signal)}
 
 # %% ../nbs/72_demo.ipynb #408d4d21
 def correlation(
@@ -82,10 +84,13 @@ def truth_match(
     grid:Grid,         # The finest grid, whose shares weigh the maps
 )->float:              # 0 to 1: the mean over the planted components, or over the fitted ones if those are fewer
     "Factor match of a fitted model with the planted factors, maps weighted by area."
-    planted = [torch.from_numpy(np.asarray(truth[k].transpose(*dims).values, float).reshape(-1, truth.sizes['component'])) for k,dims in
-               (('lead_loading',('lead','component')), ('variable_loading',('variable','component')), ('space',('lat','lon','component')))]
+    planted = [torch.from_numpy(np.asarray(truth[k].transpose(*dims).values, float).reshape(-1,
+            truth.sizes['component'])) for k,dims in
+               (('lead_loading',('lead','component')), ('variable_loading',('variable','component')),
+                ('space',('lat','lon','component')))]
     few = min(m.rank_, truth.sizes['component'])/max(m.rank_, truth.sizes['component'])
-    return factor_match([torch.from_numpy(f) for f in m.cp_tensor_[1]], planted, weights=[None, None, grid.share.flatten()])/few
+    return factor_match([torch.from_numpy(f) for f in m.cp_tensor_[1]], planted,
+                        weights=[None, None, grid.share.flatten()])/few
 
 # %% ../nbs/72_demo.ipynb #865f2060
 class KeepMaps(Callback):
@@ -94,7 +99,8 @@ class KeepMaps(Callback):
     def after_fit(self, trainer):
         g = trainer.model.modes[-1].grid
         W = trainer.model.full().detach().double().unflatten(-1, g.shape)
-        self.maps.append(dict(stage=trainer.stage, level=trainer.level, W=finegrain(W, self.grid, method='smooth', source=g)))
+        self.maps.append(dict(stage=trainer.stage, level=trainer.level,
+                              W=finegrain(W, self.grid, method='smooth', source=g)))
     def state_dict(self): return dict(maps=self.maps)
     def load_state_dict(self, state): self.maps = state['maps']
 
@@ -129,7 +135,8 @@ def compared_row(name, m, problem):
     valid_loss = min(l['best_loss'] for l in m.levels_ if l['stage']=='low')
     test_r2 = problem.scores(problem.predicted(m))['test']['r2']
     return dict(method=name, seconds=m.history_.seconds.iloc[-1], valid_loss=valid_loss, test_r2=test_r2,
-        factor_match=truth_match(m, problem.truth, problem.design.grid), map_correlation=correlation(m.coef_, problem.world.beta))
+        factor_match=truth_match(m, problem.truth, problem.design.grid),
+        map_correlation=correlation(m.coef_, problem.world.beta))
 
 # %% ../nbs/72_demo.ipynb #0a4c0c6d
 def demo_command(
@@ -143,15 +150,18 @@ def demo_command(
 ):
     "Simulate, fit, compare with the planted truth, and write a report; needs no data."
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'demo')
-    config = dict(command='demo', title='mrtl demo', seed=s['seed'], split_seed=split_seed, n=n, planted=PLANTED, **DEMO)
+    config = dict(command='demo', title='mrtl demo', seed=s['seed'], split_seed=split_seed, n=n,
+                  planted=PLANTED, **DEMO)
     get_device(s['device']); demo_rows(n, split_seed) # what cannot be claims no folder
-    if not parallel.on_main(lambda: open_run(out, config, resume, overwrite)): return print(f"{out} is finished: nothing to do")
+    if not parallel.on_main(lambda: open_run(out, config, resume,
+                                             overwrite)): return print(f"{out} is finished: nothing to do")
     problem = demo_problem(s['seed'], split_seed, n); options = DEMO|dict(device=s['device'], random_state=s['seed'])
     keep = KeepMaps(problem.design.grid)
     metrics = run_problem(out, problem, options, [keep], partial(demo_facts, out, problem, options, keep))
     if metrics is None: return
     r = metrics['recovery']
-    print(f"factor match {r['factor_match']:.3f}, test R2 {metrics['test']['r2']:.3f} (the truth's own {r['truth_r2']:.3f}), {metrics['seconds']:.1f} s")
+    print(f"factor match {r['factor_match']:.3f}, test R2 {metrics['test']['r2']:.3f} (the truth's own "
+          f"{r['truth_r2']:.3f}), {metrics['seconds']:.1f} s")
 
 # %% ../nbs/72_demo.ipynb #765ecb14
 def demo_facts(out, problem, options, keep, m, yhat):

@@ -35,14 +35,15 @@ class Mode:
     @property
     def shape(self)->tuple: # Cells (h, w), nodes along each axis, or (size,)
         if isinstance(self.grid, Points): return self.size,
-        return self.grid.shape if self.grid is not None else self.nodes.sizes if self.nodes is not None else (self.size,)
+        return (self.grid.shape if self.grid is not None else self.nodes.sizes
+                if self.nodes is not None else (self.size,))
 
 # %% ../nbs/11_designs.ipynb #a1532fe7
 @dataclass
 class Batch:
     "The inputs of some samples: indices by mode, a dense field, or both."
     idx:dict        # Mode name to indices, (b, m) int64, -1 where there is none
-    u:Tensor=None   # Field times cell share: one per sample, (b, *features, D), or, with `at`, one per time, (T, *features, D)
+    u:Tensor=None # Field times cell share: one per sample, (b, *features, D), or, with `at`, one per time, (T, *features, D)
     at:Tensor=None  # The times that each sample looks at, (b,) or (b, leads)
     ready:dict=None # What a model worked out once for many samples, a row each, and then looks at instead of `idx`
     widths:tuple=None # Indices that each mode has, where `ready`
@@ -62,7 +63,8 @@ class Batch:
         beside = {k: f(v) for k in ('z','offset') if (v := getattr(self, k)) is not None}
         if self.ready: return Batch({}, ready={k: f(v) for k,v in self.ready.items()}, widths=self.widths, **beside)
         by_time = self.at is not None
-        return Batch({k: f(v) for k,v in self.idx.items()}, self.u if by_time or self.u is None else f(self.u), f(self.at) if by_time else None, **beside)
+        return Batch({k: f(v) for k,v in self.idx.items()}, self.u if by_time or self.u is None else f(self.u),
+                     f(self.at) if by_time else None, **beside)
 
 # %% ../nbs/11_designs.ipynb #753f4b63
 def as_shapes(
@@ -72,9 +74,12 @@ def as_shapes(
     "A level's shapes by spatial mode; `ScheduleError` if one is missing or unknown."
     names = [m.name for m in modes if m.grid is not None]
     if not isinstance(shape, dict):
-        if len(names)!=1: raise ScheduleError(f"a level must name the shape of each spatial mode ({', '.join(names)}), like {{{names[0]!r}: (8, 10)}}; got {shape!r}")
+        if len(names)!=1:
+            raise ScheduleError(f"a level must name the shape of each spatial mode ({', '.join(names)}), like "
+                                f"{{{names[0]!r}: (8, 10)}}; got {shape!r}")
         shape = {names[0]: shape}
-    if set(shape)!=set(names): raise ScheduleError(f"a level must give a shape for {', '.join(names)}; got {', '.join(map(str, shape))}")
+    if set(shape)!=set(names):
+        raise ScheduleError(f"a level must give a shape for {', '.join(names)}; got {', '.join(map(str, shape))}")
     return {k: check_shape(shape[k]) for k in names}
 
 # %% ../nbs/11_designs.ipynb #8d5fd672
@@ -82,7 +87,9 @@ def complete(
     u:Tensor,  # Fields, or averages of them
 )->Tensor:     # The same; `DataError` if any number is missing
     "Numbers without a gap."
-    if not u.isfinite().all(): raise DataError("the fields hold gaps (NaN) or infinite values, which have no average: fit an estimator with missing='climatology' or 'conditional', which fills gaps first")
+    if not u.isfinite().all():
+        raise DataError("the fields hold gaps (NaN) or infinite values, which have no average: fit an estimator "
+                        "with missing='climatology' or 'conditional', which fills gaps first")
     return u
 
 # %% ../nbs/11_designs.ipynb #3c064b1f
@@ -119,7 +126,8 @@ def at(self:_Stack, shape, by=None):
         to = self.grid.coarsen(shape); here = isinstance(self.grid, Points)
         axes = (torch.from_numpy(self.grid.cells_of(to)),to.shape) if here else overlaps(to, self.grid)
         lazy = self.axes and not here and self.axes[0].ndim==2
-        self.made[shape] = s = _Stack(self.base if lazy else self.u, to, tuple(m@old for m,old in zip(axes, self.axes)) if lazy else axes)
+        self.made[shape] = s = _Stack(self.base if lazy else self.u, to,
+                                      tuple(m@old for m,old in zip(axes, self.axes)) if lazy else axes)
     return s
 
 @patch
@@ -139,7 +147,8 @@ def as_index(rows):
 def rows_of(key, n):
     "Row numbers of an index in square brackets; `DataError` for one that takes anything but rows."
     if isinstance(key, tuple):
-        if any(k is not Ellipsis and k!=slice(None) for k in key[1:]): raise DataError(f"a design is indexed by rows only; got {key!r}: use design.at(shape) for a coarser grid")
+        if any(k is not Ellipsis and k!=slice(None) for k in key[1:]):
+            raise DataError(f"a design is indexed by rows only; got {key!r}: use design.at(shape) for a coarser grid")
         key = key[0]
     return np.atleast_1d(np.arange(n)[np.asarray(key) if torch.is_tensor(key) else key])
 
@@ -147,11 +156,11 @@ def rows_of(key, n):
 class FieldDesign:
     "A dense field per sample, (n, *features, h, w), on one grid."
     def __init__(self,
-        fields:Tensor,                         # Averages over cells, (T, *features, h, w), anything where masked; or cell shares times them, if `shared`
+        fields:Tensor, # Averages over cells, (T, *features, h, w), anything where masked; or cell shares times them, if `shared`
         grid:Grid,                             # Grid of the last two axes
-        names:tuple=None,                      # Names of the feature axes; `feature`, or `feature_0`, `feature_1`, ... when not given
+        names:tuple=None, # Names of the feature axes; `feature`, or `feature_0`, `feature_1`, ... when not given
         labels:dict=None,                      # What the entries of a feature axis are called
-        leads:int=None,                        # Times looked back at: a mode `lead` = 1..leads comes first; none when not given
+        leads:int=None, # Times looked back at: a mode `lead` = 1..leads comes first; none when not given
         rows:list|np.ndarray|Tensor|None=None, # Index along T of each sample (its target's time, with leads), (n,); all when not given
         shared:bool=False,                     # Are the fields already multiplied by `grid.share`?
         space:str='space',                     # Name of the spatial mode
@@ -161,10 +170,14 @@ class FieldDesign:
         n_feat = len(fields.shape)-3
         names = names or (('feature',) if n_feat==1 else tuple(f'feature_{i}' for i in range(n_feat)))
         if len(names)!=n_feat or tuple(fields.shape[-2:])!=grid.shape:
-            raise DataError(f"fields must be ({', '.join(map(str, ('time', *names, *grid.shape)))}) for these names and this grid; got {tuple(fields.shape)}")
-        if not isinstance(fields, _Stack): fields = _Stack(fields if shared else torch.where(grid.mask.to(fields.device), fields, 0.)*grid.share.to(fields), grid)
+            raise DataError(f"fields must be ({', '.join(map(str, ('time', *names, *grid.shape)))}) for these "
+                            f"names and this grid; got {tuple(fields.shape)}")
+        if not isinstance(fields, _Stack):
+            fields = _Stack(fields if shared else torch.where(grid.mask.to(fields.device), fields,
+                    0.)*grid.share.to(fields), grid)
         self.fields,self.grid,self.names,self.labels,self.leads,self.space,self.window = fields,grid,tuple(names),dict(labels or {}),leads,space,window
-        self.rows = torch.arange(leads or 0, fields.shape[0]) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
+        self.rows = torch.arange(leads or 0,
+                                 fields.shape[0]) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
         self.times = times
         self._check_rows()
 
@@ -179,8 +192,8 @@ class FieldDesign:
         leads:int=None,                        # Times to look back at; no windows when not given
         rows:list|np.ndarray|Tensor|None=None, # Index along time of each sample, (n,); all when not given
         dtype:torch.dtype=torch.float32,       # Of the stored fields
-        points:object=None,                    # Known stations, such as `grid` of the training design, whose order is taken
-        missing:str='error',                   # Stations that are NaN at some times: 'error', or 'keep' for an estimator to fill
+        points:object=None, # Known stations, such as `grid` of the training design, whose order is taken
+        missing:str='error', # Stations that are NaN at some times: 'error', or 'keep' for an estimator to fill
     )->'FieldDesign':                          # The design with one entry a station
         "A design from stations; `DataError` for stations without a place. NaN at all times leaves a station out."
         return _from_points(cls, points_array(X, stations), leads, rows, dtype, points, missing)
@@ -192,7 +205,7 @@ class FieldDesign:
         rows:list|np.ndarray|Tensor|None=None, # Index along time of each sample, (n,); all when not given
         dtype:torch.dtype=torch.float32,       # Of the stored fields
         grid:Grid=None,                        # A known grid, whose coordinates must agree and whose mask is taken
-        missing:str='error',                   # Cells that are NaN at some times: 'error', or 'keep' for an estimator to fill
+        missing:str='error', # Cells that are NaN at some times: 'error', or 'keep' for an estimator to fill
     )->'FieldDesign':                            # The design on the finest grid
         "A design from labelled fields; NaN at all times is land."
         return _from_xarray(cls, da, leads, rows, dtype, grid, missing)
@@ -216,7 +229,8 @@ def __repr__(self:FieldDesign):
 def _check_rows(self:FieldDesign):
     T = self.fields.shape[0]; lo,hi = self.leads or 0,T-(0 if self.leads else 1)
     if len(self.rows) and not (self.rows.min()>=lo and self.rows.max()<=hi):
-        raise DataError(f"rows must lie in {lo}..{hi}, since {T} times are stored and {self.leads or 0} leads are looked back at; got {int(self.rows.min())}..{int(self.rows.max())}")
+        raise DataError(f"rows must lie in {lo}..{hi}, since {T} times are stored and {self.leads or 0} leads are "
+                        f"looked back at; got {int(self.rows.min())}..{int(self.rows.max())}")
 
 @patch
 def __len__(self:FieldDesign): return len(self.rows)
@@ -296,7 +310,7 @@ def hold(self:FieldDesign,
 @patch
 def at(self:FieldDesign,
     shapes:tuple|dict,     # The coarser shape (h, w), or a dict with it under the spatial mode's name
-    by:object=None,        # Takes fields times shares, the coarse grid and theirs, gives those of the coarse grid; averages when not given
+    by:object=None, # Takes fields times shares, the coarse grid and theirs, gives those of the coarse grid; averages when not given
 )->FieldDesign:            # The same samples on that grid
     "The design at a coarser level."
     shape = as_shapes(shapes, self.modes)[self.space]
@@ -313,7 +327,9 @@ def to(self:FieldDesign,
 
 # %% ../nbs/11_designs.ipynb #42d4802c
 def _check_kept(missing):
-    if missing not in ('error','keep'): raise ConfigError(f"missing must be 'error' or 'keep' here; got {missing!r}: 'climatology' and 'conditional' are settings of the estimator, which learns them from its training rows")
+    if missing not in ('error','keep'):
+        raise ConfigError(f"missing must be 'error' or 'keep' here; got {missing!r}: 'climatology' and "
+                          f"'conditional' are settings of the estimator, which learns them from its training rows")
 
 def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
     _check_kept(missing)
@@ -323,7 +339,8 @@ def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error'):
     with about_map(da): da = ascending(ascending(da, y), x)
     if grid is not None: da = _on_grid(da, grid)
     times = da.indexes.get(da.dims[0])
-    if not leads and isinstance(times, (pd.DatetimeIndex,xr.CFTimeIndex)) and not times.is_monotonic_increasing: # kept in the order of time
+    # kept in the order of time
+    if not leads and isinstance(times, (pd.DatetimeIndex,xr.CFTimeIndex)) and not times.is_monotonic_increasing:
         at = np.argsort(times.values, kind='stable'); back = np.argsort(at)
         da,times,rows = da.isel({da.dims[0]: at}),times[at],back if rows is None else back[as_index(rows)]
     u,mask = read_fields(da, dtype, None if grid is None else grid.mask.numpy(), missing=='keep')
@@ -338,7 +355,8 @@ def _from_points(cls, da, leads, rows, dtype, points, missing):
     _check_kept(missing); da = real_numbers(da)
     if points is not None: da = at_stations(da, points, missing)
     here = points_of(da) if points is None else points
-    u,mask = read_fields(da.expand_dims('row', -2), dtype, None if points is None else points.mask.numpy(), missing=='keep')
+    u,mask = read_fields(da.expand_dims('row', -2), dtype,
+                         None if points is None else points.mask.numpy(), missing=='keep')
     if points is None and not mask.all(): here = here.with_area(mask.astype(float))
     labels,times = {n: list(da[n].values) for n in da.dims[1:-1] if n in da.coords},da.indexes.get(da.dims[0])
     if leads and times is not None: rows = whole_windows(times, leads, rows)
@@ -348,8 +366,11 @@ def _from_points(cls, da, leads, rows, dtype, points, missing):
 def _on_grid(da, grid):
     "Fields whose coordinates are those of a known grid; `DataError` if they are others."
     y,x = da.dims[-2:]
-    if (grid.sphere or x in LONS) and len(da[x]): da = da.assign_coords({x: da[x]+360*round((grid.x_centres[0]-float(da[x][0]))/360)})
-    if da.shape[-2:]==grid.shape and np.allclose(da[y], grid.y_centres, atol=1e-3) and np.allclose(da[x], grid.x_centres, atol=1e-3): return da
+    if (grid.sphere or x in LONS) and len(da[x]):
+        da = da.assign_coords({x: da[x]+360*round((grid.x_centres[0]-float(da[x][0]))/360)})
+    if da.shape[-2:]==grid.shape and np.allclose(da[y], grid.y_centres, atol=1e-3) and np.allclose(da[x],
+            grid.x_centres, atol=1e-3):
+        return da
     said = ', '.join(f"{d} {float(da[d][0]):g}..{float(da[d][-1]):g}" for d in (y,x) if len(da[d]))
     raise DataError(f"X must lie on the grid {grid!r}; got {len(da[y])}x{len(da[x])} cells, {said}: regrid it first")
 
@@ -363,11 +384,13 @@ class Moments(NamedTuple):
 @patch
 def moments(self:FieldDesign,
     weight:list|np.ndarray|Tensor|None=None, # Weight of each sample, (n,); equal when not given
-)->Moments:                                  # `mean`, (*stored features, h, w), and `sd`, (*stored features) with ones where constant, float64
+)->Moments: # `mean`, (*stored features, h, w), and `sd`, (*stored features) with ones where constant, float64
     "Mean of every cell and one standard deviation per variable, over this design's samples."
     w = torch.ones(len(self), dtype=torch.float64) if weight is None else torch.as_tensor(weight, dtype=torch.float64)
     t = self.rows.cpu() if not self.leads else self.rows.cpu()[:,None]-torch.arange(1, self.leads+1)
-    p = torch.zeros(len(self.u), dtype=torch.float64).index_put_((t.flatten(),), w.repeat_interleave(self.leads or 1), accumulate=True); p /= p.sum()
+    p = torch.zeros(len(self.u), dtype=torch.float64).index_put_((t.flatten(),),
+            w.repeat_interleave(self.leads or 1), accumulate=True)
+    p /= p.sum()
     share = self.grid.share.where(self.grid.mask, torch.ones(())); blocks = time_slices(self.u.shape)
     total = lambda f: sum(torch.tensordot(p[b], f(self.u[b].cpu().double()/share), 1) for b in blocks)
     mean = complete(total(lambda x: x))
@@ -376,7 +399,8 @@ def moments(self:FieldDesign,
 
 # %% ../nbs/11_designs.ipynb #2ad1f9b5
 def _scale(var, names, mean):
-    "Pool the variance over all feature axes but the last that is not `lead`, wherever that stands; its square root, 1 where it vanishes beside the values themselves."
+    """Pool the variance over all feature axes but the last that is not `lead`, wherever that stands; its square
+    root, 1 where it vanishes beside the values themselves."""
     keep = max((i for i,n in enumerate(names) if n!='lead'), default=None)
     size = var+mean
     for a in range(var.ndim):

@@ -34,11 +34,13 @@ def _place(value, where):
     "The keys and numbers of a fault's place that are part of the file; pydantic adds names of types."
     out = []
     for k in where:
-        inside = isinstance(value, dict) and k in value or isinstance(value, list) and isinstance(k, int) and k<len(value)
+        inside = isinstance(value, dict) and k in value or isinstance(value,
+                list) and isinstance(k, int) and k<len(value)
         if inside: value = value[k]; out.append(str(k))
     return out
 
-_SAID = dict(missing='is missing', extra_forbidden='is not known', predicate_failed='must be a finite number, above zero where it is a scale')
+_SAID = dict(missing='is missing', extra_forbidden='is not known',
+             predicate_failed='must be a finite number, above zero where it is a scale')
 
 def _fault(value, e):
     "The first fault in words."
@@ -58,7 +60,8 @@ def checked(
     "A value that fits a schema; `FormatError` names the first place where it does not."
     from pydantic import ValidationError
     try: _validator(schema).validate_python(value, strict=True)
-    except ValidationError as e: raise FormatError(f"{where} is damaged or of another kind: {_fault(value, e)}: {todo}") from None
+    except ValidationError as e:
+        raise FormatError(f"{where} is damaged or of another kind: {_fault(value, e)}: {todo}") from None
     return value
 
 # %% ../nbs/02_doors.ipynb #c726bec8
@@ -77,16 +80,20 @@ def check_layout(
     missing:bool=False, # May numbers be NaN?
 )->None:
     "Refuse tensors that are missing, unknown, of another shape or kind, or not finite."
-    for what,names in (('lacks the tensors', layout.keys()-tensors.keys()), ('has tensors that its metadata know nothing of,', tensors.keys()-layout.keys())):
+    for what,names in (('lacks the tensors', layout.keys()-tensors.keys()),
+                       ('has tensors that its metadata know nothing of,', tensors.keys()-layout.keys())):
         if names: raise FormatError(f"{where} {what} {', '.join(sorted(names)[:5])}{' ...' if len(names)>5 else ''}")
     known = {}
     for k,want in layout.items():
         t = tensors[k]
         if not _fits(tuple(t.shape), want, known):
-            raise FormatError(f"{where}: {k} has the shape {_shown(t.shape)}, but its metadata say {_shown([known.get(w, w) for w in want])}")
+            raise FormatError(f"{where}: {k} has the shape {_shown(t.shape)}, but its metadata say "
+                              f"{_shown([known.get(w, w) for w in want])}")
         if t.is_floating_point()==(k in whole): raise FormatError(f"{where}: {k} holds {t.dtype}")
         bad = t.isinf() if missing else ~t.isfinite()
-        if bad.any(): raise FormatError(f"{where}: {k} holds {'infinite' if missing else 'NaN or infinite'} numbers, {int(bad.sum())} of {t.numel()}")
+        if bad.any():
+            raise FormatError(f"{where}: {k} holds {'infinite' if missing else 'NaN or infinite'} numbers, "
+                              f"{int(bad.sum())} of {t.numel()}")
 
 # %% ../nbs/02_doors.ipynb #4528b3ff
 MOST_TABLE = 2**31 # Bytes
@@ -95,20 +102,22 @@ def _column_fault(c, kind):
     "What is wrong with a column; '' if nothing."
     if kind=='text': return ''
     if kind=='label': return 'has empty cells' if c.isna().any() else ''
-    if c.dtype.kind not in 'iuf' and not c.isna().all(): return f"must hold numbers; got {next((v for v in c if isinstance(v, str)), c.iloc[0])!r:.60}"
+    if c.dtype.kind not in 'iuf' and not c.isna().all():
+        return f"must hold numbers; got {next((v for v in c if isinstance(v, str)), c.iloc[0])!r:.60}"
     c = c.astype(float)
     if (c.abs()==math.inf).any(): return 'holds infinite numbers'
     return 'has empty cells' if kind=='finite' and c.isna().any() else ''
 
 def check_columns(
     table:'pandas.DataFrame', # As read
-    columns:dict,             # Name to 'finite', 'number', 'label' or 'text'; columns that are not there are passed over
+    columns:dict, # Name to 'finite', 'number', 'label' or 'text'; columns that are not there are passed over
     path:str|Path,            # Where it is from, for the error
     todo:str,                 # What the reader can do about it, for the error
 ):
     "`FormatError` where a column holds something else."
     for k,kind in columns.items():
-        if k in table and (fault := _column_fault(table[k], kind)): raise FormatError(f"{path} is damaged: column {k} {fault}: {todo}")
+        if k in table and (fault := _column_fault(table[k], kind)):
+            raise FormatError(f"{path} is damaged: column {k} {fault}: {todo}")
 
 def read_table(
     path:str|Path,      # A CSV file of mrtl

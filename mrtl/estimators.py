@@ -41,7 +41,7 @@ class TensorEstimator(Fitting, LabelledResults, Sureness, ModelFiles, Adapted, T
 
     def transform(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
-        covariates:object=None,                            # Taken as `predict` takes them, but not read: they add nothing to a component
+        covariates:object=None, # Taken as `predict` takes them, but not read: they add nothing to a component
         offset:object=None,                                # Likewise
     )->np.ndarray|xr.DataArray:                            # (n, component); a DataArray if X is one
         "Component scores: what each component adds to the score (before outputs are mixed, if there are several)."
@@ -70,22 +70,25 @@ class TensorEstimator(Fitting, LabelledResults, Sureness, ModelFiles, Adapted, T
         from mrtl.report import write_report
         check_is_fitted(self, 'fitted_'); std = self.fitted_.coef_std()
         seen = {} if X is None else dict(zip(('y','yhat'), self._judged(X, y, covariates, offset)))
-        size = self.fitted_.outputs*math.prod(m.size for m in self.fitted_.modes); small = size<1e6 and isinstance(self.coef_, xr.DataArray) and self.coef_.ndim>1
-        write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_, coef=self.coef_ if small else None,
+        size = self.fitted_.outputs*math.prod(m.size for m in self.fitted_.modes)
+        small = size<1e6 and isinstance(self.coef_, xr.DataArray) and self.coef_.ndim>1
+        write_report(path, title, factors=self.factors_, history=self.history_, levels=self.levels_,
+                     coef=self.coef_ if small else None,
             coef_std=self.coef_std_ if small and std is not None else None, config=self.get_params(),
-            covariates=self.covariates_ if self.fitted_.covariates else None, missing=self.missing_ if self._gaps else None, **seen)
+            covariates=self.covariates_ if self.fitted_.covariates else None,
+            missing=self.missing_ if self._gaps else None, **seen)
 
 # %% ../nbs/60_estimators.ipynb #4bf9ff96
 class MRTLRegressor(RegressorMixin, TensorEstimator):
     "Multiresolution tensor regression: coarse-to-fine, low-rank, smooth maps."
     def __init__(self,
-        rank:int|str='auto',                           # Number of components, of each term that does not say; 'auto': chosen, and told as `rank_`
-        terms:list|None=None,                          # `Term`s, tuples of mode names or names: the model is their sum; one term over all modes when not given
-        schedule:list|None=None,                       # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
+        rank:int|str='auto', # Number of components, of each term that does not say; 'auto': chosen, and told as `rank_`
+        terms:list|None=None, # `Term`s, tuples of mode names or names: the model is their sum; one term over all modes when not given
+        schedule:list|None=None, # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
         full_levels:int|None=None,                     # How many levels train full-rank; at most two when not given
-        full_options:dict|None=None,                   # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
+        full_options:dict|None=None, # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
         init:str='full',                               # 'full', or 'random' for a random low-rank start
-        criterion:str='valid_loss',                    # When a level is done: 'valid_loss', 'grad_norm', 'grad_variance' or 'grad_entropy'
+        criterion:str='valid_loss', # When a level is done: 'valid_loss', 'grad_norm', 'grad_variance' or 'grad_entropy'
         patience:int=4,                                # Epochs without progress that end a level
         consecutive:bool=False,                        # Must these epochs come in a row?
         tol:float=1e-4,                                # Relative drop of the validation loss that counts as progress
@@ -96,25 +99,25 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         lr_decay:float=1.,                             # Factor on the learning rate after each epoch
         batch_size:int|str='auto',                     # Samples per step; 'auto' makes about 16 steps an epoch
         smooth:float=1e-2,                             # Weight of the smoothness penalty
-        sigma:float=.05,                               # Bandwidth of that penalty's kernel, as a share of the grid's diagonal
+        sigma:float=.05, # Bandwidth of that penalty's kernel, as a share of the grid's diagonal
         kernel:str='gaussian',                         # Kernel of that penalty: 'gaussian' or 'exponential'
         l2:float=1e-3,                                 # Weight of the penalty on squared weights
         l1:float=0.,                                   # Weight of the penalty on absolute weights
         penalty:str|tuple='auto',                      # Of exact levels: 'auto' (chosen on held-out blocks), or (size, weight): of a bump that costs four times as much as a wide one, as a share of the diagonal; of squared factors
-        covariate_ridge:float=0.,                      # Weight of the penalty on squared coefficients of covariates, per standard deviation
+        covariate_ridge:float=0., # Weight of the penalty on squared coefficients of covariates, per standard deviation
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'smooth', 'overlap', 'nearest' or 'bilinear'; 'auto': smooth for fields; for events nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
-        refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
+        refit:bool=False, # Learn once more, from training and validation rows together, in the end?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, if it takes a minute at most and no gradient option is set
         window:int|None=None,                          # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
         intervals:str='fast',                          # Of coefficients by evidence: 'fast' (one more level, a tenth of the fit's time), or 'full' (amplitudes as a random field: three times the time, a file four times as large)
         missing:str='error',                           # Values of fields that are NaN at some times: 'error', or fill by 'climatology' (the cell's mean) or 'conditional' (what the other cells say)
-        valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
-        dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
+        valid:float=.2, # Share of the rows set aside for validation, where there are 200 rows or more
+        dtype:str='auto', # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one
-        checkpoint:str|Path|None=None,                 # File for the state of an unfinished fit, which is resumed if the file exists
+        checkpoint:str|Path|None=None, # File for the state of an unfinished fit, which is resumed if the file exists
         random_state:int|np.random.RandomState|None=0, # Seed of splits, order and random starts
     ):
         for k,v in locals().copy().items():
@@ -131,11 +134,12 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # What else moves the response, (n, q): numbers or categories by name; found by dates or labels as y is
         offset:list|np.ndarray|None=None,                  # What is known to add to the score, (n,): of counts np.log(exposure); of a squared loss in units of y
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
-        valid:tuple|dict|None=None,                        # Validation data (X, y) or (X, y, sample_weight), or a dict with names as here
+        valid:tuple|dict|None=None, # Validation data (X, y) or (X, y, sample_weight), or a dict with names as here
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
-        "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with dates are taken in the order of time; others as the rows stand, so shuffle trials once, or give `groups`."
+        """Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with
+        dates are taken in the order of time; others as the rows stand, so shuffle trials once, or give `groups`."""
         if self.loss not in ('squared','poisson'):
             raise ConfigError(f"loss must be 'squared' or 'poisson' for a regressor; got {self.loss!r}")
         if self.loss=='poisson' and y is not None and (np.asarray(y, float)<0).any():
@@ -147,17 +151,20 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
         return_std:bool=False,                             # Also the standard deviation of a new observation? By evidence, and by sums of terms over events with one output
-    )->np.ndarray|xr.DataArray|tuple:                      # (n,) or (n, outputs); with `return_std` also their standard deviations; DataArrays if X is one
+    )->np.ndarray|xr.DataArray|tuple: # (n,) or (n, outputs); with `return_std` also their standard deviations; DataArrays if X is one
         "Predict the response."
         s,std = self._scores(X, covariates, offset, return_std)
         back = lambda v: as_came(self._labelled(v[:,0] if self._one_dim else v, X, 'output'), self._target)
         mean = back(INVERSE_LINKS[self.fitted_.loss](torch.from_numpy(s)).numpy())
         if not return_std: return mean
         if std is None:
-            raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; this model was fitted with method={self.method_!r}: by gradients, take the errors on rows that were held out, (y-m.predict(X)).std()")
+            raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; "
+                              f"this model was fitted with method={self.method_!r}: by gradients, take the errors "
+                              f"on rows that were held out, (y-m.predict(X)).std()")
         return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
 
-    def _predicted(self, X, covariates=None, offset=None): return np.asarray(as_one(self.predict(X, covariates, offset)))
+    def _predicted(self, X, covariates=None, offset=None):
+        return np.asarray(as_one(self.predict(X, covariates, offset)))
 
     def _judged(self, X, y, covariates=None, offset=None):
         "Targets and predictions of some samples."
@@ -172,8 +179,11 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     )->float:                                              # Mean over outputs of R2, missing targets left out
         "Coefficient of determination."
-        yhat = self._predicted(X, covariates, offset); Y = as_targets(self._outputs_in_order(y), len(yhat), X); yhat = yhat.reshape(len(Y), -1)
-        if Y.shape!=yhat.shape: raise DataError(f"y has {Y.shape[1]} outputs, the model predicts {yhat.shape[1]}: give the same ones")
+        yhat = self._predicted(X, covariates, offset)
+        Y = as_targets(self._outputs_in_order(y), len(yhat), X)
+        yhat = yhat.reshape(len(Y), -1)
+        if Y.shape!=yhat.shape:
+            raise DataError(f"y has {Y.shape[1]} outputs, the model predicts {yhat.shape[1]}: give the same ones")
         w = np.ones(len(Y)) if sample_weight is None else np.asarray(by_label(sample_weight, X, 'sample_weight'), float)
         seen = [np.isfinite(c) for c in Y.T]
         return float(np.mean([r2_score(c[k], h[k], sample_weight=w[k]) for c,h,k in zip(Y.T, yhat.T, seen)]))
@@ -183,42 +193,42 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
     "Multiresolution tensor classification of two classes, several, or several in an order."
     _numeric_target = False
     def __init__(self,
-        rank:int|str='auto',                           # Number of components, of each term that does not say; 'auto': chosen, and told as `rank_`
-        terms:list|None=None,                          # `Term`s, tuples of mode names or names: the model is their sum; one term over all modes when not given
-        schedule:list|None=None,                       # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
+        rank:int|str='auto', # Number of components, of each term that does not say; 'auto': chosen, and told as `rank_`
+        terms:list|None=None, # `Term`s, tuples of mode names or names: the model is their sum; one term over all modes when not given
+        schedule:list|None=None, # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
         full_levels:int|None=None,                     # How many levels train full-rank; at most two when not given
-        full_options:dict|None=None,                   # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
+        full_options:dict|None=None, # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
         init:str='full',                               # 'full', or 'random' for a random low-rank start
-        criterion:str='valid_loss',                    # When a level is done: 'valid_loss', 'grad_norm', 'grad_variance' or 'grad_entropy'
+        criterion:str='valid_loss', # When a level is done: 'valid_loss', 'grad_norm', 'grad_variance' or 'grad_entropy'
         patience:int=4,                                # Epochs without progress that end a level
         consecutive:bool=False,                        # Must these epochs come in a row?
         tol:float=1e-4,                                # Relative drop of the validation loss that counts as progress
         max_epochs:int=200,                            # Cap of epochs per level
         class_weight:str|dict|None=None,               # 'balanced', a dict of costs by class, or None
-        ordered:bool|None=None,                        # Are several classes in an order? None: if y is an ordered Categorical
+        ordered:bool|None=None, # Are several classes in an order? None: if y is an ordered Categorical
         optimizer:str='auto',                          # 'exact' (levels are solved: one response of fields, squared loss), 'adam', 'lbfgs', 'sgd' or another class of torch.optim; 'auto': exact where it can be and no option is set that only steps read, else L-BFGS below 200 rows, else Adam
         lr:float=1e-2,                                 # Learning rate of a level's first epoch
         lr_decay:float=1.,                             # Factor on the learning rate after each epoch
         batch_size:int|str='auto',                     # Samples per step; 'auto' makes about 16 steps an epoch
         smooth:float=1e-2,                             # Weight of the smoothness penalty
-        sigma:float=.05,                               # Bandwidth of that penalty's kernel, as a share of the grid's diagonal
+        sigma:float=.05, # Bandwidth of that penalty's kernel, as a share of the grid's diagonal
         kernel:str='gaussian',                         # Kernel of that penalty: 'gaussian' or 'exponential'
         l2:float=1e-3,                                 # Weight of the penalty on squared weights
         l1:float=0.,                                   # Weight of the penalty on absolute weights
         penalty:str|tuple='auto',                      # Of exact levels: 'auto' (chosen on held-out blocks), or (size, weight): of a bump that costs four times as much as a wide one, as a share of the diagonal; of squared factors
-        covariate_ridge:float=0.,                      # Weight of the penalty on squared coefficients of covariates, per standard deviation
+        covariate_ridge:float=0., # Weight of the penalty on squared coefficients of covariates, per standard deviation
         nonnegative:tuple=(),                          # Modes whose factors stay at zero or above
         main_effects:bool=False,                       # One extra coefficient per entry of each indexed mode?
         finegrain:str='auto',                          # How weights are copied: 'smooth', 'overlap', 'nearest' or 'bilinear'; 'auto': smooth for fields; for events nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
-        refit:bool=False,                              # Learn once more, from training and validation rows together, in the end?
+        refit:bool=False, # Learn once more, from training and validation rows together, in the end?
         method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': gradients
         intervals:str='fast',                          # Of coefficients by evidence: 'fast' (one more level, a tenth of the fit's time), or 'full' (amplitudes as a random field: three times the time, a file four times as large)
         missing:str='error',                           # Values of fields that are NaN at some times: 'error', or fill by 'climatology' (the cell's mean) or 'conditional' (what the other cells say)
-        valid:float=.2,                                # Share of the rows set aside for validation, where there are 200 rows or more
-        dtype:str='auto',                              # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
+        valid:float=.2, # Share of the rows set aside for validation, where there are 200 rows or more
+        dtype:str='auto', # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
         device:str='auto',                             # 'cpu', 'cuda', or the GPU if there is one
-        checkpoint:str|Path|None=None,                 # File for the state of an unfinished fit, which is resumed if the file exists
+        checkpoint:str|Path|None=None, # File for the state of an unfinished fit, which is resumed if the file exists
         random_state:int|np.random.RandomState|None=0, # Seed of splits, order and random starts
     ):
         for k,v in locals().copy().items():
@@ -230,20 +240,23 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # What else moves the response, (n, q): numbers or categories by name; found by dates or labels as y is
         offset:list|np.ndarray|None=None,                  # What is known to add to the score, (n,): of counts np.log(exposure); of a squared loss in units of y
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
-        valid:tuple|dict|None=None,                        # Validation data (X, y) or (X, y, sample_weight), or a dict with names as here
+        valid:tuple|dict|None=None, # Validation data (X, y) or (X, y, sample_weight), or a dict with names as here
         groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
-        "Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with dates are taken in the order of time; others as the rows stand, so shuffle trials once, or give `groups`."
+        """Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with
+        dates are taken in the order of time; others as the rows stand, so shuffle trials once, or give `groups`."""
         listed = categories_of(y)
-        return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks, lambda y,n,known=False: self._encode(y, n, known, listed, '' if known else along(X)))
+        return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks,
+                         lambda y,n,known=False: self._encode(y, n, known, listed, '' if known else along(X)))
 
     def decision_function(self,
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
-    )->np.ndarray:                                         # Log odds of the second class, (n,); of several classes (n, classes)
-        "Log odds, corrected for balanced class weights, by evidence those of the expected probability; of several classes the log probabilities less their mean."
+    )->np.ndarray: # Log odds of the second class, (n,); of several classes (n, classes)
+        """Log odds, corrected for balanced class weights, by evidence those of the expected probability; of several
+        classes the log probabilities less their mean."""
         s,std = self._scores(X, covariates, offset)
         if std is not None: s = worth(s, std**2, self.fitted_.loss)
         if len(self.classes_)==2: return s[:,0]
@@ -254,7 +267,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Inputs as in `fit`
         covariates:pd.DataFrame|xr.DataArray|np.ndarray|None=None, # As in `fit`, (n, q); columns are found by name
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
-        return_std:bool=False,                             # Also their standard deviations? Only for two classes, and where the fit has them
+        return_std:bool=False, # Also their standard deviations? Only for two classes, and where the fit has them
     )->np.ndarray|tuple:                                   # Probability of each class, (n, classes), in the order of `classes_`; with `return_std` also their standard deviations
         "Probabilities of the classes."
         odds = self.decision_function(X, covariates, offset)
@@ -262,7 +275,9 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         P = softmax(odds, 1) if p is None else np.stack([1-p, p], 1)
         if not return_std: return P
         if len(self.classes_)>2 or (std := self._score_std(X, covariates, offset)) is None:
-            raise ConfigError(f"return_std of probabilities needs two classes, and method='evidence' or a sum of terms over events; this model has {len(self.classes_)} classes and was fitted with method={self.method_!r}")
+            raise ConfigError(f"return_std of probabilities needs two classes, and method='evidence' or a sum of "
+                              f"terms over events; this model has {len(self.classes_)} classes and was fitted with "
+                              f"method={self.method_!r}")
         return P,chance_std(P, std)
 
     def predict(self,
@@ -282,24 +297,32 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         offset:list|np.ndarray|None=None,                  # As in `fit`, (n,)
     )->float:                                              # Share of labels predicted correctly
         "Accuracy; `DataError` for a label that the training rows did not have."
-        p = self.predict_proba(X, covariates, offset); code = codes_of(checked_labels(by_label(y, X), len(p), along(X)), self.classes_)
-        return float(np.average(p.argmax(1)==code, weights=None if sample_weight is None else np.asarray(by_label(sample_weight, X, 'sample_weight'), float)))
+        p = self.predict_proba(X, covariates, offset)
+        code = codes_of(checked_labels(by_label(y, X), len(p), along(X)), self.classes_)
+        return float(np.average(p.argmax(1)==code,
+                                weights=None if sample_weight is None
+                                else np.asarray(by_label(sample_weight, X, 'sample_weight'), float)))
 
     def _judged(self, X, y, covariates=None, offset=None):
         "Labels as numbers and probabilities of some samples; of two classes those of the second."
-        p = self.predict_proba(X, covariates, offset); code = codes_of(checked_labels(by_label(y, X), len(p), along(X)), self.classes_)
+        p = self.predict_proba(X, covariates, offset)
+        code = codes_of(checked_labels(by_label(y, X), len(p), along(X)), self.classes_)
         return (code.astype(float),p[:,1]) if p.shape[1]==2 else (code,p)
 
     @property
-    def _loss_name(self): return loss_of(len(self.classes_), self._in_order) if hasattr(self, '_in_order') else 'logistic'
+    def _loss_name(self):
+        return loss_of(len(self.classes_), self._in_order) if hasattr(self, '_in_order') else 'logistic'
 
-    def _named_outputs(self, named, k): return self.classes_.tolist() if self._loss_name=='softmax' else super()._named_outputs(named, 1)
+    def _named_outputs(self, named, k):
+        return self.classes_.tolist() if self._loss_name=='softmax' else super()._named_outputs(named, 1)
 
     def _encode(self, y, n, known, listed, along=''):
         "Labels as zeros and ones, (n, outputs)."
         y,(categories,said) = checked_labels(y, n, along),listed
-        if not known: self.classes_,self._in_order = class_names(y, *listed),are_ordered(self.ordered, y, categories, said)
-        return class_targets(codes_of(y, self.classes_, 'validation labels' if known else 'y'), len(self.classes_), self._loss_name)
+        if not known:
+            self.classes_,self._in_order = class_names(y, *listed),are_ordered(self.ordered, y, categories, said)
+        return class_targets(codes_of(y, self.classes_, 'validation labels' if known else 'y'),
+                             len(self.classes_), self._loss_name)
 
     def _reweight(self, train, valid):
         "Samples with class weights from the training rows, and the shift of the scores that is to be corrected."

@@ -34,7 +34,8 @@ def _count(modes, looks):
         if m.nodes is not None and v.shape[1]!=m.size:
             raise DataError(f"{m.name} has {m.size} nodes, but its weights have {v.shape[1]} columns")
         if m.nodes is None and v.numel() and (v.max()>=m.size or v.min()<-1):
-            raise DataError(f"indices of {m.name} must lie in 0..{m.size-1}, or be -1; got {int(v.min())}..{int(v.max())}")
+            raise DataError(f"indices of {m.name} must lie in 0..{m.size-1}, or be -1; got "
+                            f"{int(v.min())}..{int(v.max())}")
     return next(iter(n.values()))
 
 # %% ../nbs/11_events.ipynb #01ec82a3
@@ -54,14 +55,16 @@ class EventDesign:
     @classmethod
     def from_table(cls,
         df:pd.DataFrame,                # One row per event
-        modes:dict,                     # Mode name to a column of labels or numbers, a pair (x, y) of columns, or a list of such pairs
+        modes:dict, # Mode name to a column of labels or numbers, a pair (x, y) of columns, or a list of such pairs
         grids:dict=None,                # Mode name to Grid or Nodes, for pairs; to Nodes of one axis, for numbers
-        labels:dict=None,               # Mode name to known labels, or True for those of this table; numbers not named here are curves
-        lookup:str|dict='cell',         # 'cell', or 'bilinear': a pair looks at the four nodes around it; for all pairs, or by mode
+        labels:dict=None, # Mode name to known labels, or True for those of this table; numbers not named here are curves
+        lookup:str|dict='cell', # 'cell', or 'bilinear': a pair looks at the four nodes around it; for all pairs, or by mode
         outside:str|dict|None=None,     # Points outside: 'raise', 'drop' (they add nothing) or 'clip' (to the edge), for all or by mode; when not given, places raise, those of a bag are dropped and numbers are clipped
-        like:'EventDesign|None'=None,   # A design, such as that of the training table, whose labels, grids and nodes are taken
+        like:'EventDesign|None'=None, # A design, such as that of the training table, whose labels, grids and nodes are taken
     )->'EventDesign':                   # The design on the finest grids
-        "Make a design of a table of events, as in `EventDesign.from_table(df, dict(who='player', court=('x','y')), dict(court=Grid((20, 25), y=(0, 40), x=(0, 50))))`: pairs are x before y, the shape of a Grid is y before x."
+        """Make a design of a table of events, as in `EventDesign.from_table(df, dict(who='player',
+        court=('x','y')), dict(court=Grid((20, 25), y=(0, 40), x=(0, 50))))`: pairs are x before y, the shape of a
+        Grid is y before x."""
         return _from_table(cls, df, modes, grids, labels, lookup, outside, like)
 
     @classmethod
@@ -90,20 +93,26 @@ def _check_names(modes, **given):
     "Refuse options of modes that are not there."
     for what,v in given.items():
         extra = [k for k in v if k not in modes] if isinstance(v, dict) else []
-        if extra: raise DataError(f"{what} names {', '.join(map(repr, extra))}, but the modes are {', '.join(map(repr, modes))}: leave it out, or correct the name")
+        if extra:
+            raise DataError(f"{what} names {', '.join(map(repr, extra))}, but the modes are "
+                            f"{', '.join(map(repr, modes))}: leave it out, or correct the name")
 
 # %% ../nbs/11_events.ipynb #a2e67fa8
 def _from_table(cls, df, modes, grids, labels, lookup, outside, like):
     "What `EventDesign.from_table` does."
     _check_names(modes, grids=grids, labels=labels, lookup=lookup, outside=outside)
     missing = [c for spec in modes.values() for c in np.ravel(spec) if c not in df]
-    if missing: raise DataError(f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, df.columns))}: name one of these")
+    if missing:
+        raise DataError(f"the table has no column {', '.join(missing)}; it has "
+                        f"{', '.join(map(str, df.columns))}: name one of these")
     if like is not None:
-        grids,labels = _known_from(like, modes, grids, labels); modes = {m.name: modes[m.name] for m in like.modes if m.name in modes}
+        grids,labels = _known_from(like, modes, grids, labels)
+        modes = {m.name: modes[m.name] for m in like.modes if m.name in modes}
     idx,weights,out = {},{},[]
     for name,spec in modes.items():
         known,where,beyond = (labels or {}).get(name),(grids or {}).get(name),_of_mode(outside, name)
-        if not isinstance(spec, str): found,mode = _places(df, name, spec, where, _of_mode(lookup, name) or 'cell', beyond)
+        if not isinstance(spec, str):
+            found,mode = _places(df, name, spec, where, _of_mode(lookup, name) or 'cell', beyond)
         elif known is None and _amounts(df[spec]): found,mode = _curve(df[spec], name, where, beyond)
         else: found,mode = _codes(df[spec], name, None if known is True else known)
         if like is not None and isinstance(spec, str): tell_unknown(df[spec], name, found, mode)
@@ -115,8 +124,12 @@ def _from_table(cls, df, modes, grids, labels, lookup, outside, like):
 def tell_unknown(col, name, found, mode):
     "Warn of rows in which a mode adds nothing: a label that a design does not know, or no number."
     gone = (found[:,0]<0) if mode.nodes is None else col.isna().values; n = int(gone.sum())
-    if n: warnings.warn(f"column {col.name} has {'a label that the design does not know' if mode.nodes is None else 'no number'} in {n} of {len(col)} rows"
-        +(f", such as {col[gone].iloc[0]!r}" if mode.nodes is None else '')+f": {name} adds nothing there", stacklevel=4)
+    if n:
+        warnings.warn(f"column {col.name} has "
+                      f"{'a label that the design does not know' if mode.nodes is None else 'no number'} "
+                      f"in {n} of {len(col)} rows"
+        +(f", such as {col[gone].iloc[0]!r}" if mode.nodes is None else '')+f": {name} adds nothing there",
+        stacklevel=4)
 
 # %% ../nbs/11_events.ipynb #1068cf16
 def _known_from(design, modes, grids, labels):
@@ -135,16 +148,20 @@ def _known_from(design, modes, grids, labels):
 # %% ../nbs/11_events.ipynb #ea3847ec
 def _codes(col, name, known):
     "Codes of a column of labels; unknown ones are -1."
-    if col.isna().any(): raise DataError(f"column {col.name} has {int(col.isna().sum())} missing labels: drop those rows")
+    if col.isna().any():
+        raise DataError(f"column {col.name} has {int(col.isna().sum())} missing labels: drop those rows")
     known = sorted(col.unique()) if known is None else list(known)
     index = pd.Index(known)
-    if index.has_duplicates: raise DataError(f"labels of {name} occur twice: {', '.join(map(str, index[index.duplicated()]))}; give each once")
+    if index.has_duplicates:
+        raise DataError(f"labels of {name} occur twice: "
+                        f"{', '.join(map(str, index[index.duplicated()]))}; give each once")
     return index.get_indexer(col)[:,None],Mode(name, len(known), indexed=True, labels=known)
 
 # %% ../nbs/11_events.ipynb #d2bd1ee6
 def _places(df, name, spec, grid, lookup, outside):
     "Cells or nodes of one pair of columns (x, y), or of several for a bag."
-    if grid is None: raise DataError(f"mode {name} is made of coordinates and needs a Grid: pass grids={{{name!r}: Grid(...)}}")
+    if grid is None:
+        raise DataError(f"mode {name} is made of coordinates and needs a Grid: pass grids={{{name!r}: Grid(...)}}")
     if lookup not in ('cell','bilinear'): raise DataError(f"lookup must be 'cell' or 'bilinear'; got {lookup!r}")
     if lookup=='bilinear' and not isinstance(grid, Nodes): grid = Nodes.of(grid)
     bag = not isinstance(spec[0], str); pairs = spec if bag else [spec]
@@ -162,9 +179,14 @@ def _places(df, name, spec, grid, lookup, outside):
 
 def _tell_outside(name, grid, y, x, rule):
     "Warn where more than one place in a hundred lies outside."
-    ends = [(a[0], a[-1], p is None) for a,p in zip(grid.axes, grid.period)] if isinstance(grid, Nodes) else [(*grid.y, True), (*grid.x, True)]
-    n = int(np.any([(v<a)|(v>b) for v,(a,b,ends_here) in zip((y, x), ends) if ends_here], 0).sum()) if any(e[2] for e in ends) else 0
-    if n>.01*len(y): warnings.warn(f"{n} of {len(y)} points of {name} lie outside its rectangle (y from {ends[0][0]:g} to {ends[0][1]:g}, x from {ends[1][0]:g} to {ends[1][1]:g}) and are {'moved to its edge' if rule=='clip' else 'left out, so that they add nothing'}", stacklevel=5)
+    ends = [(a[0], a[-1], p is None) for a,p in zip(grid.axes, grid.period)] if isinstance(grid,
+            Nodes) else [(*grid.y, True), (*grid.x, True)]
+    n = int(np.any([(v<a)|(v>b) for v,(a,b,ends_here) in zip((y, x), ends) if ends_here], 0).sum()) if any(e[2]
+            for e in ends) else 0
+    if n>.01*len(y):
+        warnings.warn(f"{n} of {len(y)} points of {name} lie outside its rectangle (y from {ends[0][0]:g} to "
+                      f"{ends[0][1]:g}, x from {ends[1][0]:g} to {ends[1][1]:g}) and are "
+                      f"{'moved to its edge' if rule=='clip' else 'left out, so that they add nothing'}", stacklevel=5)
 
 def _check_bag(grid, y, x):
     "Refuse points outside, among those that are not missing."
@@ -177,7 +199,8 @@ def _curve(col, name, nodes, outside):
     "Nodes that a column of numbers looks at."
     v = np.asarray(col, float)
     if np.isinf(v).any():
-        raise DataError(f"column {col.name} holds {int(np.isinf(v).sum())} infinite values: replace them, or leave those rows out")
+        raise DataError(f"column {col.name} holds {int(np.isinf(v).sum())} infinite values: replace them, "
+                        f"or leave those rows out")
     if nodes is None: nodes = _quantile_nodes(v, col.name, name)
     if not isinstance(nodes, Nodes) or len(nodes.axes)!=1:
         raise DataError(f"mode {name} is a column of numbers and needs Nodes of one axis; got {nodes!r}: "
@@ -193,7 +216,8 @@ def _quantile_nodes(v, column, name):
             f"leave it out, give grids={{{name!r}: Nodes([...])}}, or say labels={{{name!r}: True}}")
     if (there==np.round(there)).all():
         warnings.warn(f"column {column} holds whole numbers, which are taken for amounts and make a curve; "
-            f"if they are names, say labels={{{name!r}: True}}; if not, give grids={{{name!r}: Nodes([...])}}", stacklevel=5)
+            f"if they are names, say labels={{{name!r}: True}}; if not, give grids={{{name!r}: "
+            f"Nodes([...])}}", stacklevel=5)
     return Nodes(at, names=(name,))
 
 # %% ../nbs/11_events.ipynb #4f496f43
@@ -202,7 +226,8 @@ def unknown_rows(
 )->np.ndarray:     # Their numbers; none for fields
     "Samples with a name that is not known."
     if not isinstance(design, EventDesign): return np.zeros(0, int)
-    gone = [design.idx[m.name][:,0].numpy(force=True)<0 for m in design.modes if m.labels is not None and m.name in design.idx and design.idx[m.name].shape[1]==1]
+    gone = [design.idx[m.name][:,0].numpy(force=True)<0 for m in design.modes if m.labels is not None
+            and m.name in design.idx and design.idx[m.name].shape[1]==1]
     return np.flatnonzero(np.any(gone, 0)) if gone else np.zeros(0, int)
 
 def lent(
@@ -231,7 +256,8 @@ def take(self:EventDesign,
     "Some of the samples."
     rows = as_index(rows)
     weights = {k: X[rows.numpy(force=True)] for k,X in self.weights.items()}
-    return EventDesign({k: v[rows] for k,v in self.idx.items()}, self.modes, weights, None if self.index is None else self.index[rows.numpy(force=True)])
+    return EventDesign({k: v[rows] for k,v in self.idx.items()}, self.modes, weights,
+                       None if self.index is None else self.index[rows.numpy(force=True)])
 
 @patch
 def __getitem__(self:EventDesign,
@@ -243,7 +269,8 @@ def __getitem__(self:EventDesign,
 @patch
 def __array__(self:EventDesign, dtype=None, copy=None)->np.ndarray: # (n, columns)
     "Indices and weights of nodes as a table, mode by mode."
-    parts = [self.idx[m.name].numpy(force=True) if m.nodes is None else self.weights[m.name].toarray() for m in self.modes]
+    parts = [self.idx[m.name].numpy(force=True) if m.nodes is None else self.weights[m.name].toarray()
+             for m in self.modes]
     return np.concatenate(parts, 1).astype(dtype or np.float64)
 
 @patch(as_prop=True)
@@ -258,7 +285,8 @@ def hold(self:EventDesign,
 )->EventDesign:    # Those samples, in memory of their own
     "A block of the samples."
     weights = {k: X[rows] for k,X in self.weights.items()}
-    return EventDesign({k: v[rows].clone() for k,v in self.idx.items()}, self.modes, weights, None if self.index is None else self.index[rows])
+    return EventDesign({k: v[rows].clone() for k,v in self.idx.items()}, self.modes, weights,
+                       None if self.index is None else self.index[rows])
 
 # %% ../nbs/11_events.ipynb #09bda01e
 @patch
@@ -300,7 +328,8 @@ def _level_shapes(shapes, modes):
     if not isinstance(shapes, dict):
         if len(maps)!=1:
             own = ', '.join(m.name for m in modes if m.grid is not None or m.nodes is not None)
-            raise ScheduleError(f"a level must say of which map or curve it is the shape ({own}), as a dict; got {shapes!r}")
+            raise ScheduleError(f"a level must say of which map or curve it is the shape ({own}), as "
+                                f"a dict; got {shapes!r}")
         shapes = {maps[0]: shapes}
     cells = {k: v for k,v in shapes.items() if k not in lattices}
     return {k: v for k,v in shapes.items() if k in lattices}|(as_shapes(cells, modes) if cells else {})
@@ -329,9 +358,11 @@ def _from_chunks(cls, chunks, modes, grids, labels, lookup, outside, like):
         return cls.from_table(df, modes, grids, labels, lookup, outside)
     parts = [read(df) for df in chunks]
     if not parts: raise DataError("the table has no part: give at least one DataFrame")
-    out,index = parts[0].modes,[p.index for p in parts]; index = None if any(i is None for i in index) else index[0].append(index[1:])
+    out,index = parts[0].modes,[p.index for p in parts]
+    index = None if any(i is None for i in index) else index[0].append(index[1:])
     idx = {m.name: torch.cat([p.idx.pop(m.name) for p in parts]) for m in out if m.nodes is None}
-    weights = {m.name: sparse.vstack([p.weights.pop(m.name) for p in parts], format='csr') for m in out if m.nodes is not None}
+    weights = {m.name: sparse.vstack([p.weights.pop(m.name) for p in parts], format='csr')
+               for m in out if m.nodes is not None}
     return cls(idx, out, weights, index)
 
 def _known_ahead(name, spec, df, grids, labels):

@@ -107,7 +107,9 @@ def feature_rows_of(X, A, j):
     "What factor j meets, (m, size, k), where X are the products of rows and maps, (m, features, k)."
     Z = X.reshape(len(X), *(len(f) for f in A), -1)
     for i in reversed(range(len(A))):
-        if i!=j: Z = (Z*A[i].reshape([-1 if a==1+i else A[i].shape[1] if a==Z.ndim-1 else 1 for a in range(Z.ndim)])).sum(1+i, keepdims=True)
+        if i!=j:
+            Z = (Z*A[i].reshape([-1 if a==1+i else A[i].shape[1] if a==Z.ndim-1 else 1
+                                 for a in range(Z.ndim)])).sum(1+i, keepdims=True)
     return Z.reshape(len(X), len(A[j]), -1)
 
 def sweep(
@@ -118,13 +120,15 @@ def sweep(
     "Maps, then every feature factor, each exactly."
     f = solve_maps(R, f, lam).balanced(); A = list(f.A)
     X = R.X@f.c.T
-    for j in range(len(A)): A[j] = ridge(feature_rows_of(X, A, j).reshape(len(R.y), -1), R.y, R.n*lam).reshape(A[j].shape)
+    for j in range(len(A)):
+        A[j] = ridge(feature_rows_of(X, A, j).reshape(len(R.y), -1), R.y, R.n*lam).reshape(A[j].shape)
     f = Factors(A, f.c)
     return f.balanced(),R.y-(X*f.features()).sum((1,2))
 
 # %% ../nbs/35_exact.ipynb #11489f63
 EPS = .03,.1,.3                     # Shares of noise's cost that are tried
-LAMBDAS = tuple(3e-3*(400/3)**(np.arange(11)/8)) # Weights of squared factors that are tried: from .003 to .4 in eight steps, and two more, for noise
+# Weights of squared factors that are tried: from .003 to .4 in eight steps, and two more, for noise
+LAMBDAS = tuple(3e-3*(400/3)**(np.arange(11)/8))
 FINE_ENOUGH = 100                   # Cells of a level that can tell
 
 def rows_from(
@@ -163,7 +167,8 @@ def fold_of(u, train, valid, k, ridge_, seed):
     uv,u = (u[1],u[0]) if isinstance(u, tuple) else (u,u)
     X,Xv,one = rows_from(u, train),rows_from(uv, valid),np.ones((len(valid), 1))
     R = Rows(X, train.y[:,0], weights_of(train), train.z, ridge_)
-    return Fold(R, Xv.reshape(len(valid), -1), one if valid.z is None else np.hstack([one, valid.z]), valid.y[:,0], weights_of(valid), random_factors(R.sizes, R.q, k, seed))
+    return Fold(R, Xv.reshape(len(valid), -1), one if valid.z is None else np.hstack([one, valid.z]), valid.y[:,0],
+                weights_of(valid), random_factors(R.sizes, R.q, k, seed))
 
 # %% ../nbs/35_exact.ipynb #46d05711
 def settle(
@@ -192,7 +197,8 @@ def choose(
     "What held-out samples say of each strength of the penalty."
     found = {}
     for eps,u in fields.items():
-        folds = [fold_of(u, *p, k, covariate_ridge, [seed, i]) for i,p in enumerate(pairs)]; n,best,worse = sum(f.e.sum() for f in folds),math.inf,0
+        folds = [fold_of(u, *p, k, covariate_ridge, [seed, i]) for i,p in enumerate(pairs)]
+        n,best,worse = sum(f.e.sum() for f in folds),math.inf,0
         for lam in lams:
             for F in folds:
                 f = settle(F.R, F.f, lam); F.f = f if f.c.any() else F.f

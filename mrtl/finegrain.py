@@ -43,12 +43,14 @@ def nested(
 def prolongation(
     lo:Grid,          # Coarse grid
     hi:Grid,          # Fine grid over the same rectangle
-    method:str=None,  # 'overlap', 'nearest', 'bilinear' or 'smooth'; nearest where the grids nest, else overlap, when not given
+    method:str=None, # 'overlap', 'nearest', 'bilinear' or 'smooth'; nearest where the grids nest, else overlap, when not given
 )->tuple:             # One matrix an axis, (h_hi, h_lo) and (w_hi, w_lo), rows sum to 1
     "The matrices of the move from a coarse grid to a fine one, y first."
     if method is None: method = 'nearest' if nested(lo.shape, hi.shape) else 'overlap'
     if method not in COPY_METHODS: raise ConfigError(f"method must be one of {', '.join(COPY_METHODS)}; got {method!r}")
-    if hi.h<lo.h or hi.w<lo.w: raise ScheduleError(f"cannot finegrain {lo.h}x{lo.w} to {hi.h}x{hi.w}: no axis may get coarser; order the levels from coarse to fine")
+    if hi.h<lo.h or hi.w<lo.w:
+        raise ScheduleError(f"cannot finegrain {lo.h}x{lo.w} to {hi.h}x{hi.w}: no axis may get coarser; order the "
+                            f"levels from coarse to fine")
     if method=='overlap': return overlap_matrix(lo.h, hi.h, *hi.y, hi.sphere).T,overlap_matrix(lo.w, hi.w, *hi.x).T
     if method=='smooth': return _bilinear(hi.h, lo.h),_smooth(hi.w, lo.w, hi.circle)
     f = _nearest if method=='nearest' else _bilinear
@@ -70,14 +72,17 @@ def _copy(X, lo, hi, method, adjoint=False):
 
 # %% ../nbs/23_finegrain.ipynb #ff4a2844
 def _grids(to, source, shape, coarser=False):
-    src = source if source is not None else Grid(shape, to.y, to.x, to.names, to.sphere) if isinstance(to, Grid) else Grid(shape)
-    if src.shape!=tuple(shape): raise ScheduleError(f"the last two dimensions must be the source grid's {src.shape}; got {tuple(shape)}")
+    src = source if source is not None else Grid(shape, to.y, to.x, to.names,
+                                                 to.sphere) if isinstance(to, Grid) else Grid(shape)
+    if src.shape!=tuple(shape):
+        raise ScheduleError(f"the last two dimensions must be the source grid's {src.shape}; got {tuple(shape)}")
     if isinstance(to, Grid): return src,to
     return src,src.coarsen(to) if coarser else Grid(to, src.y, src.x, src.names, src.sphere)
 
 # %% ../nbs/23_finegrain.ipynb #cf1db2d4
 def _check_kind(kind):
-    if kind not in ('count','mean'): raise ConfigError(f"kind must be 'count' (one-hot, sums) or 'mean' (averages over cells); got {kind!r}")
+    if kind not in ('count','mean'):
+        raise ConfigError(f"kind must be 'count' (one-hot, sums) or 'mean' (averages over cells); got {kind!r}")
 
 # %% ../nbs/23_finegrain.ipynb #79afc118
 def _share(g, like): return torch.where(g.mask, g.share, 1.).to(like)
@@ -88,7 +93,7 @@ def finegrain(
     to:tuple|Grid,    # The fine grid: a shape (h', w') or a Grid
     *,
     kind:str='count', # 'count' for one-hot and summed inputs (and for `beta`), 'mean' for averages over cells
-    method:str=None,  # 'overlap', 'nearest', 'bilinear' or 'smooth'; nearest where the grids nest, else overlap, when not given
+    method:str=None, # 'overlap', 'nearest', 'bilinear' or 'smooth'; nearest where the grids nest, else overlap, when not given
     source:Grid=None, # The coarse grid, where areas or a mask matter; equal cells when not given
 )->Tensor:            # Weights on the fine grid, (..., h', w')
     "Copy weights to a finer grid, scaled so that the prediction is kept."
@@ -140,8 +145,10 @@ def operator_norm(
 
 # %% ../nbs/23_finegrain.ipynb #5c73605f
 def _masked_norm(lo, hi, kind, method):
-    up = lambda v: finegrain(torch.from_numpy(v).reshape(lo.shape), hi, kind=kind, method=method, source=lo).numpy().ravel()
-    down = lambda v: coarsen(torch.from_numpy(v).reshape(hi.shape), lo, kind=kind, method=method, source=hi).numpy().ravel()
+    up = lambda v: finegrain(torch.from_numpy(v).reshape(lo.shape), hi, kind=kind, method=method,
+                             source=lo).numpy().ravel()
+    down = lambda v: coarsen(torch.from_numpy(v).reshape(hi.shape), lo, kind=kind, method=method,
+                             source=hi).numpy().ravel()
     if min(lo.D, hi.D)==1: return float(np.linalg.norm(up(np.ones(1))))
     P = LinearOperator((hi.D, lo.D), matvec=up, rmatvec=down, dtype=float)
     start = np.random.default_rng(0).normal(size=min(P.shape))

@@ -45,7 +45,7 @@ class Request:
     standardise:bool=True         # Centre and scale fields by the training rows?
     terms:list|None=None          # `Term`s or tuples of mode names; one term over all modes when not given
     refit:bool=False              # Learn once more on training and validation rows together?
-    kept:tuple|None=None          # What a fit to fewer rows needed, from `kept`: no row is set aside, and it is not asked again
+    kept:tuple|None=None # What a fit to fewer rows needed, from `kept`: no row is set aside, and it is not asked again
     seed:int=0                    # Seed of everything random
     device:str|torch.device='cpu' # Where the work is done
     callbacks:tuple=()            # `Callback` objects that watch or stop the training
@@ -77,7 +77,8 @@ class Fit:
     @property
     def covariates(self)->int: return self.scorer.covariates # q
     @property
-    def gamma(self)->np.ndarray: return self.scorer.gamma.detach().numpy() # Coefficients of standardised covariates, (q, outputs)
+    # Coefficients of standardised covariates, (q, outputs)
+    def gamma(self)->np.ndarray: return self.scorer.gamma.detach().numpy()
 
     settled = {}   # Settings that a further fit should take over, by name
     kept = None    # What a further fit to more rows should need, for `Request`
@@ -118,7 +119,9 @@ def check_beside(
 )->None:
     "Refuse samples whose covariates are not those of the fit."
     got = None if z is None else z.shape
-    if got!=((len(design), q) if q else None): raise DataError(f"the fit has {q} covariates for each of {len(design)} samples; got z of shape {got}: give those of the fit")
+    if got!=((len(design), q) if q else None):
+        raise DataError(f"the fit has {q} covariates for each of {len(design)} samples; got z of shape "
+                        f"{got}: give those of the fit")
 
 # %% ../nbs/40_fits.ipynb #a93d3b37
 @patch
@@ -155,7 +158,8 @@ class GradientFit(Fit):
     @property
     def settled(self)->dict:
         last = self.levels[-1]
-        return dict(rank=self.rank)|(dict(optimizer='exact', penalty=(last['penalty_size'], last['penalty_weight'])) if 'penalty_size' in last else {})
+        return dict(rank=self.rank)|(dict(optimizer='exact', penalty=(last['penalty_size'], last['penalty_weight']))
+                                     if 'penalty_size' in last else {})
     @property
     def kept(self)->tuple: # Epochs by stage and level; samples per step
         return kept_epochs(self.history.to_dict('records'), self.levels),self.levels[-1].get('batch', 'auto')
@@ -172,7 +176,8 @@ def rows(cls:GradientFit,
 )->tuple:                           # Training and validation rows, (n,) booleans
     "Which samples train and which validate."
     n = len(design); everything,nothing = np.ones(n, bool),np.zeros(n, bool)
-    if given or n<FEW_ROWS or not share or (ask is not None and (ask.kept or ask.gradients.optimizer=='exact')): return everything,nothing
+    if given or n<FEW_ROWS or not share or (ask is not None and (ask.kept or ask.gradients.optimizer=='exact')):
+        return everything,nothing
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
 
@@ -185,7 +190,8 @@ def learn(cls:GradientFit,
     shift:float=0.,         # To be subtracted from the scores at the end
 )->'GradientFit':           # In the units of the data
     "Standardise, run Algorithm 1, and keep the model in raw units; with `refit`, once more on all rows."
-    if ask.refit and valid is not None: return cls._again(cls.learn(train, valid, replace(ask, refit=False), shift), joined(train, valid), ask, shift)
+    if ask.refit and valid is not None:
+        return cls._again(cls.learn(train, valid, replace(ask, refit=False), shift), joined(train, valid), ask, shift)
     squared,o,design = ask.loss=='squared',settled(ask.gradients, ask.rows),train.design
     check_solver(o, design, ask.loss, train.outputs)
     mean,sd = target_scale(train.y, train.w) if squared else (np.zeros(train.outputs),np.ones(train.outputs))
@@ -197,7 +203,8 @@ def learn(cls:GradientFit,
     levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, scores)
     o,callbacks = _as_kept(o, ask)
     with work_threads(step_entries(design, levels, o, scores)):
-        run,low = (fit_exact if o.optimizer=='exact' else fit_ranks)(ready, ask.rank, o, levels, loss=ask.loss, seed=ask.seed, device=ask.device,
+        run,low = (fit_exact if o.optimizer=='exact' else fit_ranks)(ready, ask.rank, o, levels, loss=ask.loss,
+                seed=ask.seed, device=ask.device,
             callbacks=callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
     low = low.cpu().double()
     tell_explosion(run.history, o.lr)
@@ -220,13 +227,15 @@ def _as_kept(o, ask):
     "Options and callbacks; after a first fit, those that end every level where that one was at its best."
     if ask.kept is None: return o,ask.callbacks
     epochs,batch = ask.kept
-    o = replace(o, patience=10**9, batch_size=batch, full_options=None if o.full_options is None else {k: v for k,v in o.full_options.items() if k not in ('patience','batch_size')},
+    o = replace(o, patience=10**9, batch_size=batch, full_options=None if o.full_options is None else {k: v
+            for k,v in o.full_options.items() if k not in ('patience','batch_size')},
         checkpoint=o.checkpoint and f'{o.checkpoint}.refit')
     return o,(*ask.callbacks, Kept(epochs))
 
 @patch(cls_method=True)
 def _again(cls:GradientFit, first, train, ask, shift):
-    "The same fit to more rows; history and levels stay those of the first, since they say how the rank and the epochs were found."
+    """The same fit to more rows; history and levels stay those of the first, since they say how the rank and the
+    epochs were found."""
     fixed = dict(first.settled); ask = replace(ask, rank=fixed.pop('rank'), gradients=replace(ask.gradients, **fixed))
     fit = cls.learn(train, None, replace(ask, refit=False, kept=first.kept), shift)
     fit.history,fit.levels = first.history,first.levels
@@ -240,7 +249,8 @@ def pack(self:GradientFit)->tuple: # Name to tensor; dict that JSON can hold
     beside = dict(covariates=self.covariates) if self.covariates else {}
     if beside: tensors['gamma_std'] = torch.from_numpy(self.gamma_std)
     if self.loss=='ordered': beside['thresholds'] = len(self.low.bias)
-    return tensors,dict(rank=self.rank, outputs=self.outputs, main_effects=len(self.low.main)>0, held=list(self.held))|beside
+    return tensors,dict(rank=self.rank, outputs=self.outputs, main_effects=len(self.low.main)>0,
+                        held=list(self.held))|beside
 
 @patch(cls_method=True)
 def unpack(cls:GradientFit,
@@ -252,7 +262,8 @@ def unpack(cls:GradientFit,
     levels:list,             # A dict for each level
 )->'GradientFit':            # The same model
     "A model out of a file."
-    low = LowRank(modes, meta['rank'], meta['outputs'], meta['main_effects'], torch.float64, meta.get('covariates', 0), meta.get('thresholds'))
+    low = LowRank(modes, meta['rank'], meta['outputs'], meta['main_effects'], torch.float64,
+                  meta.get('covariates', 0), meta.get('thresholds'))
     low.load_state_dict({k[4:]: v for k,v in tensors.items() if k.startswith('low.')})
     fit = cls(low, low, loss, history, levels, tuple(meta['held']))
     if fit.covariates: fit.gamma_std = tensors['gamma_std'].numpy()
@@ -278,7 +289,8 @@ class EvidenceFit(Fit):
         super().__init__(model.full if model.whole else model.low, model.low, model.loss, history, levels)
         self.model = model
 
-    def in_rank(self, design, k)->'EvidenceFit': return EvidenceFit(self.model.in_rank(design, k), self.history, self.levels)
+    def in_rank(self, design, k)->'EvidenceFit':
+        return EvidenceFit(self.model.in_rank(design, k), self.history, self.levels)
 
     def coef_std(self, share:float=None)->Tensor: # (*sizes[, outputs]); with a share how far the middle reaches
         std = coef_spread(self.model, share)
@@ -287,7 +299,9 @@ class EvidenceFit(Fit):
     def total_std(self, change:Tensor, share:float=None)->np.ndarray: # (m, outputs); of sums with weights (m, *sizes)
         "As `coef_std`, of sums of coefficients."
         std = total_spread(self.model, change, share)
-        return std if self.model.whole else np.hypot(std, reach(share)*(sums_over(self.model.full.full().detach(), change)-sums_over(self.full, change)))
+        return std if self.model.whole else np.hypot(std,
+                                                     reach(share)*(sums_over(self.model.full.full().detach(),
+                change)-sums_over(self.full, change)))
 
     @property
     def gamma_std(self)->np.ndarray: return self.model.gamma_std() # (q, outputs)
@@ -300,7 +314,8 @@ def spread(self:EvidenceFit,
 )->np.ndarray:           # (n, outputs)
     "Standard deviation of a new observation for a squared loss, else of the score."
     check_beside(self.covariates, design, z); d = self.on_grid(design)
-    with work_threads(): std = self.model.predict_std(d, z) if self.loss=='squared' else np.sqrt(self.model.score_variances(d, z))
+    with work_threads():
+        std = self.model.predict_std(d, z) if self.loss=='squared' else np.sqrt(self.model.score_variances(d, z))
     return std if self.model.whole else np.hypot(std, self._score(self.model.full, d)-self._score(self.model.low, d))
 
 # %% ../nbs/40_fits.ipynb #757c7cd6
@@ -327,22 +342,27 @@ def learn(cls:EvidenceFit,
     "Fit by marginal likelihood."
     if ask.refit: train = joined(train, valid)
     design,Y,w = train.design,train.y,train.w
-    if not isinstance(design, FieldDesign): raise ConfigError("method='evidence' is for fields; got events: use method='sgd'")
+    if not isinstance(design, FieldDesign):
+        raise ConfigError("method='evidence' is for fields; got events: use method='sgd'")
     if held := ask.gradients.nonnegative:
-        raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got nonnegative={held!r}: use method='sgd'")
+        raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got "
+                          f"nonnegative={held!r}: use method='sgd'")
     if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
     entry_weights(torch.from_numpy(Y), w) # refuses an output without any value
     mean,sd = _scale_of(train, ask.loss)
     if ask.loss=='ordered': Y,mean = Y.sum(1, keepdims=True),falling(torch.tensor(mean)[None])[0].numpy()
     with work_threads(len(train)**2):
-        model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift, ask.evidence.window, ask.rank, ask.standardise,
-            train.groups, ask.device, train.z, train.offset, ask.evidence.covariate_ridge*(1 if ask.loss in CLASS_LOSSES else train.outputs), ask.evidence.intervals)
+        model = fit_evidence_model(design, Y, w, mean, sd, ask.loss, shift, ask.evidence.window,
+                                   ask.rank, ask.standardise,
+            train.groups, ask.device, train.z, train.offset,
+            ask.evidence.covariate_ridge*(1 if ask.loss in CLASS_LOSSES else train.outputs), ask.evidence.intervals)
     names = np.asarray(ask.outputs).tolist()
     return cls(model, pd.DataFrame(model.history(names)), model.levels(names))
 
 def _scale_of(s, loss):
     "What maps count from, and their unit: what is left of the targets by covariates has variance 1."
-    if loss!='squared': return (base_rate(s.y, s.w, loss) if s.offset is None else beside_block(s.y, s.w, loss, None, s.offset)[0]),None
+    if loss!='squared':
+        return (base_rate(s.y, s.w, loss) if s.offset is None else beside_block(s.y, s.w, loss, None, s.offset)[0]),None
     mean,sd = target_scale(s.y, s.w)
     if s.z is None: return mean,sd
     return mean,target_scale(s.y-np.column_stack([np.ones(len(s)), s.z])@side_block(s.y, s.w, loss, s.z), s.w)[1]
@@ -391,7 +411,8 @@ def pieces(self:Fit)->list: # One `Piece`
 def _remainder(self:Fit): "Coefficients that the components leave out, and the share that these carry; nothing where the components predict."; return None,1.
 
 @patch
-def _remainder(self:EvidenceFit): return ((self.full-self.low.full().detach()).numpy() if self.model.whole else None),self.model.carried
+def _remainder(self:EvidenceFit):
+    return ((self.full-self.low.full().detach()).numpy() if self.model.whole else None),self.model.carried
 
 @patch(as_prop=True)
 def coefficients(self:Fit)->int: "How many there are."; return self.outputs*int(np.prod([m.size for m in self.modes]))

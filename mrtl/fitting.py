@@ -47,7 +47,8 @@ class Fitting:
     _numeric_target = True
 
     def _design(self, X, y=None, fitting=False, fill=True):
-        "The design of whatever came in, and y, which scikit-learn checks together with an array; a fit remembers the modes, later designs are filled as they ask."
+        """The design of whatever came in, and y, which scikit-learn checks together with an array; a fit remembers
+        the modes, later designs are filled as they ask."""
         X = checked_input(X)
         own = isinstance(X, (xr.DataArray, xr.Dataset, FieldDesign, EventDesign))
         if not own: X,y = self._checked_array(X, y, fitting)
@@ -64,15 +65,20 @@ class Fitting:
         "An array as scikit-learn checks it; it must have the features of the fit."
         kw = dict(allow_nd=True, dtype=np.float64, reset=fitting, ensure_all_finite='allow-nan')
         if not fitting and not hasattr(self, 'feature_shape_'):
-            if np.ndim(X)==2 and np.shape(X)[1]==sum(self._widths): return design_of(np.asarray(X), self._modes, self._widths),y
-            raise DataError(f"X is an array without names, but the model was fitted on {', '.join(m.name for m in self._modes)} with theirs: give it the same kind of data as fit had")
+            if np.ndim(X)==2 and np.shape(X)[1]==sum(self._widths):
+                return design_of(np.asarray(X), self._modes, self._widths),y
+            raise DataError(f"X is an array without names, but the model was fitted on "
+                            f"{', '.join(m.name for m in self._modes)} with theirs: give it the same "
+                            f"kind of data as fit had")
         if y is None: X = validate_data(self, X, **kw)
         elif np.ndim(y)<2:
-            X,y = validate_data(self, X, y, multi_output=True, y_numeric=self._numeric_target, ensure_min_samples=2, force_writeable=False, **kw)
+            X,y = validate_data(self, X, y, multi_output=True, y_numeric=self._numeric_target, ensure_min_samples=2,
+                                force_writeable=False, **kw)
         else: X = validate_data(self, X, ensure_min_samples=2, **kw)
         if fitting: self.feature_shape_ = X.shape[1:]
         elif X.shape[1:]!=self.feature_shape_:
-            raise DataError(f"X has samples of shape {X.shape[1:]}, but the model was fitted on {self.feature_shape_}: give it the same features and grid")
+            raise DataError(f"X has samples of shape {X.shape[1:]}, but the model was fitted on "
+                            f"{self.feature_shape_}: give it the same features and grid")
         return X,y
 
     def _request(self, design, outputs, callbacks=()):
@@ -80,12 +86,16 @@ class Fitting:
         if not isinstance(self.standardise, (bool,np.bool_)):
             raise ConfigError(f"standardise must be True or False; got {self.standardise!r}")
         if not isinstance(self.rank, str): check_whole(rank=self.rank)
-        elif self.rank!='auto': raise ConfigError(f"rank must be 'auto' or a whole number of at least 1; got {self.rank!r}")
+        elif self.rank!='auto':
+            raise ConfigError(f"rank must be 'auto' or a whole number of at least 1; got {self.rank!r}")
         gradients,names = options_of(self, GradientOptions),[m.name for m in design.modes]
         if not set(gradients.nonnegative)<=set(names):
-            raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; got {self.nonnegative!r}")
-        return Request(loss=self._loss_name, rank=self.rank, gradients=gradients, evidence=options_of(self, EvidenceOptions),
-            outputs=outputs, rows=len(design), standardise=self.standardise, terms=self.terms, refit=bool(self.refit), kept=getattr(self, '_kept', None),
+            raise ConfigError(f"nonnegative is a tuple of mode names, from {', '.join(names)}; "
+                              f"got {self.nonnegative!r}")
+        return Request(loss=self._loss_name, rank=self.rank, gradients=gradients,
+                       evidence=options_of(self, EvidenceOptions),
+            outputs=outputs, rows=len(design), standardise=self.standardise, terms=self.terms,
+            refit=bool(self.refit), kept=getattr(self, '_kept', None),
             seed=parallel.from_main(seed_of(self.random_state)), device=parallel.own_device(get_device(self.device)),
             callbacks=tuple(callbacks))
 
@@ -101,30 +111,42 @@ class Fitting:
         for cb in callbacks:
             if not hasattr(cb, 'before_fit'): raise ConfigError(f"callbacks must be `Callback` objects; got {cb!r}")
         y,target = as_one(y),target_names(y)
-        y,sample_weight,groups = (by_label(v, X, k) for v,k in ((y, 'y'), (sample_weight, 'sample_weight'), (groups, 'groups')))
+        y,sample_weight,groups = (by_label(v, X, k)
+                                  for v,k in ((y, 'y'), (sample_weight, 'sample_weight'), (groups, 'groups')))
         named = y
-        if y is not None and not isinstance(y, xr.DataArray): y = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
+        if y is not None and not isinstance(y, xr.DataArray):
+            y = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
         design,y = self._design(X, y, fitting=True); n = len(design)
         if n<2: raise DataError(f"at least 2 samples are needed to fit; got n_samples = {n}")
         Y = encode(y, n) if encode else as_targets(y, n, X)
-        w = np.array(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64)) # a copy: pandas gives read-only views
+        # a copy: pandas gives read-only views
+        w = np.array(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64))
         if groups is not None and np.shape(groups)!=(n,):
             raise DataError(f"groups must name the group of each of the {n} samples; got shape {np.shape(groups)}")
-        if groups is not None and (gone := pd.isna(np.asarray(groups))).any(): raise DataError(f"groups has no value in {int(gone.sum())} of {n} rows: name the group of each sample, or leave those rows out")
+        if groups is not None and (gone := pd.isna(np.asarray(groups))).any():
+            raise DataError(f"groups has no value in {int(gone.sum())} of {n} rows: name the group of each sample, "
+                            f"or leave those rows out")
         self._outputs,self._one_dim,self._target = self._named_outputs(named, Y.shape[1]),np.ndim(y)==1,target
         table,offset = rows_beside(covariates, offset, X, n); check_offset(self._loss_name, offset)
         design,Y,w,groups,table,offset = dated_rows(design, Y, w, groups, table, offset)
         ask = self._request(design, self._outputs, callbacks); self._seed = ask.seed
-        method = 'sgd' if self.method=='auto' and ask.loss=='poisson' and (Y!=np.round(Y)).any() and ask.terms is None else self.method # evidence asks for whole counts
+        # evidence asks for whole counts
+        method = ('sgd' if self.method=='auto' and ask.loss=='poisson' and (Y!=np.round(Y)).any()
+                  and ask.terms is None else self.method)
         way,searched = choose_way(method, design, ask, valid is not None),sorted(self._searched & gradient_options())
         instead = searched if self.method=='auto' and way.way=='evidence' else []
         if instead: way = choose_way('sgd', design, ask)
-        if way.way!='terms': tell_unread(self, way.way, instead); tell_rank(self.rank, design.modes, free_scores(ask.loss, Y.shape[1]))
-        ask = choose_solver(way, design, ask, self._searched-{'device'}|({'device'} if str(self.device).startswith('cuda') else set()), table is not None)
+        if way.way!='terms':
+            tell_unread(self, way.way, instead)
+            tell_rank(self.rank, design.modes, free_scores(ask.loss, Y.shape[1]))
+        ask = choose_solver(way, design, ask,
+                            self._searched-{'device'}|({'device'} if str(self.device).startswith('cuda')
+                                                       else set()), table is not None)
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
         raw = design; self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
         self._beside = Covariates.learn(table, w*train, offset is not None)
-        samples = Samples(design, Y, w, groups, covariate_matrix(self._beside, table), offset); training = samples if train.all() else samples.take(train)
+        samples = Samples(design, Y, w, groups, covariate_matrix(self._beside, table), offset)
+        training = samples if train.all() else samples.take(train)
         if valid is not None: validation = self._valid_set(valid, encode)
         else: validation = samples.take(held) if held.any() else None
         self._learn(way, training, validation, ask)
@@ -145,10 +167,13 @@ class Fitting:
         "The caller's validation data: X, y and what goes with them."
         given,names = as_valid(valid),('X','y','covariates','offset','sample_weight')
         Xv,yv,covariates,offset,w = map(given.get, names); design,_ = self._design(Xv)
-        Yv = encode(by_label(yv, Xv), len(design), known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
+        Yv = encode(by_label(yv, Xv), len(design),
+                    known=True) if encode else as_targets(self._outputs_in_order(yv), len(design), Xv)
         if not encode and Yv.shape[1]!=len(self._outputs):
-            raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets {len(self._outputs)}: give the same ones")
-        return Samples(design, Yv, by_label(w, Xv, 'sample_weight'), None, *self._sides(covariates, offset, Xv, len(design)))
+            raise DataError(f"the validation targets have {Yv.shape[1]} outputs, the training targets "
+                            f"{len(self._outputs)}: give the same ones")
+        return Samples(design, Yv, by_label(w, Xv, 'sample_weight'), None,
+                       *self._sides(covariates, offset, Xv, len(design)))
 
     def _sides(self, covariates, offset, X, n):
         "Standardised covariates, and the offset, of samples of a fitted model."
@@ -161,7 +186,8 @@ class Fitting:
         y = as_one(y); names = output_names(y, 0)
         if not names or names==list(self._outputs) or list(self._outputs)==list(range(len(self._outputs))): return y
         if sorted(map(str, names))!=sorted(map(str, self._outputs)):
-            raise DataError(f"y has the outputs {', '.join(map(str, names))}, but the model was fitted on {', '.join(map(str, self._outputs))}: give the same ones")
+            raise DataError(f"y has the outputs {', '.join(map(str, names))}, but the model was fitted on "
+                            f"{', '.join(map(str, self._outputs))}: give the same ones")
         at = [[str(v) for v in names].index(str(k)) for k in self._outputs]
         return y.isel({y.dims[1]: at}) if isinstance(y, xr.DataArray) else y.iloc[:,at]
 
@@ -177,11 +203,13 @@ class Fitting:
 
     @enough_memory('this prediction', 'give it fewer rows at once')
     def _scores(self, X, covariates=None, offset=None, spread=True):
-        "Scores in the units of the data, (n, outputs), and where asked for and known their standard deviations, of a squared loss those of a new observation."
+        """Scores in the units of the data, (n, outputs), and where asked for and known their standard deviations,
+        of a squared loss those of a new observation."""
         raw,design,z,offset = self._prepared(X, covariates, offset)
         std = self.fitted_.spread(design, z) if spread else None
         if std is not None and self._gaps: std = np.sqrt(self._less_taught(std**2)+self._filled_part(raw))
-        s = self.fitted_.scores(design, z, offset); tell_far(s if offset is None else s-np.reshape(offset, (-1, 1)), self._score_range)
+        s = self.fitted_.scores(design, z, offset)
+        tell_far(s if offset is None else s-np.reshape(offset, (-1, 1)), self._score_range)
         return s,std
 
     def _score_std(self, X, covariates=None, offset=None):
@@ -190,7 +218,8 @@ class Fitting:
         return std if std is None or not self._gaps else np.sqrt(std**2+self._filled_part(raw))
 
     def _less_taught(self, var):
-        "The variance of a new observation whose fields are complete: the noise of a squared loss holds what training rows had filled."
+        """The variance of a new observation whose fields are complete: the noise of a squared loss holds what
+        training rows had filled."""
         return np.maximum(var-self._gaps.taught.numpy(), .25*var) if self.fitted_.loss=='squared' else var
 
     def filled_variance(self,
@@ -220,10 +249,13 @@ def tell_far(
     known:list,    # From `range_of`, of training rows
 )->None:
     "Warn where scores lie far outside those of the training rows."
-    (lo,hi),s = np.array(known).T,np.asarray(s); width = hi-lo; far = ((s<lo-2*width)|(s>hi+2*width))&(width>1e-9*(abs(lo)+abs(hi)))
+    (lo,hi),s = np.array(known).T,np.asarray(s)
+    width = hi-lo
+    far = ((s<lo-2*width)|(s>hi+2*width))&(width>1e-9*(abs(lo)+abs(hi)))
     if not far.any(): return
     i,k = np.argwhere(far)[0]
-    warnings.warn(f"{int(far.any(1).sum())} of {len(s)} predictions lie far outside those of the training rows: a score of {s[i,k]:.4g}, where training had {lo[k]:.4g} to {hi[k]:.4g}; "
+    warnings.warn(f"{int(far.any(1).sum())} of {len(s)} predictions lie far outside those of the training rows: a "
+                  f"score of {s[i,k]:.4g}, where training had {lo[k]:.4g} to {hi[k]:.4g}; "
         "check that values and units are those of the fit", stacklevel=4)
 
 # %% ../nbs/59_fitting.ipynb #b568ea28
@@ -256,6 +288,7 @@ def as_valid(
     names = 'X','y','covariates','offset','sample_weight'
     if isinstance(valid, (tuple,list)) and len(valid) in (2,3): valid = dict(zip(('X','y','sample_weight'), valid))
     if not isinstance(valid, dict) or not {'X','y'}<=valid.keys()<=set(names):
-        raise DataError(f"valid must be a pair (X, y), or (X, y, sample_weight), of validation data, or a dict with the keys X, y and perhaps {', '.join(names[2:])}; "
+        raise DataError(f"valid must be a pair (X, y), or (X, y, sample_weight), of validation data, or a dict "
+                        f"with the keys X, y and perhaps {', '.join(names[2:])}; "
             f"got {', '.join(map(str, valid)) if isinstance(valid, dict) else type(valid).__name__}")
     return valid

@@ -30,21 +30,28 @@ def claim(
     single:bool=False, # Is it a single file?
     wait:float=0.,     # Seconds to wait for another process that has it
 )->Path:               # The same
-    "Hold a folder or a file until `release`; `ConfigError` if another process has it. What a kill left there is removed."
+    """Hold a folder or a file until `release`; `ConfigError` if another process has it. What a kill left there is
+    removed."""
     out = Path(out); folder = out.parent if single else out
-    if not single and (out.exists() or out.is_symlink()) and not out.is_dir(): raise ConfigError(f"--out {out} is a file: name a folder")
+    if not single and (out.exists() or out.is_symlink()) and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file: name a folder")
     if single and out.is_dir(): raise ConfigError(f"--out {out} is a folder: name a file")
     folder.mkdir(parents=True, exist_ok=True); file = lock_file(out, single)
     if is_held(file): return out
     who = _holder(file); lock = FileLock(file, timeout=wait, thread_local=False, fallback_to_soft=False)
     try: lock.acquire()
-    except Timeout: raise ConfigError(f"--out {out} is in use by {_told(_holder(file))}: wait until it has ended, or name another place") from None
+    except Timeout:
+        raise ConfigError(f"--out {out} is in use by {_told(_holder(file))}: wait until it has ended, or name "
+                          f"another place") from None
     except OSError as e:
         if e.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP): raise
-        print(f'mrtl: the file system of {out} has no locks: see to it that no other command writes there', file=sys.stderr); return out
+        print(f'mrtl: the file system of {out} has no locks: see to it that no other '
+              f'command writes there', file=sys.stderr)
+        return out
     if who and who['host']!=socket.gethostname():
         lock.release()
-        raise ConfigError(f"--out {out} was in use by {_told(who)}, and this machine ({socket.gethostname()}) cannot see whether it still is: if that process has ended, delete {file}")
+        raise ConfigError(f"--out {out} was in use by {_told(who)}, and this machine ({socket.gethostname()}) "
+                          f"cannot see whether it still is: if that process has ended, delete {file}")
     file.write_text(json.dumps(dict(pid=os.getpid(), host=socket.gethostname())))
     if not _Held.locks: atexit.register(release)
     _Held.locks[file] = os.getpid(),lock
@@ -61,7 +68,9 @@ def is_held(
 # %% ../nbs/03_folders.ipynb #cb99794a
 def _holder(file):
     "The process that a lock file names; None where it names none."
-    try: who = json.loads(file.read_text()); return who if isinstance(who['pid'], int) and isinstance(who['host'], str) else None
+    try:
+        who = json.loads(file.read_text())
+        return who if isinstance(who['pid'], int) and isinstance(who['host'], str) else None
     except (OSError, ValueError, KeyError, TypeError): return None
 
 def _told(who): return f"process {who['pid']} on {who['host']}" if who else 'another process'
@@ -116,7 +125,8 @@ def seal_again(
     name:str,   # A file that was written again
 )->None:
     "Let a seal that is there know a file as it is now."
-    if (found := read_seal(out)) is not None: write_json(out/SEAL, found|dict(files=found['files']|{name: _digest(out/name)}))
+    if (found := read_seal(out)) is not None:
+        write_json(out/SEAL, found|dict(files=found['files']|{name: _digest(out/name)}))
 
 # %% ../nbs/03_folders.ipynb #a38d3fc1
 def read_seal(
@@ -133,7 +143,8 @@ def faults(
 )->dict:      # Name to 'is missing' or 'was changed'
     "The files of a seal that are not as they were."
     found = (read_seal(out) or dict(files={}))['files']
-    return {n: 'is missing' if not (out/n).is_file() else 'was changed' for n,sha in found.items() if not (out/n).is_file() or _digest(out/n)!=sha}
+    return {n: 'is missing' if not (out/n).is_file() else 'was changed'
+            for n,sha in found.items() if not (out/n).is_file() or _digest(out/n)!=sha}
 
 # %% ../nbs/03_folders.ipynb #d9765a83
 def forget(

@@ -24,7 +24,8 @@ def check_missing(
     missing:str, # A setting of an estimator
 )->str:          # The same; `ConfigError` if there is no such way
     "A known way to deal with gaps."
-    if missing not in HOW: raise ConfigError(f"missing must be 'error', 'climatology' or 'conditional'; got {missing!r}")
+    if missing not in HOW:
+        raise ConfigError(f"missing must be 'error', 'climatology' or 'conditional'; got {missing!r}")
     return missing
 
 # %% ../nbs/13_gaps.ipynb #5bf9a1dc
@@ -37,7 +38,8 @@ def on_mask(
     if torch.equal(a.mask, b.mask): return d
     both = a.mask&b.mask
     if a.shape!=b.shape or not torch.allclose(a.area[both], b.area[both]): return d
-    u = torch.where(both, d.u*(b.share/a.share.where(a.mask, torch.ones(()))).to(d.u), torch.where(b.mask, torch.nan, 0.).to(d.u))
+    u = torch.where(both, d.u*(b.share/a.share.where(a.mask, torch.ones(()))).to(d.u),
+                    torch.where(b.mask, torch.nan, 0.).to(d.u))
     return d._like(u=u, grid=grid)
 
 # %% ../nbs/13_gaps.ipynb #b8e2e29a
@@ -64,8 +66,8 @@ class Gaps:
     noise:float=0.       # Variance that the loadings leave, in units of `sd` and of a cell of mean area
     loadings:Tensor=None # Mean, then components, in those units, (*stored features, h, w, 1+rank)
     tried:tuple=()       # Ranks, and mean squared errors on values that were hidden from them
-    lags:Tensor=None     # Second moment of components, and correlations with those that are 1, 2, ... times later, (leads, rank, rank)
-    taught:Tensor=None   # Mean variance that filled values left in the scores of training rows, which a fit takes for noise, (outputs,)
+    lags:Tensor=None # Second moment of components, and correlations with those that are 1, 2, ... times later, (leads, rank, rank)
+    taught:Tensor=None # Mean variance that filled values left in the scores of training rows, which a fit takes for noise, (outputs,)
 
     @property
     def rank(self)->int: return self.loadings.shape[-1]-1 if self.how=='conditional' else 0 # Components that fill
@@ -113,7 +115,8 @@ class Columns:
             yield c,x.nan_to_num().mul_(there).to(self.dtype),there.to(self.dtype)
 
 def units_of(g):
-    "The unit in which each cell is modelled, (*stored features, h, w): its feature's standard deviation over the root of its area."
+    """The unit in which each cell is modelled, (*stored features, h, w): its feature's standard deviation over the
+    root of its area."""
     area = g.grid.share*g.grid.mask.sum()
     return g.sd[...,None,None]/area.where(g.grid.mask, torch.ones(())).sqrt()
 
@@ -151,14 +154,17 @@ def unpaired(v, at, k):
 
 # %% ../nbs/13_gaps.ipynb #a56e9588
 def seen_by(x, there, W, at, V=0.):
-    "What some cells say of the components of each time. The first column of `W` is the mean; `V` are the loadings' covariances."
+    """What some cells say of the components of each time. The first column of `W` is the mean; `V` are the
+    loadings' covariances."""
     k = W.shape[1]; M = unpaired(there@(pairs(W, at)+V), at, k)
     return x@W[:,1:]-M[:,0,1:],M[:,1:,1:]
 
 def regress(x, there, latent, at, prior):
-    "Loadings of some cells on a constant and the components, (cells, 1+k), the inverse matrices, squared residuals, and what adds to them."
+    """Loadings of some cells on a constant and the components, (cells, 1+k), the inverse matrices, squared
+    residuals, and what adds to them."""
     z = torch.cat([torch.ones_like(latent.z[:,:1]), latent.z], 1); k = z.shape[1]
-    second = torch.ones(len(z), k, k, dtype=torch.float64); second[:,0],second[:,:,0],second[:,1:,1:] = z,z,latent.second
+    second = torch.ones(len(z), k, k, dtype=torch.float64)
+    second[:,0],second[:,:,0],second[:,1:,1:] = z,z,latent.second
     A = unpaired((there.T@second[:,at[0],at[1]].to(x)).double(), at, k); B = (x.T@z.to(x)).double()
     V = torch.linalg.inv(A+torch.diag(prior)); W = (V@B[...,None])[...,0]
     return W,V,(x.double()**2).sum()-2*(W*B).sum()+torch.einsum('ci,cij,cj', W, A, W),(V*A).sum()
@@ -179,7 +185,8 @@ def principal(
         latent,found,said,before,rest,n,size = Latent(*said, noise),[],None,noise,0.,0.,0.
         for c,x,there in columns:
             w,V,left,unsure = regress(x, there, latent, at, prior); found.append(w)
-            said = sum_pairs([*([said] if said else []), seen_by(x, there, w.to(x), at, (noise*V[:,at[0],at[1]]).to(x))])
+            said = sum_pairs([*([said] if said else []),
+                              seen_by(x, there, w.to(x), at, (noise*V[:,at[0],at[1]]).to(x))])
             rest += float(left+noise*unsure); n += float(there.sum(dtype=torch.float64))
             size = size+(w**2+noise*V.diagonal(dim1=1, dim2=2))[cells[c]].sum(0)
         W,noise = torch.cat(found),max(rest/max(n, 1.), 1e-8)
@@ -193,7 +200,9 @@ def sum_pairs(said):
 def _first_noise(columns, W):
     "The variance that is not in the loadings, at least a twentieth of all."
     n = power = 0.
-    for _,x,there in columns: n += float(there.sum(dtype=torch.float64)); power += float((x**2).sum(dtype=torch.float64))
+    for _,x,there in columns:
+        n += float(there.sum(dtype=torch.float64))
+        power += float((x**2).sum(dtype=torch.float64))
     return max(power/max(n, 1.)-float((W**2).sum())/max(1., n/columns.T), .05*power/max(n, 1.), 1e-8)
 
 # %% ../nbs/13_gaps.ipynb #0b9e7295
@@ -306,9 +315,12 @@ def lag_moments(
     d:FieldDesign,  # Training samples
     g:Gaps,         # With loadings
 )->Tensor:          # (leads, rank, rank)
-    "Second moment of the components; then correlations with those that are 1, 2, ... times later, in units of its root."
+    """Second moment of the components; then correlations with those that are 1, 2, ... times later, in units of its
+    root."""
     k,leads = g.loadings.shape[-1]-1,d.leads or 1; out = torch.zeros(leads, k, k, dtype=torch.float64)
-    used = looked_at(d)>0; z = torch.zeros((len(used), k), dtype=torch.float64); share = d.grid.share.where(g.grid.mask, torch.ones(()))
+    used = looked_at(d)>0
+    z = torch.zeros((len(used), k), dtype=torch.float64)
+    share = d.grid.share.where(g.grid.mask, torch.ones(()))
     for b in time_slices(d.u.shape):
         s = given_seen(g, ((d.u[b].cpu().double()/share-g.mean)/units_of(g)).flatten(1))
         z[b] = s.z; out[0] += s.second[used[b]].sum(0)/used.sum()
@@ -344,7 +356,8 @@ def variance(self:Gaps,
         out[rows] = sum(noise[back[:,l],l] for l in range(leads))
         for l in range(leads): # the first lead is the latest time
             for m in range(leads):
-                C = self.lags[m-l] if m>l else self.lags[l-m].T if m<l else torch.eye(self.lags.shape[1], dtype=torch.float64)
+                C = self.lags[m-l] if m>l else self.lags[l-m].T if m<l else torch.eye(self.lags.shape[1],
+                        dtype=torch.float64)
                 out[rows] += torch.einsum('bko,jk,bjo->bo', here[l], C, here[m])
     return out.clamp(min=0.).numpy()
 
@@ -358,7 +371,8 @@ def _open(g, u, B):
     if g.how=='conditional':
         share = g.grid.share.where(g.grid.mask, torch.ones(()))
         s = given_seen(g, ((u/share-g.mean)/units_of(g)).flatten(1)); V = s.second-s.z[:,:,None]*s.z[:,None]
-        V = torch.linalg.inv(torch.linalg.inv(V)-torch.eye(k, dtype=torch.float64)+root(g.lags[0], -1.)) # the prior is the moment
+        # the prior is the moment
+        V = torch.linalg.inv(torch.linalg.inv(V)-torch.eye(k, dtype=torch.float64)+root(g.lags[0], -1.))
     return root(V)[...,None,:,:]@a,noise
 
 # %% ../nbs/13_gaps.ipynb #7018c24e
@@ -371,8 +385,10 @@ def learn_gaps(
     "Learn from the training rows how to fill gaps, and fill those of all rows."
     if check_missing(missing)=='error': return None,d
     if not isinstance(d, FieldDesign):
-        raise ConfigError(f"missing={missing!r} is for fields; got events, whose entries are there or are not: leave missing at 'error'")
-    rows = d.take(train); g = observed(rows, None if weight is None else torch.as_tensor(weight)[torch.as_tensor(train)])
+        raise ConfigError(f"missing={missing!r} is for fields; got events, whose entries are there or are not: "
+                          f"leave missing at 'error'")
+    rows = d.take(train)
+    g = observed(rows, None if weight is None else torch.as_tensor(weight)[torch.as_tensor(train)])
     _warn_empty(rows, g)
     g = (conditional if missing=='conditional' else spreading)(rows, g); g.lags = lag_moments(rows, g)
     return g,g(d)
@@ -381,7 +397,8 @@ def _warn_empty(d, g):
     "Say that some training times hold nothing at all."
     used,cells = looked_at(d)>0,g.grid.mask.flatten().repeat(g.mean.numel()//g.grid.D)
     n = sum(int((d.u[b].flatten(1).cpu()[:,cells].isnan().all(1)&used[b]).sum()) for b in time_slices(d.u.shape))
-    if n: warnings.warn(f"{n} training times have no value in any cell: they are filled with the mean and teach nothing; "
+    if n:
+        warnings.warn(f"{n} training times have no value in any cell: they are filled with the mean and teach nothing; "
         "leave those rows out if you can", stacklevel=4)
 
 # %% ../nbs/13_gaps.ipynb #8e113073
@@ -405,7 +422,9 @@ def gaps_layout(
     every,windowed = ([m.size for m in modes[:-1] if m.name not in no] for no in ((), ('lead',)))
     stored = every if found['gaps.sd'].ndim==len(every) else windowed
     cells = (*stored, *modes[-1].grid.shape)
-    return {'gaps.sd': tuple(stored), 'gaps.mean': cells, 'gaps.missing': cells, 'gaps.loadings': (*cells, 'columns'), 'gaps.lags': ('lags','rank','rank'), 'gaps.taught': ('outputs taught',)}
+    return {'gaps.sd': tuple(stored), 'gaps.mean': cells, 'gaps.missing': cells,
+            'gaps.loadings': (*cells, 'columns'), 'gaps.lags': ('lags','rank','rank'),
+            'gaps.taught': ('outputs taught',)}
 
 def unpack_gaps(
     tensors:dict,  # From `pack`
@@ -414,8 +433,13 @@ def unpack_gaps(
 )->Gaps:           # As it was
     "What fills gaps, out of a file."
     t = {k: tensors[f'gaps.{k}'] for k in NAMES if f'gaps.{k}' in tensors}
-    if not (t['sd']>0).all() or not meta['noise']>=0: raise FormatError("gaps.sd must be above zero, and the noise of gaps at least zero")
-    if (meta['how']=='conditional')!=bool(meta['tried']): raise FormatError(f"gaps are filled by {meta['how']}, which {'needs' if not meta['tried'] else 'has no'} ranks that were tried")
-    if t['lags'].shape[1]!=t['loadings'].shape[-1]-1: raise FormatError(f"gaps.loadings have {t['loadings'].shape[-1]-1} components, but gaps.lags {t['lags'].shape[1]}")
+    if not (t['sd']>0).all() or not meta['noise']>=0:
+        raise FormatError("gaps.sd must be above zero, and the noise of gaps at least zero")
+    if (meta['how']=='conditional')!=bool(meta['tried']):
+        raise FormatError(f"gaps are filled by {meta['how']}, which "
+                          f"{'needs' if not meta['tried'] else 'has no'} ranks that were tried")
+    if t['lags'].shape[1]!=t['loadings'].shape[-1]-1:
+        raise FormatError(f"gaps.loadings have {t['loadings'].shape[-1]-1} components, but "
+                          f"gaps.lags {t['lags'].shape[1]}")
     t['missing'] = torch.where(grid.mask, t['missing'], torch.nan)
     return Gaps(meta['how'], grid, noise=meta['noise'], tried=tuple(map(tuple, meta['tried'])), **t)

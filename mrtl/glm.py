@@ -84,7 +84,8 @@ def class_block(
 )->tuple:                     # Constants (biases,), coefficients (q, scores) and their standard deviations
     "Constants and coefficients of several classes, which hang together."
     b,k = Y.shape[1],score_count(loss, Y.shape[1]); q = 0 if z is None else z.shape[1]
-    z,offset = np.zeros((len(Y), 0)) if z is None else z,np.zeros(1) if offset is None else np.reshape(offset, (len(Y), -1))
+    z,offset = np.zeros((len(Y), 0)) if z is None else z,np.zeros(1) if offset is None else np.reshape(offset,
+            (len(Y), -1))
     y,v,Z,known = (torch.from_numpy(np.asarray(t, float)) for t in (Y, w, z, offset))
     def total(x):
         g = x[b:].view(q, k)
@@ -92,9 +93,11 @@ def class_block(
     def value(x):
         x = torch.from_numpy(x).requires_grad_(); f = total(x)/v.sum()
         return f.item(),torch.autograd.grad(f, x)[0].numpy()
-    if start is None: x = minimize(value, np.append(base_scores(np.average(Y, 0, w), loss), np.zeros(q*k)), jac=True, tol=1e-9).x
+    if start is None:
+        x = minimize(value, np.append(base_scores(np.average(Y, 0, w), loss), np.zeros(q*k)), jac=True, tol=1e-9).x
     else: x = np.concatenate([np.ravel(t) for t in start])
-    cov = np.linalg.pinv(torch.autograd.functional.hessian(total, torch.from_numpy(x)).numpy(), 1e-10, True)[b:,b:].reshape(q, k, q, k)
+    cov = np.linalg.pinv(torch.autograd.functional.hessian(total, torch.from_numpy(x)).numpy(), 1e-10,
+                         True)[b:,b:].reshape(q, k, q, k)
     if loss=='softmax': cov = cov-cov.mean(1, keepdims=True); cov = cov-cov.mean(3, keepdims=True)
     return x[:b],x[b:].reshape(q, k),np.sqrt(np.einsum('qkqk->qk', cov))
 

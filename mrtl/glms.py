@@ -48,19 +48,22 @@ def glm_fit(
             warnings.simplefilter('ignore', ConvergenceWarning); m = glm(problem.kind, a, len(train))
             if size is None: m.fit(X[train], y[train])
             else: m.fit(X[train], y[train]/size[train], sample_weight=size[train]) # rates
-        p = over_classes(m.predict_proba(X), m.classes_, problem.class_count) if problem.labels else m.predict(X)*(1. if size is None else size)
+        p = over_classes(m.predict_proba(X), m.classes_,
+                         problem.class_count) if problem.labels else m.predict(X)*(1. if size is None else size)
         found.append((glm_loss(problem.kind, y[valid], p[valid]), a, p))
     return min(found, key=lambda f: f[0])[1:]
 
 def glm_scores(problem, X, **facts):
     "Scores of the rival on these inputs and the covariates, one fit an output; classes have one fit together."
     Z = beside_columns(problem); X = sparse.hstack([X, Z]).tocsr() if sparse.issparse(X) else np.column_stack([X, Z])
-    fits = [glm_fit(problem, X, y) for y in problem.targets.T]; yhat = fits[0][1] if problem.labels else np.stack([p for _,p in fits], 1).reshape(np.shape(problem.y))
+    fits = [glm_fit(problem, X, y) for y in problem.targets.T]
+    yhat = fits[0][1] if problem.labels else np.stack([p for _,p in fits], 1).reshape(np.shape(problem.y))
     return problem.scores(yhat)|dict(penalty=float(np.median([a for a,_ in fits])))|facts
 
 # %% ../nbs/63_glms.ipynb #57bf1ce8
 def as_rates(problem):
-    "Targets whose means are predictions, (n, columns), NaN where unknown: of several classes, whether it is each of them."
+    """Targets whose means are predictions, (n, columns), NaN where unknown: of several classes, whether it is each
+    of them."""
     if not problem.labels or problem.class_count<3: return problem.targets
     return np.where(np.isfinite(problem.targets), problem.targets==np.arange(problem.class_count), np.nan)
 
@@ -71,13 +74,18 @@ def field_glms(
     eofs:tuple=(3,8,20),  # Numbers of EOFs to choose from
 )->dict:                  # climatology and a GLM on EOFs: valid and test scores, and what was chosen
     "What the training mean and a generalised linear model on EOFs reach."
-    d,rows = problem.design,problem.design.rows.cpu().numpy(); P = eof_series(problem, time_gram(d), max(eofs)); best = None
+    d,rows = problem.design,problem.design.rows.cpu().numpy()
+    P = eof_series(problem, time_gram(d), max(eofs))
+    best = None
     lags = range(1, d.leads+1) if d.leads else [0]
     for k in sorted({min(k, P.shape[1]) for k in eofs}-{0}):
-        found = glm_scores(problem, np.concatenate([P[rows-l,:k] for l in lags], 1), eofs=k); key = 'log_loss' if problem.labels else 'mse'
+        found = glm_scores(problem, np.concatenate([P[rows-l,:k] for l in lags], 1), eofs=k)
+        key = 'log_loss' if problem.labels else 'mse'
         if best is None or found['valid'][key]<best['valid'][key]: best = found
     Y = as_rates(problem); mean = np.broadcast_to(np.nanmean(Y[problem.rows['train']], 0), Y.shape)
-    return dict(climatology=problem.scores(mean if Y.shape[1]>1 else mean.reshape(np.shape(problem.y))))|({GLMS[problem.kind]: best} if best else {})
+    return dict(climatology=problem.scores(mean if Y.shape[1]>1
+                                           else mean.reshape(np.shape(problem.y))))|({GLMS[problem.kind]: best}
+            if best else {})
 
 # %% ../nbs/63_glms.ipynb #8ca4a065
 def one_hots(
@@ -92,7 +100,8 @@ def one_hots(
         while m.grid is not None and np.prod(shape)>most: shape = tuple(-(-s//2) for s in shape)
         coarse[m.name] = shape
     d = design.at(coarse) if coarse else design
-    return sparse.hstack([d.weights[m.name] if m.nodes is not None else entry_counts(d.idx[m.name].numpy(), m.size) for m in d.modes]).tocsr()
+    return sparse.hstack([d.weights[m.name] if m.nodes is not None else entry_counts(d.idx[m.name].numpy(), m.size)
+                          for m in d.modes]).tocsr()
 
 def rates(idx, size, y, train, mean, least=10.):
     "Mean of the target by name, as if each name had `least` more rows at the mean; of all rows, (n,)."
@@ -109,6 +118,8 @@ def event_glms(
     found = dict(constant=scores([np.full(len(Y), m) for m in mean]))
     for m in design.modes:
         if m.grid is None and m.nodes is None and design.idx[m.name].shape[1]==1:
-            found[f'rate by {m.name}'] = scores([rates(design.idx[m.name][:,0].numpy(), m.size, y, train, v) for y,v in zip(Y.T, mean)])
-    name = dict(classes='logistic regression', ordered='logistic regression', counts='Poisson regression', regression='ridge')[problem.kind]
+            found[f'rate by {m.name}'] = scores([rates(design.idx[m.name][:,0].numpy(), m.size, y, train, v)
+                                                 for y,v in zip(Y.T, mean)])
+    name = dict(classes='logistic regression', ordered='logistic regression', counts='Poisson regression',
+                regression='ridge')[problem.kind]
     return found|{name: glm_scores(problem, one_hots(design))}

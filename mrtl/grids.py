@@ -21,7 +21,7 @@ def overlap_matrix(
     lo:float=0.,        # Where the axis begins, in data units
     hi:float=1.,        # Where it ends
     sphere:bool=False,  # Measure by sin(degrees), as areas on a globe are?
-)->Tensor:              # Share of each `n`-cell in each `m`-cell, (m, n), float64, columns sum to 1; shared, so do not write to it
+)->Tensor: # Share of each `n`-cell in each `m`-cell, (m, n), float64, columns sum to 1; shared, so do not write to it
     "The overlap of two cuts of one interval."
     a,b = np.arange(m+1)*n, np.arange(n+1)*m
     start,stop = np.maximum(a[:-1,None], b[None,:-1]), np.minimum(a[1:,None], b[None,1:])
@@ -36,8 +36,8 @@ class Grid:
     "A rectangle cut into equal cells, each with a valid area."
     def __init__(self,
         shape:tuple,                           # Cells along y and x, (h, w)
-        y:tuple=None,                          # Extent along y in data units, low to high; cells of side 1 when not given
-        x:tuple=None,                          # Extent along x in data units, low to high; cells of side 1 when not given
+        y:tuple=None, # Extent along y in data units, low to high; cells of side 1 when not given
+        x:tuple=None, # Extent along x in data units, low to high; cells of side 1 when not given
         names:tuple=('y','x'),                 # Names of the two coordinates
         sphere:bool=False,                     # Are y and x degrees of latitude and longitude on a globe?
         mask:list|np.ndarray|Tensor|None=None, # Which cells are valid, (h, w) booleans; all when not given
@@ -49,7 +49,9 @@ class Grid:
         if area is None: area = self._full_area()
         area = _copied(area, torch.float64).reshape(self.shape)
         if mask is not None: area = area*_copied(mask, torch.bool).reshape(self.shape)
-        if not area.sum()>0: raise DataError(f"the {self.h}x{self.w} grid has no valid cell: every cell is masked; check the mask (True means valid) or the region")
+        if not area.sum()>0:
+            raise DataError(f"the {self.h}x{self.w} grid has no valid cell: every cell is masked; check the mask "
+                            f"(True means valid) or the region")
         self.area,self.mask = area,area>0
         self.share = area/area.sum()
 
@@ -68,14 +70,18 @@ def check_shape(
 )->tuple:             # The same as two Python integers
     "Two whole numbers above zero, or a `ScheduleError`."
     try: h,w = (int(s) for s in shape)
-    except (TypeError, ValueError): raise ScheduleError(f"a grid's shape is two whole numbers, rows and columns, like (8, 18); got {shape!r}") from None
-    if h<1 or w<1 or (h,w)!=tuple(shape): raise ScheduleError(f"a grid's shape is two whole numbers of at least 1; got {shape!r}")
+    except (TypeError, ValueError):
+        raise ScheduleError(f"a grid's shape is two whole numbers, rows and columns, like (8, 18); "
+                            f"got {shape!r}") from None
+    if h<1 or w<1 or (h,w)!=tuple(shape):
+        raise ScheduleError(f"a grid's shape is two whole numbers of at least 1; got {shape!r}")
     return h,w
 
 # %% ../nbs/10_grids.ipynb #96ec6494
 def _extent(e, n, name):
     lo,hi = (0.,float(n)) if e is None else map(float, e)
-    if not lo<hi: raise DataError(f"the extent along {name} must run from low to high; got {(lo, hi)}: sort the axis first")
+    if not lo<hi:
+        raise DataError(f"the extent along {name} must run from low to high; got {(lo, hi)}: sort the axis first")
     return lo,hi
 
 # %% ../nbs/10_grids.ipynb #9d3e58dd
@@ -88,10 +94,13 @@ def _copied(v, dtype):
 @patch
 def _full_area(self:Grid):
     e = np.linspace(*self.y, self.h+1)
-    if self.sphere and abs(e[1:]+e[:-1]).max()>180+1e-6: raise DataError(f"latitudes must lie between -90 and 90; the rows of the {self.h}x{self.w} grid are centred on {(e[0]+e[1])/2:g} to {(e[-2]+e[-1])/2:g}")
+    if self.sphere and abs(e[1:]+e[:-1]).max()>180+1e-6:
+        raise DataError(f"latitudes must lie between -90 and 90; the rows of the {self.h}x{self.w} grid are "
+                        f"centred on {(e[0]+e[1])/2:g} to {(e[-2]+e[-1])/2:g}")
     turn = self.x[1]-self.x[0]
     if self.sphere and turn>360*(1+1e-6):
-        raise DataError(f"longitudes must lie within one turn of 360 degrees; the {self.w} columns of the {self.h}x{self.w} grid take {turn:g}: "
+        raise DataError(f"longitudes must lie within one turn of 360 degrees; the {self.w} columns of the "
+                        f"{self.h}x{self.w} grid take {turn:g}: "
                         "drop the column that is there twice, like 360 beside 0")
     rows = np.diff(np.sin(np.deg2rad(e.clip(-90, 90)))) if self.sphere else np.diff(e)
     return rows[:,None]*np.full(self.w, turn/self.w)
@@ -144,7 +153,8 @@ def circle(self:Grid)->bool: # Do the columns go round the globe?
 @patch
 def neighbours(self:Grid)->tuple: # Along y and along x: pairs of flat cell numbers, (2, k) each
     "Valid cells that share an edge."
-    n,ok = np.arange(self.D).reshape(self.shape),self.mask.numpy().ravel(); seam = [(n[:,-1:], n[:,:1])] if self.circle and self.w>2 else []
+    n,ok = np.arange(self.D).reshape(self.shape),self.mask.numpy().ravel()
+    seam = [(n[:,-1:], n[:,:1])] if self.circle and self.w>2 else []
     pair = lambda sides: np.concatenate([np.stack([a.ravel(), b.ravel()]) for a,b in sides], 1)
     return tuple(p[:,ok[p].all(0)] for p in (pair([(n[:-1], n[1:])]), pair([(n[:,:-1], n[:,1:]), *seam])))
 
@@ -152,15 +162,19 @@ def neighbours(self:Grid)->tuple: # Along y and along x: pairs of flat cell numb
 @patch
 def __repr__(self:Grid):
     masked = '' if self.mask.all() else f", {int(self.mask.sum())} of {self.D} cells valid"
-    return f"Grid({self.h}x{self.w}, {self.names[0]} {self.y[0]:g}..{self.y[1]:g}, {self.names[1]} {self.x[0]:g}..{self.x[1]:g}{', sphere' if self.sphere else ''}{masked})"
+    return (f"Grid({self.h}x{self.w}, {self.names[0]} {self.y[0]:g}..{self.y[1]:g}, {self.names[1]} "
+            f"{self.x[0]:g}..{self.x[1]:g}{', sphere' if self.sphere else ''}{masked})")
 
 # %% ../nbs/10_grids.ipynb #c0ddc650
 def _centres_to_extent(c, name):
     c = np.asarray(c, float)
-    if c.ndim!=1 or not len(c) or not np.isfinite(c).all(): raise DataError(f"{name} must be a list of numbers without gaps; got shape {c.shape}")
+    if c.ndim!=1 or not len(c) or not np.isfinite(c).all():
+        raise DataError(f"{name} must be a list of numbers without gaps; got shape {c.shape}")
     step = np.diff(c) if len(c)>1 else np.ones(1)
     if not (step>0).all(): raise DataError(f"{name} must ascend; got {c[0]:g}, {c[1]:g}, ...: sort it first")
-    if np.ptp(step)>1e-3*step.mean(): raise DataError(f"{name} must be equally spaced; its steps run from {step.min():g} to {step.max():g}: regrid it first")
+    if np.ptp(step)>1e-3*step.mean():
+        raise DataError(f"{name} must be equally spaced; its steps run from {step.min():g} to "
+                        f"{step.max():g}: regrid it first")
     return c[0]-step.mean()/2,c[-1]+step.mean()/2
 
 # %% ../nbs/10_grids.ipynb #af197d7a
@@ -174,10 +188,11 @@ def _from_coords(cls, y, x, **kwargs):
 def locate(self:Grid,
     y:float|list|np.ndarray, # Coordinates along y, any shape
     x:float|list|np.ndarray, # Coordinates along x, same shape
-    outside:str='drop',      # 'drop' marks points outside by -1, 'clip' moves them to the nearest cell, 'raise' refuses them
+    outside:str='drop', # 'drop' marks points outside by -1, 'clip' moves them to the nearest cell, 'raise' refuses them
 )->np.ndarray:               # Cell numbers, counted by rows, int64, the shape of `y`
     "The cell in which each point lies."
-    if outside not in ('drop','clip','raise'): raise DataError(f"outside must be 'drop', 'clip' or 'raise'; got {outside!r}")
+    if outside not in ('drop','clip','raise'):
+        raise DataError(f"outside must be 'drop', 'clip' or 'raise'; got {outside!r}")
     y,x = np.asarray(y, float),np.asarray(x, float)
     i = np.searchsorted(np.linspace(*self.y, self.h+1), y, 'right')-1
     j = np.searchsorted(np.linspace(*self.x, self.w+1), x, 'right')-1
@@ -185,7 +200,8 @@ def locate(self:Grid,
     if outside=='clip': i,j = i.clip(0, self.h-1),j.clip(0, self.w-1)
     out = missing|(i<0)|(i>=self.h)|(j<0)|(j>=self.w)
     if outside=='raise' and out.any():
-        raise DataError(f"{out.sum()} of {out.size} points lie outside {self!r} or are missing: clip or drop them (outside='clip' or 'drop')")
+        raise DataError(f"{out.sum()} of {out.size} points lie outside {self!r} or are missing: clip or drop them "
+                        f"(outside='clip' or 'drop')")
     return np.where(out, -1, i*self.w+j)
 
 # %% ../nbs/10_grids.ipynb #c03fcb18
@@ -194,7 +210,8 @@ def overlaps(
     src:Grid,   # Grid before it, over the same rectangle
 )->tuple:       # One matrix an axis, (h_to, h_src) and (w_to, w_src)
     "The overlap matrices of two grids, y first."
-    if not (np.allclose(to.y, src.y) and np.allclose(to.x, src.x)): raise DataError(f"two grids must cover the same rectangle: got {to!r} and {src!r}")
+    if not (np.allclose(to.y, src.y) and np.allclose(to.x, src.x)):
+        raise DataError(f"two grids must cover the same rectangle: got {to!r} and {src!r}")
     return overlap_matrix(to.h, src.h, *src.y, src.sphere),overlap_matrix(to.w, src.w, *src.x)
 
 # %% ../nbs/10_grids.ipynb #95b8513d

@@ -102,9 +102,12 @@ class GradientLayout:
     def tensors(meta, modes, found):
         "Name to shape."
         if any(m.nodes is not None for m in modes): raise DataError("a model by gradients has no nodes")
-        if not set(meta['held'])<=set(range(len(modes))): raise DataError(f"the modes {meta['held']} are held, but there are {len(modes)}")
-        if meta['main_effects'] and not any(m.indexed for m in modes): raise DataError("there are main effects, but no mode that could have them")
-        return low_layout(modes, meta['rank'], meta['outputs'], meta['main_effects'], meta.get('thresholds'))|gamma_layout(meta, 'low.gamma', 'gamma_std')
+        if not set(meta['held'])<=set(range(len(modes))):
+            raise DataError(f"the modes {meta['held']} are held, but there are {len(modes)}")
+        if meta['main_effects'] and not any(m.indexed for m in modes):
+            raise DataError("there are main effects, but no mode that could have them")
+        return low_layout(modes, meta['rank'], meta['outputs'], meta['main_effects'],
+                          meta.get('thresholds'))|gamma_layout(meta, 'low.gamma', 'gamma_std')
     def check(meta, tensors): "Nothing: shapes tell all."
 
 # %% ../nbs/43_layouts.ipynb #b679bf81
@@ -158,30 +161,38 @@ def moment_layout(
 )->dict:             # Name to shape
     "The moments by which fields are standardised; none where the file has none."
     if not {mean, sd}&found.keys(): return {}
-    if modes[-1].grid is None or modes[-1].indexed: raise DataError(f"{mean} is of fields, but {modes[-1].name} is no map of them")
+    if modes[-1].grid is None or modes[-1].indexed:
+        raise DataError(f"{mean} is of fields, but {modes[-1].name} is no map of them")
     every,windowed = ([m.size for m in modes[:-1] if not m.indexed and m.name not in no] for no in ((), ('lead',)))
     stored = every if sd in found and found[sd].ndim==len(every) else windowed
     return {mean: (*stored, *modes[-1].grid.shape), sd: tuple(stored)}
 
 def _level(part): return part.rpartition('.')[0] # Name of its level
-def _named(f, name): return [(f"{name}.{d['at']}", d) for d in f['levels']]+[(f'{name}.wide{i}', d) for i,d in enumerate(f['wide'])]
+def _named(f, name):
+    return [(f"{name}.{d['at']}", d) for d in f['levels']]+[(f'{name}.wide{i}', d) for i,d in enumerate(f['wide'])]
 def _parts(f, name): return [f'{k}.{j}' for k,d in _named(f, name) for j in range(len(d['lengths']))]
 
 def _fit_layout(f, name, modes, found, q):
     "The tensors of one fit."
     F,(h,w) = math.prod(m.size for m in modes[:-1]),modes[-1].grid.shape
-    if list(map(type, f['prior']))!=[int,int,str] or math.prod(f['prior'][:2])!=F: raise DataError(f"{name} has a prior over {f['prior']}, but there are {F} maps")
-    if len(f['weights'])!=len(f['levels']): raise DataError(f"{name} has {len(f['levels'])} levels and {len(f['weights'])} weights")
+    if list(map(type, f['prior']))!=[int,int,str] or math.prod(f['prior'][:2])!=F:
+        raise DataError(f"{name} has a prior over {f['prior']}, but there are {F} maps")
+    if len(f['weights'])!=len(f['levels']):
+        raise DataError(f"{name} has {len(f['levels'])} levels and {len(f['weights'])} weights")
     out = {f'{name}.rows': (f'{name} samples', F)}
-    if ('nothing' in f)!=(q>0) or (q and f['nothing']['lengths']): raise DataError(f"{name} and its {q} covariates do not go together")
+    if ('nothing' in f)!=(q>0) or (q and f['nothing']['lengths']):
+        raise DataError(f"{name} and its {q} covariates do not go together")
     for k in [k for k,_ in _named(f, name)]+[f'{name}.nothing']*(q>0):
         n = f'{k} rows' if f'{k}.ones' in found else f'{name} samples' # pseudo-rows of its own, or the samples
-        out |= {f'{k}.theta': (f'{k} theta',) if k!=f'{name}.nothing' else (0,), f'{k}.maps': (F, h, w), f'{k}.L': (n, n)}
+        out |= {f'{k}.theta': (f'{k} theta',) if k!=f'{name}.nothing' else (0,),
+                f'{k}.maps': (F, h, w), f'{k}.L': (n, n)}
         if f'{k}.ones' in found: out[f'{k}.ones'] = (n,)
         if q: out |= {f'{k}.gamma': (q,), f'{k}.E': (n, q), f'{k}.C': (q, q)}
     for p in _parts(f, name):
-        out |= {f'{p}.S': (h, w), f'{p}.Sigma': (F, F), f'{p}.Z': (f"{p if f'{_level(p)}.ones' in found else name} times", p)}
-        out |= {f'{p}.modes0': (h, f'{p} y'), f'{p}.modes1': (w, f'{p} x')} if f'{p}.modes1' in found else {f'{p}.modes0': (h*w, p)}
+        out |= {f'{p}.S': (h, w), f'{p}.Sigma': (F, F),
+                f'{p}.Z': (f"{p if f'{_level(p)}.ones' in found else name} times", p)}
+        out |= {f'{p}.modes0': (h, f'{p} y'),
+                f'{p}.modes1': (w, f'{p} x')} if f'{p}.modes1' in found else {f'{p}.modes0': (h*w, p)}
     return out
 
 # %% ../nbs/43_layouts.ipynb #9a4815c8
@@ -190,10 +201,13 @@ def _check_fit(f, name, tensors):
     rows = tensors[f'{name}.rows']
     for p in _parts(f, name):
         Z,own = tensors[f'{p}.Z'],f'{_level(p)}.ones' in tensors
-        if own and len(Z)!=(n := len(tensors[f'{_level(p)}.ones'])*rows.shape[1]): raise DataError(f"{p}.Z has {len(Z)} rows, but there are {n} of {_level(p)}")
-        if not own and not 0<=int(rows.min())<=int(rows.max())<len(Z): raise DataError(f"{name}.rows looks at times beyond the {len(Z)} of {p}.Z")
+        if own and len(Z)!=(n := len(tensors[f'{_level(p)}.ones'])*rows.shape[1]):
+            raise DataError(f"{p}.Z has {len(Z)} rows, but there are {n} of {_level(p)}")
+        if not own and not 0<=int(rows.min())<=int(rows.max())<len(Z):
+            raise DataError(f"{name}.rows looks at times beyond the {len(Z)} of {p}.Z")
         both = [tensors[k].shape[1] for k in (f'{p}.modes0', f'{p}.modes1') if k in tensors]
-        if math.prod(both)!=Z.shape[1]: raise DataError(f"{p}.Z has {Z.shape[1]} columns, but there are {math.prod(both)} modes")
+        if math.prod(both)!=Z.shape[1]:
+            raise DataError(f"{p}.Z has {Z.shape[1]} columns, but there are {math.prod(both)} modes")
 
 class EvidenceLayout:
     "Files of models by evidence."
@@ -202,10 +216,15 @@ class EvidenceLayout:
     def tensors(meta, modes, found):
         "Name to shape."
         k,(own,shared) = len(meta['mean']),meta['votes']; more = len(meta['fits'])-k
-        if modes[-1].grid is None or any(m.indexed or m.nodes is not None for m in modes): raise DataError("a model by evidence is of fields, and their map comes last")
-        if len(meta['sd'])!=k: raise DataError(f"there are {k} means of targets, but {len(meta['sd'])} standard deviations")
-        if more<0 or (more>0)!=(shared!=0): raise DataError(f"there are {len(meta['fits'])} fits for {k} outputs with the votes {meta['votes']}")
-        b = meta.get('thresholds') or k; out = low_layout(modes, meta['rank'], k, biases=b)|{'full.W': (*(m.size for m in modes), *([k] if k>1 else [])), 'full.bias': (b,)}
+        if modes[-1].grid is None or any(m.indexed or m.nodes is not None for m in modes):
+            raise DataError("a model by evidence is of fields, and their map comes last")
+        if len(meta['sd'])!=k:
+            raise DataError(f"there are {k} means of targets, but {len(meta['sd'])} standard deviations")
+        if more<0 or (more>0)!=(shared!=0):
+            raise DataError(f"there are {len(meta['fits'])} fits for {k} outputs with the votes {meta['votes']}")
+        b = meta.get('thresholds') or k
+        out = low_layout(modes, meta['rank'], k,
+                         biases=b)|{'full.W': (*(m.size for m in modes), *([k] if k>1 else [])), 'full.bias': (b,)}
         if more: out['directions'] = (k, more)
         for o,f in enumerate(meta['fits']): out |= _fit_layout(f, f'fit.{o}', modes, found, meta.get('covariates', 0))
         out |= gamma_layout(meta|dict(outputs=k), 'full.gamma', 'low.gamma')
@@ -213,7 +232,8 @@ class EvidenceLayout:
     def check(meta, tensors):
         "What no shape can tell."
         for o,f in enumerate(meta['fits']): _check_fit(f, f'fit.{o}', tensors)
-        if 'moments.sd' in tensors and not (tensors['moments.sd']>0).all(): raise DataError("moments.sd must be above zero")
+        if 'moments.sd' in tensors and not (tensors['moments.sd']>0).all():
+            raise DataError("moments.sd must be above zero")
 
 # %% ../nbs/43_layouts.ipynb #e06bc82c
 class _TermMeta(TypedDict):
@@ -251,13 +271,15 @@ class SumLayout:
             F += [(n, k)] if whole else [(s, t.rank) for s in sizes]
             w += [(n,)] if whole else [(s,) for s in sizes]
             if k>1 and not whole: mixes.append((k, t.rank))
-        F += [*mixes, (1+meta.get('covariates', 0), k)]; out = {f'F.{i}': s for i,s in enumerate(F)}|{f'w.{i}': s for i,s in enumerate(w)}|{'scale': (2, k)}
+        F += [*mixes, (1+meta.get('covariates', 0), k)]
+        out = {f'F.{i}': s for i,s in enumerate(F)}|{f'w.{i}': s for i,s in enumerate(w)}|{'scale': (2, k)}
         if any(n.startswith('draws.') for n in found): out |= {f'draws.{i}': ('draws', *s) for i,s in enumerate(F)}
         return out|moment_layout(modes, 'mean', 'sd', found)|gamma_layout(meta, 'gamma_std')
     def check(meta, tensors):
         "What no shape can tell."
         if 'sd' in tensors and not (tensors['sd']>0).all(): raise DataError("sd must be above zero")
-        if below := [k for k,v in tensors.items() if k.startswith('w.') and (v<0).any()]: raise DataError(f"{', '.join(below)} hold shares below zero")
+        if below := [k for k,v in tensors.items() if k.startswith('w.') and (v<0).any()]:
+            raise DataError(f"{', '.join(below)} hold shares below zero")
 
 # %% ../nbs/43_layouts.ipynb #425d4ab4
 LAYOUTS = dict(sgd=GradientLayout, evidence=EvidenceLayout, terms=SumLayout) # By `way`

@@ -29,7 +29,7 @@ class FullRank(nn.Module):
         main_effects:bool=False,         # One extra coefficient per entry of each indexed mode?
         dtype:torch.dtype=torch.float32, # Of the parameters
         covariates:int=0,                # How many there are (q)
-        biases:int|None=None,            # Constants; one per output when not given, more for the thresholds of ordered classes
+        biases:int|None=None, # Constants; one per output when not given, more for the thresholds of ordered classes
     ):
         super().__init__()
         self.modes,self.outputs = check_modes(modes),outputs
@@ -45,8 +45,10 @@ def check_modes(
 )->list:        # The same; `ConfigError` if they cannot be scored in this order
     "Indexed modes first, one spatial mode at most among the dense ones, and that one last."
     kinds = [m.indexed for m in modes]
-    if kinds!=sorted(kinds, reverse=True): raise ConfigError(f"indexed modes must come before dense ones; got {', '.join(m.name for m in modes)}")
-    if any(m.grid is not None for m in modes[:-1] if not m.indexed): raise ConfigError("a dense spatial mode must be the last mode")
+    if kinds!=sorted(kinds, reverse=True):
+        raise ConfigError(f"indexed modes must come before dense ones; got {', '.join(m.name for m in modes)}")
+    if any(m.grid is not None for m in modes[:-1] if not m.indexed):
+        raise ConfigError("a dense spatial mode must be the last mode")
     return list(modes)
 
 # %% ../nbs/20_models.ipynb #069ef6be
@@ -57,8 +59,11 @@ def main_parameters(
     dtype:torch.dtype, # Of the parameters
 )->nn.ParameterDict:   # Mode name to coefficients, (size, outputs); empty if not wanted
     "A coefficient per entry and output for every indexed mode, if wanted."
-    if on and not any(m.indexed for m in modes): raise ConfigError("main_effects needs indexed modes, such as players or cells of points; this design has fields only: leave it off")
-    return nn.ParameterDict({m.name: nn.Parameter(torch.zeros(m.size, outputs, dtype=dtype)) for m in modes if on and m.indexed})
+    if on and not any(m.indexed for m in modes):
+        raise ConfigError("main_effects needs indexed modes, such as players or cells of points; this design has "
+                          "fields only: leave it off")
+    return nn.ParameterDict({m.name: nn.Parameter(torch.zeros(m.size, outputs, dtype=dtype))
+                             for m in modes if on and m.indexed})
 
 # %% ../nbs/20_models.ipynb #92eb5374
 def bag_sum(
@@ -88,7 +93,9 @@ def gathered(
 
 # %% ../nbs/20_models.ipynb #0cd36417
 @lru_cache(64)
-def _senders(b, widths, device): return torch.cat([torch.arange(j*b, (j+1)*b, device=device)[:,None].expand(b, w) for j,w in enumerate(widths)], 1).flatten()
+def _senders(b, widths, device):
+    return torch.cat([torch.arange(j*b, (j+1)*b, device=device)[:,None].expand(b, w) for j,w in enumerate(widths)],
+                     1).flatten()
 
 def scattered(
     at:Tensor,     # Rows, (b, m)
@@ -101,12 +108,14 @@ def scattered(
     if k>1 and g.dtype==torch.float32 and not g.is_cuda and n<2**15:
         key = at.to(torch.int16).numpy().ravel(); order = np.argsort(key, kind='stable') # a radix sort
         ends = np.zeros(n+1, np.int64); np.cumsum(np.bincount(key, minlength=n+1)[:n], out=ends[1:])
-        return F.embedding_bag(torch.from_numpy(senders.numpy()[order[:ends[-1]]]), g, torch.from_numpy(ends), mode='sum', include_last_offset=True)
+        return F.embedding_bag(torch.from_numpy(senders.numpy()[order[:ends[-1]]]), g, torch.from_numpy(ends),
+                               mode='sum', include_last_offset=True)
     out = g.new_zeros(n+1, k)
     if g.is_cuda: out.index_put_((at.flatten(),), g[senders], accumulate=True)
     elif k==1: out.view(-1).scatter_add_(0, at.flatten(), g.view(-1).index_select(0, senders))
     else:
-        for i,j in zip(at.unbind(1), np.repeat(np.arange(len(widths)), widths)): out.index_add_(0, i, g[j*len(at):(j+1)*len(at)])
+        for i,j in zip(at.unbind(1), np.repeat(np.arange(len(widths)), widths)):
+            out.index_add_(0, i, g[j*len(at):(j+1)*len(at)])
     return out[:n]
 
 # %% ../nbs/20_models.ipynb #84211a9c
@@ -129,7 +138,8 @@ def _chosen(u, times, like):
     n = len(u) if times is None else len(times)
     for b in time_slices((n, *u.shape[1:])):
         part = b if times is None else times[b]
-        if times is not None and not u.is_cuda and (p := part.numpy())[-1]-p[0]==len(p)-1 and (p[1:]-p[:-1]==1).all(): part = slice(int(p[0]), int(p[-1])+1)
+        if times is not None and not u.is_cuda and (p := part.numpy())[-1]-p[0]==len(p)-1 and (p[1:]-p[:-1]==1).all():
+            part = slice(int(p[0]), int(p[-1])+1)
         yield b,u[part].to(like.dtype)
 
 class _Product(torch.autograd.Function):
@@ -137,7 +147,8 @@ class _Product(torch.autograd.Function):
     def forward(ctx, u, times, C):
         Ct,x = C.T.contiguous(),None
         z = C.new_empty(len(u) if times is None else len(times), *u.shape[1:-1], C.shape[1])
-        for b,x in _chosen(u, times, C): z[b] = F.linear(x, Ct) # small results between large blocks would keep these from being used again
+        # small results between large blocks would keep these from being used again
+        for b,x in _chosen(u, times, C): z[b] = F.linear(x, Ct)
         if x is not None and len(x)==len(z): u,times = x,None # a single block is chosen once
         ctx.save_for_backward(u, times)
         return z
@@ -173,11 +184,13 @@ def forward(self:FullRank,
     first = [m for m in self.modes if m.indexed]
     if not first: return self._field_scores(b) + side_scores(self, b)
     s = bag_sum(self.W.reshape(math.prod(m.size for m in first), -1), joint_index(b.idx, first)); x = b.x.flatten(1)
-    return torch.einsum('br,bro->bo', x, s.reshape(len(x), -1, self.outputs)) + side_scores(self, b) + main_scores(self.main, b)
+    return torch.einsum('br,bro->bo', x, s.reshape(len(x), -1, self.outputs)) + side_scores(self,
+            b) + main_scores(self.main, b)
 
 @patch
 def _field_scores(self:FullRank, b):
-    "Inner products of fields with the weights; with leads, of each time with every lead's weights, of which each sample takes its own."
+    """Inner products of fields with the weights; with leads, of each time with every lead's weights, of which each
+    sample takes its own."""
     L = b.at.shape[1] if b.at is not None and b.at.ndim==2 else 1
     z,at = time_products(b, self.W.reshape(L, -1, self.outputs).transpose(0, 1).flatten(1), whole=True)
     z = z[:,0].unflatten(-1, (L, self.outputs))
@@ -217,12 +230,13 @@ def prepare(self:FullRank,
     "Work out once what every batch would work out again."
     if b.u is not None or b.ready: return b
     at = joint_index(b.idx, self.modes)
-    return _ready(self, b, joint=at.clamp(min=0), ok=(at>=0).to(self.W.dtype), **(dict(at=stacked_index(b.idx, self.modes)) if len(self.main) else {}))
+    return _ready(self, b, joint=at.clamp(min=0), ok=(at>=0).to(self.W.dtype),
+                  **(dict(at=stacked_index(b.idx, self.modes)) if len(self.main) else {}))
 
 @patch
 def indexed_scores(self:FullRank,
     b:Batch,     # Inputs of some samples, indices only
-)->tuple:        # Scores, (b, outputs), and a function of their gradient and of `grad`, which finds a parameter's gradient to add to
+)->tuple: # Scores, (b, outputs), and a function of their gradient and of `grad`, which finds a parameter's gradient to add to
     "Scores, and the way back."
     b,W = self.prepare(b),self.W.detach().view(-1, self.outputs); at,ok = b.ready['joint'],b.ready['ok']
     if self.outputs==1: s = (W.view(-1).index_select(0, at.reshape(-1)).view(at.shape)*ok).sum(1, keepdim=True)
@@ -250,14 +264,16 @@ def _ready(model, b, **ready): return replace(b, ready=ready, widths=tuple(b.idx
 
 def _rest(model, b):
     "Scores of all that is beside the weights, and the way back."
-    bias,gamma,main,at = model.bias,model.gamma,[model.main[m.name] for m in model.modes if m.name in model.main],b.ready.get('at')
+    bias,gamma,main,at = model.bias,model.gamma,[model.main[m.name]
+                                                 for m in model.modes if m.name in model.main],b.ready.get('at')
     stack = torch.cat([*(t.detach() for t in main), bias.new_zeros(1, model.outputs)]) if main else None
     side = side_scores(model, b).detach()
     def pull(g, grad):
         grad(bias).add_(g.sum(0)); g = of_weights(g, model.outputs)
         if gamma is not None and b.z is not None: grad(gamma).addmm_(b.z.T, g)
         if main:
-            for t,v in zip(main, scattered(at, g, len(stack)-1, at.shape[1:]).split([len(t) for t in main])): grad(t).add_(v)
+            for t,v in zip(main, scattered(at, g, len(stack)-1, at.shape[1:]).split([len(t) for t in main])):
+                grad(t).add_(v)
     return side+gathered(stack, at) if main else side,pull
 
 class _Indexed(torch.autograd.Function):
@@ -284,7 +300,7 @@ class LowRank(nn.Module):
         main_effects:bool=False,         # One extra coefficient per entry of each indexed mode?
         dtype:torch.dtype=torch.float32, # Of the parameters
         covariates:int=0,                # How many there are (q)
-        biases:int|None=None,            # Constants; one per output when not given, more for the thresholds of ordered classes
+        biases:int|None=None, # Constants; one per output when not given, more for the thresholds of ordered classes
     ):
         super().__init__()
         self.modes,self.outputs,self.rank = check_modes(modes),outputs,rank
@@ -333,7 +349,7 @@ def prepare(self:LowRank,
 @patch
 def indexed_scores(self:LowRank,
     b:Batch,     # Inputs of some samples, indices only
-)->tuple:        # Scores, (b, outputs), and a function of their gradient and of `grad`, which finds a parameter's gradient to add to
+)->tuple: # Scores, (b, outputs), and a function of their gradient and of `grad`, which finds a parameter's gradient to add to
     "Scores, and the way back."
     b,k,M = self.prepare(b),self.rank,len(self.modes); at,factors = b.ready['at'],list(self.factors)
     widths,n = b.widths,len(at)
@@ -347,7 +363,9 @@ def indexed_scores(self:LowRank,
         right,back = g if mix is None else g@mix,g.new_empty(M, n, k)
         for j in reversed(range(1, M)): torch.mul(left[j], right, out=back[j]); right = right*hs[j]
         back[0] = right
-        for f,v in zip(factors, scattered(at, back.view(-1, k), len(stack)-1, widths).split([m.size for m in self.modes])): grad(f).add_(v)
+        for f,v in zip(factors, scattered(at, back.view(-1, k), len(stack)-1,
+                                          widths).split([m.size for m in self.modes])):
+            grad(f).add_(v)
     return (left[-1].sum(-1, keepdim=True) if mix is None else left[-1]@mix.T)+rest,pull
 
 # %% ../nbs/20_models.ipynb #8b396b6f
@@ -393,5 +411,6 @@ LOSSES = {
 }
 
 # %% ../nbs/20_models.ipynb #8efaf7b3
-LOSS_GRADIENTS = {'squared': lambda s,y: 2*(s-y), 'logistic': lambda s,y: torch.sigmoid(s)-y, 'poisson': lambda s,y: s.exp()-y, **CLASS_GRADIENTS}
+LOSS_GRADIENTS = {'squared': lambda s,y: 2*(s-y), 'logistic': lambda s,y: torch.sigmoid(s)-y,
+                  'poisson': lambda s,y: s.exp()-y, **CLASS_GRADIENTS}
 INVERSE_LINKS = {'squared': lambda s: s, 'logistic': torch.sigmoid, 'poisson': torch.exp}

@@ -54,7 +54,8 @@ def default_schedule(
     modes:list,    # The design's modes at the finest level
 )->list:           # Shapes by spatial mode, coarse to fine
     "The default ladder of all spatial modes together."
-    ladders = {m.name: m.grid.ladder() if isinstance(m.grid, Points) else halvings(m.grid.shape) for m in modes if m.grid is not None}
+    ladders = {m.name: m.grid.ladder() if isinstance(m.grid, Points) else halvings(m.grid.shape)
+               for m in modes if m.grid is not None}
     n = max(map(len, ladders.values()))
     return [{k: l[max(0, i-n+len(l))] for k,l in ladders.items()} for i in range(n)]
 
@@ -84,11 +85,15 @@ def make_levels(
     if init not in ('full','random'): raise ConfigError(f"init must be 'full' or 'random'; got {init!r}")
     shapes = check_schedule(default_schedule(modes) if schedule is None else schedule, modes)
     f = default_full_levels(modes, shapes, outputs) if full_levels is None else full_levels
-    if f not in range(1, len(shapes)+1): raise ScheduleError(f"full_levels must lie in 1..{len(shapes)}, the number of levels; got {f!r} (for no full-rank stage use init='random')")
+    if f not in range(1, len(shapes)+1):
+        raise ScheduleError(f"full_levels must lie in 1..{len(shapes)}, the number of levels; got {f!r} (for no "
+                            f"full-rank stage use init='random')")
     low = [Level('low', s) for s in shapes[f-1:]]
     if init=='random': return low
     if (need := 16*n_weights(modes, shapes[f-1], outputs))>memory_limit():
-        raise ScheduleError(f"training {n_weights(modes, shapes[f-1], outputs):,} full-rank weights at {Level('full', shapes[f-1]).name} takes about {need/2**30:.0f} GiB, more than half of this machine's memory: factor at a coarser level (full_levels={max(1, f-1)})")
+        raise ScheduleError(f"training {n_weights(modes, shapes[f-1], outputs):,} full-rank weights at "
+                            f"{Level('full', shapes[f-1]).name} takes about {need/2**30:.0f} GiB, more than half "
+                            f"of this machine's memory: factor at a coarser level (full_levels={max(1, f-1)})")
     return [Level('full', s) for s in shapes[:f]] + low
 
 # %% ../nbs/32_multiresolution.ipynb #df889163
@@ -97,7 +102,8 @@ def check_schedule(
     modes:list,    # The design's modes at the finest level
 )->list:           # Dicts of shapes by spatial mode; `ScheduleError` if they are out of order
     "Dicts of shapes by mode, no axis ever coarser, ending at the data's own grid or below it."
-    if not isinstance(schedule, (list,tuple)): raise ScheduleError(f"a schedule is a list of shapes, coarse to fine, like [(4, 9), (8, 18)]; got {schedule!r}")
+    if not isinstance(schedule, (list,tuple)):
+        raise ScheduleError(f"a schedule is a list of shapes, coarse to fine, like [(4, 9), (8, 18)]; got {schedule!r}")
     if not schedule: raise ScheduleError("the schedule has no level: give at least one shape")
     levels = [{k: check_shape(v) for k,v in as_shapes(s, modes).items()} for s in schedule]
     finest = {m.name: m.grid.shape for m in modes if m.grid is not None}
@@ -105,7 +111,9 @@ def check_schedule(
     for a,b in zip(levels, levels[1:]+[finest]):
         for k in a:
             if b[k]!=stations.get(k) and any(x>y for x,y in zip(a[k], b[k])):
-                raise ScheduleError(f"a schedule goes from coarse to fine, and not beyond the data's {finest[k][0]}x{finest[k][1]}: {k} has {a[k][0]}x{a[k][1]} before {b[k][0]}x{b[k][1]}")
+                raise ScheduleError(f"a schedule goes from coarse to fine, and not beyond the data's "
+                                    f"{finest[k][0]}x{finest[k][1]}: {k} has {a[k][0]}x{a[k][1]} "
+                                    f"before {b[k][0]}x{b[k][1]}")
     return levels
 
 # %% ../nbs/32_multiresolution.ipynb #e423d2cd
@@ -125,7 +133,8 @@ def finegrain_model(
 )->FullRank|LowRank:        # A new model of the same kind
     "Copy a model to a finer level."
     kind = dict(rank=model.rank) if isinstance(model, LowRank) else {}
-    new = type(model)(modes, outputs=model.outputs, main_effects=len(model.main)>0, dtype=model.bias.dtype, covariates=model.covariates, **kind).to(model.bias.device)
+    new = type(model)(modes, outputs=model.outputs, main_effects=len(model.main)>0, dtype=model.bias.dtype,
+                      covariates=model.covariates, **kind).to(model.bias.device)
     new.bias.data = model.bias.data.clone()
     if model.covariates: new.gamma.data = model.gamma.data.clone()
     for (t,axes),(t2,axes2) in zip(parameter_axes(model), parameter_axes(new)):
@@ -158,7 +167,8 @@ def factorise(
     shares,spatial = mode_shares(model.modes, model.outputs)
     held = tuple(i for i,m in enumerate(model.modes) if m.name in nonnegative)
     cp = cp_decompose(model.W.detach(), rank, weights=shares, spatial=spatial, seed=seed, nonnegative=held)
-    low = LowRank(model.modes, cp.rank, model.outputs, len(model.main)>0, model.bias.dtype, model.covariates).to(model.bias.device)
+    low = LowRank(model.modes, cp.rank, model.outputs, len(model.main)>0, model.bias.dtype,
+                  model.covariates).to(model.bias.device)
     low.bias.data,low.main = model.bias.data.clone(),model.main
     if model.covariates: low.gamma.data = model.gamma.data.clone()
     for f,c in zip(low.factors, cp.factors): f.data = c.to(f).contiguous()
@@ -170,7 +180,8 @@ def rebalanced(
 )->LowRank:          # The same model, changed in place
     "Give the columns of a component the same norm in every mode; the product stays."
     shares,spatial = mode_shares(model.modes, model.outputs)
-    for f,g in zip(model.factors, rebalance([f.detach() for f in model.factors], shares, spatial)): f.data = g.to(f).contiguous()
+    for f,g in zip(model.factors, rebalance([f.detach() for f in model.factors], shares, spatial)):
+        f.data = g.to(f).contiguous()
     return model
 
 # %% ../nbs/32_multiresolution.ipynb #73e618c9
@@ -211,13 +222,17 @@ class Run(Callback):
     ):
         parallel.join_processes()
         o = self.options = settled(changed(options, changes), len(train))
-        modes,self.outputs,self.biases,self.covariates = train.design.modes,score_count(loss, train.outputs),train.outputs,train.covariates
+        modes,self.outputs,self.biases,self.covariates = train.design.modes,score_count(loss,
+                train.outputs),train.outputs,train.covariates
         if levels is None: levels = make_levels(modes, o.schedule, o.full_levels, o.init, self.outputs)
         store_attr('levels,loss,bias,gamma,seed,device,callbacks'); self.whole = levels
-        self.checkpoint,self.dtype,self.method = o.checkpoint,getattr(torch, o.dtype),copy_method(o.finegrain, train.design)
+        self.checkpoint,self.dtype,self.method = o.checkpoint,getattr(torch,
+                o.dtype),copy_method(o.finegrain, train.design)
         self.by = (smoothed,) if self.method=='smooth' else ()
-        self.rank = effective_rank([m.size for m in modes]+([k] if (k := free_scores(loss, train.outputs))>1 else []), rank)
-        self.sets = [(s.design, *(v if v is None else torch.from_numpy(v) for v in (s.y, s.w, s.z, s.offset))) for s in (train, valid) if s is not None]
+        self.rank = effective_rank([m.size for m in modes]
+                                   +([k] if (k := free_scores(loss, train.outputs))>1 else []), rank)
+        self.sets = [(s.design, *(v if v is None else torch.from_numpy(v) for v in (s.y, s.w, s.z, s.offset)))
+                     for s in (train, valid) if s is not None]
         self.history,self.table,self.before,self.last_save,self.best = [],[],0.,-math.inf,None
         self.config = self._described(rank)
 
@@ -225,9 +240,11 @@ class Run(Callback):
 @patch
 def _described(self:Run, rank):
     "All settings, as a checkpoint remembers them."
-    said = {f.name: repr(getattr(self.options, f.name)) for f in dataclasses.fields(self.options) if f.name!='checkpoint'}
+    said = {f.name: repr(getattr(self.options, f.name))
+            for f in dataclasses.fields(self.options) if f.name!='checkpoint'}
     levels = [(l.stage, l.name) for l in self.levels]
-    return said|dict(rank=rank, loss=self.loss, bias=str(self.bias), seed=self.seed, levels=levels, device=torch.device(self.device).type)
+    return said|dict(rank=rank, loss=self.loss, bias=str(self.bias), seed=self.seed, levels=levels,
+                     device=torch.device(self.device).type)
 
 # %% ../nbs/32_multiresolution.ipynb #f8b55ecc
 @patch
@@ -240,7 +257,8 @@ def _designs(self:Run, i, rows=None):
 @patch
 def _data(self:Run, i):
     "Training and validation data of level i."
-    return [Data(d, y, w, self.dtype, self.device, part, z, o) for d,(_,part),(_,y,w,z,o) in zip(self._designs(i), self.own, self.sets)]
+    return [Data(d, y, w, self.dtype, self.device, part, z, o)
+            for d,(_,part),(_,y,w,z,o) in zip(self._designs(i), self.own, self.sets)]
 
 @patch
 def _own(self:Run):
@@ -257,14 +275,19 @@ def clock(self:Run)->float: # Seconds
 @patch
 def _start_model(self:Run, i, model):
     "The model at the start of level i, and the error of a decomposition there."
-    level,modes,model = self.levels[i],self.modes[i],centred(model) if model is not None and self.loss=='softmax' else model
+    level,modes,model = (self.levels[i],self.modes[i],centred(model) if model is not None
+                         and self.loss=='softmax' else model)
     if model is None:
-        if level.stage=='full': model = FullRank(modes, self.outputs, self.options.main_effects, self.dtype, self.covariates)
-        else: model = random_start(modes, self.rank, self.outputs, self.options.main_effects, self.options.nonnegative, self.seed, self.dtype, self.covariates)
+        if level.stage=='full':
+            model = FullRank(modes, self.outputs, self.options.main_effects, self.dtype, self.covariates)
+        else:
+            model = random_start(modes, self.rank, self.outputs, self.options.main_effects,
+                                 self.options.nonnegative, self.seed, self.dtype, self.covariates)
         if self.bias is not None: model.bias.data = torch.as_tensor(self.bias, dtype=self.dtype)
         if self.gamma is not None: model.gamma.data = torch.as_tensor(self.gamma, dtype=self.dtype)
         return model.to(self.device),None
-    if level.stage=='low' and isinstance(model, FullRank): return factorise(model, self.rank, self.options.nonnegative, self.seed)
+    if level.stage=='low' and isinstance(model, FullRank):
+        return factorise(model, self.rank, self.options.nonnegative, self.seed)
     model = finegrain_model(model, modes, self.method)
     return (rebalanced(model) if level.stage=='low' else model),None
 
@@ -283,8 +306,11 @@ def _summary(self:Run, trainer, cp_error):
     "One row of the table of levels."
     h,col = trainer.history,'valid_loss' if trainer.valid is not None else 'train_loss'
     before = self.table[-1]['best_loss'] if self.table else None
-    return dict(stage=trainer.stage, level=trainer.level, epochs=h[-1]['epoch'], seconds=h[-1]['seconds'], start_loss=h[0][col], first_loss=h[min(1, len(h)-1)][col], best_loss=trainer.best_loss,
-        jump=None if before is None else h[0][col]-before, cp_error=cp_error, stopped_by=h[-1]['stopped_by'], sigma=trainer.objective.sigmas, valid=trainer.valid is not None, batch=trainer.batch_size, optimizer=trainer.optimizer)
+    return dict(stage=trainer.stage, level=trainer.level, epochs=h[-1]['epoch'], seconds=h[-1]['seconds'],
+                start_loss=h[0][col], first_loss=h[min(1, len(h)-1)][col], best_loss=trainer.best_loss,
+        jump=None if before is None else h[0][col]-before, cp_error=cp_error, stopped_by=h[-1]['stopped_by'],
+        sigma=trainer.objective.sigmas, valid=trainer.valid is not None, batch=trainer.batch_size,
+        optimizer=trainer.optimizer)
 
 # %% ../nbs/32_multiresolution.ipynb #814d6920
 @patch
@@ -331,7 +357,9 @@ def before_fit(self:Run,
     if self.states is None: return
     named,states = callback_names(self.callbacks),self.states; self.states = None
     if named.keys()!=states.keys():
-        raise ConfigError(f"{self.checkpoint} holds the states of the callbacks {', '.join(states) or 'none'}, and those given are {', '.join(named) or 'none'}: resume with the same ones, or delete it to start afresh")
+        raise ConfigError(f"{self.checkpoint} holds the states of the callbacks {', '.join(states) or 'none'}, and "
+                          f"those given are {', '.join(named) or 'none'}: resume with the same ones, or "
+                          f"delete it to start afresh")
     for k,cb in named.items(): cb.load_state_dict(states[k])
 
 # %% ../nbs/32_multiresolution.ipynb #ee14b512
@@ -359,14 +387,16 @@ def after_epoch(self:Run,
 )->None:
     "Show progress; save if it is time; stop if asked to."
     row = trainer.history[-1]
-    self.bar.set_postfix_str(f"{trainer.stage} {trainer.level} epoch {row['epoch']} loss {row['train_loss'] if trainer.valid is None else row['valid_loss']:.4g}")
+    self.bar.set_postfix_str(f"{trainer.stage} {trainer.level} epoch {row['epoch']} loss "
+                             f"{row['train_loss'] if trainer.valid is None else row['valid_loss']:.4g}")
     self.interrupted = parallel.any_process(self.interrupted)
     due = self.checkpoint and trainer.opt and time.perf_counter()-self.last_save>30
     if due or (self.checkpoint and self.interrupted and trainer.opt):
         t,meta = trainer.state()
         self._save(t, dict(trainer=meta, cp_error=self.cp_error))
     saved = self.interrupted and self.checkpoint and parallel.on_main(Path(self.checkpoint).exists)
-    if self.interrupted: raise KeyboardInterrupt(f"stopped at {trainer.stage} {trainer.level}, epoch {row['epoch']}" + (f"; the state is in {self.checkpoint}: fit again with the same data and settings to go on" if saved else "; no level was finished yet, so there is nothing to resume" if self.checkpoint else "; pass checkpoint=FILE to be able to resume"))
+    if self.interrupted:
+        raise KeyboardInterrupt(f"stopped at {trainer.stage} {trainer.level}, epoch {row['epoch']}" + (f"; the state is in {self.checkpoint}: fit again with the same data and settings to go on" if saved else "; no level was finished yet, so there is nothing to resume" if self.checkpoint else "; pass checkpoint=FILE to be able to resume"))
 
 # %% ../nbs/32_multiresolution.ipynb #ae4632e0
 @patch
@@ -400,8 +430,11 @@ def _save(self:Run, tensors, meta):
     self.last_save = time.perf_counter()
     if not parallel.is_main(): return
     best = {f'low.{k}': v for k,v in self.best[2].items()} if self.best else {}
-    states = {k: tensors_out(cb.state_dict(), tensors, f'callback.{k}') for k,cb in callback_names(self.callbacks).items()}
-    save_tensors(self.checkpoint, tensors|best, dict(meta, callbacks=states, fingerprint=self.fingerprint, levels_done=self.levels_done, table=self.table, history=self.history, seconds=self.clock(), best=self.best and self.best[:2]))
+    states = {k: tensors_out(cb.state_dict(), tensors, f'callback.{k}')
+              for k,cb in callback_names(self.callbacks).items()}
+    save_tensors(self.checkpoint, tensors|best, dict(meta, callbacks=states, fingerprint=self.fingerprint,
+            levels_done=self.levels_done, table=self.table, history=self.history, seconds=self.clock(),
+            best=self.best and self.best[:2]))
 
 # %% ../nbs/32_multiresolution.ipynb #b3d0b428
 @patch
@@ -414,7 +447,9 @@ def _resume(self:Run):
     parallel.on_main(lambda: bool(claim(self.checkpoint, single=True)))
     if (raw := parallel.on_main(lambda: read_checkpoint(self.checkpoint))) is None: return None
     tensors,meta = unpack_tensors(raw, self.checkpoint, CheckpointMeta)
-    if meta['fingerprint']!=self.fingerprint: raise ConfigError(f"{self.checkpoint} belongs to a run with other data or settings: resume with the same ones, or delete it to start afresh")
+    if meta['fingerprint']!=self.fingerprint:
+        raise ConfigError(f"{self.checkpoint} belongs to a run with other data or settings: resume with the same "
+                          f"ones, or delete it to start afresh")
     check_levels(meta, len(self.levels), self.checkpoint)
     self.levels_done,self.table,self.history,self.before = meta['levels_done'],meta['table'],meta['history'],meta['seconds']
     meta['callbacks'] = {k: tensors_in(v, tensors, self.checkpoint) for k,v in meta.get('callbacks', {}).items()}
@@ -423,7 +458,8 @@ def _resume(self:Run):
 @patch
 def _empty(self:Run, i):
     "A model of level i's kind and size."
-    level,modes = self.levels[i],self.modes[i]; rest = self.outputs,self.options.main_effects,self.dtype,self.covariates,self.biases
+    level,modes = self.levels[i],self.modes[i]
+    rest = self.outputs,self.options.main_effects,self.dtype,self.covariates,self.biases
     new = LowRank(modes, self.rank, *rest) if level.stage=='low' else FullRank(modes, *rest)
     return new.to(self.device)
 

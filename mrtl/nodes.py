@@ -33,7 +33,8 @@ class Nodes:
     )->'Nodes':    # The corners of the cells: a lattice of the same shape over the same rectangle
         "The lattice that the corners of a grid's cells make."
         if grid.sphere or not grid.mask.all():
-            raise DataError(f"a lattice is flat and has no holes; got {grid!r}: look up cells, or leave out the mask and `sphere`")
+            raise DataError(f"a lattice is flat and has no holes; got {grid!r}: look up cells, or leave "
+                            f"out the mask and `sphere`")
         return cls(np.linspace(*grid.y, grid.h+1), np.linspace(*grid.x, grid.w+1), grid.names)
 
 # %% ../nbs/10_nodes.ipynb #c2c5d584
@@ -102,18 +103,21 @@ def _reached(v, axis, period, clip=False):
 # %% ../nbs/10_nodes.ipynb #ff2575d8
 def _coordinates(nodes, at, outside):
     "Coordinates along each axis, (n, m), or a `DataError`."
-    if outside not in ('drop','clip','raise'): raise DataError(f"outside must be 'drop', 'clip' or 'raise'; got {outside!r}")
-    if len(at)!=len(nodes.axes): raise DataError(f"{nodes!r} has {len(nodes.axes)} axes; got coordinates along {len(at)}")
+    if outside not in ('drop','clip','raise'):
+        raise DataError(f"outside must be 'drop', 'clip' or 'raise'; got {outside!r}")
+    if len(at)!=len(nodes.axes):
+        raise DataError(f"{nodes!r} has {len(nodes.axes)} axes; got coordinates along {len(at)}")
     at = [np.asarray(v, float) for v in at]
     if at[0].ndim==0 or any(v.shape!=at[0].shape for v in at):
-        raise DataError(f"coordinates are one list an axis, all of one shape; got the shapes {', '.join(str(v.shape) for v in at)}")
+        raise DataError(f"coordinates are one list an axis, all of one shape; got the shapes "
+                        f"{', '.join(str(v.shape) for v in at)}")
     return [v.reshape(len(v), int(np.prod(v.shape[1:]))) for v in at]
 
 # %% ../nbs/10_nodes.ipynb #400a237d
 @patch
 def lookup(self:Nodes,
     *at:list|np.ndarray, # Where to look: coordinates along each axis, (n,), or (n, m) for m points a sample; NaN is no point
-    outside:str='drop',  # A point beyond the nodes: 'drop' gives it no weight, 'clip' moves it to the edge, 'raise' refuses it
+    outside:str='drop', # A point beyond the nodes: 'drop' gives it no weight, 'clip' moves it to the edge, 'raise' refuses it
 )->sparse.csr_matrix:    # Weights of the nodes, summed over a sample's points, (n, D), float64
     "The weights with which points look at the nodes."
     at,axes = _coordinates(self, at, outside),list(zip(self.axes, self.period))
@@ -142,7 +146,8 @@ def coarsen(self:Nodes,
     least = [1 if p is None else 2 for p in self.period] # a circle needs two nodes
     if len(given)!=len(self.shape) or any(s<l or s%1 or n%s for s,n,l in zip(given, self.shape, least)):
         raise ScheduleError(f"a coarser lattice keeps every k-th node, so its intervals divide "
-            f"{'x'.join(map(str, self.shape))}{' (at least 2 of a period)' if 2 in least else ''}; got {'x'.join(map(str, given))}")
+            f"{'x'.join(map(str, self.shape))}{' (at least 2 of a period)' if 2 in least else ''}; got "
+            f"{'x'.join(map(str, given))}")
     axes = [a[::int(n//s)] for a,n,s in zip(self.axes, self.shape, given)]
     return Nodes(*axes, names=self.names, period=self.period)
 

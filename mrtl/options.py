@@ -22,7 +22,8 @@ def _number(low, above=False, whole=False):
     kinds = (int,np.integer) if whole else (int,float,np.integer,np.floating)
     what = f"a {'whole ' if whole else ''}number {'above' if above else 'of at least'} {low}"
     def rule(v):
-        fits = isinstance(v, kinds) and not isinstance(v, bool) and math.isfinite(v) and v>=low and not (above and v==low)
+        fits = isinstance(v, kinds) and not isinstance(v,
+                                                       bool) and math.isfinite(v) and v>=low and not (above and v==low)
         return '' if fits else what
     return rule
 
@@ -50,7 +51,8 @@ def check_settings(
         if rule and (expected := rule(value)): raise ConfigError(f"{f.name} must be {expected}; got {value!r}")
 
 # %% ../nbs/24_options.ipynb #fe2a1eea
-def _batch(v): return '' if isinstance(v, str) and v=='auto' else _number(1, whole=True)(v).replace('a whole', "'auto' or a whole")
+def _batch(v):
+    return '' if isinstance(v, str) and v=='auto' else _number(1, whole=True)(v).replace('a whole', "'auto' or a whole")
 
 def _share(v):
     fits = isinstance(v, (int,float,np.number)) and not isinstance(v, bool) and 0<=v<1
@@ -58,7 +60,8 @@ def _share(v):
 
 def _penalty(v):
     pair = isinstance(v, (tuple,list)) and len(v)==2 and not any(_number(0, above=True)(x) for x in v)
-    return '' if pair or isinstance(v, str) and v=='auto' else "'auto' or two numbers above 0: the size of a bump that costs four times as much as a wide one, and a weight"
+    return ('' if pair or isinstance(v, str) and v=='auto' else "'auto' or two numbers above 0: the size of a bump "
+            "that costs four times as much as a wide one, and a weight")
 
 def _truth(v): return '' if isinstance(v, (bool,np.bool_)) else 'True or False'
 
@@ -68,32 +71,32 @@ def _names(v): return '' if isinstance(v, (tuple,list)) else 'a tuple of mode na
 @dataclass(frozen=True, kw_only=True)
 class GradientOptions:
     "How to learn by gradients: the schedule, the training of a level, the penalties."
-    schedule:list|None=None                              # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
+    schedule:list|None=None # Shapes from coarse to fine (dicts by mode, if several are spatial); halvings when not given
     full_levels:int|None=None                            # How many levels train full-rank; at most two when not given
-    full_options:dict|None=None                          # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
+    full_options:dict|None=None # Options of the full-rank levels where they differ, such as dict(lr=1e-3, l2=.1)
     init:str=setting('full', _one_of('full','random'))   # 'full', or 'random' for a random low-rank start
-    criterion:str='valid_loss'                           # When a level is done: 'valid_loss', 'grad_norm', 'grad_variance' or 'grad_entropy'
+    criterion:str='valid_loss' # When a level is done: 'valid_loss', 'grad_norm', 'grad_variance' or 'grad_entropy'
     patience:int=setting(4, _number(1, whole=True), by_stage=True) # Epochs without progress that end a level
     consecutive:bool=setting(False, _truth)              # Must these epochs come in a row?
     tol:float=setting(1e-4, _number(0))                  # Relative drop of the validation loss that counts as progress
     max_epochs:int=setting(200, _number(1, whole=True), by_stage=True) # Cap of epochs per level
-    optimizer:str=setting('auto', by_stage=True)         # 'exact' (levels are solved: one response of fields, squared loss), 'adam', 'lbfgs', 'sgd' or another class of torch.optim; 'auto': exact where it can be and no option is set that only steps read, else L-BFGS below 200 rows, else Adam
+    optimizer:str=setting('auto', by_stage=True) # 'exact' (levels are solved: one response of fields, squared loss), 'adam', 'lbfgs', 'sgd' or another class of torch.optim; 'auto': exact where it can be and no option is set that only steps read, else L-BFGS below 200 rows, else Adam
     lr:float=setting(1e-2, _number(0, above=True), by_stage=True) # Learning rate of a level's first epoch
     lr_decay:float=setting(1., _number(0, above=True), by_stage=True) # Factor on the learning rate after each epoch
     batch_size:int|str=setting('auto', _batch, by_stage=True) # Samples per step; 'auto' makes about 16 steps an epoch
     smooth:float=setting(1e-2, _number(0), by_stage=True) # Weight of the smoothness penalty
-    sigma:float=setting(.05, _number(0, above=True))     # Bandwidth of that penalty's kernel, as a share of the grid's diagonal
+    sigma:float=setting(.05, _number(0, above=True)) # Bandwidth of that penalty's kernel, as a share of the grid's diagonal
     kernel:str=setting('gaussian', _one_of(*KERNELS))    # Kernel of that penalty: 'gaussian' or 'exponential'
     l2:float=setting(1e-3, _number(0), by_stage=True)    # Weight of the penalty on squared weights
     l1:float=setting(0., _number(0), by_stage=True)      # Weight of the penalty on absolute weights
-    penalty:str|tuple=setting('auto', _penalty)          # Of exact levels: 'auto' (chosen on held-out blocks), or (size, weight): of a bump that costs four times as much as a wide one, as a share of the diagonal; of squared factors
+    penalty:str|tuple=setting('auto', _penalty) # Of exact levels: 'auto' (chosen on held-out blocks), or (size, weight): of a bump that costs four times as much as a wide one, as a share of the diagonal; of squared factors
     nonnegative:tuple=setting((), _names)                # Modes whose factors stay at zero or above
     main_effects:bool=setting(False, _truth)             # One extra coefficient per entry of each indexed mode?
-    covariate_ridge:float=setting(0., _number(0))        # Weight of the penalty on squared coefficients of covariates, per standard deviation
+    covariate_ridge:float=setting(0., _number(0)) # Weight of the penalty on squared coefficients of covariates, per standard deviation
     finegrain:str=setting('auto', _one_of('auto', *COPY_METHODS)) # How weights are copied: 'smooth', 'overlap', 'nearest' or 'bilinear'; 'auto': smooth for fields; for events nearest where grids nest, else overlap
-    valid:float=setting(.2, _share)                      # Share of the rows set aside for validation, where there are 200 rows or more
+    valid:float=setting(.2, _share) # Share of the rows set aside for validation, where there are 200 rows or more
     dtype:str=setting('auto', _one_of('auto','float32','float64')) # 'float32' or 'float64'; 'auto': float64 for L-BFGS, else float32
-    checkpoint:str|Path|None=None                        # File for the state of an unfinished fit, which is resumed if the file exists
+    checkpoint:str|Path|None=None # File for the state of an unfinished fit, which is resumed if the file exists
 
     def __post_init__(self):
         check_settings(self)
@@ -144,7 +147,8 @@ def all_default(
     options:object, # A record of options
 )->bool:            # Are all options at their defaults?
     "Say whether all options have their default values, but for those that both ways read."
-    return all(np.array_equal(getattr(options, f.name), f.default) for f in fields(options) if f.name!='covariate_ridge')
+    return all(np.array_equal(getattr(options, f.name), f.default)
+               for f in fields(options) if f.name!='covariate_ridge')
 
 # %% ../nbs/24_options.ipynb #f26c63a4
 def _window(v):
@@ -168,7 +172,8 @@ def seed_of(
     "A seed from whatever scikit-learn allows as `random_state`."
     if isinstance(random_state, (int, np.integer)) and random_state>=0: return int(random_state)
     if random_state is not None and not isinstance(random_state, (np.random.RandomState, np.random.Generator)):
-        raise ConfigError(f"random_state must be a whole number of at least 0, a numpy generator or None; got {random_state!r}")
+        raise ConfigError(f"random_state must be a whole number of at least 0, a numpy generator or "
+                          f"None; got {random_state!r}")
     rng = np.random.default_rng() if random_state is None else random_state
     return int(rng.randint(2**31) if isinstance(rng, np.random.RandomState) else rng.integers(2**31))
 
@@ -180,4 +185,5 @@ def copy_method(
     "How weights are copied."
     if isinstance(design, FieldDesign): return 'smooth' if asked=='auto' else asked
     if asked!='smooth': return None if asked=='auto' else asked
-    raise ConfigError("finegrain='smooth' is for fields; events lie in one cell of each grid: leave finegrain at 'auto', or make a place a term, whose look-up is bilinear")
+    raise ConfigError("finegrain='smooth' is for fields; events lie in one cell of each grid: leave finegrain at "
+                      "'auto', or make a place a term, whose look-up is bilinear")

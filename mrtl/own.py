@@ -36,35 +36,45 @@ def own_options(problem, method='auto', rank=None, **options):
     "Options of the estimator; `ConfigError` for a way that does not exist."
     if method not in ('auto', *WAYS): raise ConfigError(f"--method must be auto, {', '.join(WAYS)}; got {method!r}")
     if rank is not None: check_whole(rank=rank)
-    g,small = problem.design.grid,problem.targets.shape[1]==1 and affordable(problem.design.take(problem.rows['train']), 'squared' if problem.kind=='regression' else problem.kind)
+    g,small = (problem.design.grid,problem.targets.shape[1]==1
+               and affordable(problem.design.take(problem.rows['train']),
+                              'squared' if problem.kind=='regression' else problem.kind))
     if method=='auto': method = 'evidence' if small and g.dims>1 else 'sgd'
-    return dict(method=method)|({} if rank is None else dict(rank=rank))|(dict(missing='conditional') if problem.gaps=='conditional' else {})|options
+    return dict(method=method)|({} if rank is None else dict(rank=rank))|(dict(missing='conditional')
+            if problem.gaps=='conditional' else {})|options
 
 def filled(problem):
     "The problem with its gaps filled as the estimator fills them, for methods that cannot."
     if problem.gaps!='conditional': return problem
-    return replace(problem, design=learn_gaps(problem.gaps, problem.design, np.isin(np.arange(len(problem.design)), problem.rows['train']))[1])
+    return replace(problem, design=learn_gaps(problem.gaps, problem.design,
+                                              np.isin(np.arange(len(problem.design)), problem.rows['train']))[1])
 
 def own_rivals(problem):
     "Simpler methods on the same rows: ridges for numbers, generalised linear models for classes and counts."
     problem = filled(problem)
     if problem.kind!='regression': return field_glms(problem)
-    if isinstance(problem.design.grid, Points): return field_rivals(problem, RIVALS[:3]) # a smooth prior of maps needs cells
+    # a smooth prior of maps needs cells
+    if isinstance(problem.design.grid, Points): return field_rivals(problem, RIVALS[:3])
     return field_rivals(problem, RIVALS[:4], lengths=tuple(problem.design.grid.diagonal*s for s in (.02,.05,.1,.2)))
 
 # %% ../nbs/75_own.ipynb #943156bb
 def tell_plan(problem, options):
     "What was read and aligned, and what is fitted."
     for line in problem.notes: print(line)
-    parts = {**options}; device,method,rank = (parts.pop(k, 'auto') for k in ('device','method','rank')); parts.pop('random_state', None)
-    modes = {m.name: m.size if m.grid is None else int(m.grid.mask.sum()) for m in problem.design.modes}; size = ', '.join(f'{k} {n:,}' for k,n in modes.items())
-    how = [f"{'components: as many as they need' if rank=='auto' else f'rank {rank}'}", *(f'{k} {v}' for k,v in parts.items() if v is not None)]
+    parts = {**options}
+    device,method,rank = (parts.pop(k, 'auto') for k in ('device','method','rank'))
+    parts.pop('random_state', None)
+    modes = {m.name: m.size if m.grid is None else int(m.grid.mask.sum()) for m in problem.design.modes}
+    size = ', '.join(f'{k} {n:,}' for k,n in modes.items())
+    how = [f"{'components: as many as they need' if rank=='auto' else f'rank {rank}'}",
+           *(f'{k} {v}' for k,v in parts.items() if v is not None)]
     print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}{'; gradients give predictions no intervals, --method evidence does' if method=='sgd' and isinstance(problem.design, FieldDesign) else ''}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards", flush=True)
 
 def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=False, more=None):
     "Read, fit and write a run of a reader's own data, unless it is there already or only a plan is wanted."
     claim = partial(open_run, out, config, resume, overwrite); todo = None
-    if not dry_run and parallel.on_main(lambda: resume and (out/SEAL).exists()): todo = parallel.on_main(claim) # before the data are read
+    # before the data are read
+    if not dry_run and parallel.on_main(lambda: resume and (out/SEAL).exists()): todo = parallel.on_main(claim)
     if todo is False: return print(f"{out} is finished: nothing to do")
     problem = make(); chosen = options(problem)
     if parallel.is_main(): tell_plan(problem, chosen)
@@ -75,17 +85,22 @@ def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=F
 
 def said_score(metrics, anomalies=False):
     "The score that counts, and the best of the rivals."
-    key,name = ('auc','AUC') if 'auc' in metrics['test'] else ('r2','R2'); rivals = {k: v['test'][key] for k,v in metrics['baselines'].items()}
+    key,name = ('auc','AUC') if 'auc' in metrics['test'] else ('r2','R2')
+    rivals = {k: v['test'][key] for k,v in metrics['baselines'].items()}
     best = max(rivals, key=rivals.get, default=None)
     target = metrics.get('target', {}); up = f"; higher: {target['higher']}" if 'higher' in target else ''
-    return f"test {name} {metrics['test'][key]:.3f}"+(f" ({best} {rivals[best]:.3f})" if best else '')+(', of the target without its season' if anomalies else '')+f", {metrics['seconds']:.1f} s{up}"
+    return f"test {name} {metrics['test'][key]:.3f}"+(f" ({best} {rivals[best]:.3f})" if best
+            else '')+(', of the target without its season' if anomalies else '')+f", {metrics['seconds']:.1f} s{up}"
 
 def said_covariates(out, most=6):
     "The effects of covariates that are largest per standard deviation, with their intervals."
     c = read_covariates(out)
     if c is None: return []
-    rows = sorted(covariate_rows(c), key=lambda r: -abs(r['per sd'])); name = lambda r: ' '.join(filter(None, (r['covariate'], r.get('output'))))
-    return [f"covariate {name(r)}: {r['coef']:+.3g} ({r['from']:.3g} to {r['to']:.3g})" for r in rows[:most]]+([f'{len(rows)-most} more are in {Path(out).name}/report.html'] if len(rows)>most else [])
+    rows = sorted(covariate_rows(c), key=lambda r: -abs(r['per sd']))
+    name = lambda r: ' '.join(filter(None, (r['covariate'], r.get('output'))))
+    return [f"covariate {name(r)}: {r['coef']:+.3g} ({r['from']:.3g} to {r['to']:.3g})"
+            for r in rows[:most]]+([f'{len(rows)-most} more are in {Path(out).name}/report.html']
+                                   if len(rows)>most else [])
 
 # %% ../nbs/75_own.ipynb #5974493c
 def save_own(out, problem, m=None, yhat=None):
@@ -93,18 +108,26 @@ def save_own(out, problem, m=None, yhat=None):
     if not parallel.is_main(): return {}
     tensors = {'x': torch.from_numpy(np.ascontiguousarray(problem.season_x.coef))}
     if problem.season_y is not None: tensors['y'] = torch.from_numpy(np.ascontiguousarray(problem.season_y.coef))
-    names = problem.outputs or [problem.target_name]; zero = np.broadcast_to(np.asarray(problem.zero, float), (len(names),)).tolist()
-    save_tensors(Path(out)/'prep.mrtl', tensors, dict(season=problem.season_x.kind, months=problem.step.months, seconds=float(problem.step.seconds), yearly=problem.step.yearly, usual=problem.usual, names=names,
+    names = problem.outputs or [problem.target_name]
+    zero = np.broadcast_to(np.asarray(problem.zero, float), (len(names),)).tolist()
+    save_tensors(Path(out)/'prep.mrtl', tensors, dict(season=problem.season_x.kind, months=problem.step.months,
+            seconds=float(problem.step.seconds), yearly=problem.step.yearly, usual=problem.usual, names=names,
         kind=problem.kind, classes=problem.classes, reference=zero, units=problem.units))
     return {}
 
 def load_own(run):
     "What `save_own` kept, as `own_problem` takes it, and the units of the fields."
-    tensors,meta = read_own_prep(run); model = ESTIMATORS[meta['kind']].load(Path(run)/'model.mrtl'); part = lambda k: tensors[k].numpy() if k in tensors else None
+    tensors,meta = read_own_prep(run)
+    model = ESTIMATORS[meta['kind']].load(Path(run)/'model.mrtl')
+    part = lambda k: tensors[k].numpy() if k in tensors else None
     zero = np.array(meta['reference']); y = part('y'); grid = next(m.grid for m in model._modes if m.grid is not None)
-    z = getattr(model, 'covariates_', None); beside = [] if z is None else [k for k in z.covariate.values.tolist() if k in season_names()]
-    return dict(step=Step(meta['months'], meta['seconds'], meta.get('yearly', False)), usual=meta.get('usual', {}), grid=grid, beside=beside or None, kind=meta['kind'], classes=meta['classes'], names=meta['names'], outputs=len(zero),
-        reference=zero if len(zero)>1 else float(zero[0]), season_x=Season(meta['season'], part('x')), season_y=None if y is None else Season(meta['season'], y)),meta['units'],model
+    z = getattr(model, 'covariates_', None)
+    beside = [] if z is None else [k for k in z.covariate.values.tolist() if k in season_names()]
+    return dict(step=Step(meta['months'], meta['seconds'], meta.get('yearly', False)), usual=meta.get('usual', {}),
+                grid=grid, beside=beside or None, kind=meta['kind'], classes=meta['classes'],
+                names=meta['names'], outputs=len(zero),
+        reference=zero if len(zero)>1 else float(zero[0]), season_x=Season(meta['season'], part('x')),
+        season_y=None if y is None else Season(meta['season'], y)),meta['units'],model
 
 # %% ../nbs/75_own.ipynb #9d052544
 def words(text):
@@ -121,7 +144,8 @@ def beside_of(covariates, time=None):
 
 def asked_of(config):
     "What a configuration asks of a problem."
-    known = {f for f in Asked.__dataclass_fields__}; pick = {k: v for k,v in config.items() if k in known and v is not None}
+    known = {f for f in Asked.__dataclass_fields__}
+    pick = {k: v for k,v in config.items() if k in known and v is not None}
     return Asked(**{k: tuple(v) if isinstance(v, list) else v for k,v in pick.items()})
 
 def fields_command(
@@ -132,15 +156,15 @@ def fields_command(
     leads:int=None,            # How many times before the target are looked at, in the fields' own step; the target's own time is not among them. When not given, only the target's own time is looked at
     kind:str=None,             # regression, classes, ordered or counts; found when not given
     season:str='auto',         # What is usual at each time of the year is taken off before learning: auto, month (means), day (a smooth curve over the day of the year) or none. The season of counts and classes is learnt beside the map, as covariates
-    groups:str=None,           # Column of groups, such as years or subjects, that are split whole; blocks of time when not given
-    covariates:FILES=None,     # Columns of the table that explain the target, too, or a table of their own with a row per time
+    groups:str=None, # Column of groups, such as years or subjects, that are split whole; blocks of time when not given
+    covariates:FILES=None, # Columns of the table that explain the target, too, or a table of their own with a row per time
     exposure:str=None,         # Column of how much was exposed, such as the population, for counts
     variables:str=None,        # Of the fields, joined by commas; all when not given
-    order:str=None,            # Ordered classes from the lowest to the highest, joined by commas, where their labels are words
+    order:str=None, # Ordered classes from the lowest to the highest, joined by commas, where their labels are words
     missing:str=None,          # Numbers that mark a missing value in the fields or in the table, joined by commas, such as -999; say none if every number is a value
     stamp:str=None,            # Of monthly fields: within, if each date lies in the month that it stands for, or end, if it is the moment at which that month ends, such as 1 February for January. When not given, what the files say
     gaps:str='error',          # Cells without a value at some times: error, climatology to take what is usual there, or conditional to take what the other cells of that time say
-    method:str='auto',         # evidence, sgd (gradient steps), or auto: evidence for one target where it takes a minute at most
+    method:str='auto', # evidence, sgd (gradient steps), or auto: evidence for one target where it takes a minute at most
     rank:int=None,             # Components; the estimator's own number when not given
     out:str=None,              # Folder to write to; RUNS/fields when not given
     seed:int=None,             # Of the training
@@ -151,26 +175,36 @@ def fields_command(
     dry_run:bool=False,        # Say what would be read, aligned, left out and fitted, and write nothing
 ):
     "Explain a number a day (or month, or year) by maps: from your files to factor maps and a forecast."
-    if not fields or not target: raise ConfigError("give the files: mrtl fields --fields FILE [FILE ...] --target TABLE --column NAME")
+    if not fields or not target:
+        raise ConfigError("give the files: mrtl fields --fields FILE [FILE ...] --target TABLE --column NAME")
     s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'fields'); columns = words(column)
     files = [fields] if isinstance(fields, (str,Path)) else list(fields)
-    asked = dict(time=time, leads=leads, kind=kind, season=season, groups=groups, covariates=beside_of(covariates, time)[0], exposure=exposure, gaps=gaps, order=words(order))|said_of_files(variables, missing, stamp)
-    config = dict(command='fields', title=f"{', '.join(columns or [Path(target).stem])} from maps", fields=file_names(files), target=Path(target).name, columns=columns,
+    asked = dict(time=time, leads=leads, kind=kind, season=season, groups=groups,
+                 covariates=beside_of(covariates, time)[0], exposure=exposure, gaps=gaps,
+                 order=words(order))|said_of_files(variables, missing, stamp)
+    config = dict(command='fields', title=f"{', '.join(columns or [Path(target).stem])} from maps",
+                  fields=file_names(files), target=Path(target).name, columns=columns,
         **asked, method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)
     def make():
-        p = own_problem(files, target, columns, asked_of(asked), config['split_seed'], beside=beside_of(covariates, time)[1])
+        p = own_problem(files, target, columns, asked_of(asked), config['split_seed'],
+                        beside=beside_of(covariates, time)[1])
         return replace(p, rivals=own_rivals, notes=p.said)
-    run_own(out, config, make, partial(own_options, method=method, rank=rank, device=s['device'], random_state=s['seed']), resume, overwrite, dry_run, save_own)
+    run_own(out, config, make, partial(own_options, method=method, rank=rank, device=s['device'],
+                                       random_state=s['seed']), resume, overwrite, dry_run, save_own)
 
 # %% ../nbs/75_own.ipynb #2b4d4e57
 def predict_own(run, out, config, fields, target=None):
     "Predict the times of other fields with a finished run, and score them where their truth is given and new."
-    if not fields: raise ConfigError("a run of mrtl fields predicts from fields: give --fields FILE [FILE ...] as `mrtl fields` takes them, and --target TABLE where the truth is known")
+    if not fields:
+        raise ConfigError("a run of mrtl fields predicts from fields: give --fields FILE [FILE ...] as `mrtl "
+                          "fields` takes them, and --target TABLE where the truth is known")
     prep,units,model = load_own(run); files = [fields] if isinstance(fields, (str,Path)) else list(fields)
     names = [str(v) for v in next(m.labels for m in model._modes if m.name=='variable')]
     asked = replace(asked_of(config), variables=tuple(names), groups=None, leads=config['leads'])
     problem = own_problem(files, target, prep['names'], asked, prep=prep)
     clear = lambda u: '' if '?' in u else u
-    if clear(units) and clear(problem.units) and not same_units(units, problem.units): raise DataError(f"the fields must be in the units of the run, {units}; got {problem.units}: convert them")
-    if problem.absent: print(f"{source_name(target)} has no column {', '.join(problem.absent)}: its truth is taken as unknown")
+    if clear(units) and clear(problem.units) and not same_units(units, problem.units):
+        raise DataError(f"the fields must be in the units of the run, {units}; got {problem.units}: convert them")
+    if problem.absent:
+        print(f"{source_name(target)} has no column {', '.join(problem.absent)}: its truth is taken as unknown")
     p = predict_run(run, out, problem); print(f"{len(p)} rows: {out}")

@@ -35,30 +35,43 @@ def is_globe(path):
     "Does a file, or the first one of a folder, have latitudes and longitudes?"
     inside = maps_in(path)
     if not inside or inside[0].name.lower().endswith(('.zip','.tar','.gz','.tgz')): return True # archives
-    with opened(inside[0]) as ds: dims = find_axes(ds, source_name(inside[0]))[0]; other = [str(d) for d in ds.dims if d not in dims.values()]
+    with opened(inside[0]) as ds:
+        dims = find_axes(ds, source_name(inside[0]))[0]
+        other = [str(d) for d in ds.dims if d not in dims.values()]
     if not dims and len(other)>2:
-        raise DataError(f"{source_name(inside[0])} has the dimensions {', '.join(other)}, and none of them is a time: write dates into the file, or, if one of them only numbers or names samples that have no date, say which (--time {other[0]})")
+        raise DataError(f"{source_name(inside[0])} has the dimensions {', '.join(other)}, and none of them is a "
+                        f"time: write dates into the file, or, if one of them only numbers or names samples that "
+                        f"have no date, say which (--time {other[0]})")
     return 'time' not in dims or bool({'lat','lon'}&set(dims))
 
 # %% ../nbs/74_own_data.ipynb #762e355f
 def plain_map(da, time, when):
     "Values of a map with its own coordinates and nothing else, in memory, (time, y, x)."
     y,x = spatial_dims(da.isel({time: 0})); da = da.transpose(time, y, x)
-    return xr.DataArray(da.values, {'time': when}|{k: (k, da[k].values, da[k].attrs) for k in (y, x) if k in da.coords}, ('time',y,x), da.name, da.attrs)
+    return xr.DataArray(da.values, {'time': when}|{k: (k, da[k].values, da[k].attrs)
+                                                   for k in (y, x) if k in da.coords}, ('time',y,x), da.name, da.attrs)
 
 def plain_fields(path, variables=None, missing=None, by=None):
     "The maps of a file without latitudes and longitudes, in memory, (time, y, x) each; an error where there is none."
     with opened(path) as ds:
         what = source_name(path); dims,coords = find_axes(ds, what); time = by or dims.get('time'); found = {}
-        if time is None or time not in ds.dims: raise DataError(f"{what} has no dimension {by or 'of time'}{near(by or 'time', ds.dims)}; it has {', '.join(map(str, ds.dims))}")
+        if time is None or time not in ds.dims:
+            raise DataError(f"{what} has no dimension {by or 'of time'}{near(by or 'time', ds.dims)}; it has "
+                            f"{', '.join(map(str, ds.dims))}")
         when = ids_of(ds, by, what) if by else as_dates(decode_times(ds[coords['time']], what))
         names = [v for v in map(str, ds.data_vars) if time in ds[v].dims and ds[v].ndim>2]
         for v in [v for v in names if not variables or v in variables]:
             da = ds[v].squeeze([d for d in ds[v].dims if ds[v].sizes[d]==1 and d!=time and ds[v].ndim>3], drop=True)
-            if da.ndim!=3: raise DataError(f"{v} in {what} has the dimensions {', '.join(map(str, da.dims))}: choose one entry of each but {time} and the two of the map")
+            if da.ndim!=3:
+                raise DataError(f"{v} in {what} has the dimensions {', '.join(map(str, da.dims))}: choose one "
+                                f"entry of each but {time} and the two of the map")
             with reading(what): one = plain_map(da, time, when)
-            found[v] = one.copy(data=checked(one.values.astype('f4' if da.dtype.itemsize<=4 else 'f8'), v, what, da.attrs, da.encoding, missing))
-    if not found: raise DataError(f"{what} has no map over {by or 'time'}{' called '+variables[0]+near(variables[0], names) if variables else ''}: it holds {', '.join(f'{v} {ds[v].dims}' for v in ds.data_vars) or 'nothing'}")
+            found[v] = one.copy(data=checked(one.values.astype('f4' if da.dtype.itemsize<=4 else 'f8'), v, what,
+                                             da.attrs, da.encoding, missing))
+    if not found:
+        raise DataError(f"{what} has no map over "
+                        f"{by or 'time'}{' called '+variables[0]+near(variables[0], names) if variables else ''}: "
+                        f"it holds {', '.join(f'{v} {ds[v].dims}' for v in ds.data_vars) or 'nothing'}")
     return found
 
 # %% ../nbs/74_own_data.ipynb #73eabd36
@@ -70,26 +83,34 @@ class Samples(Step):
 
     def __str__(self): return self.called
     def stamp(self, times): return np.asarray(times, 'datetime64[ns]')
-    def names(self, times): return [self.ids[i] if i<len(self.ids) else '?' for i in np.asarray(times, 'datetime64[ns]').astype(np.int64)]
+    def names(self, times):
+        return [self.ids[i] if i<len(self.ids) else '?' for i in np.asarray(times, 'datetime64[ns]').astype(np.int64)]
 
     def numbers(self,
         ids:list, # What samples of a table are called
-    )->np.ndarray:# Their numbers as times, (n,), datetime64[ns]; those past the last where the fields have no such sample
+    )->np.ndarray: # Their numbers as times, (n,), datetime64[ns]; those past the last where the fields have no such sample
         "Where samples are among the fields' own."
         names = pd.Index(spelled_ids(ids))
-        if (twice := names[names.duplicated()]).size: raise DataError(f"the table has {int((names==twice[0]).sum())} rows for the {self} {twice[0]}: give one row for each")
+        if (twice := names[names.duplicated()]).size:
+            raise DataError(f"the table has {int((names==twice[0]).sum())} rows for the {self} "
+                            f"{twice[0]}: give one row for each")
         at = pd.Index(self.ids).get_indexer(names); new = at<0; at[new] = len(self.ids)+np.arange(new.sum())
         return as_numbered(at)
 
 def as_numbered(n): return np.asarray(n, np.int64).astype('datetime64[ns]')
 
-def spelled_ids(v): return [str(int(k)) if isinstance(k, (float,np.floating)) and k==int(k) else k.decode() if isinstance(k, bytes) else str(k).strip() for k in np.asarray(v).tolist()]
+def spelled_ids(v):
+    return [str(int(k)) if isinstance(k, (float,np.floating)) and k==int(k) else k.decode() if isinstance(k, bytes)
+            else str(k).strip() for k in np.asarray(v).tolist()]
 
 def ids_of(ds, by, what):
     "What the entries of a dimension are called, (n,), text; `DataError` where they are not told apart."
-    if by not in ds.variables: raise DataError(f"the dimension {by!r} in {what} has no coordinate that says which sample each entry is: write it into the file, as {by}({by})")
+    if by not in ds.variables:
+        raise DataError(f"the dimension {by!r} in {what} has no coordinate that says which sample each entry is: "
+                        f"write it into the file, as {by}({by})")
     ids = np.array(spelled_ids(ds[by].values), object)
-    if (twice := pd.Index(ids).duplicated()).any(): raise DataError(f"{what} has the {by} {ids[twice][0]} more than once: give each sample once")
+    if (twice := pd.Index(ids).duplicated()).any():
+        raise DataError(f"{what} has the {by} {ids[twice][0]} more than once: give each sample once")
     return ids
 
 def by_id(given, time):
@@ -103,7 +124,10 @@ def by_id(given, time):
 
 def _undated(ds, time, what):
     dim = find_axes(ds, what)[0].get('time')
-    return time in ds.dims and (dim!=time or time in ds.variables and ds[time].dtype.kind!='M' and not {'units','calendar'}&ds[time].attrs.keys() and ds[time].dtype.kind in 'iufUSO' and not hasattr(ds[time].values.flat[0], 'calendar'))
+    return time in ds.dims and (dim!=time or time in ds.variables and ds[time].dtype.kind!='M'
+                                and not {'units','calendar'}&ds[time].attrs.keys()
+                                and ds[time].dtype.kind in 'iufUSO'
+                                and not hasattr(ds[time].values.flat[0], 'calendar'))
 
 # %% ../nbs/74_own_data.ipynb #72d13554
 def placed(ds, by, what):
@@ -116,14 +140,16 @@ def placed(ds, by, what):
 def is_points(given, by):
     "Are fields of stations, in a table or along one dimension of a file?"
     if not isinstance(given, (str,Path)): return placed(as_dataset(given), by, 'the fields')[0] is not None
-    if Path(given).is_file() and (PLAIN.search(Path(given).name) or Path(given).suffix.lower() in ('.parquet','.pq')): return True
+    if Path(given).is_file() and (PLAIN.search(Path(given).name) or Path(given).suffix.lower() in ('.parquet','.pq')):
+        return True
     inside = maps_in(given)
     if not inside or not inside[0].name.lower().endswith(ENDS): return False
     with opened(inside[0]) as ds: return placed(ds, by, source_name(inside[0]))[0] is not None
 
 def station_table(path, variables, by):
     "A long table of stations as a dataset."
-    what = source_name(path); t = open_table(path); when,own = (spelled_ids(t[by]),[by]) if by else times_in(t, None, what)
+    what = source_name(path); t = open_table(path)
+    when,own = (spelled_ids(t[by]),[by]) if by else times_in(t, None, what)
     of = ['station',*(places_in(t.columns) or ())]; values = [c for c in t if c not in own+of]
     if variables: _check_variables(variables, values); values = list(variables)
     da = points_array(t[[c for c in of if c in t]+values].assign(time=when))
@@ -132,8 +158,12 @@ def station_table(path, variables, by):
 def station_series(ds, what, variables, missing, by):
     "The variables over time and stations, in memory, (time, station) each."
     dim,ds = placed(ds, by, what); dims,coords = find_axes(ds, what); time = by or dims.get('time'); found = {}
-    if dim is None or time is None: raise DataError(f"{what} must have stations along one dimension, with their coordinates lat and lon (or y and x), and times along another; it has the dimensions {', '.join(map(str, ds.dims))}")
-    when = (ids_of(ds, by, what) if ds[by].dtype.kind!='M' else ds[by].values) if by else as_dates(decode_times(ds[coords['time']], what)); at = {k: (dim, ds[k].values) for k in places_in([k for k in ds.coords if ds[k].dims==(dim,) and k!=dim])}
+    if dim is None or time is None:
+        raise DataError(f"{what} must have stations along one dimension, with their coordinates lat and lon (or y "
+                        f"and x), and times along another; it has the dimensions {', '.join(map(str, ds.dims))}")
+    when = (ids_of(ds, by, what) if ds[by].dtype.kind!='M'
+            else ds[by].values) if by else as_dates(decode_times(ds[coords['time']], what))
+    at = {k: (dim, ds[k].values) for k in places_in([k for k in ds.coords if ds[k].dims==(dim,) and k!=dim])}
     names = spelled_ids(ds[dim].values) if dim in ds.coords else [str(i) for i in range(ds.sizes[dim])]
     for v in [v for v in map(str, ds.data_vars) if set(ds[v].dims)=={time, dim} and (not variables or v in variables)]:
         with reading(what): x = ds[v].transpose(time, dim).values
@@ -145,25 +175,31 @@ def _station_parts(given, variables, missing, by):
     "The variables of each source, (time, station) each."
     for g in given:
         if not isinstance(g, (str,Path)): yield station_series(as_dataset(g), 'the fields', variables, missing, by)
-        elif Path(g).is_file() and not Path(g).name.lower().endswith(ENDS): yield station_series(station_table(g, variables, by), source_name(g), variables, missing, by and 'time')
+        elif Path(g).is_file() and not Path(g).name.lower().endswith(ENDS):
+            yield station_series(station_table(g, variables, by), source_name(g), variables, missing, by and 'time')
         else:
             for p in maps_in(g):
                 with opened(p) as ds: yield station_series(ds, source_name(p), variables, missing, by)
 
 def _at_points(given, variables, missing, step, onto, by):
     "Fields of stations, (time, variable, 1, station), and the step of their times; in the order of known ones."
-    if isinstance(onto, Grid) and not isinstance(onto, Points): raise DataError("the run's fields are maps, and these are stations: give maps")
+    if isinstance(onto, Grid) and not isinstance(onto, Points):
+        raise DataError("the run's fields are maps, and these are stations: give maps")
     parts = {}
     for found in _station_parts(given, variables, missing, by):
         for v,da in found.items(): parts.setdefault(v, []).append(da)
     _check_variables(variables or (), list(parts)); names = list(variables or parts)
     if not names: raise DataError("there is no variable over times and stations among what was given")
-    fields = [(xr.concat(parts[v], 'time', join='outer') if len(parts[v])>1 else parts[v][0]).sortby('time') for v in names]
+    fields = [(xr.concat(parts[v], 'time', join='outer') if len(parts[v])>1 else parts[v][0]).sortby('time')
+              for v in names]
     if by: fields,step = _numbered(fields, by)
-    else: step = step or step_of(fields[0].time.values); fields = [f.assign_coords(time=step.stamp(f.time.values)) for f in fields]
+    else:
+        step = step or step_of(fields[0].time.values)
+        fields = [f.assign_coords(time=step.stamp(f.time.values)) for f in fields]
     da = xr.concat(fields, pd.Index(names, name='variable'), join='outer').transpose('time','variable',...)
     if isinstance(onto, Points): da = at_stations(da, onto, 'keep')
-    return da.expand_dims('row', -2).assign_attrs(units=', '.join(f"{v}: {parts[v][0].attrs.get('units', '?')}" for v in names)),step
+    return da.expand_dims('row', -2).assign_attrs(units=', '.join(f"{v}: {parts[v][0].attrs.get('units', '?')}"
+            for v in names)),step
 
 # %% ../nbs/74_own_data.ipynb #82100310
 def fields_of(
@@ -173,8 +209,8 @@ def fields_of(
     stamp:str=None,                              # within or end, of monthly data
     step:Step=None,                              # Known step of the record; found when not given
     onto:str|Grid='coarsest',                    # As `common_grid` takes it
-    time:str=None,                               # The target's column of times, which may name a dimension of samples without dates
-)->tuple:                                        # DataArray (time, variable, y, x), not read yet where it comes from files, and the step
+    time:str=None, # The target's column of times, which may name a dimension of samples without dates
+)->tuple: # DataArray (time, variable, y, x), not read yet where it comes from files, and the step
     "Fields of any kind on one grid, by the times of their record."
     given = [given] if isinstance(given, (str,Path,xr.DataArray,xr.Dataset)) else list(given)
     if not given: raise ConfigError("give the fields: --fields FILE [FILE ...]")
@@ -182,25 +218,37 @@ def fields_of(
     if files and len(files)<len(given): raise ConfigError("give either files or arrays, not both")
     by = time if by_id(given[0], time) else None
     if is_points(given[0], by): return _at_points(given, variables, missing, step, onto, by)
-    if files: globe = not by and is_globe(files[0]); read = lambda s: open_fields(files, variables, missing=missing, stamp=s)
-    else: globe = not by and all(set(find_axes(as_dataset(g), 'the fields')[0])>={'lat','lon'} for g in given); read = lambda s: [f for g in given for f in _from_memory(g, variables, missing, s)]
+    if files:
+        globe = not by and is_globe(files[0])
+        read = lambda s: open_fields(files, variables, missing=missing, stamp=s)
+    else:
+        globe = not by and all(set(find_axes(as_dataset(g), 'the fields')[0])>={'lat','lon'} for g in given)
+        read = lambda s: [f for g in given for f in _from_memory(g, variables, missing, s)]
     if globe: fields,step = _on_globe(read, stamp, step)
     else: fields,step = _plain(files or given, variables, missing, step, by)
-    if variables: _check_variables(variables, [f.name for f in fields]); fields = sorted(fields, key=lambda f: list(variables).index(f.name))
+    if variables:
+        _check_variables(variables, [f.name for f in fields])
+        fields = sorted(fields, key=lambda f: list(variables).index(f.name))
     if not globe: return _stacked(fields, onto),step
     if isinstance(onto, Grid): check_covered(fields, onto)
     return common_grid(fields, onto).transpose('time','variable','lat','lon'),step
 
 def _check_variables(wanted, have):
-    if gone := [v for v in wanted if v not in have]: raise DataError(f"the fields have no variable {gone[0]!r}{near(gone[0], have)}; they have {', '.join(map(str, have))}")
+    if gone := [v for v in wanted if v not in have]:
+        raise DataError(f"the fields have no variable {gone[0]!r}{near(gone[0], have)}; they have "
+                        f"{', '.join(map(str, have))}")
 
-def as_dataset(given): return given if isinstance(given, xr.Dataset) else given.to_dataset(name=str(given.name or 'fields'))
+def as_dataset(given):
+    return given if isinstance(given, xr.Dataset) else given.to_dataset(name=str(given.name or 'fields'))
 
 def _from_memory(given, variables, missing, stamp):
-    ds = as_dataset(given); names = [v for v in map(str, ds.data_vars) if ds[v].ndim>2 and (not variables or v in variables)]; out = []
+    ds = as_dataset(given)
+    names = [v for v in map(str, ds.data_vars) if ds[v].ndim>2 and (not variables or v in variables)]
+    out = []
     for f in (ordered(ds, v, missing, stamp) for v in names):
         if 'variable' not in f.dims: out.append(f); continue
-        out += [f.isel(variable=i, drop=True).rename(str(k)) for i,k in enumerate(f['variable'].values) if not variables or str(k) in variables]
+        out += [f.isel(variable=i, drop=True).rename(str(k))
+                for i,k in enumerate(f['variable'].values) if not variables or str(k) in variables]
     return out
 
 # %% ../nbs/74_own_data.ipynb #1e2a2044
@@ -208,7 +256,9 @@ def check_covered(fields, grid):
     "`DataError` where a cell of a known grid lies outside the files' cells, whatever the values there."
     for f in fields:
         ones = common_grid([xr.ones_like(f.isel(time=slice(0, 1)), dtype=float)], grid).values[0,0]
-        if n := int((np.isnan(ones)&grid.mask.numpy()).sum()): raise DataError(f"{n} of {int(grid.mask.sum())} cells of the run lie outside the files' map of {f.name}: the files do not cover its region")
+        if n := int((np.isnan(ones)&grid.mask.numpy()).sum()):
+            raise DataError(f"{n} of {int(grid.mask.sum())} cells of the run lie outside the files' map of "
+                            f"{f.name}: the files do not cover its region")
 
 # %% ../nbs/74_own_data.ipynb #aaf4d2d0
 def _on_globe(read, stamp, step):
@@ -223,7 +273,10 @@ def _plain(given, variables, missing, step, by=None):
     parts = {}
     for g in given:
         if isinstance(g, (str,Path)): found = [plain_fields(p, variables, missing, by) for p in maps_in(g)]
-        else: ds = as_dataset(g); found = [{v: _plain_array(ds, v, by) for v in map(str, ds.data_vars) if ds[v].ndim>2 and (not variables or v in variables)}]
+        else:
+            ds = as_dataset(g)
+            found = [{v: _plain_array(ds, v, by) for v in map(str, ds.data_vars) if ds[v].ndim>2
+                      and (not variables or v in variables)}]
         for v,da in [item for one in found for item in one.items()]: parts.setdefault(v, []).append(da)
     if not parts: raise DataError(f"there is no map over {by or 'time'} among what was given")
     fields = [_in_time(v, p) for v,p in parts.items()]
@@ -235,28 +288,41 @@ def _in_time(name, parts):
     "Maps of one variable, one after the other; `DataError` where they are not of one grid."
     first = parts[0]
     for p in parts[1:]:
-        if p.shape[1:]!=first.shape[1:] or any(k in first.coords and not np.array_equal(p[k], first[k]) for k in first.dims[1:]): raise DataError(f"{name} lies on one map in some files and on another map in others, {'x'.join(map(str, first.shape[1:]))} and {'x'.join(map(str, p.shape[1:]))} cells: bring them to one grid first")
+        if p.shape[1:]!=first.shape[1:] or any(k in first.coords and not np.array_equal(p[k], first[k])
+                                               for k in first.dims[1:]):
+            raise DataError(f"{name} lies on one map in some files and on another map in others, "
+                            f"{'x'.join(map(str, first.shape[1:]))} and {'x'.join(map(str, p.shape[1:]))} cells: "
+                            f"bring them to one grid first")
     return (xr.concat(parts, 'time') if len(parts)>1 else first).sortby('time').rename(name)
 
 def _numbered(fields, by):
     "Samples without dates, numbered, and what stands for their step."
     ids = fields[0].time.values
-    if (twice := pd.Index(ids).duplicated()).any(): raise DataError(f"the fields have the {by} {ids[twice][0]} more than once: give each sample once")
-    if odd := [f.name for f in fields[1:] if not np.array_equal(f.time.values, ids)]: raise DataError(f"{odd[0]} and {fields[0].name} have other samples ({by}): give the same ones")
-    return [f.assign_coords(time=as_numbered(range(len(ids)))) for f in fields],Samples(seconds=1e-9, called=by, ids=tuple(ids))
+    if (twice := pd.Index(ids).duplicated()).any():
+        raise DataError(f"the fields have the {by} {ids[twice][0]} more than once: give each sample once")
+    if odd := [f.name for f in fields[1:] if not np.array_equal(f.time.values, ids)]:
+        raise DataError(f"{odd[0]} and {fields[0].name} have other samples ({by}): give the same ones")
+    return [f.assign_coords(time=as_numbered(range(len(ids)))) for f in fields],Samples(seconds=1e-9,
+            called=by, ids=tuple(ids))
 
 def _plain_array(ds, v, by):
     "An array of maps, times first."
     da = ds[v]; time = by or 'time'
-    if time not in da.dims: raise DataError(f"{v} has the dimensions {', '.join(map(str, da.dims))}, and none is called {time}: rename it")
+    if time not in da.dims:
+        raise DataError(f"{v} has the dimensions {', '.join(map(str, da.dims))}, and none is called {time}: rename it")
     return plain_map(da, time, ids_of(ds, by, 'the fields') if by else as_dates(da[time].values))
 
 def _stacked(fields, onto):
     "Maps of one grid as variables; on a known grid, which theirs must be."
     y,x = fields[0].dims[-2:]; fields = [ascending(ascending(f, y), x) for f in fields]
     for f in fields[1:]:
-        if f.shape!=fields[0].shape or any(not np.array_equal(f[k], fields[0][k]) for k in f.dims): raise DataError(f"{f.name} and {fields[0].name} lie on different maps or at different times: bring them to one grid first")
-    out = xr.concat(fields, pd.Index([f.name for f in fields], name='variable')).transpose('time','variable',y,x); ends_of = lambda v: f'{v.name} {v.values[0]:g} to {v.values[-1]:g}'
-    if isinstance(onto, Grid) and not (out.shape[-2:]==onto.shape and np.allclose(out[y], onto.y_centres) and np.allclose(out[x], onto.x_centres)):
-        raise DataError(f"the maps must lie on the run's grid, {onto!r}; got {out.shape[-2]}x{out.shape[-1]} cells with {ends_of(out[y])} and {ends_of(out[x])}: regrid them first")
+        if f.shape!=fields[0].shape or any(not np.array_equal(f[k], fields[0][k]) for k in f.dims):
+            raise DataError(f"{f.name} and {fields[0].name} lie on different maps or at different times: bring "
+                            f"them to one grid first")
+    out = xr.concat(fields, pd.Index([f.name for f in fields], name='variable')).transpose('time','variable',y,x)
+    ends_of = lambda v: f'{v.name} {v.values[0]:g} to {v.values[-1]:g}'
+    if isinstance(onto, Grid) and not (out.shape[-2:]==onto.shape and np.allclose(out[y], onto.y_centres)
+                                       and np.allclose(out[x], onto.x_centres)):
+        raise DataError(f"the maps must lie on the run's grid, {onto!r}; got {out.shape[-2]}x{out.shape[-1]} cells "
+                        f"with {ends_of(out[y])} and {ends_of(out[x])}: regrid them first")
     return out

@@ -44,51 +44,67 @@ def as_map(
     "A map as the command line describes it."
     option = '--bag' if bag else '--place'; like = 'd1x,d1y+d2x,d2y:12x12' if bag else 'x,y:40x50@0:105,0:68'
     m = FORM.fullmatch(str(text).strip()); pairs = [p.split(',') for p in m[2].split('+')] if m else []
-    if not m or any(len(p)!=2 or not all(p) for p in pairs) or len(pairs)>1 and not bag: raise ConfigError(f"{option} takes pairs of columns and cells, like {like}; got {text!r}")
+    if not m or any(len(p)!=2 or not all(p) for p in pairs) or len(pairs)>1 and not bag:
+        raise ConfigError(f"{option} takes pairs of columns and cells, like {like}; got {text!r}")
     extent = None if m[5] is None else [[float(m[5]), float(m[6])], [float(m[7]), float(m[8])]]
-    if extent and any(a>=b for a,b in extent): raise ConfigError(f"{option} takes a rectangle from low to high, like @0:105,0:68; got {text!r}")
+    if extent and any(a>=b for a,b in extent):
+        raise ConfigError(f"{option} takes a rectangle from low to high, like @0:105,0:68; got {text!r}")
     check_whole(**{f'cells of {option}': min(int(m[3]), int(m[4]))})
     return dict(name=m[1], pairs=[[c.strip() for c in p] for p in pairs], shape=[int(m[3]), int(m[4])], extent=extent)
 
 def modes_of(index, place, bag, curve=None):
-    "What each sample looks at: name of a mode to a column, or to a map as `as_map` gives it with its kind; a curve is a map of one column."
-    found = {}; curves = [(c, dict(kind='curve', pairs=[[c]], shape=None, extent=None)) for c in curve or ()]; maps = [('place', as_map(t, False)) for t in place or ()]+[('bag', as_map(t, True)) for t in bag or ()]
+    """What each sample looks at: name of a mode to a column, or to a map as `as_map` gives it with its kind; a
+    curve is a map of one column."""
+    found = {}
+    curves = [(c, dict(kind='curve', pairs=[[c]], shape=None, extent=None)) for c in curve or ()]
+    maps = [('place', as_map(t, False)) for t in place or ()]+[('bag', as_map(t, True)) for t in bag or ()]
     for kind,m in maps: m['kind'] = kind
     own = lambda kind, m: m.pop('name') or (kind if sum(k==kind for k,_ in maps)==1 else '_'.join(m['pairs'][0]))
     for name,spec in [*((c, c) for c in index or ()), *((own(k, m), m) for k,m in maps), *curves]:
-        if name in found: raise ConfigError(f"two modes are called {name!r}: give one another name, like other={'x,y:40x50' if isinstance(spec, dict) else name}")
+        if name in found:
+            raise ConfigError(f"two modes are called {name!r}: give one another name, like "
+                              f"other={'x,y:40x50' if isinstance(spec, dict) else name}")
         found[name] = spec
-    if not found: raise ConfigError("say what an event looks at: --index COLUMN for who, --place x,y:40x50 for where, --bag a,b+c,d:12x12 for what is around, --curve COLUMN for how much")
+    if not found:
+        raise ConfigError("say what an event looks at: --index COLUMN for who, --place x,y:40x50 for where, --bag "
+                          "a,b+c,d:12x12 for what is around, --curve COLUMN for how much")
     return found
 
 def common(columns):
-    "What the names of some columns have in common: opp_dx of opp1_dx and opp2_dx; the first name where they have nothing in common."
+    """What the names of some columns have in common: opp_dx of opp1_dx and opp2_dx; the first name where they have
+    nothing in common."""
     if len(columns)<2: return columns[0]
-    start = re.sub(r'\d+$', '', commonprefix(columns)); end = commonprefix([c[len(start):][::-1] for c in columns])[::-1]
+    start = re.sub(r'\d+$', '', commonprefix(columns))
+    end = commonprefix([c[len(start):][::-1] for c in columns])[::-1]
     return re.sub('__+', '_', start+end).strip('_') or columns[0]
 
 # %% ../nbs/76_own_events.ipynb #b7872def
 ROWS = 2**19 # At a time
 
 def pieces_of(path, columns, missing=None, words=(), told=None):
-    "A table in parts: numbers that are said to be missing, texts without a letter, and in columns of `words` those like NA, are NaN; `told` takes such words."
+    """A table in parts: numbers that are said to be missing, texts without a letter, and in columns of `words`
+    those like NA, are NaN; `told` takes such words."""
     words = words if file_kind(path)=='plain' else ()
     for part in table_parts(path, sorted(columns), ROWS, words):
         for c in part:
             if c in words and part[c].dtype.kind not in 'iufbcmM':
                 v,found = as_words(part[c], missing==[]); part = part.assign(**{c: v})
-                if told is not None and found and missing!=[]: told[c] = {k: told.get(c, {}).get(k, 0)+found.get(k, 0) for k in {**told.get(c, {}), **found}}
+                if told is not None and found and missing!=[]:
+                    told[c] = {k: told.get(c, {}).get(k, 0)+found.get(k, 0) for k in {**told.get(c, {}), **found}}
             v = part[c]; text = v.dtype.kind not in 'iufbcmM'
-            gone = v.isin([u for u in v.unique() if isinstance(u, str) and not u.strip()]) if text else v.isin(missing or ())
+            gone = v.isin([u for u in v.unique() if isinstance(u, str)
+                           and not u.strip()]) if text else v.isin(missing or ())
             if gone.any(): part = part.assign(**{c: v.mask(gone)})
         yield part
 
 # %% ../nbs/76_own_events.ipynb #9b562d2a
-def columns_of(modes): return {c for m in modes.values() for c in ([m] if isinstance(m, str) else [c for p in m['pairs'] for c in p])}
+def columns_of(modes):
+    return {c for m in modes.values() for c in ([m] if isinstance(m, str) else [c for p in m['pairs'] for c in p])}
 
 def needed(modes):
     "Columns without a value in which a row cannot be used."
-    return [c for m in modes.values() if isinstance(m, str) or m['kind']!='bag' for c in ([m] if isinstance(m, str) else m['pairs'][0])]
+    return [c for m in modes.values() if isinstance(m, str) or m['kind']!='bag'
+            for c in ([m] if isinstance(m, str) else m['pairs'][0])]
 
 @dataclass
 class Events:
@@ -103,26 +119,38 @@ class Events:
     first:pd.DataFrame   # All columns of those among the first rows of the table
 
 # %% ../nbs/76_own_events.ipynb #9b50ca30
-def names_in(modes, kept): return ({c for c in modes.values() if isinstance(c, str)}|set(kept))-{c for m in modes.values() if not isinstance(m, str) for p in m['pairs'] for c in p}
+def names_in(modes, kept):
+    return ({c for c in modes.values() if isinstance(c, str)}|set(kept))-{c
+            for m in modes.values() if not isinstance(m, str) for p in m['pairs'] for c in p}
 
 def read_events(path, modes, label, more=(), need_label=True, id=(), missing=None, also=()):
     "What a table says of its rows, places apart; `also` are columns to keep."
-    index = {k: c for k,c in modes.items() if isinstance(c, str)}; seen = columns_of(modes); names = {k: set() for k in index}; frames,keeps,marks,left,odd,n,told_words,first = [],[],[],{},{},0,{},None
-    kept = list(dict.fromkeys(c for c in (label, *more, *id, *also) if c)); told = [c for c in seen|set(kept) if c not in id] if missing is None else []
-    need = dict.fromkeys([*needed(modes), *([label] if label and need_label else []), *more, *id]); amounts = seen-set(index.values())|set(more)|{label}
+    index = {k: c for k,c in modes.items() if isinstance(c, str)}
+    seen = columns_of(modes)
+    names = {k: set() for k in index}
+    frames,keeps,marks,left,odd,n,told_words,first = [],[],[],{},{},0,{},None
+    kept = list(dict.fromkeys(c for c in (label, *more, *id, *also) if c))
+    told = [c for c in seen|set(kept) if c not in id] if missing is None else []
+    need = dict.fromkeys([*needed(modes), *([label] if label and need_label else []), *more, *id])
+    amounts = seen-set(index.values())|set(more)|{label}
     for part in pieces_of(path, seen|set(kept), missing, names_in(modes, kept), told_words):
         ok = np.ones(len(part), bool)
         for c in need:
             gone = ok&part[c].isna().values; ok &= ~gone
             if gone.any(): left[c] = left.get(c, 0)+int(gone.sum())
         for c in sorted(told):
-            for v,count in odd_numbers(part[c], c in amounts).items(): odd.setdefault(c, {}); odd[c][v] = odd[c].get(v, 0)+count
+            for v,count in odd_numbers(part[c], c in amounts).items():
+                odd.setdefault(c, {})
+                odd[c][v] = odd[c].get(v, 0)+count
         part = part.set_axis(np.arange(n, n+len(part))); n += len(part); keeps.append(ok); used = part[ok]
         for k,c in index.items(): names[k] |= set(used[c].unique())
         first = used if first is None else first; frames.append(used[kept]); marks.append(marked(used[sorted(seen)]))
     if not n: raise DataError(f"{source_name(path)} has no rows: give at least one")
-    if not sum(k.sum() for k in keeps): raise DataError(f"no row of {source_name(path)} can be used: "+', '.join(f'{v:,} lack {k}' for k,v in left.items()))
-    return Events(pd.concat(frames), np.concatenate(keeps), {k: in_order(v) for k,v in names.items()}, left, np.concatenate(marks), odd, told_words, first)
+    if not sum(k.sum() for k in keeps):
+        raise DataError(f"no row of {source_name(path)} can be used: "+', '.join(f'{v:,} lack {k}'
+                for k,v in left.items()))
+    return Events(pd.concat(frames), np.concatenate(keeps), {k: in_order(v) for k,v in names.items()}, left,
+                  np.concatenate(marks), odd, told_words, first)
 
 def in_order(names):
     try: return sorted(names)
@@ -136,14 +164,17 @@ def marked(part):
 # %% ../nbs/76_own_events.ipynb #4f7580f8
 def rectangles(path, modes, train, missing=None):
     "Grids of all maps, and nodes of all curves; those of the training rows where none were given."
-    open_ = {k: m for k,m in modes.items() if not isinstance(m, str) and m['extent'] is None}; found,n = {k: [[], []] for k in open_},0
+    open_ = {k: m for k,m in modes.items() if not isinstance(m, str) and m['extent'] is None}
+    found,n = {k: [[], []] for k in open_},0
     for part in pieces_of(path, columns_of(open_), missing) if open_ else ():
         use = train[n:n+len(part)]; n += len(part)
         for k,m in open_.items():
             for i in range(len(m['pairs'][0])):
-                v = np.concatenate([as_numbers(part[[p[i]]][use], source_name(path))[:,0] for p in m['pairs']]); v = v[np.isfinite(v)]
+                v = np.concatenate([as_numbers(part[[p[i]]][use], source_name(path))[:,0] for p in m['pairs']])
+                v = v[np.isfinite(v)]
                 found[k][i].append(v if m['kind']=='curve' else v[[v.argmin(), v.argmax()]] if len(v) else v)
-    return {k: as_grid(k, m, [np.concatenate(v) if len(v) else np.zeros(0) for v in found.get(k, ())]) for k,m in modes.items() if not isinstance(m, str)}
+    return {k: as_grid(k, m, [np.concatenate(v) if len(v) else np.zeros(0) for v in found.get(k, ())])
+            for k,m in modes.items() if not isinstance(m, str)}
 
 def as_grid(name, m, values):
     "The grid of a map, or the nodes of a curve, which has about equally many rows between neighbours."
@@ -152,13 +183,18 @@ def as_grid(name, m, values):
         if len(at)<2: raise DataError(f"column {name} has no two different numbers, so it makes no curve: leave it out")
         return Nodes(at, names=(name,))
     (a,b),(c,d) = m['extent'] or [[v.min(initial=np.inf), v.max(initial=-np.inf)] for v in values]
-    if not (a<b and c<d): raise DataError(f"the training rows of {name} all lie at one value ({a:g} to {b:g}, {c:g} to {d:g}): give its rectangle, like @0:105,0:68")
-    return Grid(m['shape'], y=(a, np.nextafter(b, np.inf)), x=(c, np.nextafter(d, np.inf)), names=tuple(common([p[i] for p in m['pairs']]) for i in (0, 1)))
+    if not (a<b and c<d):
+        raise DataError(f"the training rows of {name} all lie at one value ({a:g} to {b:g}, {c:g} to {d:g}): give "
+                        f"its rectangle, like @0:105,0:68")
+    return Grid(m['shape'], y=(a, np.nextafter(b, np.inf)), x=(c, np.nextafter(d, np.inf)),
+                names=tuple(common([p[i] for p in m['pairs']]) for i in (0, 1)))
 
 # %% ../nbs/76_own_events.ipynb #10edda33
 def outside_of(part, m, where):
     "Which rows of a part have a place outside its rectangle, or a number beyond the ends of its curve, booleans."
-    ends = [(where.axes[0][0], where.axes[0][-1], True)] if m['kind']=='curve' else [(*where.y, False), (*where.x, False)]; out = np.zeros(len(part), bool)
+    ends = [(where.axes[0][0], where.axes[0][-1], True)] if m['kind']=='curve' else [(*where.y,
+            False), (*where.x, False)]
+    out = np.zeros(len(part), bool)
     for p in m['pairs']:
         v = [part[c].to_numpy(float) for c in p]; there = np.isfinite(v).all(0)
         for x,(a,b,last) in zip(v, ends): out |= there&((x<a)|((x>b) if last else (x>=b)))
@@ -166,33 +202,45 @@ def outside_of(part, m, where):
 
 def beyond_rule(m, outside):
     "What becomes of places outside: raise, clip or drop."
-    return 'drop' if m['kind']=='bag' else 'clip' if m['kind']=='curve' else outside or ('raise' if m['extent'] else 'clip')
+    return 'drop' if m['kind']=='bag' else 'clip' if m['kind']=='curve' else outside or ('raise'
+            if m['extent'] else 'clip')
 
 def check_inside(path, name, m, part, out, where, new=False):
     "`DataError` that names the first row with a place outside its rectangle."
-    pair,row = m['pairs'][0],part[out].iloc[0]; (a,b),(c,d) = where.y,where.x; at = ', '.join(f'{k} = {row[k]:g}' for k in pair)
-    raise DataError(f"{int(out.sum()):,} places of {name} lie outside its rectangle ({pair[0]} from {a:g} to {b:g}, {pair[1]} from {c:g} to {d:g}), the first in row {part.index[out][0]+1} of {source_name(path)} ({at}): "
-        +("correct them, or say --unknown to move them to the edge" if new else "correct them, or say --outside clip to move them to the edge, or --outside drop to let them add nothing"))
+    pair,row = m['pairs'][0],part[out].iloc[0]
+    (a,b),(c,d) = where.y,where.x
+    at = ', '.join(f'{k} = {row[k]:g}' for k in pair)
+    raise DataError(f"{int(out.sum()):,} places of {name} lie outside its rectangle ({pair[0]} from {a:g} to "
+                    f"{b:g}, {pair[1]} from {c:g} to {d:g}), the first in row {part.index[out][0]+1} of "
+                    f"{source_name(path)} ({at}): "
+        +("correct them, or say --unknown to move them to the edge" if new else "correct them, or say --outside "
+          "clip to move them to the edge, or --outside drop to let them add nothing"))
 
 def said_beyond(modes, outside, lost):
     "What became of places outside, in sentences."
-    did = dict(clip='which is moved to the edge', drop='which adds nothing'); what = lambda m: 'a number beyond the ends of the curve' if m['kind']=='curve' else 'a place outside the rectangle'
-    return [f"outside: {len(rows):,} row{'' if len(rows)==1 else 's'} with {what(modes[k])} of {k}, {did[beyond_rule(modes[k], outside)]} ({said_some(rows)})" for k,rows in lost.items() if rows]
+    did = dict(clip='which is moved to the edge', drop='which adds nothing')
+    what = lambda m: 'a number beyond the ends of the curve' if m['kind']=='curve' else 'a place outside the rectangle'
+    return [f"outside: {len(rows):,} row{'' if len(rows)==1 else 's'} with {what(modes[k])} of {k}, "
+            f"{did[beyond_rule(modes[k], outside)]} ({said_some(rows)})" for k,rows in lost.items() if rows]
 
-def said_some(rows): return f"row{'' if len(rows)==1 else 's'} {', '.join(f'{r+1}' for r in rows[:5])}{' ...' if len(rows)>5 else ''}"
+def said_some(rows):
+    return f"row{'' if len(rows)==1 else 's'} {', '.join(f'{r+1}' for r in rows[:5])}{' ...' if len(rows)>5 else ''}"
 
 # %% ../nbs/76_own_events.ipynb #48b93dd5
 def design_of(path, modes, keep, outside=None, missing=None, lost=None, **known):
-    "The design of the rows that are kept, read in parts; `known` are grids and labels, or a design to be like; `lost` takes which rows lie outside."
+    """The design of the rows that are kept, read in parts; `known` are grids and labels, or a design to be like;
+    `lost` takes which rows lie outside."""
     maps = {k: m for k,m in modes.items() if not isinstance(m, str)}; lost = {} if lost is None else lost
     grids = known['grids'] if 'grids' in known else {m.name: m.grid or m.nodes for m in known['like'].modes}
-    spec = {k: m if isinstance(m, str) else m['pairs'][0][0] if m['kind']=='curve' else [tuple(p[::-1]) for p in m['pairs']] if m['kind']=='bag' else tuple(m['pairs'][0][::-1]) for k,m in modes.items()}
+    spec = {k: m if isinstance(m, str) else m['pairs'][0][0] if m['kind']=='curve' else [tuple(p[::-1])
+            for p in m['pairs']] if m['kind']=='bag' else tuple(m['pairs'][0][::-1]) for k,m in modes.items()}
     beyond = {k: beyond_rule(m, outside) for k,m in maps.items() if m['kind']=='place'}
     def parts():
         n = 0
         for part in pieces_of(path, columns_of(modes), missing, names_in(modes, ())):
             part = part.set_axis(np.arange(n, n+len(part)))[keep[n:(n := n+len(part))]]
-            if cols := sorted(columns_of(maps)): part = part.assign(**dict(zip(cols, as_numbers(part[cols], source_name(path)).T)))
+            if cols := sorted(columns_of(maps)):
+                part = part.assign(**dict(zip(cols, as_numbers(part[cols], source_name(path)).T)))
             for k,m in maps.items():
                 out = outside_of(part, m, grids[k]); lost[k] = [*lost.get(k, ()), *part.index[out]]
                 if out.any() and beyond.get(k)=='raise': check_inside(path, k, m, part, out, grids[k], 'like' in known)
@@ -207,32 +255,53 @@ def higher(kind, label, classes):
     if kind=='ordered': return f"a later class of {', '.join(classes)}"
     return f"more {label if classes is None else classes[1] if len(classes)==2 else 'of that class, for each of '+', '.join(classes)}"
 
-def fair(classes): return '' if classes is None or len(classes)!=2 else f'; AUC, F1 and average precision are about {classes[1]}, against {classes[0]}'
+def fair(classes):
+    return ('' if classes is None or len(classes)!=2 else f'; AUC, F1 and average precision are about '
+            f'{classes[1]}, against {classes[0]}')
 
 def said_columns(e, modes, covariates):
     "What covariates hold, and indices that are numbers."
-    one = lambda c: f'{c} (a number)' if (v := column_levels(e.frame[c])) is None else f"{c} ({len(v)} levels, compared with {v[0]}: {', '.join(v[1:8])}{' ...' if len(v)>8 else ''})"
+    one = (lambda c: f'{c} (a number)' if (v := column_levels(e.frame[c])) is None else f"{c} ({len(v)} levels, "
+           f"compared with {v[0]}: {', '.join(v[1:8])}{' ...' if len(v)>8 else ''})")
     said = [f"covariates: {', '.join(map(one, covariates))}; the simpler methods have them, too"] if covariates else []
-    return said+[f"index {k}: its {len(e.labels[k]):,} numbers are taken as names; --curve {c} instead of --index {c} makes a curve of them" for k,c in modes.items() if isinstance(c, str) and len(e.labels[k])>12 and all(isinstance(v, (int,float,np.number)) for v in e.labels[k])]
+    return said+[f"index {k}: its {len(e.labels[k]):,} numbers are taken as names; --curve {c} instead of --index "
+                 f"{c} makes a curve of them" for k,c in modes.items() if isinstance(c, str) and len(e.labels[k])>12
+                 and all(isinstance(v, (int,float,np.number)) for v in e.labels[k])]
 
 def said_left(left): return ', '.join(f'{v:,} without {k}' for k,v in left.items()) or 'none'
 
 def said_events(path, e, problem, design, modes, groups, block):
     "What was read, left out and dealt out, in sentences."
-    span = lambda m: '' if m.grid is None else ', '+', '.join(f'{k} from {a:.7g} to {b:.7g}' for k,(a,b) in zip(m.grid.names, (m.grid.y, m.grid.x)))
-    sizes = ', '.join(f"{m.name} ({' x '.join(map(str, m.shape))}{span(m)})" for m in design.modes); sets = ', '.join(f'{len(v):,} {k}' for k,v in problem.rows.items())
-    whole = f'whole groups of {groups}' if groups else f'blocks of {block:,} neighbouring rows, which are held out together: where the order of the table means nothing, these are rows at random; --groups holds whole groups out'; c = problem.classes
+    span = lambda m: '' if m.grid is None else ', '+', '.join(f'{k} from {a:.7g} to {b:.7g}'
+            for k,(a,b) in zip(m.grid.names, (m.grid.y, m.grid.x)))
+    sizes = ', '.join(f"{m.name} ({' x '.join(map(str, m.shape))}{span(m)})" for m in design.modes)
+    sets = ', '.join(f'{len(v):,} {k}' for k,v in problem.rows.items())
+    whole = (f'whole groups of {groups}' if groups else f'blocks of {block:,} neighbouring rows, which are held '
+             f'out together: where the order of the table means nothing, these are rows at random; --groups '
+             f'holds whole groups out')
+    c = problem.classes
     count = '' if c is None else ': '+', '.join(f'{int((problem.y==i).sum()):,} {k}' for i,k in enumerate(c))
-    return [f"table: {len(e.keep):,} rows of {Path(path).name}; left out: {said_left(e.left)}", f"target: {problem.target_name} ({problem.kind}{count}), explained by {sizes}",
-        f"higher: {higher(problem.kind, problem.target_name, c)}; a higher score is red in the figures, a lower one blue{fair(c)}", *said_columns(e, modes, [] if problem.covariates is None else list(problem.covariates)), f"rows: {sets}, in {whole}"]
+    return [f"table: {len(e.keep):,} rows of {Path(path).name}; left out: {said_left(e.left)}",
+            f"target: {problem.target_name} ({problem.kind}{count}), explained by {sizes}",
+        f"higher: {higher(problem.kind, problem.target_name, c)}; a higher score is red in the figures, a lower "
+        f"one blue{fair(c)}", *said_columns(e, modes,
+                                          [] if problem.covariates is None else list(problem.covariates)),
+        f"rows: {sets}, in {whole}"]
 
 def said_rows_odd(e, modes, label, kind, groups, id, covariates):
     "What a reader should look at before he believes a model, in sentences."
-    names = {c: e.labels[k] for k,c in modes.items() if isinstance(c, str)}|{c: e.frame[c].unique() for c in (label, *covariates) if e.frame[c].dtype.kind not in 'iufbcmM'}; y = e.frame[label]
-    places = {k: e.first[list(m['pairs'][0])] for k,m in modes.items() if not isinstance(m, str) and m['kind']=='place'}; at = np.unique(y) if y.dtype.kind in 'iuf' else ()
+    names = {c: e.labels[k] for k,c in modes.items() if isinstance(c, str)}|{c: e.frame[c].unique()
+            for c in (label, *covariates) if e.frame[c].dtype.kind not in 'iufbcmM'}
+    y = e.frame[label]
+    places = {k: e.first[list(m['pairs'][0])] for k,m in modes.items() if not isinstance(m, str) and m['kind']=='place'}
+    at = np.unique(y) if y.dtype.kind in 'iuf' else ()
     visits = [] if groups else [s for k,t in places.items() for s in said_visits(k, t)]
-    whole = [f"warning: {label} holds {', '.join(f'{v:g}' for v in at)} and is taken for a number; if these are classes, say --kind classes or --kind ordered"] if kind is None and 2<len(at)<=10 and (at==np.arange(len(at))).all() else []
-    return [*whole, *said_words(e.words), *said_alike(names), *(s for k,t in places.items() if modes[k]['extent'] is None for s in said_far(k, t)), *visits, *(said_copies(e.first) if not (visits or id) else ())]
+    whole = [f"warning: {label} holds {', '.join(f'{v:g}' for v in at)} and is taken for a number; if these are "
+             f"classes, say --kind classes or "
+             f"--kind ordered"] if kind is None and 2<len(at)<=10 and (at==np.arange(len(at))).all() else []
+    return [*whole, *said_words(e.words), *said_alike(names),
+            *(s for k,t in places.items() if modes[k]['extent'] is None for s in said_far(k, t)), *visits,
+            *(said_copies(e.first) if not (visits or id) else ())]
 
 @dataclass(kw_only=True, repr=False)
 class EventProblem(Problem):
@@ -244,24 +313,38 @@ def names_of(e, id, where, new=False):
     "What rows are called; `DataError` where two are called the same."
     if not id: return np.array([f'{i}-{m:04x}' for i,m in zip(e.frame.index, e.mark)], object)
     whole = lambda v: v.astype('Int64') if v.dtype.kind=='f' and (v==np.round(v)).all() else v
-    names = pd.Series(' '.join(k) for k in zip(*(whole(e.frame[c]).astype(str) for c in id))); twice = names.duplicated(keep=False)
-    if twice.any(): raise DataError(f"{'' if new else '--id '}{' '.join(id)} does not tell the rows of {where} apart: {int(twice.sum()):,} of {len(names):,} rows share their {' and '.join(id)} with another row, such as {names[twice].iloc[0]!r} "
-        f"in {int((names==names[twice].iloc[0]).sum())} rows: "+("the run names rows by them; correct them, or leave rows out that are there twice" if new else f"name a further column, like --id game {' '.join(id)}, or leave --id out"))
+    names = pd.Series(' '.join(k) for k in zip(*(whole(e.frame[c]).astype(str) for c in id)))
+    twice = names.duplicated(keep=False)
+    if twice.any():
+        raise DataError(f"{'' if new else '--id '}{' '.join(id)} does not tell the rows of {where} apart: "
+                        f"{int(twice.sum()):,} of {len(names):,} rows share their {' and '.join(id)} with another "
+                        f"row, such as {names[twice].iloc[0]!r} "
+        f"in {int((names==names[twice].iloc[0]).sum())} rows: "+("the run names rows by them; correct them, or "
+            "leave rows out that are there twice" if new else f"name a further column, like --id game "
+            f"{' '.join(id)}, or leave --id out"))
     return names.values.astype(object)
 
 def beside_events(e, covariates, exposure, where):
     "Covariates and the log of exposure, as a problem takes them."
-    if exposure and not ((v := as_numbers(e.frame[[exposure]], where)[:,0])>0).all(): raise DataError(f"exposure must be above zero; column {exposure!r} has {int((v<=0).sum())} rows where it is not: leave them out")
+    if exposure and not ((v := as_numbers(e.frame[[exposure]], where)[:,0])>0).all():
+        raise DataError(f"exposure must be above zero; column {exposure!r} has {int((v<=0).sum())} rows where it "
+                        f"is not: leave them out")
     return dict(covariates=e.frame[list(covariates)] if covariates else None, offset=np.log(v) if exposure else None)
 
 def check_roles(label, modes, groups, exposure, covariates):
     "`ConfigError` where the label would explain itself."
-    used = {'--groups': [groups], '--exposure': [exposure], '--covariates': covariates, '--index, --place, --bag or --curve': columns_of(modes)}
-    if twice := [k for k,v in used.items() if label in v]: raise ConfigError(f"column {label!r} is the label and also given as {twice[0]}: a label cannot explain itself, so leave it out there")
+    used = {'--groups': [groups], '--exposure': [exposure], '--covariates': covariates,
+            '--index, --place, --bag or --curve': columns_of(modes)}
+    if twice := [k for k,v in used.items() if label in v]:
+        raise ConfigError(f"column {label!r} is the label and also given as {twice[0]}: a label cannot explain "
+                          f"itself, so leave it out there")
 
 def check_groups(g, groups, where):
     "`DataError` where groups are too few to be held out."
-    if len(names := list(dict.fromkeys(g)))<3: raise DataError(f"--groups needs at least three groups, one each for training, validation and test; column {groups!r} of {where} has {len(names)}: {', '.join(names)}; leave --groups out, or name a column of smaller groups")
+    if len(names := list(dict.fromkeys(g)))<3:
+        raise DataError(f"--groups needs at least three groups, one each for training, validation and test; column "
+                        f"{groups!r} of {where} has {len(names)}: {', '.join(names)}; leave --groups out, or name "
+                        f"a column of smaller groups")
 
 def check_levels(table, rows, groups):
     "`DataError` where a category of a covariate is in no training row."
@@ -269,47 +352,69 @@ def check_levels(table, rows, groups):
         v = table[c].astype(str).values; gone = sorted(set(v)-set(v[rows['train']]))
         if not gone: continue
         why = f"since --groups {groups} holds whole groups out" if groups else "since blocks of rows are held out"
-        raise DataError(f"covariate {c} is {', '.join(gone[:5])}{' ...' if len(gone)>5 else ''} in {int(np.isin(v, gone).sum()):,} rows for validation and test, and in no training row, {why}, so nothing says what it adds: leave {c} out of --covariates, pool rare levels, or split in another way")
+        raise DataError(f"covariate {c} is {', '.join(gone[:5])}{' ...' if len(gone)>5 else ''} in "
+                        f"{int(np.isin(v, gone).sum()):,} rows for validation and test, and in no training row, "
+                        f"{why}, so nothing says what it adds: leave {c} out of --covariates, pool rare levels, "
+                        f"or split in another way")
 
 # %% ../nbs/76_own_events.ipynb #af31bed8
 def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(), outside=None, split_seed=0, covariates=(), missing=None, order=None):
     "From a table to a problem in which whole groups, or blocks of rows, are held out."
-    e = read_events(path, modes, label, [c for c in (groups, exposure, *covariates) if c], id=id, missing=missing); where = source_name(path)
-    order,asked = labels_in_order(e.frame[label], order, kind, where); y,kind,classes = as_targets_of(e.frame[[label]], asked, where, order); n = len(y); lost = {}; names = names_of(e, id, where)
-    g = e.frame[groups].astype(str).values if groups else None; block = max(1, n//50); beside = beside_events(e, covariates, exposure, where)
+    e = read_events(path, modes, label, [c for c in (groups, exposure, *covariates) if c], id=id, missing=missing)
+    where = source_name(path)
+    order,asked = labels_in_order(e.frame[label], order, kind, where)
+    y,kind,classes = as_targets_of(e.frame[[label]], asked, where, order)
+    n = len(y); lost = {}; names = names_of(e, id, where)
+    g = e.frame[groups].astype(str).values if groups else None
+    block = max(1, n//50)
+    beside = beside_events(e, covariates, exposure, where)
     if groups: check_groups(g, groups, where)
-    rows,_,_ = dealt(n, np.arange(n), np.ones(n, bool), None, g, (.6,.2,.2), split_seed, block); check_levels(beside['covariates'], rows, groups)
+    rows,_,_ = dealt(n, np.arange(n), np.ones(n, bool), None, g, (.6,.2,.2), split_seed, block)
+    check_levels(beside['covariates'], rows, groups)
     train = np.zeros(len(e.keep), bool); train[np.flatnonzero(e.keep)[rows['train']]] = True
-    design = design_of(path, modes, e.keep, outside, missing, lost, grids=rectangles(path, modes, train, missing), labels=e.labels)
-    p = EventProblem(design, y[:,0], rows, kind=kind, names=names, groups=g, classes=classes, rivals=event_glms, **beside, target_name=label)
-    return replace(p, notes=[*said_events(path, e, p, design, modes, groups, block), *said_beyond(modes, outside, lost), *said_odd(e.odd), *said_rows_odd(e, modes, label, asked, groups, id, covariates)])
+    design = design_of(path, modes, e.keep, outside, missing, lost,
+                       grids=rectangles(path, modes, train, missing), labels=e.labels)
+    p = EventProblem(design, y[:,0], rows, kind=kind, names=names, groups=g, classes=classes, rivals=event_glms,
+                     **beside, target_name=label)
+    return replace(p, notes=[*said_events(path, e, p, design, modes, groups, block),
+                             *said_beyond(modes, outside, lost), *said_odd(e.odd),
+                             *said_rows_odd(e, modes, label, asked, groups, id, covariates)])
 
 # %% ../nbs/76_own_events.ipynb #3bd43f08
 def event_options(problem, modes, terms=None, method='auto', rank=None, **options):
     "Options of the estimator."
     if rank is not None: check_whole(rank=rank)
-    if method not in ('auto','terms','sgd'): raise ConfigError(f"--method must be auto, terms or sgd for events; got {method!r}")
-    if method=='sgd' or method=='auto' and problem.kind=='ordered' and not terms: return dict(method='sgd', main_effects=True, rank=rank or ranks_of(problem.design.modes, max(1, problem.class_count-1) if problem.kind=='classes' else 1, 4)[0], smooth=.5, l2=2e-5, init='random', patience=3, max_epochs=60)|options
-    index = [k for k,m in modes.items() if isinstance(m, str)]; place = [k for k,m in modes.items() if not isinstance(m, str) and m['kind']=='place']
+    if method not in ('auto','terms','sgd'):
+        raise ConfigError(f"--method must be auto, terms or sgd for events; got {method!r}")
+    if method=='sgd' or method=='auto' and problem.kind=='ordered' and not terms:
+        return dict(method='sgd', main_effects=True, rank=rank
+                    or ranks_of(problem.design.modes, max(1, problem.class_count-1) if problem.kind=='classes'
+                                else 1, 4)[0], smooth=.5, l2=2e-5, init='random', patience=3, max_epochs=60)|options
+    index = [k for k,m in modes.items() if isinstance(m, str)]
+    place = [k for k,m in modes.items() if not isinstance(m, str) and m['kind']=='place']
     given = [tuple(w.strip() for w in t.split(':')) for t in words(terms) or []]
-    if odd := [w for t in given for w in t if w not in modes]: raise ConfigError(f"--terms names {odd[0]!r}{near(odd[0], modes)}, but the modes are {', '.join(modes)}")
+    if odd := [w for t in given for w in t if w not in modes]:
+        raise ConfigError(f"--terms names {odd[0]!r}{near(odd[0], modes)}, but the modes are {', '.join(modes)}")
     chosen = given or [*((k,) for k in modes), *product(index, place)]; check_memory(problem, chosen, rank or 3)
     return dict(terms=chosen, rank=rank or 3)|options
 
 def check_memory(problem, terms, rank):
     "`DataError` where a sum of terms would need more memory than is free."
-    design = problem.design; width = {m.name: 4 if m.nodes is not None else design.idx[m.name].shape[1] for m in design.modes}
+    design = problem.design
+    width = {m.name: 4 if m.nodes is not None else design.idx[m.name].shape[1] for m in design.modes}
     need = len(design)*(650+120*sum(np.prod([width[k] for k in t])*(rank if len(t)>1 else 1) for t in terms))
     if need<2**30 or not (facts := Path('/proc/meminfo')).exists(): return
     free = int(re.search(r'MemAvailable:\s+(\d+)', facts.read_text())[1])*1024
-    if need>free: raise DataError(f"a sum of {len(terms)} terms on {len(design):,} rows needs about {need/1e9:.0f} GB of memory, and {free/1e9:.0f} GB are free: take fewer rows or terms, or --method sgd")
+    if need>free:
+        raise DataError(f"a sum of {len(terms)} terms on {len(design):,} rows needs about {need/1e9:.0f} GB of "
+                        f"memory, and {free/1e9:.0f} GB are free: take fewer rows or terms, or --method sgd")
 
 # %% ../nbs/76_own_events.ipynb #f917907d
 def events_command(
     table:str=None,        # Table with a row per event: CSV, parquet or netCDF
     label:str=None,        # Column to explain
     index:FILES=None,      # Columns of names, such as who; numbers are names, too (for a curve say --curve)
-    place:FILES=None,      # Maps: two columns and the cells along each, like x,y:40x50@0:105,0:68; the rectangle of the training rows without @
+    place:FILES=None, # Maps: two columns and the cells along each, like x,y:40x50@0:105,0:68; the rectangle of the training rows without @
     bag:FILES=None,        # Maps with several places a row, like d1x,d1y+d2x,d2y:12x12
     curve:FILES=None,      # Columns of numbers whose effect is a curve, such as a depth or an hour
     kind:str=None,         # classes, ordered, counts or regression; found when not given
@@ -332,57 +437,108 @@ def events_command(
     dry_run:bool=False,    # Say what would be read, left out and fitted, and write nothing
 ):
     "Explain what happens to whom and where: from a table of events to maps."
-    if not table or not label: raise ConfigError("give the table and its label: mrtl events --table TABLE --label COLUMN --index COLUMN --place x,y:40x50")
-    if kind is not None and kind not in KINDS: raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{near(kind, KINDS)}")
-    if outside not in (None,'raise','clip','drop'): raise ConfigError(f"--outside must be raise, clip or drop; got {outside!r}")
-    s = settings(device=device, seed=seed); out = Path(out or Path(s['runs'])/'events'); modes = modes_of(words(index), *([t] if isinstance(t, str) else t for t in (place, bag)), words(curve))
-    config = dict(command='events', title=f'{label} by {", ".join(modes)}', table=Path(table).name, label=label, modes=modes, kind=kind, groups=groups, covariates=words(covariates) or [], exposure=exposure, id=words(id),
-        outside=outside, missing=said_of_files(None, missing, None)['missing'], terms=words(terms), method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)|(dict(order=words(order)) if order else {})
+    if not table or not label:
+        raise ConfigError("give the table and its label: mrtl events --table TABLE --label COLUMN --index "
+                          "COLUMN --place x,y:40x50")
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{near(kind, KINDS)}")
+    if outside not in (None,'raise','clip','drop'):
+        raise ConfigError(f"--outside must be raise, clip or drop; got {outside!r}")
+    s = settings(device=device, seed=seed)
+    out = Path(out or Path(s['runs'])/'events')
+    modes = modes_of(words(index), *([t] if isinstance(t, str) else t for t in (place, bag)), words(curve))
+    config = dict(command='events', title=f'{label} by {", ".join(modes)}', table=Path(table).name, label=label,
+                  modes=modes, kind=kind, groups=groups, covariates=words(covariates) or [],
+                  exposure=exposure, id=words(id),
+        outside=outside, missing=said_of_files(None, missing, None)['missing'], terms=words(terms), method=method,
+        rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None
+        else split_seed)|(dict(order=words(order)) if order else {})
     check_roles(label, modes, groups, exposure, config['covariates'])
     def make():
-        return own_events(table, modes, label, kind, groups, exposure, config['id'] or (), outside, config['split_seed'], config['covariates'], config['missing'], words(order))
-    run_own(out, config, make, partial(event_options, modes=modes, terms=terms, method=method, rank=rank, device=s['device'], random_state=s['seed']),
-        resume, overwrite, dry_run, lambda out, problem, m, yhat: dict(target=dict(kind=problem.kind, classes=problem.classes, higher=higher(problem.kind, label, problem.classes))))
+        return own_events(table, modes, label, kind, groups, exposure, config['id'] or (), outside,
+                          config['split_seed'], config['covariates'], config['missing'], words(order))
+    run_own(out, config, make, partial(event_options, modes=modes, terms=terms, method=method, rank=rank,
+                                       device=s['device'], random_state=s['seed']),
+        resume, overwrite, dry_run, lambda out, problem, m,
+        yhat: dict(target=dict(kind=problem.kind, classes=problem.classes,
+                               higher=higher(problem.kind, label, problem.classes))))
 
 # %% ../nbs/76_own_events.ipynb #abeec0cb
 def check_place(k, m, rows, e, grid, n, where):
-    "`DataError` where more than half of the rows lie outside the rectangle of a map, which nobody has asked to move there."
+    """`DataError` where more than half of the rows lie outside the rectangle of a map, which nobody has asked to
+    move there."""
     if not len(rows)>n/2: return
-    v = e.first.loc[rows[0]] if rows[0] in e.first.index else None; at = '' if v is None else ' ('+', '.join(f'{c} = {v[c]:g}' for c in m['pairs'][0])+')'
-    raise DataError(f"{len(rows):,} of {n:,} rows of {where} lie outside the rectangle of {k} ({m['pairs'][0][0]} from {grid.y[0]:g} to {grid.y[1]:g}, {m['pairs'][0][1]} from {grid.x[0]:g} to {grid.x[1]:g}), the first in row {rows[0]+1}{at}: "
+    v = e.first.loc[rows[0]] if rows[0] in e.first.index else None
+    at = '' if v is None else ' ('+', '.join(f'{c} = {v[c]:g}' for c in m['pairs'][0])+')'
+    raise DataError(f"{len(rows):,} of {n:,} rows of {where} lie outside the rectangle of {k} ({m['pairs'][0][0]} "
+                    f"from {grid.y[0]:g} to {grid.y[1]:g}, {m['pairs'][0][1]} from {grid.x[0]:g} to "
+                    f"{grid.x[1]:g}), the first in row {rows[0]+1}{at}: "
         "give places in the units and the order of the training, or say --unknown to move them to the edge")
 
 def changed_rows(run, problem):
-    "Rows that are called like one of the run's but hold something else: the model of its predictions gives them another one, (n,) booleans."
-    file = Path(run)/'scored.mrtl'; m = ESTIMATORS[problem.kind].load(file if file.exists() else Path(run)/'model.mrtl'); old = read_predictions(run)
+    """Rows that are called like one of the run's but hold something else: the model of its predictions gives them
+    another one, (n,) booleans."""
+    file = Path(run)/'scored.mrtl'
+    m = ESTIMATORS[problem.kind].load(file if file.exists() else Path(run)/'model.mrtl')
+    old = read_predictions(run)
     v = class_columns(old)[1] if problem.labels else old[['prediction']].values.astype(float)
-    now = np.asarray(problem.predicted(m), float); now = np.column_stack([1-now, now]) if problem.labels and now.ndim==1 else now.reshape(len(now), -1)
+    now = np.asarray(problem.predicted(m), float)
+    now = np.column_stack([1-now, now]) if problem.labels and now.ndim==1 else now.reshape(len(now), -1)
     at = pd.Index(old['sample'].astype(str)).get_indexer([str(k) for k in problem.names])
     return (at>=0)&~np.isclose(now, v[at], rtol=1e-3, atol=1e-4).all(1)
 
 def predict_events(run, out, config, table, unknown=False):
     "Predict the rows of another table with a finished run, and score those that have a label and are new."
-    if not table: raise ConfigError("a run of mrtl events predicts from a table: give --table TABLE with the columns that `mrtl events` took")
-    facts = read_metrics(run).get('target', {}); kind,classes = facts.get('kind'),facts.get('classes'); modes,label,where = config['modes'],config['label'],source_name(table)
-    if kind not in ESTIMATORS: raise ConfigError(f"{Path(run)/'metrics.json'} does not say what kind of target it is about: run the command again with --overwrite")
-    head = next(iter(table_parts(table, None, 1))); known = label if label in head else None; id = words(config.get('id')) or []; unnamed = [c for c in id if c not in head]; lost = {}
-    covariates,exposure,missing,outside = config.get('covariates') or [],config.get('exposure'),config.get('missing'),config.get('outside')
-    e = read_events(table, modes, known, [c for c in (exposure, *covariates) if c], need_label=False, id=[] if unnamed else id, missing=missing, also=[m for m in modes.values() if isinstance(m, str)]); model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
-    outside = 'clip' if unknown and outside in (None,'raise') else outside; design = design_of(table, modes, e.keep, outside, missing, lost, like=SimpleNamespace(modes=model._modes)); n = len(design)
-    y = as_targets_of(e.frame[[known]], kind, where, classes)[0][:,0] if known and e.frame[known].notna().any() else np.full(n, np.nan)
-    new = {k: e.frame[m][(design.idx[k]<0).any(1).numpy()] for k,m in modes.items() if isinstance(m, str)}; grids = {m.name: m.grid for m in design.modes}
+    if not table:
+        raise ConfigError("a run of mrtl events predicts from a table: give --table TABLE with the columns "
+                          "that `mrtl events` took")
+    facts = read_metrics(run).get('target', {})
+    kind,classes = facts.get('kind'),facts.get('classes')
+    modes,label,where = config['modes'],config['label'],source_name(table)
+    if kind not in ESTIMATORS:
+        raise ConfigError(f"{Path(run)/'metrics.json'} does not say what kind of target it is about: run the "
+                          f"command again with --overwrite")
+    head = next(iter(table_parts(table, None, 1)))
+    known = label if label in head else None
+    id = words(config.get('id')) or []
+    unnamed = [c for c in id if c not in head]
+    lost = {}
+    covariates,exposure,missing,outside = (config.get('covariates')
+                                           or [],config.get('exposure'),config.get('missing'),config.get('outside'))
+    e = read_events(table, modes, known, [c for c in (exposure, *covariates) if c], need_label=False,
+                    id=[] if unnamed else id, missing=missing, also=[m for m in modes.values() if isinstance(m, str)])
+    model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
+    outside = 'clip' if unknown and outside in (None,'raise') else outside
+    design = design_of(table, modes, e.keep, outside, missing, lost, like=SimpleNamespace(modes=model._modes))
+    n = len(design)
+    y = as_targets_of(e.frame[[known]], kind, where,
+                      classes)[0][:,0] if known and e.frame[known].notna().any() else np.full(n, np.nan)
+    new = {k: e.frame[m][(design.idx[k]<0).any(1).numpy()] for k,m in modes.items() if isinstance(m, str)}
+    grids = {m.name: m.grid for m in design.modes}
     for k,v in new.items(): check_known(k, v, n, next(m.labels for m in design.modes if m.name==k), where, unknown)
-    for k,rows in lost.items() if not (unknown or outside) else (): check_place(k, modes[k], rows, e, grids[k], n, where) if modes[k]['kind']=='place' else None
-    mean = float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float))) if kind in ('regression','counts') else None
-    problem = Problem(design, y, dict(test=np.arange(n)), kind=kind, names=names_of(e, [] if unnamed else id, where, True), classes=classes, reference=mean,
+    for k,rows in lost.items() if not (unknown or outside) else ():
+        check_place(k, modes[k], rows, e, grids[k], n, where) if modes[k]['kind']=='place' else None
+    mean = (float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float)))
+            if kind in ('regression','counts') else None)
+    problem = Problem(design, y, dict(test=np.arange(n)), kind=kind,
+                      names=names_of(e, [] if unnamed else id, where, True), classes=classes, reference=mean,
         **beside_events(e, covariates, exposure, where))
     changed = changed_rows(run, problem) if id and not unnamed else np.zeros(n, bool)
-    p = predict_run(run, out, problem, other=changed|bool(unnamed), rows=dict(left_out=int((~e.keep).sum()), outside={k: len(v) for k,v in lost.items()}))
-    said = [f"{where} has no column {unnamed[0]}, by which the run names rows: all rows count as new"] if unnamed else []
-    if changed.any(): said += [f"{int(changed.sum()):,} rows have the {' and '.join(id)} of a row of the training, but hold something else: they count as new"]
-    print('\n'.join([said_rows(p, out, e, new), *said, *said_beyond(modes, outside, lost), *said_odd(e.odd), *said_words(e.words)]))
+    p = predict_run(run, out, problem, other=changed|bool(unnamed),
+                    rows=dict(left_out=int((~e.keep).sum()), outside={k: len(v) for k,v in lost.items()}))
+    said = [f"{where} has no column {unnamed[0]}, by which the run names rows: all "
+            f"rows count as new"] if unnamed else []
+    if changed.any():
+        said += [f"{int(changed.sum()):,} rows have the {' and '.join(id)} of a row of the training, but hold "
+                 f"something else: they count as new"]
+    print('\n'.join([said_rows(p, out, e, new), *said, *said_beyond(modes, outside, lost), *said_odd(e.odd),
+                     *said_words(e.words)]))
 
 def said_rows(p, out, e, new):
     "What was predicted, what of it the run saw in its training, and what was left out."
-    parts = [(p.set==k).sum() for k in ('seen','new','forecast')]; names = 'seen in training','new with a label','without a label'
-    return f"{len(p)} rows: {out}; "+', '.join(f'{n:,} {k}' for n,k in zip(parts, names))+f"; left out: {said_left(e.left)}"+''.join(f"; {len(v):,} of an unknown {k}, which adds nothing ({', '.join(map(repr, v.unique()[:3]))}{' ...' if v.nunique()>3 else ''} in {said_some(list(v.index))})" for k,v in new.items() if len(v))
+    parts = [(p.set==k).sum() for k in ('seen','new','forecast')]
+    names = 'seen in training','new with a label','without a label'
+    return (f"{len(p)} rows: {out}; "+', '.join(f'{n:,} {k}' for n,k in zip(parts, names))
+            +f"; left out: {said_left(e.left)}"+''.join(f"; {len(v):,} of an unknown {k}, which adds nothing "
+            f"({', '.join(map(repr, v.unique()[:3]))}{' ...' if v.nunique()>3 else ''} in "
+            f"{said_some(list(v.index))})" for k,v in new.items() if len(v)))

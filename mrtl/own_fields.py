@@ -50,19 +50,22 @@ LIKE_NUMBER = r'\s*[<>~≤≥]?\s*[-+]?[\d.,\s]*\d[\d.,\s]*([eE][-+]?\d+)?\s*%?\
 def kind_of(table, kind, where):
     "What kind of target columns are."
     if kind is not None:
-        if kind not in KINDS: raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{near(kind, KINDS)}")
+        if kind not in KINDS:
+            raise ConfigError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}{near(kind, KINDS)}")
         return kind
     words = [c for c in table if table[c].dtype.kind not in 'iufb']
     if isinstance(table.iloc[:,0].dtype, pd.CategoricalDtype) and table.iloc[:,0].dtype.ordered: return 'ordered'
     numbers = [c for c in words if table[c].dropna().astype(str).str.fullmatch(LIKE_NUMBER).mean()>.5]
-    return 'classes' if words and not numbers or not words and all(set(table[c].dropna())=={0,1} for c in table) else 'regression'
+    return 'classes' if words and not numbers or not words and all(set(table[c].dropna())=={0,1}
+            for c in table) else 'regression'
 
 def is_number(text): return bool(re.fullmatch(r'[-+]?\d+(\.\d+)?', text))
 
 def _spelled(col):
     "Labels as text; 1.0 and 1 are one label."
     if isinstance(col.dtype, pd.CategoricalDtype): col = col.astype(object)
-    return col.map(lambda v: str(int(v)) if isinstance(v, (float,np.floating)) and v==int(v) else str(v), na_action='ignore')
+    return col.map(lambda v: str(int(v)) if isinstance(v, (float,np.floating))
+                   and v==int(v) else str(v), na_action='ignore')
 
 def class_labels(col):
     "The labels of a column, in their own order where they have one."
@@ -71,16 +74,27 @@ def class_labels(col):
 
 # %% ../nbs/74_own_fields.ipynb #bc7be906
 def labels_in_order(col, order, kind, where):
-    "Labels as --order gives them, and the kind; `ConfigError` or `DataError` where words that are ordered have no order, or another one."
+    """Labels as --order gives them, and the kind; `ConfigError` or `DataError` where words that are ordered have no
+    order, or another one."""
     if not order:
-        words = col.dtype.kind not in 'iufb' and not (isinstance(col.dtype, pd.CategoricalDtype) and col.dtype.ordered) and pd.to_numeric(col, errors='coerce').isna().any()
-        if kind=='ordered' and words: raise ConfigError(f"--kind ordered needs the order of the classes, from the lowest to the highest: {col.name} of {where} holds {', '.join(class_labels(col))}, so say --order {','.join(class_labels(col))}, in their right order")
+        words = col.dtype.kind not in 'iufb' and not (isinstance(col.dtype, pd.CategoricalDtype)
+                                                      and col.dtype.ordered) and pd.to_numeric(col,
+                errors='coerce').isna().any()
+        if kind=='ordered' and words:
+            raise ConfigError(f"--kind ordered needs the order of the classes, from the lowest to the highest: "
+                              f"{col.name} of {where} holds {', '.join(class_labels(col))}, so say --order "
+                              f"{','.join(class_labels(col))}, in their right order")
         return None,kind
-    if kind not in (None,'classes','ordered'): raise ConfigError(f"--order is of classes; got --kind {kind}: leave one of the two out")
+    if kind not in (None,'classes','ordered'):
+        raise ConfigError(f"--order is of classes; got --kind {kind}: leave one of the two out")
     if len(set(order))<len(order): raise ConfigError(f"--order names a class twice: {', '.join(order)}")
     found = class_labels(col); odd = [c for c in found if c not in order]; none = [c for c in order if c not in found]
-    if odd: raise DataError(f"{col.name} of {where} holds {odd[0]!r}{near(odd[0], none)}, which --order does not name: add it there, or leave those rows out")
-    if none: raise DataError(f"--order names {none[0]!r}, but {col.name} of {where} holds only {', '.join(found)}: leave it out there")
+    if odd:
+        raise DataError(f"{col.name} of {where} holds {odd[0]!r}{near(odd[0], none)}, which --order does not name: "
+                        f"add it there, or leave those rows out")
+    if none:
+        raise DataError(f"--order names {none[0]!r}, but {col.name} of {where} holds only "
+                        f"{', '.join(found)}: leave it out there")
     return order,kind or ('classes' if len(order)==2 else 'ordered')
 
 # %% ../nbs/74_own_fields.ipynb #64f5235e
@@ -88,23 +102,35 @@ def check_values(y, names, where, kind):
     "`DataError` for targets that nothing can explain."
     for c,v in zip(names, y.T):
         v = v[np.isfinite(v)]; low = v.min(initial=0)
-        if kind=='counts' and low<0: raise DataError(f"counts cannot be negative: {c} of {where} is {low:g} in {int((v==low).sum())} rows: say --missing {low:g} if this marks a missing value, or --kind regression if it is a value")
-        if len(v)>1 and v.min()==v.max(): raise DataError(f"column {c} of {where} is {v[0]:g} in all rows: there is nothing to explain, so leave it out")
+        if kind=='counts' and low<0:
+            raise DataError(f"counts cannot be negative: {c} of {where} is {low:g} in {int((v==low).sum())} rows: "
+                            f"say --missing {low:g} if this marks a missing value, or --kind "
+                            f"regression if it is a value")
+        if len(v)>1 and v.min()==v.max():
+            raise DataError(f"column {c} of {where} is {v[0]:g} in all rows: there is nothing to "
+                            f"explain, so leave it out")
 
 def as_targets_of(table, kind, where, classes=None, empty=False):
     "Columns of a table as numbers, and the labels of classes."
     kind = kind_of(table, kind, where)
     if kind in ('regression','counts'):
         y = as_numbers(table, where)
-        if not empty and not np.isfinite(y).any(): raise DataError(f"{', '.join(map(str, table))} of {where} has no value at all")
+        if not empty and not np.isfinite(y).any():
+            raise DataError(f"{', '.join(map(str, table))} of {where} has no value at all")
         if not empty: check_values(y, list(table), where, kind)
         return y,kind,None
     if table.shape[1]>1: raise ConfigError(f"classes are one column; got {', '.join(map(str, table))}")
     col = table.iloc[:,0]; labels = class_labels(col) if classes is None else classes
-    if kind=='ordered' and classes is None and not isinstance(col.dtype, pd.CategoricalDtype) and not all(map(is_number, labels)): raise ConfigError(f"ordered classes need an order, which the words {', '.join(labels[:8])} do not have: say it, lowest first, like --order {','.join(labels[:8])}, or write numbers")
+    if kind=='ordered' and classes is None and not isinstance(col.dtype,
+            pd.CategoricalDtype) and not all(map(is_number, labels)):
+        raise ConfigError(f"ordered classes need an order, which the words {', '.join(labels[:8])} do not have: "
+                          f"say it, lowest first, like --order {','.join(labels[:8])}, or write numbers")
     code = pd.Series({str(c): float(i) for i,c in enumerate(labels)}); y = _spelled(col).map(code)
-    if (odd := col[col.notna()&y.isna()]).size: raise DataError(f"{odd.name} of {where} has the class {odd.iloc[0]!r}, but the run knows {', '.join(map(str, labels))}: leave those rows out")
-    if len(labels)<2: raise DataError(f"{col.name} of {where} holds one class only, {labels[0]!r}: a classifier needs two")
+    if (odd := col[col.notna()&y.isna()]).size:
+        raise DataError(f"{odd.name} of {where} has the class {odd.iloc[0]!r}, but the run knows "
+                        f"{', '.join(map(str, labels))}: leave those rows out")
+    if len(labels)<2:
+        raise DataError(f"{col.name} of {where} holds one class only, {labels[0]!r}: a classifier needs two")
     return y.to_numpy(float)[:,None],kind,labels
 
 # %% ../nbs/74_own_fields.ipynb #1444bd86
@@ -120,29 +146,43 @@ def targets_of(
     missing:tuple|None=None, # Numbers that are no values
 )->Targets:                  # By time
     "Read what is to be explained."
-    if isinstance(given, xr.DataArray): given = given.to_series().unstack() if given.ndim==2 else given.to_series().rename(given.name or 'target')
+    if isinstance(given, xr.DataArray):
+        given = given.to_series().unstack() if given.ndim==2 else given.to_series().rename(given.name or 'target')
     if isinstance(given, pd.Series): given = given.to_frame(given.name or 'target')
     if isinstance(given, pd.DataFrame):
         where = 'the target'
         if samples: given = given.set_axis(pd.DatetimeIndex(samples.numbers(given.index)))
-        if not isinstance(given.index, (pd.DatetimeIndex,pd.PeriodIndex)): raise DataError(f"the target must have dates as its index; got {type(given.index).__name__}: set it with pd.to_datetime")
-        t = given.set_axis(given.index.to_timestamp() if isinstance(given.index, pd.PeriodIndex) else given.index.tz_localize(None)).sort_index()
+        if not isinstance(given.index, (pd.DatetimeIndex,pd.PeriodIndex)):
+            raise DataError(f"the target must have dates as its index; got {type(given.index).__name__}: set "
+                            f"it with pd.to_datetime")
+        t = given.set_axis(given.index.to_timestamp() if isinstance(given.index, pd.PeriodIndex)
+                           else given.index.tz_localize(None)).sort_index()
         columns = list(columns or [c for c in t if c not in more])
     else:
         if not columns: columns = _only_column(given, time, more, samples)
-        where = source_name(given); t = timed_table(given, [*columns, *more], time, columns if empty else (), samples and samples.numbers, columns)
+        where = source_name(given)
+        t = timed_table(given, [*columns, *more], time, columns if empty else (), samples and samples.numbers, columns)
     attrs,odd_words = t.attrs,{}
-    for c in columns: v,odd_words[c] = as_words(t[c], missing==()) if t[c].dtype.kind not in 'iufbcmM' else (t[c],{}); t = t.assign(**{c: v})
+    for c in columns:
+        v,odd_words[c] = as_words(t[c], missing==()) if t[c].dtype.kind not in 'iufbcmM' else (t[c],{})
+        t = t.assign(**{c: v})
     if classes is not None and not empty: labels_in_order(t[columns[0]], classes, kind, where)
-    t = without_marks(t, missing); y,kind,labels = as_targets_of(t[columns], kind, where, classes, empty); numbers = columns if kind in ('regression','counts') else []
+    t = without_marks(t, missing)
+    y,kind,labels = as_targets_of(t[columns], kind, where, classes, empty)
+    numbers = columns if kind in ('regression','counts') else []
     odd = {} if missing is not None else {c: odd_numbers(t[c], True) for c in dict.fromkeys([*numbers, *more])}
-    return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels, t[list(more)] if more else None, attrs.get('read', ''), attrs.get('absent', ()), said_odd(odd)+([] if missing==() else said_words(odd_words)), attrs.get('years', False))
+    return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels,
+                   t[list(more)] if more else None, attrs.get('read', ''), attrs.get('absent', ()),
+                   said_odd(odd)+([] if missing==() else said_words(odd_words)), attrs.get('years', False))
 
 def _only_column(path, time, more, samples):
     "The target where no column was named: the only one that holds numbers."
-    t = open_table(path); own = [time] if samples else times_in(t, time, source_name(path))[1]; left = [c for c in t if c not in (*own, *more)]
+    t = open_table(path)
+    own = [time] if samples else times_in(t, time, source_name(path))[1]
+    left = [c for c in t if c not in (*own, *more)]
     if len(left)==1: return left
-    raise ConfigError(f"name the column of the target with --column: {source_name(path)} has {', '.join(map(str, left)) or 'no other column'}")
+    raise ConfigError(f"name the column of the target with --column: {source_name(path)} has "
+                      f"{', '.join(map(str, left)) or 'no other column'}")
 
 # %% ../nbs/74_own_fields.ipynb #750805ad
 @dataclass(kw_only=True, repr=False)
@@ -179,56 +219,82 @@ class Asked:
     order:tuple|None=None    # Ordered classes, lowest first
 
     def __post_init__(self):
-        if self.exposure and self.kind not in (None,'counts'): raise ConfigError(f"--exposure is for counts, whose expected number is proportional to it; got --kind {self.kind}: say --kind counts, or give it as one of --covariates")
-        if self.order and self.kind not in (None,'ordered'): raise ConfigError(f"--order is for ordered classes; got --kind {self.kind}: say --kind ordered")
+        if self.exposure and self.kind not in (None,'counts'):
+            raise ConfigError(f"--exposure is for counts, whose expected number is proportional to it; got --kind "
+                              f"{self.kind}: say --kind counts, or give it as one of --covariates")
+        if self.order and self.kind not in (None,'ordered'):
+            raise ConfigError(f"--order is for ordered classes; got --kind {self.kind}: say --kind ordered")
         if self.leads is not None: check_whole(leads=self.leads)
-        if self.gaps not in GAPS: raise ConfigError(f"gaps must be one of {', '.join(GAPS)}; got {self.gaps!r}{near(self.gaps, GAPS)}")
+        if self.gaps not in GAPS:
+            raise ConfigError(f"gaps must be one of {', '.join(GAPS)}; got {self.gaps!r}{near(self.gaps, GAPS)}")
 
     def check_undated(self):
         "`ConfigError` for what samples without dates cannot have."
-        if self.leads: raise ConfigError(f"--leads {self.leads} looks back in time, but {self.time!r} names samples and holds no dates: leave --leads away, or name a column of dates with --time")
-        if self.season not in ('auto','none'): raise ConfigError(f"--season {self.season} needs dates, but {self.time!r} names samples and holds none: leave --season away")
+        if self.leads:
+            raise ConfigError(f"--leads {self.leads} looks back in time, but {self.time!r} names samples and holds "
+                              f"no dates: leave --leads away, or name a column of dates with --time")
+        if self.season not in ('auto','none'):
+            raise ConfigError(f"--season {self.season} needs dates, but {self.time!r} names samples and holds "
+                              f"none: leave --season away")
 
 def overlap(times, target, step, fields):
     "`DataError` with the numbers of each side where no time is common."
-    if isinstance(step, Samples): return DataError(f"no {step} of the target is among those of the fields, which are called like {', '.join(step.ids[:3])}: write the same names into both")
+    if isinstance(step, Samples):
+        return DataError(f"no {step} of the target is among those of the fields, which are called like "
+                         f"{', '.join(step.ids[:3])}: write the same names into both")
     said = lambda t, n: f"{n} from {str(t[0])[:16]} to {str(t[-1])[:16]}" if len(t) else 'none'
-    late = lag_of(fields, step.stamp(target)); what = "give files of the same times, or fewer leads" if late is None else f"every time of the target lies {late} after a time of the fields: correct the dates of one of them"
-    return DataError(f"no time of the target has fields: the samples that the fields make are {said(times, len(times))}, and the target has {said(target, len(target))}; {what}")
+    late = lag_of(fields, step.stamp(target))
+    what = ("give files of the same times, or fewer leads" if late is None else f"every time of the target lies "
+            f"{late} after a time of the fields: correct the dates of one of them")
+    return DataError(f"no time of the target has fields: the samples that the fields make are "
+                     f"{said(times, len(times))}, and the target has {said(target, len(target))}; {what}")
 
 def check_step(times, step):
     "`DataError` where new maps come at another step than those of the run."
     if len(times)<3 or isinstance(step, Samples): return
     found = float(np.median(step.gaps(times)))
-    if not .7<found<1.5: raise DataError(f"the maps of the run come every {step}, the new ones every {step_of(times)}: average them to the run's step, or give maps of each step")
+    if not .7<found<1.5:
+        raise DataError(f"the maps of the run come every {step}, the new ones every {step_of(times)}: average them "
+                        f"to the run's step, or give maps of each step")
 
 def lag_of(fields, target):
     "How long after a time of the fields every time of the target lies; None where that is not always the same."
     target = target[(target>=fields[0])&(target<=fields[-1])]
     late = np.unique(target-fields[np.searchsorted(fields, target, 'right')-1]) if len(target)>1 else ()
     if len(late)!=1 or not late[0]>np.timedelta64(0): return None
-    hours = late[0]/np.timedelta64(1, 'h'); return f"{hours/24:g} day{'' if hours==24 else 's'}" if hours>=24 else f"{hours:g} hours"
+    hours = late[0]/np.timedelta64(1, 'h')
+    return f"{hours/24:g} day{'' if hours==24 else 's'}" if hours>=24 else f"{hours:g} hours"
 
 # %% ../nbs/74_own_fields.ipynb #dfcf4266
 def few_matched(n, lost, found, times, step):
     "What to do where most of few target values have no maps of their time."
-    inside = np.isfinite(found.values).any(1)&(found.times.values>=times[0])&(found.times.values<=times[-1]); gone = found.times[inside&~np.isin(step.stamp(found.times), step.stamp(times))]
-    first = '' if not len(gone) else f": {gone[0]:%Y-%m-%d}, for one, lies between the maps of "+' and '.join(step.names(times[np.searchsorted(times, gone[0].to_datetime64())+[-1,0]]))
-    return (f"only {n} of {n+lost} target values have maps of their time, one every {step}{first}; give each value the date of the map that belongs to it (pandas.merge_asof finds the nearest), or interpolate the maps to the dates of the target")
+    inside = np.isfinite(found.values).any(1)&(found.times.values>=times[0])&(found.times.values<=times[-1])
+    gone = found.times[inside&~np.isin(step.stamp(found.times), step.stamp(times))]
+    first = ('' if not len(gone) else f": {gone[0]:%Y-%m-%d}, for one, lies between the maps of "
+             +' and '.join(step.names(times[np.searchsorted(times, gone[0].to_datetime64())+[-1,0]])))
+    return (f"only {n} of {n+lost} target values have maps of their time, one every {step}{first}; give each value "
+            f"the date of the map that belongs to it (pandas.merge_asof finds the nearest), or interpolate the "
+            f"maps to the dates of the target")
 
 def aligned(windows, step, targets):
-    "The target of each sample, (n, columns), NaN where there is none; its further columns; and how many values had no fields."
+    """The target of each sample, (n, columns), NaN where there is none; its further columns; and how many values
+    had no fields."""
     when = pd.DatetimeIndex(step.stamp(targets.times))
-    if (twice := when[when.duplicated()]).size: raise DataError(f"the target has {int((when==twice[0]).sum())} values in one step of the fields ({step.names([twice[0]])[0]}, a {step}): add them up or average them first")
+    if (twice := when[when.duplicated()]).size:
+        raise DataError(f"the target has {int((when==twice[0]).sum())} values in one step of the fields "
+                        f"({step.names([twice[0]])[0]}, a {step}): add them up or average them first")
     at = when.get_indexer(pd.DatetimeIndex(windows.times)); there = at>=0
     y = np.full((len(at), targets.values.shape[1]), np.nan); y[there] = targets.values[at[there]]
-    more = None if targets.more is None else targets.more.iloc[np.where(there, at, 0)].where(pd.Series(there, index=targets.more.index[np.where(there, at, 0)]))
+    more = None if targets.more is None else targets.more.iloc[np.where(there, at, 0)].where(pd.Series(there,
+            index=targets.more.index[np.where(there, at, 0)]))
     return y,more,int((~np.isin(np.arange(len(when)), at)&np.isfinite(targets.values).any(1)).sum())
 
 def with_table(found, table, step):
     "Further columns of the targets with those of another table, by the steps of the record."
     own = step.stamp(found.times); table = table.set_axis(pd.DatetimeIndex(step.stamp(table.index)))
-    if (twice := table.index[table.index.duplicated()]).size: raise DataError(f"the table of covariates has {int((table.index==twice[0]).sum())} rows in one step of the fields ({step.names([twice[0]])[0]}): give one row per time")
+    if (twice := table.index[table.index.duplicated()]).size:
+        raise DataError(f"the table of covariates has {int((table.index==twice[0]).sum())} rows in one step of the "
+                        f"fields ({step.names([twice[0]])[0]}): give one row per time")
     added = table.reindex(pd.DatetimeIndex(own)).set_axis(found.times)
     return added if found.more is None else pd.concat([found.more, added], axis=1)
 
@@ -238,34 +304,47 @@ def dealt(n, at, known, leads, groups, fractions, seed, block):
         rows = np.flatnonzero(known); held = split_groups(groups[rows], fractions[2], seed); rest = rows[~held]
         valid = split_groups(groups[rest], fractions[1]/(1-fractions[2]), seed+1)
         return dict(train=rest[~valid], valid=rest[valid], test=rows[held]),0,0
-    if leads and np.diff(at[known]).min(initial=leads+1)>leads: at,leads = np.cumsum(known)-1,None # no two samples share a map: blocks of samples
+    # no two samples share a map: blocks of samples
+    if leads and np.diff(at[known]).min(initial=leads+1)>leads: at,leads = np.cumsum(known)-1,None
     span = at[-1]-at[0]+1; gap = leads or 0; block = block or max(-(-span//25), 5*gap, 1)
     cut = block_split(span, block, gap, fractions, seed); rows = {}
     for k in ('train','valid','test'): inside = np.isin(at-at[0], cut[k]); rows[k] = np.flatnonzero(inside&known)
-    if empty := [k for k,v in rows.items() if len(v)<2]: raise DataError(f"{int(known.sum())} samples are too few: there are none for {', '.join(empty)} once training, validation and test rows share no map; give more times, or fewer leads")
+    if empty := [k for k,v in rows.items() if len(v)<2]:
+        raise DataError(f"{int(known.sum())} samples are too few: there are none for {', '.join(empty)} once "
+                        f"training, validation and test rows share no map; give more times, or fewer leads")
     return rows,block,int(known.sum()-sum(map(len, rows.values())))
 
 # %% ../nbs/74_own_fields.ipynb #a87be9c3
 def loaded(fields, dtype):
     "The fields in memory, (T, variable, h, w), and the times at which a variable has no value at all."
-    out = np.empty(fields.shape, np.float64 if dtype==torch.float64 else np.float32); empty = np.zeros(len(fields), bool)
+    out = np.empty(fields.shape, np.float64 if dtype==torch.float64 else np.float32)
+    empty = np.zeros(len(fields), bool)
     for b in progress(time_slices(fields.shape, fields.chunks and fields.chunks[0]), desc='reading fields'):
         out[b] = in_memory(fields[b]); empty[b] = np.isnan(out[b]).all((2,3)).any(1)
-        if n := int(np.isinf(out[b]).sum()): raise DataError(f"the fields hold {n} infinite values near {str(fields.time.values[b.start])[:10]}: mask or replace them")
-    if empty.all(): raise DataError("the fields have no value at all: check the variables and their fill values (--missing)")
+        if n := int(np.isinf(out[b]).sum()):
+            raise DataError(f"the fields hold {n} infinite values near "
+                            f"{str(fields.time.values[b.start])[:10]}: mask or replace them")
+    if empty.all():
+        raise DataError("the fields have no value at all: check the variables and their fill values (--missing)")
     return out,empty
 
 def prepared(x, times, season, seen, asked, mask=None):
-    "Anomalies in the place of the data, zero on land and, unless the estimator fills them, in gaps; which cells are land, and how many have gaps."
+    """Anomalies in the place of the data, zero on land and, unless the estimator fills them, in gaps; which cells
+    are land, and how many have gaps."""
     land = np.isnan(season.coef).all(0).any(0) if mask is None else ~mask; gaps = np.zeros(land.shape, int)
     looked = np.isin(np.arange(len(x)), seen)
     for b in time_slices(x.shape):
-        v = x[b]; v[~looked[b]] = 0.; v[looked[b]] -= season.expected(times[b][looked[b]]); v[...,land] = 0.; gone = np.isnan(v)
+        v = x[b]; v[~looked[b]] = 0.
+        v[looked[b]] -= season.expected(times[b][looked[b]])
+        v[...,land] = 0.; gone = np.isnan(v)
         gaps += gone.any(1).sum(0)
         if asked.gaps!='conditional': v[gone] = 0.
     if asked.gaps=='error' and gaps.any():
-        raise DataError(f"the fields have no value at some times in {int((gaps>0).sum())} of {int((~land).sum())} cells ({gaps.sum()/(~land).sum()/len(seen):.1%} of all values): "+("fill them, or say --gaps climatology to take the season's value there, "
-            "or --gaps conditional to take what the other cells of that time say" if mask is None else "fill them, or make a run that fills gaps (mrtl fields --gaps climatology, or --gaps conditional)"))
+        raise DataError(f"the fields have no value at some times in {int((gaps>0).sum())} of {int((~land).sum())} "
+                        f"cells ({gaps.sum()/(~land).sum()/len(seen):.1%} of "
+                        f"all values): "+("fill them, or say --gaps climatology to take the season's value there, "
+            "or --gaps conditional to take what the other cells of that time say" if mask is None
+            else "fill them, or make a run that fills gaps (mrtl fields --gaps climatology, or --gaps conditional)"))
     return land,gaps/max(1, len(seen))
 
 # %% ../nbs/74_own_fields.ipynb #fd232464
@@ -275,43 +354,71 @@ def own_problem(
     columns:list|None=None,    # Of the target
     asked:Asked=Asked(),       # How it is made
     split_seed:int=0,          # Deals blocks or groups out
-    block:int|None=None,       # Steps in a block; a twenty-fifth of the record when not given, and at least five times the leads
+    block:int|None=None, # Steps in a block; a twenty-fifth of the record when not given, and at least five times the leads
     fractions:tuple=(.6,.2,.2),# Shares of training, validation and test
     prep:dict|None=None,       # Of an earlier problem: then nothing is learnt and every row is `test`
     beside:str|Path|None=None, # A table with the covariates, by time, where the target's table has none
     dtype:torch.dtype=torch.float32, # Of the design's fields
 )->OwnProblem:                 # Ready to train on, or to predict
     "From fields and a table to a problem in which nothing leaks."
-    lazy,step = fields_of(fields, asked.variables, asked.missing, asked.stamp, *((None,'coarsest') if prep is None else (prep['step'],prep['grid'])), asked.time)
+    lazy,step = fields_of(fields, asked.variables, asked.missing, asked.stamp,
+                          *((None,'coarsest') if prep is None else (prep['step'],prep['grid'])), asked.time)
     samples = step if isinstance(step, Samples) else None
     if samples: asked.check_undated()
     more = [c for c in (asked.groups, asked.exposure, *(() if beside else asked.covariates)) if c]
-    if asked.exposure and columns and asked.exposure in columns: raise ConfigError(f"{asked.exposure} cannot be a target and the exposure: give it one role")
-    if asked.exposure and columns and len(columns)>1: raise ConfigError(f"--exposure {asked.exposure} is the exposure of one column; got {', '.join(map(str, columns))}: make a run for each, with its own")
+    if asked.exposure and columns and asked.exposure in columns:
+        raise ConfigError(f"{asked.exposure} cannot be a target and the exposure: give it one role")
+    if asked.exposure and columns and len(columns)>1:
+        raise ConfigError(f"--exposure {asked.exposure} is the exposure of one column; got "
+                          f"{', '.join(map(str, columns))}: make a run for each, with its own")
     kind = prep['kind'] if prep else 'counts' if asked.exposure else 'ordered' if asked.order else asked.kind
-    if target is None and more: raise ConfigError(f"the run was fitted with {', '.join(more)}: give --target TABLE with {'it' if len(more)==1 else 'them'} for the new times; the target's own column may be empty there")
-    found = None if target is None else targets_of(target, columns, asked.time, kind, more, prep['classes'] if prep else asked.order and list(asked.order), prep is not None, samples, asked.missing)
-    if beside: found.more = with_table(found, timed_table(beside, list(asked.covariates), *((asked.time,(),samples.numbers) if samples else ())), step)
+    if target is None and more:
+        raise ConfigError(f"the run was fitted with {', '.join(more)}: give --target TABLE with "
+                          f"{'it' if len(more)==1 else 'them'} for the new times; the target's own "
+                          f"column may be empty there")
+    found = None if target is None else targets_of(target, columns, asked.time, kind, more,
+                                                   prep['classes'] if prep else asked.order and list(asked.order),
+                                                   prep is not None, samples, asked.missing)
+    if beside:
+        found.more = with_table(found,
+                                timed_table(beside, list(asked.covariates),
+                                            *((asked.time,(),samples.numbers) if samples else ())), step)
     if prep: check_step(lazy.time.values, step)
-    x,empty = loaded(lazy, dtype); empty &= prep is None or asked.gaps=='error'; times = lazy.time.values; w = windows_of(times, step, asked.leads, empty)
-    if not len(w.at): raise DataError(f"no sample has {asked.leads or 1} whole fields before it: {len(times)} times from {step.names(times[:1])[0]} to {step.names(times[-1:])[0]} have holes everywhere")
+    x,empty = loaded(lazy, dtype)
+    empty &= prep is None or asked.gaps=='error'
+    times = lazy.time.values
+    w = windows_of(times, step, asked.leads, empty)
+    if not len(w.at):
+        raise DataError(f"no sample has {asked.leads or 1} whole fields before it: {len(times)} times from "
+                        f"{step.names(times[:1])[0]} to {step.names(times[-1:])[0]} have holes everywhere")
     y,side,lost = (np.full((len(w.at), prep['outputs']), np.nan),None,0) if found is None else aligned(w, step, found)
     known = np.isfinite(y).any(1)
     if prep is None and not known.any(): raise overlap(w.times, found.times.values, step, times)
     span = slice(*(np.flatnonzero(known)[[0,-1]]+[0,1])) if prep is None else slice(None)
-    at,when,y,known,looks = w.at[span],w.times[span],y[span],known[span],w.looks[span]; side = None if side is None else side.iloc[span]
+    at,when,y,known,looks = w.at[span],w.times[span],y[span],known[span],w.looks[span]
+    side = None if side is None else side.iloc[span]
     groups = side[asked.groups].astype(object).map(str).values if asked.groups and side is not None else None
     units = np.arange(len(at)) if samples and groups is None else groups # without dates there are no blocks of time
-    if prep is None and lost>=known.sum() and known.sum()<50: raise DataError(few_matched(int(known.sum()), lost, found, times, step))
-    rows,block,gap = (dict(test=np.arange(len(at))),0,0) if prep else dealt(len(at), at, known, asked.leads, units, fractions, split_seed, block)
+    if prep is None and lost>=known.sum() and known.sum()<50:
+        raise DataError(few_matched(int(known.sum()), lost, found, times, step))
+    rows,block,gap = (dict(test=np.arange(len(at))),0,0) if prep else dealt(len(at), at, known, asked.leads, units,
+            fractions, split_seed, block)
     usual = known|is_usual(when, prep['usual'], step) if prep else known
-    keep = usual&(True if side is None else side.notna().all(axis=1).values) if prep else known; number = np.cumsum(keep)-1
-    if not usual.any(): raise DataError(f"none of the {len(at)} new samples, {step.names(when[:1])[0]} to {step.names(when[-1:])[0]}, lies at a time of the year, or of the day, at which the run's targets lie: give maps up to such times")
-    if not keep.any(): raise DataError(f"no new time has {', '.join(more)}: give --target TABLE with them for the times to predict")
-    rows = {k: number[v[keep[v]]] for k,v in rows.items()}; at,when,y,looks = at[keep],when[keep],y[keep],[l for l,k in zip(looks, keep) if k]
+    keep = usual&(True if side is None else side.notna().all(axis=1).values) if prep else known
+    number = np.cumsum(keep)-1
+    if not usual.any():
+        raise DataError(f"none of the {len(at)} new samples, {step.names(when[:1])[0]} to "
+                        f"{step.names(when[-1:])[0]}, lies at a time of the year, or of the day, at which the "
+                        f"run's targets lie: give maps up to such times")
+    if not keep.any():
+        raise DataError(f"no new time has {', '.join(more)}: give --target TABLE with them for the times to predict")
+    rows = {k: number[v[keep[v]]] for k,v in rows.items()}
+    at,when,y,looks = at[keep],when[keep],y[keep],[l for l,k in zip(looks, keep) if k]
     side,groups = (None if v is None else v[keep] for v in (side, groups))
-    counts = dict(made=len(w.at), holes=w.lost, lost=lost, block=block, gap=gap, empty=int(empty.sum()), unusual=int((~usual).sum()) if prep else 0)
-    return _finished(x, times, lazy, step, at, when, None if samples else looks, y, rows, side, groups, found, asked, prep, dtype, counts)
+    counts = dict(made=len(w.at), holes=w.lost, lost=lost, block=block, gap=gap, empty=int(empty.sum()),
+                  unusual=int((~usual).sum()) if prep else 0)
+    return _finished(x, times, lazy, step, at, when, None if samples else looks, y, rows, side, groups, found,
+                     asked, prep, dtype, counts)
 
 # %% ../nbs/74_own_fields.ipynb #4a15461c
 def _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, found, asked, prep, dtype, counts):
@@ -320,34 +427,51 @@ def _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, foun
     kind = prep['kind'] if prep else found.kind; used = back(np.arange(len(at))); smooth = kind=='regression'
     if prep: sx,sy,mask = prep['season_x'],prep['season_y'],prep['grid'].mask.numpy()
     else:
-        name = 'none' if isinstance(step, Samples) else season_kind(asked.season, step, when[rows['train']]); mask = None
-        sx = Season(name).fit(x, times, back(rows['train'])); sy = Season(name).fit(y, when, rows['train']) if smooth and name!='none' else None
+        name = 'none' if isinstance(step, Samples) else season_kind(asked.season, step, when[rows['train']])
+        mask = None
+        sx = Season(name).fit(x, times, back(rows['train']))
+        sy = Season(name).fit(y, when, rows['train']) if smooth and name!='none' else None
     land,gaps = prepared(x, times, sx, used, asked, mask); ydim,xdim = lazy.dims[-2:]
     grid = prep['grid'] if prep else grid_of(lazy, ~land)
     x *= grid.share.numpy().astype(x.dtype)
-    design = FieldDesign(torch.from_numpy(x), grid, ('variable',), dict(variable=[str(v) for v in lazy['variable'].values]), asked.leads, at, shared=True, space=xdim if isinstance(grid, Points) else 'space')
+    design = FieldDesign(torch.from_numpy(x), grid, ('variable',),
+                         dict(variable=[str(v) for v in lazy['variable'].values]), asked.leads, at, shared=True,
+                         space=xdim if isinstance(grid, Points) else 'space')
     base = sy.expected(when) if sy is not None else None; y = y if base is None else y-base
     names = found.names if found is not None else prep['names']; one = y.shape[1]==1
     offset = _log_exposure(side, asked.exposure) if asked.exposure and side is not None else None
     covariates = side[list(asked.covariates)].reset_index(drop=True) if asked.covariates and side is not None else None
-    covariates,season = with_season(covariates, when, rows.get('train'), prep['beside'] if prep else None if smooth or sx.kind=='none' else ())
-    facts = SimpleNamespace(**counts, lazy=lazy, step=step, asked=asked, kind=kind, names=names, rows=rows, sx=sx, sy=sy, land=land, gaps=gaps, when=when,
+    covariates,season = with_season(covariates, when, rows.get('train'), prep['beside'] if prep else None if smooth
+                                    or sx.kind=='none' else ())
+    facts = SimpleNamespace(**counts, lazy=lazy, step=step, asked=asked, kind=kind, names=names, rows=rows, sx=sx,
+                            sy=sy, land=land, gaps=gaps, when=when,
         found=found, covariates=covariates, season=season, offset=offset, groups=groups)
-    return OwnProblem(design, y[:,0] if one else y, rows, kind=kind, names=step.names(when), outputs=None if one else names,
-        reference=prep['reference'] if prep else np.zeros(y.shape[1]) if base is not None and not one else 0. if base is not None else None, groups=groups,
-        classes=prep['classes'] if prep else found.classes, base=None if base is None else base[:,0] if one else base, looks=looks, covariates=covariates, offset=offset,
-        step=step, times=when, season_x=sx, season_y=sy, target_name=str(names[0]), units=str(lazy.attrs.get('units', '')), gaps=asked.gaps, absent=found.absent if found is not None else (), usual=prep['usual'] if prep else {} if isinstance(step, Samples) else usual_times(when, step), said=said_of(facts))
+    return OwnProblem(design, y[:,0] if one else y, rows, kind=kind, names=step.names(when),
+                      outputs=None if one else names,
+        reference=prep['reference'] if prep else np.zeros(y.shape[1]) if base is not None
+        and not one else 0. if base is not None else None, groups=groups,
+        classes=prep['classes'] if prep else found.classes,
+        base=None if base is None else base[:,0] if one else base, looks=looks, covariates=covariates, offset=offset,
+        step=step, times=when, season_x=sx, season_y=sy, target_name=str(names[0]),
+        units=str(lazy.attrs.get('units', '')), gaps=asked.gaps, absent=found.absent if found is not None else (),
+        usual=prep['usual'] if prep else {} if isinstance(step, Samples) else usual_times(when,
+            step), said=said_of(facts))
 
 def grid_of(fields, mask):
     "The cells of a map, or its stations."
     y,x = fields.dims[-2:]
-    if not station_dim(fields): return Grid.from_coords(fields[y].values, fields[x].values, names=(y,x), sphere=y in LATS, mask=mask)
+    if not station_dim(fields):
+        return Grid.from_coords(fields[y].values, fields[x].values, names=(y,x), sphere=y in LATS, mask=mask)
     here = points_of(fields); return here if mask.all() else here.with_area(mask.astype(float))
 
 def _log_exposure(side, column):
     "The log of exposure; an error where it is not above zero."
     v = as_numbers(side[[column]], 'the target')[:,0]
-    if not (v>0).all(): raise DataError(f"exposure must be above zero; column {column!r} is {f'{v[~(v>0)][0]:g}' if np.isfinite(v[~(v>0)][0]) else 'empty'} in row {int(np.flatnonzero(~(v>0))[0])+1} of those that have a target, and in {int((~(v>0)).sum())} rows in all: correct them, or leave those rows out")
+    if not (v>0).all():
+        raise DataError(f"exposure must be above zero; column {column!r} is "
+                        f"{f'{v[~(v>0)][0]:g}' if np.isfinite(v[~(v>0)][0]) else 'empty'} in row "
+                        f"{int(np.flatnonzero(~(v>0))[0])+1} of those that have a target, and in "
+                        f"{int((~(v>0)).sum())} rows in all: correct them, or leave those rows out")
     return np.log(v)
 
 # %% ../nbs/74_own_fields.ipynb #aa7149ea
@@ -359,25 +483,37 @@ def with_season(
 )->tuple:                         # All covariates, (n, k), or None; the names of those that are the season
     "Covariates with those of the season."
     own = None
-    if covariates is not None: t = covariate_table(covariates); own = expanded(t, {k: column_levels(t[k]) for k in t}) # refuses what is missing
+    # refuses what is missing
+    if covariates is not None: t = covariate_table(covariates); own = expanded(t, {k: column_levels(t[k]) for k in t})
     if names is None: return covariates,[]
     curves = season_columns(when)
     if not len(names): names = telling(curves.iloc[train], None if own is None else own[train])
     if not len(names): return covariates,[]
-    return (curves[list(names)] if covariates is None else pd.concat([covariates, curves[list(names)]], axis=1)),list(names)
+    return (curves[list(names)] if covariates is None
+            else pd.concat([covariates, curves[list(names)]], axis=1)),list(names)
 
 # %% ../nbs/74_own_fields.ipynb #ccba180f
 def plural(n, what): return f"{n:,} {what}{'' if n==1 else 's'}"
 
 def said_of(f):
     "What was read, aligned and left out, in sentences."
-    ends = lambda t: ' to '.join(f.step.names(t[[0,-1]])); dated = not isinstance(f.step, Samples); many = f.asked.leads and f.step.many(f.asked.leads)
-    every = f"{plural(len(f.lazy), 'time')} from {ends(f.lazy.time.values)}, one every {f.step}" if dated else f"{plural(len(f.lazy), 'sample')} called by {f.step}, without dates"
-    gaps = f", {plural(int((f.gaps>0).sum()), 'cell')} with gaps ({f.gaps[~f.land].mean():.1%} of their values), filled by {FILLED[f.asked.gaps]}" if f.gaps.any() else ''
-    return [f"fields: {', '.join(map(str, f.lazy['variable'].values))} {f'at {f.lazy.shape[-1]} stations' if station_dim(f.lazy) else f'on {f.lazy.shape[-2]}x{f.lazy.shape[-1]} cells'}, {every}",
-        f"target: {', '.join(f.names)} ({f.kind})"+(f"; dates: column {f.found.read}" if f.found is not None and f.found.read else ''),
-        f"aligned: {plural(len(f.when), 'sample')}"+(f" from {ends(f.when)}" if dated else '')+", each explained by the fields "+(f"of the {many} before it, not by those of its own time" if many else f"of the same {'time' if dated else f.step}"),
-        f"left out: {plural(f.lost, 'target value')} without fields, {plural(f.made-len(f.when), 'sample')} without a target, {plural(f.holes, 'window')} with a hole, {plural(f.empty, 'time')} without any value, {plural(int(f.land.sum()), 'cell')} without data"+gaps,
+    ends = lambda t: ' to '.join(f.step.names(t[[0,-1]]))
+    dated = not isinstance(f.step, Samples)
+    many = f.asked.leads and f.step.many(f.asked.leads)
+    every = (f"{plural(len(f.lazy), 'time')} from {ends(f.lazy.time.values)}, one "
+             f"every {f.step}" if dated else f"{plural(len(f.lazy), 'sample')} called by {f.step}, without dates")
+    gaps = (f", {plural(int((f.gaps>0).sum()), 'cell')} with gaps ({f.gaps[~f.land].mean():.1%} of their values), "
+            f"filled by {FILLED[f.asked.gaps]}" if f.gaps.any() else '')
+    return [f"fields: {', '.join(map(str, f.lazy['variable'].values))} "
+            f"{f'at {f.lazy.shape[-1]} stations' if station_dim(f.lazy) else f'on {f.lazy.shape[-2]}x{f.lazy.shape[-1]} cells'}, {every}",
+        f"target: {', '.join(f.names)} ({f.kind})"+(f"; dates: column {f.found.read}" if f.found is not None
+                                                    and f.found.read else ''),
+        f"aligned: {plural(len(f.when), 'sample')}"+(f" from {ends(f.when)}" if dated else '')
+        +", each explained by the fields "+(f"of the {many} before it, not by those of its own time" if many
+                                            else f"of the same {'time' if dated else f.step}"),
+        f"left out: {plural(f.lost, 'target value')} without fields, {plural(f.made-len(f.when), 'sample')} "
+        f"without a target, {plural(f.holes, 'window')} with a hole, {plural(f.empty, 'time')} without any value, "
+        f"{plural(int(f.land.sum()), 'cell')} without data"+gaps,
         *_said_lost(f), *_said_target(f), *_said_season(f, dated), *_said_beside(f), _said_rows(f, dated)]
 
 FILLED = dict(error='', climatology='what is usual there', conditional='what the other cells of that time say')
@@ -386,40 +522,61 @@ def _said_lost(f):
     "A warning where more than half of the target's values have no fields."
     have = 0 if f.found is None else int(np.isfinite(f.found.values).any(1).sum())
     if f.lost<=.5*have: return []
-    length = lambda t: float(np.median(np.diff(np.asarray(t, 'datetime64[ns]')))/np.timedelta64(1, 'D')) if len(t)>1 else np.nan
+    length = lambda t: float(np.median(np.diff(np.asarray(t, 'datetime64[ns]')))/np.timedelta64(1,
+            'D')) if len(t)>1 else np.nan
     rare = length(f.lazy.time.values)>1.5*length(np.unique(f.found.times.values))
-    what = f": the fields come every {f.step}, the target every {step_of(np.unique(f.found.times.values))}; average the target over each interval first, so that each map has a value of its own" if rare else '; compare the times of the fields and of the target'
+    what = (f": the fields come every {f.step}, the target every {step_of(np.unique(f.found.times.values))}; "
+            f"average the target over each interval first, so that each map has a "
+            f"value of its own" if rare else '; compare the times of the fields and of the target')
     return [f"attention: {f.lost:,} of {have:,} target values have no fields and are not used{what}"]
 
 # %% ../nbs/74_own_fields.ipynb #bfb2958b
 def _said_target(f):
     "What may be wrong with the target, and forecasts that nobody asked for."
     y = f.found; said = [] if y is None else list(y.odd)
-    if y is not None and y.years and f.step.months!=12: said.append("attention: the times of the target are years, each taken as its 1 January: fields of other months than those before it are not looked at; write the month to which a value belongs, like 2000-07, to look at others")
-    if f.unusual: said.append(f"left out: {plural(f.unusual, 'sample')} at times of the year, or of the day, at which the run had no target")
+    if y is not None and y.years and f.step.months!=12:
+        said.append("attention: the times of the target are years, each taken as its 1 January: fields of other "
+                    "months than those before it are not looked at; write the month to which a value belongs, like "
+                    "2000-07, to look at others")
+    if f.unusual:
+        said.append(f"left out: {plural(f.unusual, 'sample')} at times of the year, or of the day, at "
+                    f"which the run had no target")
     return said
 
 def _said_season(f, dated):
     "How the season is dealt with, and what scores are of."
     if not dated: return []
-    if f.asked.season=='auto' and f.sx.kind=='none' and not f.step.months and days_covered(f.when)<=61: return [f"season: the target's times lie within {days_covered(f.when)+1:.0f} days of the year, so that no season is taken off"]
-    usual = dict(month='the mean of each calendar month', day='a smooth curve over the day of the year', none='the mean of all times')[f.sx.kind]
-    beside = f"; the target's own season is learnt beside the map, by {plural(len(f.season), 'covariate')} ({', '.join(f.season)})"
+    if f.asked.season=='auto' and f.sx.kind=='none' and not f.step.months and days_covered(f.when)<=61:
+        return [f"season: the target's times lie within {days_covered(f.when)+1:.0f} days of the year, so that "
+                f"no season is taken off"]
+    usual = dict(month='the mean of each calendar month', day='a smooth curve over the day of the year',
+                 none='the mean of all times')[f.sx.kind]
+    beside = (f"; the target's own season is learnt beside the map, by {plural(len(f.season), 'covariate')} "
+              f"({', '.join(f.season)})")
     of = ' and the target' if f.sy is not None else beside if f.season else '; the target is as it is'
-    scores = ["scores: R2 is about what is left of the target without its season (anomalies), so 0 means no better than what is usual at that time of the year"] if f.sy is not None else []
+    scores = ["scores: R2 is about what is left of the target without its season (anomalies), so 0 means no better "
+              "than what is usual at that time of the year"] if f.sy is not None else []
     return [f"season: {usual} is taken off the fields{of}, learnt from training rows", *scores]
 
 def _said_beside(f):
     "Covariates and exposure, as they were found."
     own = [] if f.covariates is None else [k for k in f.covariates if k not in f.season]; told = []
-    for k in own: levels = column_levels(f.covariates[k]); told.append(f"{k} ({'numbers' if levels is None else ', '.join(levels[:6])+(' ...' if len(levels)>6 else '')})")
-    size = [] if f.offset is None else [f"exposure: {f.asked.exposure}, from {np.exp(f.offset.min()):,.6g} to {np.exp(f.offset.max()):,.6g}; expected counts are proportional to it"]
+    for k in own:
+        levels = column_levels(f.covariates[k])
+        told.append(f"{k} ({'numbers' if levels is None else ', '.join(levels[:6])+(' ...' if len(levels)>6 else '')})")
+    size = [] if f.offset is None else [f"exposure: {f.asked.exposure}, from {np.exp(f.offset.min()):,.6g} to "
+                                        f"{np.exp(f.offset.max()):,.6g}; expected counts are proportional to it"]
     return ([f"covariates: {'; '.join(told)}"] if told else [])+size
 
 def _said_rows(f, dated):
     "How rows were dealt out."
     parts = ', '.join(f'{len(v):,} {k}' for k,v in f.rows.items())
-    if f.groups is not None: return f"rows: {parts} in whole groups ({f.asked.groups or 'groups'}, {len(np.unique(f.groups))} of them): no group is in two of the sets"
-    if not f.block: return f"rows: {parts}"+('' if dated or len(f.rows)<2 else ', drawn at random; give --groups where some samples are alike, such as those of one subject')
-    why = f"{f.gap:,} left out between blocks of two sets, where samples share maps" if f.gap else 'none left out between them, as no two samples share a map'
+    if f.groups is not None:
+        return (f"rows: {parts} in whole groups ({f.asked.groups or 'groups'}, {len(np.unique(f.groups))} of "
+                f"them): no group is in two of the sets")
+    if not f.block:
+        return f"rows: {parts}"+('' if dated or len(f.rows)<2 else ', drawn at random; give --groups where some '
+                                 'samples are alike, such as those of one subject')
+    why = (f"{f.gap:,} left out between blocks of two sets, where samples share maps" if f.gap
+           else 'none left out between them, as no two samples share a map')
     return f"rows: {parts} in blocks of {plural(f.block, 'step')}, {why}"

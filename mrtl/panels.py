@@ -121,7 +121,8 @@ def coastlines(
     lo,hi = sorted(lon_range or ax.get_xlim())
     if states is None: states = hi-lo<=90
     for name,width in (('land',linewidth),) + (('states',.6*linewidth),)*bool(states):
-        ax.add_collection(LineCollection(lines_within(outlines(name), lo, hi), colors=color, linewidths=width, zorder=2), autolim=False)
+        ax.add_collection(LineCollection(lines_within(outlines(name), lo, hi), colors=color, linewidths=width,
+                                         zorder=2), autolim=False)
     return ax
 
 # %% ../nbs/47_panels.ipynb #1828c97c
@@ -163,14 +164,17 @@ def on_places(
     if not found: return v
     at = [v[k].values.astype(float) for k in found]; y,x = map(str, found)
     keep = {k: c for k,c in v.coords.items() if last not in c.dims}
-    return xr.DataArray(v.values[...,None,:], dims=(*v.dims[:-1],y,x), coords=keep, attrs=v.attrs|dict(places=at), name=v.name)
+    return xr.DataArray(v.values[...,None,:], dims=(*v.dims[:-1],y,x), coords=keep,
+                        attrs=v.attrs|dict(places=at), name=v.name)
 
 def _draw_places(ax, da, scale, unsure):
     "Stations as points, over coastlines on a globe; unsure ones pale."
     y,x = da.attrs['places']; x = np.unwrap(x, period=360) if is_globe(da) and np.ptp(x)>300 else x
-    v = da.values.ravel(); size = float(np.clip(4000*np.prod(ax.figure.get_size_inches()*ax.get_position().size)/12/max(len(v), 1), 5, 60))
+    v = da.values.ravel()
+    size = float(np.clip(4000*np.prod(ax.figure.get_size_inches()*ax.get_position().size)/12/max(len(v), 1), 5, 60))
     pale = np.ones(len(v)) if unsure is None else np.where(np.asarray(unsure, bool).ravel(), .3, 1.)
-    dots = ax.scatter(x, y, c=v, s=size, alpha=pale, linewidths=.3, edgecolors='.3', zorder=3, plotnonfinite=False, **scale)
+    dots = ax.scatter(x, y, c=v, s=size, alpha=pale, linewidths=.3, edgecolors='.3', zorder=3,
+                      plotnonfinite=False, **scale)
     room = lambda c: (c.min()-.05*(np.ptp(c) or 1.), c.max()+.05*(np.ptp(c) or 1.))
     ax.set(xlim=room(x), ylim=room(y), facecolor='.97')
     return dots
@@ -253,7 +257,8 @@ def draw_map(
         _ticks(ax, da, *labels)
         return dots
     y,x = (axis_of(da, d) for d in da.dims)
-    mesh = ax.pcolormesh(map_edges(x), map_edges(y), np.ma.masked_invalid(da.values.astype(float)), cmap=cmap, vmin=vmin, vmax=vmax)
+    mesh = ax.pcolormesh(map_edges(x), map_edges(y), np.ma.masked_invalid(da.values.astype(float)),
+                         cmap=cmap, vmin=vmin, vmax=vmax)
     if hatch is not None: _hatch(ax, x, y, np.asarray(hatch, float))
     ax.set(facecolor='.88', xlim=_span(x), ylim=_span(y))
     if is_globe(da): coastlines(ax)
@@ -267,7 +272,8 @@ def panel_size(
     tallest:float=2.5, # Most inches down
 )->tuple:              # Width and height in inches
     "How large to draw a map."
-    rise,run = (np.ptp(c) or 1. for c in da.attrs['places']) if 'places' in da.attrs else (np.ptp(map_edges(axis_of(da, d))) for d in da.dims[-2:])
+    rise,run = ((np.ptp(c) or 1. for c in da.attrs['places']) if 'places' in da.attrs
+                else (np.ptp(map_edges(axis_of(da, d))) for d in da.dims[-2:]))
     ratio = float(np.clip(rise/run, .18, 2.5))
     return (width,width*ratio) if width*ratio<=tallest else (tallest/ratio,tallest)
 
@@ -288,9 +294,9 @@ def colourbar(
 
 # %% ../nbs/47_panels.ipynb #c755f979
 def field_map(
-    da:np.ndarray|xr.DataArray,              # Values of one field, (y, x): DataArray with coordinates and units, or any array
+    da:np.ndarray|xr.DataArray, # Values of one field, (y, x): DataArray with coordinates and units, or any array
     title:str=None,                          # Title; the array's name when not given
-    signed:bool=None,                        # Colours symmetric about zero? Where there are negative values when not given
+    signed:bool=None, # Colours symmetric about zero? Where there are negative values when not given
     hatch:np.ndarray|xr.DataArray|None=None, # Cells to hatch, (y, x) booleans
 )->'Figure':                                 # matplotlib figure
     "One map with its colour bar."
@@ -342,7 +348,8 @@ def say_shown(
     n:int,           # How many of them are drawn
 ):
     "Write below the bars how many entries are shown, if it is not all."
-    if n<len(da): ax.set_xlabel(f'{n} of {len(da)} {_plural(str(da.dims[0]))} shown', fontsize=7, color='.3', labelpad=2)
+    if n<len(da):
+        ax.set_xlabel(f'{n} of {len(da)} {_plural(str(da.dims[0]))} shown', fontsize=7, color='.3', labelpad=2)
 
 def _plural(word):
     "The usual plural of an English noun."
@@ -380,14 +387,16 @@ def factor_parts(
 )->dict:                # Name to DataArray (component, y, x) or (component, entry), maps first
     "The drawable parts of a set of factors."
     if 'component' not in factors.dims:
-        raise DataError(f"factors need a dim named 'component'; got dims {tuple(factors.dims)}: pass a fitted model's `factors_`")
+        raise DataError(f"factors need a dim named 'component'; got dims {tuple(factors.dims)}: pass a "
+                        f"fitted model's `factors_`")
     parts = {n:v.transpose('component', ...) for n,v in factors.items() if 'component' in v.dims and 1<v.ndim<4}
-    if not parts: raise DataError(f"factors hold no map and no loadings to draw; got the variables {list(factors.data_vars)}")
+    if not parts:
+        raise DataError(f"factors hold no map and no loadings to draw; got the variables {list(factors.data_vars)}")
     return maps_first({n: _drawable(v) for n,v in parts.items()})
 
 def main_parts(
     factors:xr.Dataset, # Dataset of factors, with or without main effects `main_<mode>`
-)->dict:                # Name of the mode's part in `factor_parts` to DataArray (output, y, x) or (output, entry), maps first
+)->dict: # Name of the mode's part in `factor_parts` to DataArray (output, y, x) or (output, entry), maps first
     "The main effects of a set of factors."
     out = {}
     for n,v in factors.items():

@@ -24,7 +24,8 @@ class _Group: store,rank,world,away = None,0,1,0 # of this process
 
 def launched()->bool:
     "Did torchrun start this process as one of several?"
-    return all(k in os.environ for k in ('RANK','WORLD_SIZE','MASTER_ADDR','MASTER_PORT')) and int(os.environ['WORLD_SIZE'])>1
+    return (all(k in os.environ for k in ('RANK','WORLD_SIZE','MASTER_ADDR','MASTER_PORT'))
+            and int(os.environ['WORLD_SIZE'])>1)
 
 # %% ../nbs/01_parallel.ipynb #70eea083
 def join_processes(
@@ -33,13 +34,19 @@ def join_processes(
     "Join the other processes, if there are any."
     if _Group.store is not None or not launched(): return
     import torch.distributed as dist
-    if dist.is_initialized(): raise ConfigError("torch.distributed was set up before mrtl could do it: leave `init_process_group` out, mrtl.parallel.join_processes() does it")
+    if dist.is_initialized():
+        raise ConfigError("torch.distributed was set up before mrtl could do it: leave `init_process_group` out, "
+                          "mrtl.parallel.join_processes() does it")
     limit,attempt = timedelta(seconds=timeout or _seconds()),os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
     try:
         store,rank,world = next(dist.rendezvous('env://', timeout=limit))
         store = dist.PrefixStore(f'mrtl/{attempt}', store)
-        dist.init_process_group('cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo', store=store, rank=rank, world_size=world, timeout=limit)
-    except RuntimeError as e: raise ParallelError(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not meet the others at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({_brief(e)}): check that all were started and that the port is open") from None
+        dist.init_process_group('cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo', store=store,
+                                rank=rank, world_size=world, timeout=limit)
+    except RuntimeError as e:
+        raise ParallelError(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} did not meet the others "
+                            f"at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']} ({_brief(e)}): check that "
+                            f"all were started and that the port is open") from None
     _Group.store,_Group.rank,_Group.world = store,rank,world
     atexit.register(leave_processes); _on_end(signal.SIG_DFL, _told)
 
@@ -91,7 +98,8 @@ def _together(doing):
     except RuntimeError as e: raise ParallelError(_lost(f'{doing} and got no answer ({_brief(e)})')) from None
 
 def _on_end(now, new):
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM)==now: signal.signal(signal.SIGTERM, new)
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM)==now:
+        signal.signal(signal.SIGTERM, new)
 
 def _told(*_): raise ParallelError(_lost('at work and was told to end'))
 
@@ -100,10 +108,13 @@ def _lost(how):
     gone = []
     try:
         _Group.store.set(f'alive/{_Group.rank}', '1'); end = time.monotonic()+2
-        while (gone := [r for r in range(_Group.world) if not _Group.store.check([f'alive/{r}'])]) and time.monotonic()<end: time.sleep(.05)
+        while (gone := [r for r in range(_Group.world)
+                        if not _Group.store.check([f'alive/{r}'])]) and time.monotonic()<end:
+            time.sleep(.05)
     except RuntimeError: gone = [] # the store is gone as well
     who = f"process {', '.join(map(str, gone))}" if gone else "a process"
-    return f"{who} of {_Group.world} was lost: process {_Group.rank} was {how}; the same command with --resume (in Python, the same fit with the same checkpoint file) goes on from the last checkpoint"
+    return (f"{who} of {_Group.world} was lost: process {_Group.rank} was {how}; the same command with --resume "
+            f"(in Python, the same fit with the same checkpoint file) goes on from the last checkpoint")
 
 def first_to_speak()->bool: # True in one process, and False in the others
     "Claim the right to report an error, so that it is printed once."
@@ -179,7 +190,9 @@ def on_main(
         except BaseException as e: error = e
     said = from_main(error and [type(error).__name__, str(error)], doing)
     if error is not None: raise error
-    if said is not None: raise _SAME.get(said[0], ParallelError)(said[1] if said[0] in _SAME else f"process 0 failed: {said[0]}: {said[1]}")
+    if said is not None:
+        raise _SAME.get(said[0], ParallelError)(said[1] if said[0] in _SAME
+                                                else f"process 0 failed: {said[0]}: {said[1]}")
     return from_main(value, doing)
 
 # %% ../nbs/01_parallel.ipynb #2bd80d3d
@@ -188,7 +201,8 @@ def checksum(
 )->int:            # Changes with any bit of them (but not with their order within a tensor)
     "One whole number that stands for the bits of some tensors."
     bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return sum(int(t.detach().contiguous().view(bits[t.element_size()]).sum(dtype=torch.int64))*(2*i+1) for i,t in enumerate(tensors))%2**63
+    return sum(int(t.detach().contiguous().view(bits[t.element_size()]).sum(dtype=torch.int64))*(2*i+1)
+               for i,t in enumerate(tensors))%2**63
 
 def check_same(
     number:int,  # From `checksum`, or any digest below 2**63
@@ -197,7 +211,9 @@ def check_same(
     "`ParallelError` unless all processes have the same number."
     first,*rest = (n for n, in from_all([number], f'comparing {what}'))
     if differ := [r for r,n in enumerate(rest, 1) if n!=first]:
-        raise ParallelError(f"process {', '.join(map(str, differ))} of {process_count()} has other {what} than process 0: give all processes the same data, settings and seeds, and run the same versions on machines of one kind; --resume goes on from the last checkpoint")
+        raise ParallelError(f"process {', '.join(map(str, differ))} of {process_count()} has other {what} than "
+                            f"process 0: give all processes the same data, settings and seeds, and run the same "
+                            f"versions on machines of one kind; --resume goes on from the last checkpoint")
 
 # %% ../nbs/01_parallel.ipynb #6235d575
 def own_part(
@@ -213,12 +229,15 @@ def own_device(
     "The GPU of this process, where torchrun started one process a GPU."
     if process_count()==1 or device.type!='cuda' or device.index is not None: return device
     local,n = int(os.environ.get('LOCAL_RANK', '0')),torch.cuda.device_count()
-    if local>=n: raise ConfigError(f"process {process_rank()} is number {local} on its machine, which has {n} GPUs: start as many processes as GPUs, or ask for the cpu")
+    if local>=n:
+        raise ConfigError(f"process {process_rank()} is number {local} on its machine, which has {n} GPUs: start "
+                          f"as many processes as GPUs, or ask for the cpu")
     torch.cuda.set_device(local)
     return torch.device('cuda', local)
 
 # %% ../nbs/01_parallel.ipynb #b9949b69
-class _Pools: lock,held,first = threading.Lock(),0,None # of the whole process: contexts that hold the BLAS and OpenMP pools now, and what restores them
+# of the whole process: contexts that hold the BLAS and OpenMP pools now, and what restores them
+class _Pools: lock,held,first = threading.Lock(),0,None
 
 @contextmanager
 def hold_threads(

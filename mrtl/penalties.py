@@ -77,20 +77,27 @@ class Smoothness:
         power:int=1,            # How often it is applied; from 2 on a globe is closed
     ):
         if kernel not in KERNELS: raise ConfigError(f"unknown kernel {kernel!r}: use {' or '.join(map(repr, KERNELS))}")
-        if not isinstance(power, int) or power<1: raise ConfigError(f"power must be a whole number of at least 1, got {power!r}: it says how often the penalty is applied, 2 for maps as smooth as they can be told from noise")
+        if not isinstance(power, int) or power<1:
+            raise ConfigError(f"power must be a whole number of at least 1, got {power!r}: it says how often the "
+                              f"penalty is applied, 2 for maps as smooth as they can be told from noise")
         self.grid,self.kernel,self.power = grid if isinstance(grid, Grid) else Grid(grid),kernel,power
         asked,cell = _positive(sigma),max(_steps(self.grid))
         self.sigma,self.raised = max(asked, cell),asked < cell
-        self.blur,self._ready = Scattered(self.grid, self.sigma, kernel) if isinstance(self.grid, Points) else KERNELS[kernel](self.grid, self.sigma, power>1 and self.grid.circle),{}
+        self.blur,self._ready = Scattered(self.grid, self.sigma, kernel) if isinstance(self.grid,
+                Points) else KERNELS[kernel](self.grid, self.sigma, power>1 and self.grid.circle),{}
 
-    def __repr__(self): return f"Smoothness({self.grid!r}, sigma={self.sigma:.3g}{' (raised to one cell)' if self.raised else ''}, {self.kernel!r}{f', power={self.power}' if self.power>1 else ''})"
+    def __repr__(self):
+        return (f"Smoothness({self.grid!r}, "
+                f"sigma={self.sigma:.3g}{' (raised to one cell)' if self.raised else ''}, "
+                f"{self.kernel!r}{f', power={self.power}' if self.power>1 else ''})")
 
 # %% ../nbs/22_penalties.ipynb #97a897cf
 def _positive(sigma):
     try: number = float(sigma)
     except (TypeError, ValueError): number = math.nan
     if 0 < number < math.inf: return number
-    raise ConfigError(f"sigma must be a number above 0, got {sigma!r}: it is a share of the rectangle's diagonal, such as .05")
+    raise ConfigError(f"sigma must be a number above 0, got {sigma!r}: it is a share of the "
+                      f"rectangle's diagonal, such as .05")
 
 # %% ../nbs/22_penalties.ipynb #cdcf6007
 @patch
@@ -106,10 +113,12 @@ def _on(self:Smoothness, B):
 # %% ../nbs/22_penalties.ipynb #17842678
 @patch
 def _maps(self:Smoothness, B):
-    if not B.is_floating_point(): raise DataError(f"maps must be floating-point numbers, got {B.dtype}: call .float() on them")
+    if not B.is_floating_point():
+        raise DataError(f"maps must be floating-point numbers, got {B.dtype}: call .float() on them")
     if B.shape[-2:] == self.grid.shape: return B
     if B.ndim and B.shape[-1] == self.grid.D: return B.unflatten(-1, self.grid.shape)
-    raise DataError(f"maps must end in {self.grid.shape} or in {self.grid.D} cells, got shape {tuple(B.shape)}: put the spatial mode last, or make a Smoothness of that grid")
+    raise DataError(f"maps must end in {self.grid.shape} or in {self.grid.D} cells, got shape {tuple(B.shape)}: "
+                    f"put the spatial mode last, or make a Smoothness of that grid")
 
 # %% ../nbs/22_penalties.ipynb #ab13ea25
 class Mixing:
@@ -124,10 +133,13 @@ class Mixing:
         self.grid,self.blur,self.weight,self.parts,self.v = smooth.grid,smooth.blur,weight,parts,v
         self.factor = 2*weight*v2d.flatten()
         rows,cols = smooth.grid.share.sum(1),smooth.grid.share.sum(0)
-        self.folded = isinstance(smooth.blur, Separable) and torch.allclose(rows[:,None]*cols, smooth.grid.share, rtol=1e-13, atol=0)
+        self.folded = isinstance(smooth.blur, Separable) and torch.allclose(rows[:,None]*cols,
+                smooth.grid.share, rtol=1e-13, atol=0)
         if self.folded:
             Ky,Kx = (K*s[:,None]*s for K,s in zip(smooth.blur.parts, (rows, cols)))
-            self.parts = tuple(K.to(like) for K in ((torch.kron(Ky, Kx)*(-4*weight),) if smooth.grid.D<=(64 if maps>64 else 256) else (Ky*(-4*weight), Kx)))
+            self.parts = tuple(K.to(like)
+                               for K in ((torch.kron(Ky, Kx)*(-4*weight),)
+                                         if smooth.grid.D<=(64 if maps>64 else 256) else (Ky*(-4*weight), Kx)))
 
 # %% ../nbs/22_penalties.ipynb #8a407356
 @patch
@@ -214,7 +226,9 @@ def weigh(
     "Multiply by the cell shares along every spatial axis."
     for a,v in enumerate(shares):
         if v is None: continue
-        if v.numel()!=B.shape[a]: raise DataError(f"an axis of {B.shape[a]} entries needs as many shares, got {v.numel()}: flatten spatial modes, and give shares in the order of the axes")
+        if v.numel()!=B.shape[a]:
+            raise DataError(f"an axis of {B.shape[a]} entries needs as many shares, got {v.numel()}: flatten "
+                            f"spatial modes, and give shares in the order of the axes")
         B = B*v.flatten().to(B).reshape([-1 if i==a else 1 for i in range(B.ndim)])
     return B
 

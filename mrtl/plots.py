@@ -15,12 +15,14 @@ from scipy.optimize import linear_sum_assignment
 from .core import DataError
 from .curves import draw_history, names_room, named_runs
 from .panels import (
-    axes_at, colour_limit, colourbar, column_title, draw_map, factor_parts, heading, is_globe, label_of, labelled, loading_bars,
+    axes_at, colour_limit, colourbar, column_title, draw_map, factor_parts, heading, is_globe, label_of,
+    labelled, loading_bars,
     main_parts, maps_first, new_figure, on_places, only_last, panel_size, part_columns)
 
 # %% ../nbs/50_plots.ipynb #c6b2153e
 def _factor_rows(factors, hatch, title, draw=None, below=0., wide=0.):
-    "A figure of all rows with room below; its first column's left edge, and where the rows end, in inches from the top."
+    """A figure of all rows with room below; its first column's left edge, and where the rows end, in inches from
+    the top."""
     blocks,title = _factor_blocks(factors, hatch),'; '.join(v for v in (title, carried_text(factors)) if v)
     parts = maps_first({n: v for b in reversed(blocks) for n,v in b.parts.items()})
     _check_draw(draw, parts)
@@ -37,7 +39,8 @@ def carried_text(
     factors:xr.Dataset, # `factors_` of a fitted model
 )->str:                 # '' where the components alone predict
     "How much of the predictions the components carry, where there is a remainder."
-    return f"components carry {100*factors.attrs['carried']:.1f} % of the predictions' variance" if 'carried' in factors.attrs else ''
+    return (f"components carry {100*factors.attrs['carried']:.1f} % of the "
+            f"predictions' variance" if 'carried' in factors.attrs else '')
 
 # %% ../nbs/50_plots.ipynb #50932fa6
 class _Block(NamedTuple):
@@ -62,15 +65,16 @@ def _factor_blocks(factors, hatch):
         out.append(_Block(mains, titles, 'main effect', None))
     if not mains or any('component' in v.dims and v.ndim>1 for v in factors.values()):
         parts = factor_parts(factors)
-        out.append(_Block(parts, [_headline(factors, c) for c in factors.component.values], 'map (unit RMS, no units)', hatch))
+        out.append(_Block(parts, [_headline(factors, c) for c in factors.component.values],
+                          'map (unit RMS, no units)', hatch))
     return out
 
 # %% ../nbs/50_plots.ipynb #ace1d7b5
 def factor_maps(
-    factors:xr.Dataset,                      # `factors_` of a fitted model: maps, bars, strength, `main_<mode>` (y, x or entry, output)
+    factors:xr.Dataset, # `factors_` of a fitted model: maps, bars, strength, `main_<mode>` (y, x or entry, output)
     hatch:np.ndarray|xr.DataArray|None=None, # Cells to hatch on the map, (y, x) or (y, x, component) booleans
     title:str='',                            # Title of the whole figure
-    draw:dict|None=None,                     # Name of a map to a function that gets its axes and draws lines on them, such as a pitch
+    draw:dict|None=None, # Name of a map to a function that gets its axes and draws lines on them, such as a pitch
 )->'Figure':                                 # matplotlib figure
     "One row per component: its map or maps, and beside them the bars of its other modes; main effects above."
     return _factor_rows(factors, hatch, title, draw)[0]
@@ -83,7 +87,8 @@ def _headline(factors, c):
 def _check_draw(draw, parts):
     maps = [n for n,v in parts.items() if v.ndim==3]
     if extra := [k for k in draw or {} if k not in maps]:
-        raise DataError(f"draw names {', '.join(map(repr, extra))}; the maps are {', '.join(map(repr, maps)) or 'none'}")
+        raise DataError(f"draw names {', '.join(map(repr, extra))}; the maps are "
+                        f"{', '.join(map(repr, maps)) or 'none'}")
 
 # %% ../nbs/50_plots.ipynb #90ca2bcd
 def _draw_block(fig, block, columns, top, high, named, draw):
@@ -162,14 +167,16 @@ def coef_maps(
 # %% ../nbs/50_plots.ipynb #247da3b7
 def _coef_panels(coef, hatch, n, across, title):
     "A panel a map, `across` of them in a row."
-    modes = coef.dims[:-2]; limit = colour_limit(coef); units = coef.attrs.get('units') or 'coefficient per unit of area'
+    modes = coef.dims[:-2]; limit = colour_limit(coef)
+    units = coef.attrs.get('units') or 'coefficient per unit of area'
     down,(w,h),left = -(-n//across),panel_size(coef, min(3., 9.2/across), 2.),.5
     top,pitch = .28+.26*bool(title),max(w+.28, 1.6); width = across*pitch
     fig = new_figure(left+width+.1, top+down*(h+.25)+.58)
     for i,at in enumerate(np.ndindex(*[coef.sizes[d] for d in modes])):
         row,col = divmod(i, across)
         ax = axes_at(fig, left+col*pitch, top+row*(h+.25), w, h)
-        mesh = draw_map(ax, coef[at], -limit, limit, hatch=None if hatch is None else hatch[at], labels=(col==0,i+across>=n))
+        mesh = draw_map(ax, coef[at], -limit, limit, hatch=None if hatch is None else hatch[at],
+                        labels=(col==0,i+across>=n))
         ax.set_title(', '.join(_entry(coef, d, k) for d,k in zip(modes, at)), fontsize=8, loc='left', pad=3)
     colourbar(fig, mesh, units, left+.2*width, .1+top+down*(h+.25), .6*width)
     heading(fig, left, title)
@@ -194,7 +201,8 @@ def match_components(
     cosines = 1.
     for n in shared:
         if a[n].shape[1:]!=b[n].shape[1:]:
-            raise DataError(f"{n} is {a[n].shape[1:]} as learnt and {b[n].shape[1:]} as planted; bring both to one grid first")
+            raise DataError(f"{n} is {a[n].shape[1:]} as learnt and {b[n].shape[1:]} as planted; bring "
+                            f"both to one grid first")
         cosines = cosines*np.abs(_directions(a[n])@_directions(b[n]).T)
     i,j = linear_sum_assignment(-cosines)
     order = np.argsort(j)
@@ -204,7 +212,8 @@ def _directions(v):
     "Columns of unit length (component, cells), missing cells zero, weighted by area on a globe."
     lat = v[v.dims[-2]].values if v.ndim==3 and is_globe(v) and v.dims[-2] in v.coords else None
     weight = 1. if lat is None else np.sqrt(np.cos(np.deg2rad(lat)))[:,None]
-    columns = (np.nan_to_num(v.values)*weight).reshape(len(v), -1); norms = np.linalg.norm(columns, axis=1, keepdims=True)
+    columns = (np.nan_to_num(v.values)*weight).reshape(len(v), -1)
+    norms = np.linalg.norm(columns, axis=1, keepdims=True)
     return columns/np.where(norms==0, 1, norms)
 
 # %% ../nbs/50_plots.ipynb #447b1af5
@@ -218,7 +227,8 @@ def truth_maps(
     planted = {n:v[planted_at] for n,v in factor_parts(truth).items()}
     a = {n:_agreeing(v[learnt_at], planted[n]) for n,v in factor_parts(factors).items() if n in planted}
     b = {n:_agreeing(v, v) for n,v in planted.items()}
-    cols = {f'{n} {kind}':v for n in a for kind,v in ((('planted',b[n]),('learnt',a[n])) if a[n].ndim==3 else (('',a[n]),))}
+    cols = {f'{n} {kind}':v for n in a
+            for kind,v in ((('planted',b[n]),('learnt',a[n])) if a[n].ndim==3 else (('',a[n]),))}
     columns,high,wide = part_columns(cols, width=3.5, tallest=2.)
     top,pitch = .36+.26*bool(title),high+.36
     fig = new_figure(wide, top+pitch*len(cosines)+.55)
@@ -229,7 +239,8 @@ def truth_maps(
             if part.ndim==3: mesh = draw_map(ax, part[i], -limit, limit, labels=(x==columns[0][0],last))
             else: only_last(loading_bars(ax, part[i], limit, dashes=b[mode][i]), last)
             _pair_title(ax, part, name, i, cosine)
-        if name.endswith(' learnt'): colourbar(fig, mesh, 'map (unit RMS, no units)', x-.35*w, top+pitch*len(cosines)+.02, .7*w)
+        if name.endswith(' learnt'):
+            colourbar(fig, mesh, 'map (unit RMS, no units)', x-.35*w, top+pitch*len(cosines)+.02, .7*w)
     heading(fig, columns[0][0], title)
     return fig
 
@@ -241,14 +252,16 @@ def _agreeing(v, ref):
 
 def _pair_title(ax, part, name, i, cosine):
     mode,kind = name.split(' ')
-    if part.ndim==3: ax.set_title(f'{kind} {i+1}' if kind=='planted' else f'{kind}, match {cosine:.3f}', fontsize=9, loc='left', pad=4)
+    if part.ndim==3:
+        ax.set_title(f'{kind} {i+1}' if kind=='planted' else f'{kind}, match {cosine:.3f}',
+                     fontsize=9, loc='left', pad=4)
     elif i==0: ax.set_title(label_of(part[part.dims[1]], part.dims[1]), fontsize=8.5, pad=4)
 
 # %% ../nbs/50_plots.ipynb #95202539
 def prediction_plot(
     y:np.ndarray|pd.Series|xr.DataArray,    # Truth: DataArray, Series or array, (n,) or (n, outputs)
     yhat:np.ndarray|pd.Series|xr.DataArray, # Prediction, the same shape
-    time:np.ndarray|None=None,              # Times of the rows, (n,), for a time series beside the cloud; from `y` when it has them
+    time:np.ndarray|None=None, # Times of the rows, (n,), for a time series beside the cloud; from `y` when it has them
     score:float=None,                       # R2 to write; of these points when not given
     name:str='response',                    # What is predicted
     units:str='',                           # Its units

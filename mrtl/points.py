@@ -21,18 +21,21 @@ def _check_places(y, x, labels, sphere):
     "Refuse stations that lie nowhere, that are too few, or that have one name."
     name = lambda bad: ', '.join(str(labels[i]) for i in np.flatnonzero(bad)[:5])
     if len(y)!=len(x) or len(labels)!=len(y):
-        raise DataError(f"stations need one coordinate of each kind and one name each; got {len(y)}, {len(x)} and {len(labels)}")
+        raise DataError(f"stations need one coordinate of each kind and one name each; got {len(y)}, "
+                        f"{len(x)} and {len(labels)}")
     if len(y)<2:
         raise DataError(f"{len(y)} station is no map: a model over stations needs two or more; "
             f"give a table of features for a single series")
     if (bad := ~(np.isfinite(y)&np.isfinite(x))).any():
         raise DataError(f"{int(bad.sum())} of {len(y)} stations have no coordinates ({name(bad)}): "
             f"complete them, or leave these stations out")
-    if sphere and (bad := np.abs(y)>90).any(): raise DataError(f"latitudes must lie between -90 and 90; those of {name(bad)} do not")
+    if sphere and (bad := np.abs(y)>90).any():
+        raise DataError(f"latitudes must lie between -90 and 90; those of {name(bad)} do not")
     if len(set(map(str, labels)))<len(labels):
         twice = pd.Series(list(map(str, labels)))
         raise DataError(f"two stations are called {twice[twice.duplicated()].iloc[0]}: give each a name of its own")
-    if np.ptp(y)==0 and np.ptp(x)==0: raise DataError(f"all {len(y)} stations stand at one place: there is no map to learn")
+    if np.ptp(y)==0 and np.ptp(x)==0:
+        raise DataError(f"all {len(y)} stations stand at one place: there is no map to learn")
 
 # %% ../nbs/10_points.ipynb #d30d33ad
 def _unwrapped(x):
@@ -64,7 +67,8 @@ class Points(Grid):
         area:object=None,        # Weight of each, (1, S); equal when not given, 0 where masked
     ):
         y,x = np.asarray(y, float).ravel(),np.asarray(x, float).ravel()
-        labels = list(range(len(y))) if labels is None else [v.item() if isinstance(v, np.generic) else v for v in labels]
+        labels = list(range(len(y))) if labels is None else [v.item() if isinstance(v,
+                np.generic) else v for v in labels]
         _check_places(y, x, labels, sphere)
         self.at,self.labels = (y,_unwrapped(x) if sphere else x),labels
         self.place = _embedded(*self.at) if sphere else np.stack(self.at, 1)
@@ -111,7 +115,8 @@ def copied(self:Points,
     grid:Grid,       # From `coarsen`
 )->torch.Tensor:     # Of the stations, (..., 1, S)
     "Give every station what its cell has."
-    return t.flatten(-2).index_select(-1, torch.from_numpy(self.cells_of(grid)).to(t.device))[...,None,:]*self.mask.to(t)
+    return t.flatten(-2).index_select(-1,
+                                      torch.from_numpy(self.cells_of(grid)).to(t.device))[...,None,:]*self.mask.to(t)
 
 @patch
 def added_up(self:Points,
@@ -123,7 +128,8 @@ def added_up(self:Points,
 
 # %% ../nbs/10_points.ipynb #01d42911
 def mover(axes, like):
-    "How fields move to a coarser grid: by a matrix an axis, or from stations into cells, given as the cell of each and the grid's shape."
+    """How fields move to a coarser grid: by a matrix an axis, or from stations into cells, given as the cell of
+    each and the grid's shape."""
     if axes[0].ndim==2: My,Mx = (m.to(like) for m in axes); return lambda u: My@u@Mx.T
     cell,(h,w) = axes[0].to(like.device),axes[1]
     return lambda u: u.new_zeros(*u.shape[:-2], h*w).index_add_(-1, cell, u[...,0,:]).unflatten(-1, (h,w))
@@ -178,7 +184,8 @@ def root(self:Points,
     "Square root of a kernel over the stations."
     from scipy.spatial.distance import cdist
     of = np.arange(self.w) if self.w<=most else spread_out(self.place, most//3)
-    values,vectors = np.linalg.eigh(kernel(cdist(self.place[of], self.place[of]), length, kind)); kept = values>keep*values[-1]
+    values,vectors = np.linalg.eigh(kernel(cdist(self.place[of], self.place[of]), length, kind))
+    kept = values>keep*values[-1]
     B = vectors[:,kept]*np.sqrt(values[kept])
     if self.w>most: B = kernel(cdist(self.place, self.place[of]), length, kind)@(vectors[:,kept]/np.sqrt(values[kept]))
     left = max(0., 1-float((B**2).sum(1).mean()))
@@ -186,7 +193,8 @@ def root(self:Points,
 
 # %% ../nbs/10_points.ipynb #fc3fc0a8
 def few_left(points, length, keep=1e-6):
-    "The square root of a Gaussian kernel, zero where masked, each row of unit length; a warning where a low-rank one leaves much out."
+    """The square root of a Gaussian kernel, zero where masked, each row of unit length; a warning where a low-rank
+    one leaves much out."""
     B,left = points.root(length, keep)
     if left>.05:
         warnings.warn(f"{points.w} stations are spoken for by {B.shape[1]}: "
@@ -248,22 +256,26 @@ def uncurved(da):
     there = np.isfinite(y)&np.isfinite(x); v = da.transpose(*rest, *at)
     keep = {k: c for k,c in v.coords.items() if not set(c.dims)&set(at)}
     coords = keep|{found[0]: ('station', y[there]), found[1]: ('station', x[there]), 'station': np.flatnonzero(there)}
-    return xr.DataArray(v.values.reshape(*v.shape[:-2], -1)[...,there], dims=(*rest,'station'), coords=coords, attrs=da.attrs)
+    return xr.DataArray(v.values.reshape(*v.shape[:-2], -1)[...,there], dims=(*rest,'station'),
+                        coords=coords, attrs=da.attrs)
 
 # %% ../nbs/10_points.ipynb #cdb1fe23
 def stations_table(stations):
     "Names and coordinates of stations, from a table indexed by name or a GeoDataFrame: a DataFrame of two columns."
     if isinstance(stations, pd.DataFrame) and not hasattr(stations, 'geometry'):
         if places_in(stations.columns) is None:
-            raise DataError(f"stations must have columns lat and lon (or y and x); got {', '.join(map(str, stations.columns))}")
+            raise DataError(f"stations must have columns lat and lon (or y and x); got "
+                            f"{', '.join(map(str, stations.columns))}")
         named = stations.set_index('station') if 'station' in stations.columns else stations
         return named[list(places_in(named.columns))]
     if not hasattr(stations, '__geo_interface__'):
-        raise DataError(f"stations is a table of names and coordinates, or a GeoDataFrame; got {type(stations).__name__}")
+        raise DataError(f"stations is a table of names and coordinates, or a GeoDataFrame; got "
+                        f"{type(stations).__name__}")
     rows = {}
     for f in stations.__geo_interface__['features']:
         g,name = f['geometry'] or {},(f.get('properties') or {}).get('station', f.get('id'))
-        if g.get('type')!='Point': raise DataError(f"station {name} is a {g.get('type') or 'row without a place'}, not a Point")
+        if g.get('type')!='Point':
+            raise DataError(f"station {name} is a {g.get('type') or 'row without a place'}, not a Point")
         rows[name] = g['coordinates'][1],g['coordinates'][0]
     return pd.DataFrame.from_dict(rows, orient='index', columns=['lat','lon'])
 
@@ -276,9 +288,11 @@ def _long_array(df):
         raise DataError(f"a long table has the columns time, station, lat, lon and values; "
             f"got {', '.join(map(str, df.columns))}: for a wide one (a column for every station) give stations=")
     if (twice := df.duplicated(['time','station'])).any():
-        raise DataError(f"the table has station {df.station[twice].iloc[0]} at {df.time[twice].iloc[0]} more than once: keep one row each")
+        raise DataError(f"the table has station {df.station[twice].iloc[0]} at {df.time[twice].iloc[0]} more than "
+                        f"once: keep one row each")
     moved = df.groupby('station')[list(at)].nunique(dropna=False).max(axis=1)>1
-    if moved.any(): raise DataError(f"station {moved.index[moved][0]} has several coordinates: give each place a name of its own")
+    if moved.any():
+        raise DataError(f"station {moved.index[moved][0]} has several coordinates: give each place a name of its own")
     places = df.drop_duplicates('station').set_index('station')[list(at)]
     wide = [df.pivot(index='time', columns='station', values=c).reindex(columns=places.index) for c in values]
     return (wide[0] if len(wide)==1 else wide),places,values
@@ -306,11 +320,13 @@ def points_array(
     stations:object=None, # For a wide table: names and coordinates
 )->xr.DataArray:          # (time, *features, station), coordinates along station
     "Stations as a labelled array."
-    if isinstance(X, pd.DataFrame): return _array_of_tables(*(_long_array(X) if stations is None else _placed(X, stations)))
+    if isinstance(X, pd.DataFrame):
+        return _array_of_tables(*(_long_array(X) if stations is None else _placed(X, stations)))
     if isinstance(X, xr.Dataset): X = X.to_dataarray('variable')
     if isinstance(X, xr.DataArray): X = uncurved(X)
     if not isinstance(X, xr.DataArray) or (dim := station_dim(X)) is None:
-        raise DataError("X needs coordinates lat and lon (or y and x) along one dimension, the stations; or give a table")
+        raise DataError("X needs coordinates lat and lon (or y and x) along one dimension, the "
+                        "stations; or give a table")
     first = 'time' if 'time' in X.dims else next(d for d in X.dims if d!=dim)
     return X.transpose(first, *[d for d in X.dims if d not in (first, dim)], dim)
 
@@ -318,16 +334,19 @@ def points_array(
 def real_numbers(da):
     "The array itself; `DataError` if it holds no real numbers."
     if da.dtype.kind in 'biuf': return da
-    raise DataError(f"X holds values of type {da.dtype}: give real numbers (Complex data not supported, nor dates or text)")
+    raise DataError(f"X holds values of type {da.dtype}: give real numbers (Complex data not "
+                    f"supported, nor dates or text)")
 
 def at_stations(da, points, missing):
-    "Stations by name in the order of known ones; those that are gone are gaps, if gaps may be; unknown ones are refused."
+    """Stations by name in the order of known ones; those that are gone are gaps, if gaps may be; unknown ones are
+    refused."""
     dim = da.dims[-1]; known = [str(v) for v in points.labels]
     if dim not in da.coords: da = da.assign_coords({dim: points.labels[:da.sizes[dim]]})
     da = da.assign_coords({dim: [str(v) for v in da[dim].values]}); got = list(da[dim].values)
     new,gone = [v for v in got if v not in known],[v for v in known if v not in got]
     if new:
-        raise DataError(f"X has {len(new)} stations that are not known ({', '.join(new[:5])}): a map has no value for them; leave them out")
+        raise DataError(f"X has {len(new)} stations that are not known ({', '.join(new[:5])}): a map has no value "
+                        f"for them; leave them out")
     if gone and missing=='error':
         raise DataError(f"X lacks {len(gone)} of {len(known)} stations ({', '.join(gone[:5])}): "
             f"give them, or fit with missing='climatology' or 'conditional', which fills them")
@@ -338,5 +357,8 @@ def points_of(
     da:xr.DataArray,  # From `points_array`
 )->Points:            # Its stations
     "Where the stations of an array are."
-    dim = da.dims[-1]; at = places_in([k for k,c in da.coords.items() if c.dims==(dim,)]); sphere = str(at[0]).lower() in ('lat','latitude')
-    return Points(da[at[0]].values, da[at[1]].values, tuple(map(str, at)), sphere, list(da[dim].values) if dim in da.coords else None)
+    dim = da.dims[-1]
+    at = places_in([k for k,c in da.coords.items() if c.dims==(dim,)])
+    sphere = str(at[0]).lower() in ('lat','latitude')
+    return Points(da[at[0]].values, da[at[1]].values, tuple(map(str, at)), sphere,
+                  list(da[dim].values) if dim in da.coords else None)

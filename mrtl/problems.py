@@ -33,26 +33,27 @@ OPTIONS = dict(counts=dict(loss='poisson'), ordered=dict(ordered=True))
 class Problem:
     "Samples, the rows that train and test, and what a model of them is compared with."
     design:FieldDesign|EventDesign         # Inputs of all samples, on the finest grid
-    y:np.ndarray|xr.DataArray              # Targets, (n,) or (n, outputs), NaN where missing; the numbers of classes, from 0
+    y:np.ndarray|xr.DataArray # Targets, (n,) or (n, outputs), NaN where missing; the numbers of classes, from 0
     rows:dict                              # Row numbers of train, valid and test; a row in none of them lies in a gap
     kind:str='regression'                  # 'regression', 'classes', 'ordered' or 'counts'
     names:list|None=None                   # What each sample is called, (n,); its number when not given
     outputs:list|None=None                 # What each output is called; its number when not given
-    reference:float|np.ndarray|None=None   # Prediction whose R2 is 0, a number or (outputs,); the training mean when not given
-    rivals:Callable|None=None              # Takes the problem; returns the scores of simpler methods: name to valid and test
-    figures:Callable|None=None             # Takes a `RunFiles`; returns figures for the report, as `write_report` takes them
+    reference:float|np.ndarray|None=None # Prediction whose R2 is 0, a number or (outputs,); the training mean when not given
+    rivals:Callable|None=None # Takes the problem; returns the scores of simpler methods: name to valid and test
+    figures:Callable|None=None # Takes a `RunFiles`; returns figures for the report, as `write_report` takes them
     notes:list|None=None                   # Sentences that a reader of the scores should know
     truth:xr.Dataset|None=None             # Planted factors, where they are known
-    groups:np.ndarray|None=None            # Group of each sample, (n,), where samples of a group are alike, such as the frames of a game
-    classes:list|None=None                 # What the classes are called, in the order of their numbers in `y`; their numbers when not given
-    base:np.ndarray|None=None              # What targets and predictions lack to be in the target's own units, such as its season, shaped as `y`
+    groups:np.ndarray|None=None # Group of each sample, (n,), where samples of a group are alike, such as the frames of a game
+    classes:list|None=None # What the classes are called, in the order of their numbers in `y`; their numbers when not given
+    base:np.ndarray|None=None # What targets and predictions lack to be in the target's own units, such as its season, shaped as `y`
     looks:list|None=None                   # First and last time of the inputs of each sample, pairs of text, (n,)
     covariates:pd.DataFrame|None=None      # Further columns that explain the target, (n, q)
     offset:np.ndarray|None=None            # Known part of the score, such as the log of exposure, (n,)
 
     def __repr__(self):
         modes = ((m.name, 'x'.join(map(str, m.shape))) for m in self.design.modes)
-        return f"{type(self).__name__}({', '.join(f'{len(v)} {k}' for k,v in self.rows.items())}; {', '.join(f'{k} {n}' for k,n in modes)})"
+        return (f"{type(self).__name__}({', '.join(f'{len(v)} {k}' for k,v in self.rows.items())}; "
+                f"{', '.join(f'{k} {n}' for k,n in modes)})")
 
     @property
     def labels(self)->bool: return self.kind in ('classes','ordered') # Are targets the numbers of classes?
@@ -67,7 +68,8 @@ class Problem:
 # %% ../nbs/70_problems.ipynb #bf5ada7b
 def fit_rows(m, design, y, rows, callbacks=(), groups=None, covariates=None, offset=None):
     "Fit an estimator on the training rows, with the validation rows to choose when to stop."
-    train,valid = (dict(X=design.take(r), y=y[r], covariates=some_rows(covariates, r), offset=some_rows(offset, r)) for r in (rows['train'], rows['valid']))
+    train,valid = (dict(X=design.take(r), y=y[r], covariates=some_rows(covariates, r), offset=some_rows(offset, r))
+                   for r in (rows['train'], rows['valid']))
     return m.fit(**train, valid=valid, groups=some_rows(groups, rows['train']), callbacks=callbacks)
 
 def some_rows(v, rows):
@@ -95,11 +97,13 @@ def refit(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted on the training rows
 )->MRTLRegressor|MRTLClassifier: # Fitted in the same way on all rows
     "The model to use afterwards: nothing is chosen any more, so all rows can teach it."
-    kept,m,known = m.fitted_.kept,clone(m).set_params(method=m.method_, **m.fitted_.settled),np.isfinite(self.targets).any(1)
+    kept,m,known = m.fitted_.kept,clone(m).set_params(method=m.method_,
+            **m.fitted_.settled),np.isfinite(self.targets).any(1)
     m._kept = kept
     if known.all(): return m.fit(self.design, self.y, self.covariates, self.offset, groups=self.groups)
     beside = (some_rows(v, np.flatnonzero(known)) for v in (self.covariates, self.offset))
-    return m.fit(self.design.take(known), self.y[known], *beside, groups=None if self.groups is None else np.asarray(self.groups)[known])
+    return m.fit(self.design.take(known), self.y[known], *beside,
+                 groups=None if self.groups is None else np.asarray(self.groups)[known])
 
 @patch
 def predicted(self:Problem,
@@ -107,7 +111,8 @@ def predicted(self:Problem,
 )->np.ndarray:                      # (n,), (n, outputs) or (n, classes)
     "Predictions of all rows; for classes their probabilities, of two that of the second."
     given = self.design,self.covariates,self.offset
-    return over_classes(m.predict_proba(*given), self.class_numbers(m), self.class_count) if self.labels else m.predict(*given)
+    return over_classes(m.predict_proba(*given), self.class_numbers(m),
+                        self.class_count) if self.labels else m.predict(*given)
 
 @patch
 def class_numbers(self:Problem,
@@ -122,8 +127,10 @@ def class_numbers(self:Problem,
 def name_classes(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted to the numbers of classes; changed in place
 )->None:
-    "Let a classifier call its classes by their labels, whole numbers as numbers, and a model of several outputs call these by their names."
-    if self.outputs is not None and list(m._outputs)==list(range(len(self.outputs))): m._outputs = [str(k) for k in self.outputs]
+    """Let a classifier call its classes by their labels, whole numbers as numbers, and a model of several outputs
+    call these by their names."""
+    if self.outputs is not None and list(m._outputs)==list(range(len(self.outputs))):
+        m._outputs = [str(k) for k in self.outputs]
     if not (self.labels and self.classes): return
     names = [str(c) for c in self.classes]; whole = all(re.fullmatch(r'0|-?[1-9]\d*', c) for c in names)
     m.classes_ = np.array([int(c) if whole else c for c in names])[self.class_numbers(m)]
@@ -140,7 +147,7 @@ def scores(self:Problem,
     yhat:np.ndarray,           # Predictions of all rows, (n,), (n, outputs) or (n, classes)
     threshold:float|None=None, # Of F1, for two classes; the best one on validation rows when not given
     usual:np.ndarray|None=None,# Frequencies of ordered classes, (classes,), which have an `rpss` of 0; those of the training rows when not given
-)->dict:                       # valid and test: as `skill` or `class_scores`; of several classes averages over them, and `rpss` where they are ordered
+)->dict: # valid and test: as `skill` or `class_scores`; of several classes averages over them, and `rpss` where they are ordered
     "Scores of predictions on the validation rows and on the test rows."
     rows = {k: self.rows[k] for k in ('valid','test') if k in self.rows}
     if self.labels and np.ndim(yhat)==2 and np.shape(yhat)[1]>1:
@@ -148,7 +155,8 @@ def scores(self:Problem,
         if self.kind!='ordered': usual = None
         elif usual is None: usual = class_shares(code[self.rows['train']], np.shape(yhat)[1])
         return {s: several_scores(code[r], np.asarray(yhat)[r], usual) for s,r in rows.items()}
-    y = np.asarray(self.y) if self.labels else np.asarray(self.y, float); yhat = np.asarray(yhat, float).reshape(y.shape)
+    y = np.asarray(self.y) if self.labels else np.asarray(self.y, float)
+    yhat = np.asarray(yhat, float).reshape(y.shape)
     if not self.labels: return {k: skill(y[r]-self.zero, yhat[r]-self.zero) for k,r in rows.items()}
     if threshold is None: threshold = best_threshold(y[rows['valid']], yhat[rows['valid']])
     return {k: class_scores(y[r], yhat[r], threshold) for k,r in rows.items()}

@@ -32,8 +32,10 @@ def core_consistency(
     "How far a tensor is made of its components."
     wide = [i for i,n in enumerate(W.shape) if n>1]
     if len(wide)<3: return np.nan
-    Fs,shares,_ = checked_factors(rebalance([factors[i] for i in wide], [weights[i] for i in wide]), [weights[i] for i in wide])
-    one = torch.stack([factors[i][0] for i in range(W.ndim) if i not in wide]).prod(0).double() if len(wide)<W.ndim else 1.
+    Fs,shares,_ = checked_factors(rebalance([factors[i] for i in wide], [weights[i] for i in wide]),
+                                  [weights[i] for i in wide])
+    one = torch.stack([factors[i][0]
+                       for i in range(W.ndim) if i not in wide]).prod(0).double() if len(wide)<W.ndim else 1.
     core,k = W.double().reshape([W.shape[i] for i in wide]),factors[0].shape[1]
     for a,(F,v) in enumerate(zip(Fs, shares)):
         root = torch.ones(len(F), dtype=torch.float64) if v is None else v.double().sqrt()
@@ -53,18 +55,22 @@ def ranked_fits(
     m = clone(estimator).set_params(rank=ranks[-1]).fit(X, y)
     if m.method_!='evidence': return [clone(estimator).set_params(rank=k).fit(X, y) for k in ranks[:-1]]+[m]
     design,out = m._design(X)[0],[]
-    for k in ranks: out.append(clone(estimator).set_params(rank=k)); vars(out[-1]).update(vars(m)|dict(rank=k)); out[-1]._keep(m.fitted_.in_rank(m.fitted_.on_grid(design), k))
+    for k in ranks:
+        out.append(clone(estimator).set_params(rank=k))
+        vars(out[-1]).update(vars(m)|dict(rank=k))
+        out[-1]._keep(m.fitted_.in_rank(m.fitted_.on_grid(design), k))
     return out
 
 def _stable(fits):
     "Mean factor match over all pairs of fits."
     lows = [m.fitted_.low for m in fits]; shares,_ = mode_shares(lows[0].modes, lows[0].outputs)
-    return float(np.mean([factor_match([f.detach() for f in a.factors], [f.detach() for f in b.factors], shares) for a,b in combinations(lows, 2)]))
+    return float(np.mean([factor_match([f.detach() for f in a.factors], [f.detach() for f in b.factors], shares)
+                          for a,b in combinations(lows, 2)]))
 
 # %% ../nbs/63_rankpath.ipynb #37deacff
 class RankPath(NamedTuple):
     "What happens as the rank grows."
-    table:pd.DataFrame  # rank, score (mean over folds), spread (their standard deviation), stability (0 to 1), core_consistency (per cent)
+    table:pd.DataFrame # rank, score (mean over folds), spread (their standard deviation), stability (0 to 1), core_consistency (per cent)
     figure:'Figure'     # matplotlib figure of it
 
 def rank_figure(
@@ -76,8 +82,11 @@ def rank_figure(
     fig = new_figure(.4+3.1*len(parts), 2.7)
     for i,k in enumerate(parts):
         ax = axes_at(fig, .6+3.1*i, .4, 2.4, 1.75)
-        ax.errorbar(table['rank'], table[k].clip(lower=-50), table['spread'] if k=='score' else None, marker='o', ms=4, capsize=2)
-        ax.set_title(dict(score=f'{name} on blocks not seen', stability='match of components between folds', core_consistency='core consistency (%; -50 or less)' if (table[k]<-50).any() else 'core consistency (%)')[k], fontsize=8.5, loc='left')
+        ax.errorbar(table['rank'], table[k].clip(lower=-50), table['spread'] if k=='score' else None,
+                    marker='o', ms=4, capsize=2)
+        ax.set_title(dict(score=f'{name} on blocks not seen', stability='match of components between folds',
+                          core_consistency='core consistency (%; -50 or less)' if (table[k]<-50).any()
+                          else 'core consistency (%)')[k], fontsize=8.5, loc='left')
         ax.set_xlabel('components', fontsize=8); ax.set_xticks(table['rank']); ax.grid(alpha=.3)
         if k=='stability': ax.set_ylim(-.05, 1.05)
     return fig
@@ -89,19 +98,26 @@ def rank_path(
     y:list|np.ndarray|pd.Series|xr.DataArray,          # Targets, as in `fit`
     ranks:tuple|list=(1,2,3,4,6,8),                    # Numbers of components to try
     folds:int=5,                                       # Blocks of time, or groups of groups, that are held out in turn
-    groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); whole groups are held out where given
+    groups:list|np.ndarray|None=None, # Group of each sample, (n,); whole groups are held out where given
 )->RankPath:                                           # `table` and `figure`
     "Score, stability and core consistency of models with more and more components; `DataError` for a sum of terms."
-    if estimator.terms is not None: raise DataError("rank_path is of one product, and this model is a sum of terms: set terms to None, or give ranks term by term")
+    if estimator.terms is not None:
+        raise DataError("rank_path is of one product, and this model is a sum of terms: set terms to None, or "
+                        "give ranks term by term")
     ranks,rows = sorted(set(ranks)),[]; full = ranked_fits(estimator, X, y, ranks)
-    if full[0].method_=='terms': raise DataError("rank_path is of one product, and modes with nodes make a sum of terms: use cells (lookup='cell')")
-    pairs = list(BlockSplit(folds).split(X, groups=groups)); take = lambda v,r: v.iloc[r] if hasattr(v, 'iloc') else v[r] if hasattr(v, 'shape') else np.asarray(v)[r]
+    if full[0].method_=='terms':
+        raise DataError("rank_path is of one product, and modes with nodes make a sum of terms: "
+                        "use cells (lookup='cell')")
+    pairs = list(BlockSplit(folds).split(X, groups=groups))
+    take = lambda v,r: v.iloc[r] if hasattr(v, 'iloc') else v[r] if hasattr(v, 'shape') else np.asarray(v)[r]
     fits = [ranked_fits(estimator, take(X, a), take(y, a), ranks) for a,_ in progress(pairs, desc='folds')]
     W = full[-1].fitted_.model.full.full().detach() if full[-1].method_=='evidence' else full[-1].fitted_.full
     for i,k in enumerate(ranks):
         if rows and full[i].rank_==rows[-1]['rank']: continue # no more components than the weights can have
         scores = [m[i].score(take(X, b), take(y, b)) for m,(_,b) in zip(fits, pairs)]; low = full[i].fitted_.low
-        rows.append(dict(rank=full[i].rank_, score=np.mean(scores), spread=np.std(scores), stability=_stable([m[i] for m in fits]),
-            core_consistency=core_consistency(W, [f.detach() for f in low.factors], mode_shares(low.modes, low.outputs)[0])))
+        rows.append(dict(rank=full[i].rank_, score=np.mean(scores), spread=np.std(scores),
+                         stability=_stable([m[i] for m in fits]),
+            core_consistency=core_consistency(W, [f.detach() for f in low.factors],
+                                              mode_shares(low.modes, low.outputs)[0])))
     table = pd.DataFrame(rows)
     return RankPath(table, rank_figure(table, 'accuracy' if isinstance(estimator, MRTLClassifier) else 'R2'))

@@ -31,7 +31,8 @@ def ranks_of(
 )->list:             # Different numbers of components, ascending
     "Which numbers of components are to be tried."
     sizes = [m.size for m in modes]+([outputs] if outputs>1 else [])
-    if isinstance(rank, str) and rank!='auto': raise ConfigError(f"rank must be 'auto' or a whole number of at least 1; got {rank!r}")
+    if isinstance(rank, str) and rank!='auto':
+        raise ConfigError(f"rank must be 'auto' or a whole number of at least 1; got {rank!r}")
     return sorted({effective_rank(sizes, k) for k in (RANKS if isinstance(rank, str) else [rank])})
 
 # %% ../nbs/34_ranks.ipynb #de5436ca
@@ -41,7 +42,8 @@ class Branch(Run):
         super().__init__(*sets, **kwargs)
         self.start,self.last,self.whole = start,None,whole
 
-    def _start_model(self, i, model): return super()._start_model(i, copy.deepcopy(self.start) if model is None else model)
+    def _start_model(self, i, model):
+        return super()._start_model(i, copy.deepcopy(self.start) if model is None else model)
 
     def _rebuild(self, saved):
         self.last = super()._rebuild(saved)
@@ -52,7 +54,8 @@ class Branch(Run):
         super()._finish_level(trainer, cp_error)
 
     def _carry(self):
-        if self.checkpoint: self._save({f'model.{k}': v for k,v in self.last.state_dict().items()}, {}) # kept until the search is over
+        # kept until the search is over
+        if self.checkpoint: self._save({f'model.{k}': v for k,v in self.last.state_dict().items()}, {})
         return super()._carry() if self.best else self.last
 
 # %% ../nbs/34_ranks.ipynb #c7ae2015
@@ -67,7 +70,8 @@ def branches(
     "Train the full-rank levels once, and the low-rank ones for each rank."
     def part(some, rank, start, called):
         file = options.checkpoint and f'{options.checkpoint}.{name}{called}'
-        run = Branch(*sets, levels=some, whole=levels, rank=rank, start=start, options=replace(options, checkpoint=file), **kwargs)
+        run = Branch(*sets, levels=some, whole=levels, rank=rank, start=start,
+                     options=replace(options, checkpoint=file), **kwargs)
         return run,run.fit()
     full,low = ([l for l in levels if l.stage==s] for s in ('full','low'))
     first,start = part(full, max(ranks), None, 'full') if full else (None,None)
@@ -89,7 +93,8 @@ def kept_epochs(
     if not table[-1]['valid']: return {(r[0]['stage'], r[0]['level']): r[-1]['epoch'] for r in rows}
     low = [i for i,t in enumerate(table) if t['stage']=='low']
     best = min(low, key=lambda i: (table[i]['best_loss'], -i))
-    return {(r[0]['stage'], r[0]['level']): r[int(np.argmin([h['valid_loss'] for h in r]))]['epoch'] if i<=best else 0 for i,r in enumerate(rows)}
+    return {(r[0]['stage'], r[0]['level']): r[int(np.argmin([h['valid_loss'] for h in r]))]['epoch'] if i<=best
+            else 0 for i,r in enumerate(rows)}
 
 class Kept(Callback):
     "Ends every level after a given number of epochs."
@@ -108,7 +113,8 @@ def fold_pairs(
 )->list:         # Pairs of samples: to learn from, and to judge by; only those that hold values of every output
     "Five folds in which nothing leaks."
     seen = lambda p: (np.isfinite(p.y)&(p.w>0)[:,None]).any(0).all()
-    pairs = [(s.take(a.numpy()), s.take(b.numpy())) for a,b in cut_folds(s.design, getattr(s.design, 'window', None) or 1, s.groups)]
+    pairs = [(s.take(a.numpy()), s.take(b.numpy()))
+             for a,b in cut_folds(s.design, getattr(s.design, 'window', None) or 1, s.groups)]
     return [p for p in pairs if all(map(seen, p))]
 
 # %% ../nbs/34_ranks.ipynb #b552c3df
@@ -135,7 +141,8 @@ def fit_ranks(
     if not losses: return _plain(sets, ranks[0], options, levels, kwargs)
     k = int(np.argmin(np.mean(losses, 0)))
     kept = Kept({at: round(float(np.median([e[k][at] for e in epochs]))) for at in epochs[0][k]})
-    return _plain(sets, ranks[k], replace(options, patience=10**9), levels, kwargs|dict(callbacks=(*kwargs.get('callbacks', ()), kept)))
+    return _plain(sets, ranks[k], replace(options, patience=10**9), levels,
+                  kwargs|dict(callbacks=(*kwargs.get('callbacks', ()), kept)))
 
 def _forget(checkpoint):
     "Delete the checkpoints of branches."

@@ -37,24 +37,33 @@ def _open_under_lock():
 _open_under_lock()
 
 # %% ../nbs/18_readers.ipynb #514410ba
-FOREIGN = (OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) # What netCDF4, HDF5, zarr, zipfile and xarray's decoding raise
+# What netCDF4, HDF5, zarr, zipfile and xarray's decoding raise
+FOREIGN = (OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, SyntaxError,
+           EOFError, zipfile.BadZipFile, zlib.error, struct.error)
 
 def source_name(path, member=None):
     "A source's name in errors."
     return f"{member!r} in {str(path)!r}" if member else repr(str(path))
 
-def is_zarr(path): return path.is_dir() and (path.suffix=='.zarr' or any((path/f).exists() for f in ('zarr.json','.zgroup','.zmetadata')))
+def is_zarr(path):
+    return path.is_dir() and (path.suffix=='.zarr'
+                              or any((path/f).exists() for f in ('zarr.json','.zgroup','.zmetadata')))
 
 @contextmanager
 def reading(
     what:str,          # The file's name in errors
     kind:str='netCDF', # What it should be
 ):
-    "Around the calls of a library that reads a file: `FormatError` where it fails, `DataError` where memory does not suffice."
+    """Around the calls of a library that reads a file: `FormatError` where it fails, `DataError` where memory does
+    not suffice."""
     try: yield
     except MRTLError: raise
-    except MemoryError as e: raise DataError(f"{what} does not fit in memory ({e}): read fewer variables or a part of it, or check that its dimensions are right") from e
-    except FOREIGN as e: raise FormatError(f"{what} cannot be read as {kind} ({e}): it is damaged, cut short or of another kind; fetch it again") from e
+    except MemoryError as e:
+        raise DataError(f"{what} does not fit in memory ({e}): read fewer variables or a part of it, or check that "
+                        f"its dimensions are right") from e
+    except FOREIGN as e:
+        raise FormatError(f"{what} cannot be read as {kind} ({e}): it is damaged, cut short or of another "
+                          f"kind; fetch it again") from e
 
 # %% ../nbs/18_readers.ipynb #0c1d3c97
 LONGEST = 10**8 # Entries along a dimension
@@ -75,7 +84,8 @@ def _heaps_of(path, changed):
     with open(path, 'rb') as f: _check_heaps(f.read(HEAD))
 
 def _check_heaps(head):
-    "An error where HDF5 would never come back: it walks a heap of attributes by the sizes in it, and a damaged one may be 0."
+    """An error where HDF5 would never come back: it walks a heap of attributes by the sizes in it, and a damaged
+    one may be 0."""
     if not head.startswith(b'\x89HDF'): return
     for m in re.finditer(rb'GCOL\x01\0\0\0', head):
         at,end = m.start()+16,m.start()+int.from_bytes(head[m.start()+8:m.start()+16], 'little')
@@ -92,7 +102,8 @@ def _dataset(path, data=None):
     _check_heaps(data[:HEAD]) if data is not None else _heaps_of(path, path.stat().st_mtime_ns)
     nc = netCDF4.Dataset('member', memory=data) if data is not None else netCDF4.Dataset(path)
     try:
-        if long := [d for d in nc.dimensions.values() if len(d)>LONGEST]: raise OSError(f"the dimension {long[0].name!r} is said to have {len(long[0])} entries")
+        if long := [d for d in nc.dimensions.values() if len(d)>LONGEST]:
+            raise OSError(f"the dimension {long[0].name!r} is said to have {len(long[0])} entries")
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', xr.SerializationWarning) # two fill values: both count
             return xr.open_dataset(xr.backends.NetCDF4DataStore(nc), decode_times=False)
@@ -111,9 +122,12 @@ def _check_chunks(path):
     "An error where a chunk that is missing would be read as a number."
     import zarr
     for name,a in zarr.open_group(path, mode='r').arrays():
-        numbers = a.fill_value is not None and not np.isnan(np.asarray(a.fill_value, float)) if a.dtype.kind in 'fiu' else False
+        numbers = a.fill_value is not None and not np.isnan(np.asarray(a.fill_value,
+                float)) if a.dtype.kind in 'fiu' else False
         if a.ndim>2 and (numbers or a.fill_value is None) and a.nchunks_initialized<a.nchunks:
-            raise FormatError(f"{name} in {str(path)!r} lacks {a.nchunks-a.nchunks_initialized} of {a.nchunks} chunks, which would be read as {a.fill_value}: copy the store again, or write the missing times with NaN as fill value")
+            raise FormatError(f"{name} in {str(path)!r} lacks {a.nchunks-a.nchunks_initialized} of {a.nchunks} "
+                              f"chunks, which would be read as {a.fill_value}: copy the store again, or write the "
+                              f"missing times with NaN as fill value")
 
 # %% ../nbs/18_readers.ipynb #7b7a3b6a
 @contextmanager
@@ -176,10 +190,12 @@ def _level(da, d, en4, what):
     if not (en4 and d=='depth'):
         if da.sizes[d]==1: return 0
         if d=='expver': return slice(None)
-        raise DataError(f"{da.name} in {what} has the further dimension {d!r}, with {da.sizes[d]} entries: choose one entry of it first")
+        raise DataError(f"{da.name} in {what} has the further dimension {d!r}, with {da.sizes[d]} entries: "
+                        f"choose one entry of it first")
     z = da[d].values; k = int(abs(z).argmin()); unit = str(da[d].attrs.get('units', 'metres'))
     if abs(z[k])<=20 and unit.lower() in ('m','metre','metres','meter','meters'): return k
-    raise DataError(f"{what} has no surface level: its {len(z)} depths begin at {z[k]:g} {unit}; take files with a level in the upper 20 metres")
+    raise DataError(f"{what} has no surface level: its {len(z)} depths begin at {z[k]:g} {unit}; take files with a "
+                    f"level in the upper 20 metres")
 
 def _kept_type(da):
     "float32 for what the file holds as float32 or in at most 16 bits, else float64."
@@ -192,44 +208,60 @@ def file_layout(ds, what, variables=None, kind='', missing=None, stamp=None):
     dim,coords = find_axes(ds, what); held = check_axes(ds, what, dim, coords)
     en4 = kind.startswith('EN.') or ('depth' in ds.dims and set(_EN4)<=set(held))
     names = [v for v in variables or (_EN4 if en4 else held) if v in held]
-    if empty := [v for v in names if 0 in ds[v].shape]: raise DataError(f"{empty[0]} in {what} is empty: its shape is {dict(ds[empty[0]].sizes)}")
+    if empty := [v for v in names if 0 in ds[v].shape]:
+        raise DataError(f"{empty[0]} in {what} is empty: its shape is {dict(ds[empty[0]].sizes)}")
     at = {d: _level(ds[v], d, en4, what) for v in names for d in ds[v].dims if d not in dim.values()}
     units = {v: unit_name(ds[v].attrs.get('units', '')) for v in names}
     if en4 and units.get('temperature', 'K') not in ('K','degC'):
-        raise DataError(f"the temperature in {what} must be in kelvin or degC; its unit is {units['temperature'] or 'missing'}: convert it, or write the unit into the file")
+        raise DataError(f"the temperature in {what} must be in kelvin or degC; its unit is "
+                        f"{units['temperature'] or 'missing'}: convert it, or write the unit into the file")
     attrs = {v: {k: a for k,a in ds[v].attrs.items() if not k.startswith(('valid_','actual_'))} for v in names}
     lat,lon,order,cells = _cells(ds, what, coords)
-    return Layout(what, kind, en4, dim, coords, held, names, at, lat, lon, order, units, {v: _kept_type(ds[v]) for v in names}, attrs, cells, missing, stamp, _calendar(ds[coords['time']]))
+    return Layout(what, kind, en4, dim, coords, held, names, at, lat, lon, order, units,
+                  {v: _kept_type(ds[v]) for v in names}, attrs, cells, missing, stamp, _calendar(ds[coords['time']]))
 
-def _calendar(time): return '' if str(time.attrs.get('units', '')).startswith('month') else str(time.attrs.get('calendar', '')).lower()
+def _calendar(time):
+    return '' if str(time.attrs.get('units', '')).startswith('month') else str(time.attrs.get('calendar', '')).lower()
 
 def _cells(ds, what, coords):
     "Latitudes and longitudes in order, what puts a file's cells there, and the ends of cells that it gives."
     for k in ('lat','lon'): check_places(ds[coords[k]], k, what)
-    lat,lon = (ds[coords[k]].values.astype(float) for k in ('lat','lon')); rows = np.argsort(lat); ends = [given_edges(ds, coords[k], what) for k in ('lat','lon')]
+    lat,lon = (ds[coords[k]].values.astype(float) for k in ('lat','lon'))
+    rows = np.argsort(lat)
+    ends = [given_edges(ds, coords[k], what) for k in ('lat','lon')]
     lon,cols = along_longitude(lon)
-    return lat[rows],lon,(rows,cols),edges_in_order(ends[0], lat[rows], rows, 'lat', what)|edges_in_order(ends[1], lon, cols, 'lon', what)
+    return lat[rows],lon,(rows,cols),edges_in_order(ends[0], lat[rows], rows, 'lat', what)|edges_in_order(ends[1],
+            lon, cols, 'lon', what)
 
 # %% ../nbs/18_readers.ipynb #09f13532
 def check_alike(a, b):
     "`DataError` unless two files of the same variables can be joined."
     both = [v for v in a.names if v in b.names]
-    if not (len(a.lat)==len(b.lat) and len(a.lon)==len(b.lon) and np.allclose(a.lat, b.lat) and np.allclose(a.lon, b.lon)):
+    if not (len(a.lat)==len(b.lat) and len(a.lon)==len(b.lon) and np.allclose(a.lat, b.lat)
+            and np.allclose(a.lon, b.lon)):
         grid = lambda l: f"{len(l.lat)}x{len(l.lon)} cells from {l.lat[0]:g}, {l.lon[0]:g}"
-        raise DataError(f"{b.what} has another {' and '.join(both)} ({grid(b)}), on another grid than {a.what} ({grid(a)}): rename one of the variables, or leave one file out")
+        raise DataError(f"{b.what} has another {' and '.join(both)} ({grid(b)}), on another grid than {a.what} "
+                        f"({grid(a)}): rename one of the variables, or leave one file out")
     for v in both:
-        if not same_unit(a.units[v], b.units[v]): raise DataError(f"{v} has the unit {a.units[v] or '(none)'} in {a.what} and {b.units[v] or '(none)'} in {b.what}: convert one of them")
-    if a.kind and b.kind and a.kind!=b.kind: raise DataError(f"{a.what} and {b.what} are of two analyses, {a.kind} and {b.kind}: give the files of one of them")
+        if not same_unit(a.units[v], b.units[v]):
+            raise DataError(f"{v} has the unit {a.units[v] or '(none)'} in {a.what} and {b.units[v] or '(none)'} "
+                            f"in {b.what}: convert one of them")
+    if a.kind and b.kind and a.kind!=b.kind:
+        raise DataError(f"{a.what} and {b.what} are of two analyses, {a.kind} and {b.kind}: give "
+                        f"the files of one of them")
 
 # %% ../nbs/18_readers.ipynb #439c468a
 def _numbers(v):
     "The numbers of an attribute, none where it holds no number."
-    try: return np.ravel(np.asarray(v, float)) if not isinstance(v, str) else np.array([float(w) for w in re.split(r'[,\s]+', v.strip())])
+    try:
+        return np.ravel(np.asarray(v, float)) if not isinstance(v,
+                str) else np.array([float(w) for w in re.split(r'[,\s]+', v.strip())])
     except (TypeError, ValueError): return np.zeros(0)
 
 def _packing(enc):
     "The type of a file's numbers, and factor and offset of packed ones."
-    raw = np.dtype(enc.get('dtype', float)); packed = raw.kind in 'iu' and bool({'scale_factor','add_offset'}&enc.keys())
+    raw = np.dtype(enc.get('dtype', float))
+    packed = raw.kind in 'iu' and bool({'scale_factor','add_offset'}&enc.keys())
     return raw,packed,float(enc.get('scale_factor', 1.)),float(enc.get('add_offset', 0.))
 
 def _declared(x, enc, missing=()):
@@ -250,7 +282,9 @@ def valid_range(attrs, enc, what):
         if packed and np.asarray(attrs[k]).dtype.kind in 'iu': v = v*scale+offset
         for i,n in zip(at, v): ends[i] = n
     if scale<0 and ends[0]>ends[1]: ends = ends[::-1]
-    if ends[0]>ends[1]: raise DataError(f"{what} says that its values lie between {ends[0]:g} and {ends[1]:g}, which no value does: correct valid_range, valid_min and valid_max")
+    if ends[0]>ends[1]:
+        raise DataError(f"{what} says that its values lie between {ends[0]:g} and {ends[1]:g}, which no value "
+                        f"does: correct valid_range, valid_min and valid_max")
     slack = .5*abs(scale) if packed else 0.
     return ends[0]-slack,ends[1]+slack
 
@@ -285,21 +319,27 @@ def _ends(v, k=8):
     return np.array(found)
 
 def far_values(x, enc):
-    "Exact values that recur and lie far from everything else: the number in the file to how often it is there; and the lowest and highest of the others."
-    raw,packed,scale,offset = _packing(enc); v = x[np.isfinite(x)]; raised = (lambda f: round((float(f)-offset)/scale)) if packed else float
+    """Exact values that recur and lie far from everything else: the number in the file to how often it is there;
+    and the lowest and highest of the others."""
+    raw,packed,scale,offset = _packing(enc)
+    v = x[np.isfinite(x)]
+    raised = (lambda f: round((float(f)-offset)/scale)) if packed else float
     if len(v)<3 or all((v==e).sum()<2 for e in (v.min(), v.max())): return {},None
     low,high = _ends(v).astype(float),-_ends(-v).astype(float)
     for k,j in sorted(((k, j) for k in range(min(5, len(low))) for j in range(min(5, len(high))) if k+j), key=sum):
         lo,hi = low[k],high[j]; size = hi-lo; odd = [*low[:k],*high[:j]]
         if not lo<hi: continue
-        need = [.1*size+5*abs(end[at]-end[-1])/max(1, len(end)-1-at) if all(_is_code(raised(f)) for f in end[:at]) else 2*size for end,at in ((low, k), (high, j))]
+        need = [.1*size+5*abs(end[at]-end[-1])/max(1, len(end)-1-at) if all(_is_code(raised(f)) for f in end[:at])
+                else 2*size for end,at in ((low, k), (high, j))]
         if (k and lo-low[k-1]<=need[0]) or (j and high[j-1]-hi<=need[1]): continue
         counts = [int((v==f).sum()) for f in odd]
-        if min(counts)>1 and (all(_is_code(raised(f)) for f in odd) or len(np.unique(v[(v>=lo)&(v<=hi)]))>=10): return {raised(f): n for f,n in zip(odd, counts)},(lo, hi)
+        if min(counts)>1 and (all(_is_code(raised(f)) for f in odd) or len(np.unique(v[(v>=lo)&(v<=hi)]))>=10):
+            return {raised(f): n for f,n in zip(odd, counts)},(lo, hi)
     return {},None
 
 # %% ../nbs/18_readers.ipynb #b09df318
-SETTLED = "set its _FillValue, or replace the values by NaN, or say missing=[{}] (--missing {}) if they are missing, missing=[] (--missing none) if they are not"
+SETTLED = ("set its _FillValue, or replace the values by NaN, or say missing=[{}] (--missing {}) if they are "
+           "missing, missing=[] (--missing none) if they are not")
 
 def checked(
     x:np.ndarray,      # Values, decoded, of a float type
@@ -314,31 +354,42 @@ def checked(
     lo,hi = valid_range(attrs, enc, f'{name} in {what}')
     if np.isfinite([lo,hi]).any() and missing!=[]:
         slack = 1e-6*max(abs(e) for e in (lo,hi) if np.isfinite(e)); out = (x<lo-slack)|(x>hi+slack)
-        if (n := int(out.sum()))>.5*(m := int(np.isfinite(x).sum())) and n: raise DataError(f"{name} in {what} says that its values lie between {lo:g} and {hi:g}, but {n} of {m} do not, like {x[out][0]:g}: correct its valid range or its unit, or say missing=[] (--missing none) to take them as they are")
+        if (n := int(out.sum()))>.5*(m := int(np.isfinite(x).sum())) and n:
+            raise DataError(f"{name} in {what} says that its values lie between {lo:g} and {hi:g}, but {n} of {m} "
+                            f"do not, like {x[out][0]:g}: correct its valid range or its unit, or say missing=[] "
+                            f"(--missing none) to take them as they are")
         x = _without(x, out)
     if missing is not None and not len(missing): return x
     odd,rest = _suspects(x, enc),None
     if not odd: odd,rest = far_values(x, enc)
     if not odd: return x
-    found = ' and '.join(f"{n} times {f:g}" for f,n in odd.items()); far = f", far from all its other values ({rest[0]:g} to {rest[1]:g})" if rest else ''
-    raise DataError(f"{name} in {what} holds {found}{far}, which looks like a fill value that the file does not declare: "+SETTLED.format(*[', '.join(f'{f:g}' for f in odd)]*2))
+    found = ' and '.join(f"{n} times {f:g}" for f,n in odd.items())
+    far = f", far from all its other values ({rest[0]:g} to {rest[1]:g})" if rest else ''
+    raise DataError(f"{name} in {what} holds {found}{far}, which looks like a fill value that the file does "
+                    f"not declare: "+SETTLED.format(*[', '.join(f'{f:g}' for f in odd)]*2))
 
 def _without(x, at): return np.where(at, x.dtype.type(np.nan), x) if at.any() else x
 
 # %% ../nbs/18_readers.ipynb #622f45d6
 def read_values(da, lay, span):
     "One block of one variable, checked and in order, (time, lat, lon)."
-    da = da.isel({lay.dim['time']: span}|{d: lay.at[d] for d in da.dims if d in lay.at}); dims = [lay.dim[k] for k in ('time','lat','lon')]
-    with reading(lay.what, 'zarr' if any(str(k).startswith('compressor') for k in da.encoding) else 'netCDF'): x = da.transpose(..., *dims).values
+    da = da.isel({lay.dim['time']: span}|{d: lay.at[d] for d in da.dims if d in lay.at})
+    dims = [lay.dim[k] for k in ('time','lat','lon')]
+    with reading(lay.what, 'zarr' if any(str(k).startswith('compressor') for k in da.encoding) else 'netCDF'):
+        x = da.transpose(..., *dims).values
     if x.ndim>3: x = _merged(x, da.name, lay)
     x = x[:,lay.order[0][:,None],lay.order[1]].astype(lay.types[da.name], copy=False)
     x = checked(x, da.name, lay.what, {} if lay.en4 else da.attrs, da.encoding, lay.missing)
     if lay.en4 and da.name=='temperature':
         lo,hi = (150,400) if lay.units['temperature']=='K' else (-100,150)
-        if (odd := x[(x<lo)|(x>hi)]).size: raise DataError(f"the temperature in {lay.what} is said to be in {lay.units['temperature']}, but {odd.size} of its values lie outside {lo}..{hi}, like {odd[0]:g}: correct its unit")
+        if (odd := x[(x<lo)|(x>hi)]).size:
+            raise DataError(f"the temperature in {lay.what} is said to be in {lay.units['temperature']}, but "
+                            f"{odd.size} of its values lie outside {lo}..{hi}, like {odd[0]:g}: correct its unit")
     return x
 
 def _merged(x, name, lay):
     "The one entry of `expver` that has a value, in each place."
-    if (n := int((np.isfinite(x).sum(0)>1).sum())): raise DataError(f"{name} in {lay.what} has values of more than one expver in {n} places: choose one of them first, like ds.sel(expver=1)")
+    if (n := int((np.isfinite(x).sum(0)>1).sum())):
+        raise DataError(f"{name} in {lay.what} has values of more than one expver in {n} places: choose one of "
+                        f"them first, like ds.sel(expver=1)")
     return np.fmax.reduce(x, 0)

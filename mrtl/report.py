@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from fastcore.xml import (
-    B, Body, Dd, Details, Div, Dl, Dt, FT, Figcaption, Figure, H1, H2, Head, Html, Img, Li, Main, Meta, P, Safe, Section, Span, Style,
+    B, Body, Dd, Details, Div, Dl, Dt, FT, Figcaption, Figure, H1, H2, Head, Html, Img, Li, Main, Meta, P,
+    Safe, Section, Span, Style,
     Summary, Title, Ul, to_xml)
 from .core import DataError, atomic_write
 from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
@@ -23,81 +24,116 @@ from .tables import CEILING, MEANING, SAID, TABLES, as_table, as_text, best_cell
 
 # %% ../nbs/51_report.ipynb #a624b775
 _texts = dict(
-    held_out='Scores on rows that the weights were not learnt from. Validation rows may have chosen something, such as when to stop or how strong a '
-        'penalty is (the baselines\' penalties always), so only the test rows are a fair judge. All methods were given the same rows; the best in each column is bold.',
-    given='Scores on the rows that were given for this page. They tell how well new rows are predicted only if the model was not '
+    held_out='Scores on rows that the weights were not learnt from. Validation rows may have chosen something, '
+    'such as when to stop or how strong a '
+        'penalty is (the baselines\' penalties always), so only the test rows are a fair judge. All methods were '
+        'given the same rows; the best in each column is bold.',
+    given='Scores on the rows that were given for this page. They tell how well new rows are predicted '
+    'only if the model was not '
         'fitted to them.',
     unscored='No rows were scored for this page.',
     ceiling=' The planted truth shows how well the noise lets anyone predict.',
     seasons='Test rows by the season of the target (its middle month, for sums):',
-    factors='The model is a sum of the components below, strongest first. Each is a product: the map says where, the bars say which '
-        'entries (of lead times, variables, players ...) and with which sign. The response goes up where map and bars multiply to a plus: '
+    factors='The model is a sum of the components below, strongest first. Each is a product: the map says '
+    'where, the bars say which '
+        'entries (of lead times, variables, players ...) and with which sign. The response goes up where map and '
+        'bars multiply to a plus: '
         'a field above its mean (or an event) in a red region with a red bar, or in a blue region with a blue bar; '
-        'red with blue lowers it. Maps and bars have unit root mean square, so that only the strength tells how much a component '
+        'red with blue lowers it. Maps and bars have unit root mean square, so that only the strength '
+        'tells how much a component '
         'contributes. Components with very small strength may be noise.',
-    terms='The model adds up the terms below, in the units of the score (log odds, for classes). Red raises the score, blue lowers it. A term over one mode is a map, a curve '
+    terms='The model adds up the terms below, in the units of the score (log odds, for classes). Red raises the '
+    'score, blue lowers it. A term over one mode is a map, a curve '
         'or a list. A term over two modes says how they change each other\'s effect, beyond what each does alone: '
         'what a row\'s two panels show is multiplied. Entries that occur often weigh more in a strength, '
         'which is the root mean square of what a component adds.',
-    learnt_at_once='All parameters are learnt together on all training rows, by steps that take in every row (L-BFGS), until the penalised loss '
-        'no longer falls. Nothing stops early, so the validation rows choose nothing here but the weights of the terms, where these were left '
+    learnt_at_once='All parameters are learnt together on all training rows, by steps that take in every row '
+    '(L-BFGS), until the penalised loss '
+        'no longer falls. Nothing stops early, so the validation rows choose nothing here but the weights of the '
+        'terms, where these were left '
         'open: then the first part of the curve shows the rounds of that search. Losses are shown without penalties.',
-    truth='The data were simulated from known factors, so the learnt ones can be checked. The match of a component is the product '
-        'over modes of the absolute cosines between learnt and planted columns: 1 is the same direction, 0 is unrelated.',
-    beside='What the covariates add to the score, beside the maps. A coefficient is the change of the score when the covariate goes up by one '
-        'of its own units and nothing else changes; "per sd" is the same for one standard deviation of the training rows, so that covariates '
-        'can be compared. A category is compared with its first level. The interval holds 95 % of what the coefficient may be. Baselines that are regressions were given the same covariates.',
+    truth='The data were simulated from known factors, so the learnt ones can be checked. The match of a '
+    'component is the product '
+        'over modes of the absolute cosines between learnt and planted columns: 1 is the same '
+        'direction, 0 is unrelated.',
+    beside='What the covariates add to the score, beside the maps. A coefficient is the change of the score when '
+    'the covariate goes up by one '
+        'of its own units and nothing else changes; "per sd" is the same for one standard deviation of the '
+        'training rows, so that covariates '
+        'can be compared. A category is compared with its first level. The interval holds 95 % of what the '
+        'coefficient may be. Baselines that are regressions were given the same covariates.',
     compare='The same data trained in other ways, with the same options:')
 
 # %% ../nbs/51_report.ipynb #c6e7df84
 _pictures = dict(
-    prediction=('Each point is one row of the test set. On the dashed line the prediction is exact. A cloud flatter than the line means '
+    prediction=('Each point is one row of the test set. On the dashed line the prediction is exact. A cloud '
+                'flatter than the line means '
         'that predictions hedge towards the mean, as they should where the response is partly noise.',
         'Scatter of prediction against truth'),
-    given=('Each point is one of the rows that were given. On the dashed line the prediction is exact. A cloud flatter than the line means '
+    given=('Each point is one of the rows that were given. On the dashed line the prediction is exact. A cloud '
+           'flatter than the line means '
         'that predictions hedge towards the mean, as they should where the response is partly noise.',
         'Scatter of prediction against truth'),
-    factors=('One row per component. Colours are symmetric about zero and shared by all maps of a column; grey cells have no data.',
+    factors=('One row per component. Colours are symmetric about zero and shared by all maps of a column; '
+             'grey cells have no data.',
         'Factor maps and loadings'),
-    truth=('Planted maps left, learnt maps right, in matching order and sign. Dashes on the bars are the planted loadings.',
+    truth=('Planted maps left, learnt maps right, in matching order and sign. Dashes on the bars '
+           'are the planted loadings.',
         'Planted and learnt factors'),
     coef=('The coefficient of every cell for each combination of the other modes, per unit of area, on one scale.',
         'Coefficient maps'),
     coef_std=('The coefficient of every cell for each combination of the other modes, per unit of area, on one scale. '
         'In hatched cells the sign is not sure: it may be the other one with more than 2.5 %. '
-        'Where the true map has sharp edges, signs beside them are called wrongly more often than that.', 'Coefficient maps'))
+        'Where the true map has sharp edges, signs beside them are called wrongly more '
+        'often than that.', 'Coefficient maps'))
 
 # %% ../nbs/51_report.ipynb #52f4e726
 _learning = dict(
-    valid_loss='Training starts on a coarse grid and moves to finer ones. Each level starts from the best state of the one before; '
-        '"loss at start" is measured right on arrival, before any step. Moving to a finer grid is a copy that changes no prediction, '
-        'so the loss should not jump there, unless "jump on arrival" says so. The one step that does lose something is factoring '
-        'the full tensor: "CP error" is its relative error. A level earned its place if its best loss lies below its loss at start. '
+    valid_loss='Training starts on a coarse grid and moves to finer ones. Each level starts from the best '
+    'state of the one before; '
+        '"loss at start" is measured right on arrival, before any step. Moving to a finer grid is a copy that '
+        'changes no prediction, '
+        'so the loss should not jump there, unless "jump on arrival" says so. The one step that does lose '
+        'something is factoring '
+        'the full tensor: "CP error" is its relative error. A level earned its place if its best loss lies '
+        'below its loss at start. '
         'Losses are shown without penalties.',
-    evidence='The maps were fitted by evidence. A prior says how smooth the maps are; its evidence is the probability that it gives to '
-        'all training targets, and the logarithm of that is shown. A prior of higher evidence suits the data better: a difference of 1 '
-        'is weak, one of 5 is strong. The length of a prior says over how many cells neighbours resemble each other. Lengths are tried '
-        'from long (a few broad patterns) to short (fine detail) until the evidence falls. Of two lengths that differ by less than 1 '
+    evidence='The maps were fitted by evidence. A prior says how smooth the maps are; its evidence is the '
+    'probability that it gives to '
+        'all training targets, and the logarithm of that is shown. A prior of higher evidence suits the data '
+        'better: a difference of 1 '
+        'is weak, one of 5 is strong. The length of a prior says over how many cells neighbours resemble each '
+        'other. Lengths are tried '
+        'from long (a few broad patterns) to short (fine detail) until the evidence falls. Of two lengths '
+        'that differ by less than 1 '
         'a longer one may be taken.',
     best_loss='',
-    weight='From the best length the fit goes on in rounds. Round 0 gives all cells the same freedom. The next rounds give each cell '
-        'as much freedom as the maps before have size there; the last round does so for each component, with a length of its own. '
+    weight='From the best length the fit goes on in rounds. Round 0 gives all cells the same freedom. The '
+    'next rounds give each cell '
+        'as much freedom as the maps before have size there; the last round does so for each component, '
+        'with a length of its own. '
         'Training samples that were left out of a round say how well it predicts, and the rounds are weighted by that. '
-        'If the weights add up to less than 1, the rest goes to no maps at all, which pulls predictions towards the mean.')
+        'If the weights add up to less than 1, the rest goes to no maps at all, which pulls '
+        'predictions towards the mean.')
 
 _curves = dict(
-    valid_loss=('Loss against seconds. Dotted lines mark where the grid became finer; the shaded part is the full-rank stage.',
+    valid_loss=('Loss against seconds. Dotted lines mark where the grid became finer; the shaded part '
+                'is the full-rank stage.',
         'Loss curve'),
-    evidence=('Log evidence against the length of the prior, from long to short. A ring marks the length of the highest evidence. '
+    evidence=('Log evidence against the length of the prior, from long to short. A ring marks the length '
+              'of the highest evidence. '
         'Of several outputs each is shown less its own best.', 'Curve of the evidence'),
     best_loss=('Validation loss of each level right after finegraining, after one epoch, and at its best. '
         'The grey bar is what the level gained.', 'Loss per level'),
-    weight=('The weight of each round in the prediction, and of no maps at all; together they make 1.', 'Weight per round'))
+    weight=('The weight of each round in the prediction, and of no maps at all; '
+            'together they make 1.', 'Weight per round'))
 
 # %% ../nbs/51_report.ipynb #bdcb990b
 _compared = dict(
-    valid_loss=('Validation loss of several ways to train on the same data; dots mark finegraining.', 'Loss curves compared'),
-    evidence=('Log evidence of several fits to the same data. A ring marks the best length.', 'Curves of the evidence compared'))
+    valid_loss=('Validation loss of several ways to train on the same data; dots mark finegraining.',
+                'Loss curves compared'),
+    evidence=('Log evidence of several fits to the same data. A ring marks the best length.',
+              'Curves of the evidence compared'))
 
 # %% ../nbs/51_report.ipynb #5ef7a217
 def picture(
@@ -116,12 +152,15 @@ def _prediction_section(metrics, y, yhat, figures=()):
     rows = score_table(metrics); named = {k.split(' ')[-1] for r in rows for k in r if k!='model'}
     given = 'given' in metrics; part = metrics.get('given' if given else 'test', {})
     if named:
-        text = _texts['given' if given else 'held_out'] + (_texts['ceiling'] if CEILING in [r['model'] for r in rows] else '')
+        text = _texts['given' if given else 'held_out'] + (_texts['ceiling']
+                if CEILING in [r['model'] for r in rows] else '')
         parts = [P(text), as_table(rows, best_cells(rows)), Ul(*[Li(text) for k,text in MEANING.items() if k in named])]
     else: parts = [P(_texts['unscored'])]
-    parts += _by_season(metrics.get('seasons') or {}) + _by_output(part.get('r2_by_output'), metrics.get('outputs'), given)
+    parts += _by_season(metrics.get('seasons') or {}) + _by_output(part.get('r2_by_output'),
+            metrics.get('outputs'), given)
     if y is not None and yhat is not None and np.ndim(y)==np.ndim(yhat) and not _is_label(y):
-        parts.append(picture(prediction_plot(y, yhat, score=part.get('r2')), *_pictures['given' if given else 'prediction']))
+        parts.append(picture(prediction_plot(y, yhat, score=part.get('r2')),
+                             *_pictures['given' if given else 'prediction']))
     return Section(H2('How well it predicts'), *parts, *[picture(*f) for f in figures])
 
 def _is_label(y):
@@ -140,22 +179,27 @@ def _by_output(r2, names=None, given=False, most=20):
     "Skill of each output, or where there are many, how it is spread and which are at the ends."
     if not r2: return []
     score = 'R2' if given else 'Test R2'
-    named = {str(k): v for k,v in (r2.items() if isinstance(r2, dict) else zip(names or range(len(r2)), r2)) if v is not None}
-    if len(named)<=most: return [P(f'{score} of each output:'), as_table([dict(output=k, r2=v) for k,v in named.items()])]
+    named = {str(k): v for k,v in (r2.items() if isinstance(r2, dict) else zip(names or range(len(r2)), r2))
+             if v is not None}
+    if len(named)<=most:
+        return [P(f'{score} of each output:'), as_table([dict(output=k, r2=v) for k,v in named.items()])]
     v = np.array(list(named.values()), float); order = sorted(named, key=named.get, reverse=True)
     ends = lambda keys: ', '.join(f'{k} ({named[k]:.2f})' for k in keys)
     spread = {'mean': v.mean(), 'median': np.median(v), 'lowest tenth below': np.quantile(v, .1),
         'highest tenth above': np.quantile(v, .9), 'share above 0': (v>0).mean()}
-    return [P(f'{score} of {len(v)} outputs:'), as_table([spread]), P(f'Highest: {ends(order[:5])}. Lowest: {ends(order[-5:])}.')]
+    return [P(f'{score} of {len(v)} outputs:'), as_table([spread]),
+            P(f'Highest: {ends(order[:5])}. Lowest: {ends(order[-5:])}.')]
 
 # %% ../nbs/51_report.ipynb #64574df8
 def _factor_section(factors, figures=()):
     "The factor maps, or pictures of the caller's own in their place."
     if isinstance(factors, dict):
-        figures = figures or [(term_maps({k: v}), f"Term {k.replace(':', ' x ')}.", f'Term {k}') for k,v in factors.items()]
+        figures = figures or [(term_maps({k: v}), f"Term {k.replace(':', ' x ')}.", f'Term {k}')
+                              for k,v in factors.items()]
         return Section(H2('What it learnt: the terms'), P(_texts['terms']), *[picture(*f) for f in figures])
     figures = figures or [(factor_maps(factors), *_pictures['factors'])]
-    rest = [P(f'The {carried_text(factors)}; what they leave out stays in the predictions as a remainder.')] if carried_text(factors) else []
+    rest = [P(f'The {carried_text(factors)}; what they leave out stays in the predictions '
+              f'as a remainder.')] if carried_text(factors) else []
     return Section(H2('What it learnt: the factors'), P(_texts['factors']), *rest, *[picture(*f) for f in figures])
 
 # %% ../nbs/51_report.ipynb #254921f8
@@ -169,14 +213,17 @@ def covariate_rows(
         for k in d.covariate.values:
             coef,std,sd = (float(d[v].sel(covariate=k)) for v in ('coef','std','scale'))
             name = dict(covariate=str(k)) if o is None else dict(covariate=str(k), output=str(o))
-            rows.append(name|{'coef': coef, 'std': std, 'from': coef-1.96*std, 'to': coef+1.96*std, 'per sd': coef*sd, 'std per sd': std*sd})
+            rows.append(name|{'coef': coef, 'std': std, 'from': coef-1.96*std, 'to': coef+1.96*std,
+                              'per sd': coef*sd, 'std per sd': std*sd})
     return rows
 
 def effects_plot(
     c:xr.Dataset,  # `covariates_` of a fitted model
 )->'Figure':       # matplotlib figure
     "Partial effects per standard deviation, with 95 % bars."
-    rows = covariate_rows(c)[:40]; fig = new_figure(6, .6+.22*len(rows)); ax = fig.add_axes([.35, .35/fig.get_figheight(), .6, 1-.5/fig.get_figheight()])
+    rows = covariate_rows(c)[:40]
+    fig = new_figure(6, .6+.22*len(rows))
+    ax = fig.add_axes([.35, .35/fig.get_figheight(), .6, 1-.5/fig.get_figheight()])
     y = -np.arange(len(rows)); m,s = (np.array([r[k] for r in rows]) for k in ('per sd','std per sd'))
     ax.axvline(0, color='#999999', lw=.8)
     ax.errorbar(m, y, xerr=1.96*s, fmt='o', ms=4, color='#222222', lw=1.2)
@@ -190,7 +237,8 @@ def covariate_section(
     c:xr.Dataset,  # `covariates_` of a fitted model
 )->FT:             # HTML section
     "What covariates say, as a table and a picture."
-    picked = picture(effects_plot(c), 'Each dot is the effect of a covariate per standard deviation, each bar its 95 % interval. '
+    picked = picture(effects_plot(c), 'Each dot is the effect of a covariate per standard deviation, each '
+                     'bar its 95 % interval. '
         'Where a bar crosses the line, the sign of the effect is not sure.', 'Effects of covariates')
     return Section(H2('What goes with the covariates'), P(_texts['beside']), as_table(covariate_rows(c)), picked)
 
@@ -226,18 +274,25 @@ def _paragraph(column, table):
 def _coef_section(coef, std=None, most=60):
     "All coefficient maps, folded away; only their number where there are too many."
     coef = maps_last(coef); n = int(np.prod(coef.shape[:-2])); title = H2('All coefficients')
-    if n>most: return Section(title, P(f'The full tensor has {n} maps, too many to show here; they are in the model file.'))
+    if n>most:
+        return Section(title, P(f'The full tensor has {n} maps, too many to show here; they are in the model file.'))
     maps = picture(coef_maps(coef, most=most, std=std), *_pictures['coef' if std is None else 'coef_std'])
     return Section(title, Details(Summary('Show the maps'), maps))
 
 # %% ../nbs/51_report.ipynb #f9ecc775
 def _missing_section(missing):
     "Where values were missing, and what was put in."
-    how = {'climatology': 'by the mean of their cell over the training times', 'conditional': f"by what the other cells of the same time say ({missing.attrs.get('rank', 0)} components)"}[missing.attrs['filled']]
-    missing = on_places(missing); own = missing.dims[:-2]; share = missing.mean(own, keep_attrs=True).assign_attrs(units='share of the training times')
-    rows = [{**dict(zip(own, map(str, k))), 'missing': float(v)} for k,v in missing.mean(missing.dims[-2:]).to_series().items()] if len(own)==1 else []
-    text = f'Of the values of valid cells, {float(missing.mean()):.1%} were missing at the training times. They were filled {how}, before anything was learnt. Where much is missing, a map rests on little.'
-    return Section(H2('Where values were missing'), P(text), *([as_table(rows)] if rows else []), picture(field_map(share, 'share missing'), 'How often each cell had no value. Grey cells never had one, or lie outside.', 'Map of the share missing'))
+    how = {'climatology': 'by the mean of their cell over the training times', 'conditional': f"by what the other "
+           f"cells of the same time say ({missing.attrs.get('rank', 0)} components)"}[missing.attrs['filled']]
+    missing = on_places(missing); own = missing.dims[:-2]
+    share = missing.mean(own, keep_attrs=True).assign_attrs(units='share of the training times')
+    rows = [{**dict(zip(own, map(str, k))), 'missing': float(v)}
+            for k,v in missing.mean(missing.dims[-2:]).to_series().items()] if len(own)==1 else []
+    text = (f'Of the values of valid cells, {float(missing.mean()):.1%} were missing at the training times. They '
+            f'were filled {how}, before anything was learnt. Where much is missing, a map rests on little.')
+    return Section(H2('Where values were missing'), P(text), *([as_table(rows)] if rows else []),
+                   picture(field_map(share, 'share missing'), 'How often each cell had no value. Grey cells never '
+                           'had one, or lie outside.', 'Map of the share missing'))
 
 def _settings_section(metrics, config):
     "What it takes to make the page again."
@@ -271,7 +326,8 @@ dt {color: #555} dd {margin: 0; overflow-wrap: anywhere}
 # %% ../nbs/51_report.ipynb #41d61a76
 def _page(title, body):
     "The whole document; its policy forbids the browser to fetch anything."
-    policy = Meta(http_equiv='Content-Security-Policy', content="default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+    policy = Meta(http_equiv='Content-Security-Policy', content="default-src 'none'; img-src data:; "
+                  "style-src 'unsafe-inline'")
     screen = Meta(name='viewport', content='width=device-width, initial-scale=1')
     head = Head(Meta(charset='utf-8'), policy, screen, Title(title), Style(Safe(_css)))
     return to_xml(Html(head, Body(Main(*body)), lang='en'), indent=False)
@@ -281,11 +337,13 @@ def _check_run(factors, history, levels):
     "Refuse a run that lacks a part."
     given = dict(factors=factors, history=history, levels=levels)
     if missing := [k for k,v in given.items() if v is None or not (len(v) or k=='factors' and isinstance(v, dict))]:
-        raise DataError(f"a report needs factors, history and levels; nothing given as {', '.join(missing)}: pass those of a fitted model")
+        raise DataError(f"a report needs factors, history and levels; nothing given as {', '.join(missing)}: pass "
+                        f"those of a fitted model")
 
 def _with_correlation(levels, by_level):
     "Levels with the correlation of their maps with the planted ones, where it is known."
-    return [dict(l) | dict(map_correlation=by_level.get(f"{l.get('stage')} {l.get('level')}")) for l in levels] if by_level else levels
+    return [dict(l) | dict(map_correlation=by_level.get(f"{l.get('stage')} {l.get('level')}"))
+            for l in levels] if by_level else levels
 
 def _top(title, metrics, levels, notes):
     "Title, the numbers to show first, and notes."
@@ -303,15 +361,15 @@ def write_report(
     metrics:dict|None=None,                           # As in `metrics.json`; scores of the rows below when not given
     config:dict|None=None,                            # What the run was asked to do, such as `get_params()`
     coef:xr.DataArray|None=None,                      # Coefficients (..., lat, lon), such as `coef_`
-    coef_std:xr.DataArray|None=None,                  # Their standard deviations, such as `coef_std_`; unsure cells are hatched
+    coef_std:xr.DataArray|None=None, # Their standard deviations, such as `coef_std_`; unsure cells are hatched
     covariates:xr.Dataset|None=None,                  # `covariates_` of a fitted model
-    y:np.ndarray|pd.Series|xr.DataArray|None=None,    # True responses of the test rows, (n,) or (n, outputs), labels as 0 and 1
+    y:np.ndarray|pd.Series|xr.DataArray|None=None, # True responses of the test rows, (n,) or (n, outputs), labels as 0 and 1
     yhat:np.ndarray|pd.Series|xr.DataArray|None=None, # Predictions for them, the same shape, probabilities of labels; (n, classes) where y has the numbers of several classes
     truth:xr.Dataset|None=None,                       # Planted factors, a Dataset as `factors`
     histories:dict|None=None,                         # Dict of name to history, to compare ways to train
     notes:list|tuple=(),                              # Sentences to put at the top
-    figures:dict|None=None,                           # Pictures (figure, caption, alternative text): lists by 'factors', 'prediction'
-    missing:xr.DataArray|None=None,                   # `missing_` of a model that fills gaps: the share of each cell's times, (*features, y, x)
+    figures:dict|None=None, # Pictures (figure, caption, alternative text): lists by 'factors', 'prediction'
+    missing:xr.DataArray|None=None, # `missing_` of a model that fills gaps: the share of each cell's times, (*features, y, x)
 )->Path:                                              # The file
     "Write a run, or any fitted model, as one self-contained HTML page."
     _check_run(factors, history, levels)
@@ -321,7 +379,8 @@ def write_report(
     levels = _with_correlation(levels, recovery.pop('map_correlation_by_level', None))
     body = _top(title, metrics, levels, notes)
     body.append(_prediction_section(metrics, y, yhat, own.get('prediction', ())))
-    if len(factors): body.append(_factor_section(factors, own.get('factors', ()))) # none where all terms are held in full
+    # none where all terms are held in full
+    if len(factors): body.append(_factor_section(factors, own.get('factors', ())))
     if covariates is not None: body.append(covariate_section(covariates))
     if truth is not None or recovery: body.append(_truth_section(factors, truth, recovery))
     body.append(_learning_section(history, levels, metrics.get('compare'), histories, isinstance(factors, dict)))

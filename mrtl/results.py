@@ -40,10 +40,14 @@ def _names(modes):
     "Dimensions and coordinates of every mode: name to (dims, coords)."
     wide = [m for m in modes if len(m.shape)==2]; out = {}
     for m in modes:
-        if isinstance(m.grid, Points): out[m.name] = (m.name,),{m.name: m.grid.labels, **{k: (m.name, v) for k,v in zip(m.grid.names, m.grid.at)}}
-        elif len(m.shape)==1: out[m.name] = (m.name,),{m.name: m.nodes.axes[0] if m.nodes is not None else m.labels or list(range(m.size))}
+        if isinstance(m.grid, Points):
+            out[m.name] = (m.name,),{m.name: m.grid.labels, **{k: (m.name, v) for k,v in zip(m.grid.names, m.grid.at)}}
+        elif len(m.shape)==1:
+            out[m.name] = (m.name,),{m.name: m.nodes.axes[0] if m.nodes is not None
+                                     else m.labels or list(range(m.size))}
         else:
-            dims = _space(m, len(wide)>1); at = (m.grid.y_centres, m.grid.x_centres) if m.grid is not None else m.nodes.axes
+            dims = _space(m, len(wide)>1)
+            at = (m.grid.y_centres, m.grid.x_centres) if m.grid is not None else m.nodes.axes
             out[m.name] = dims,dict(zip(dims, at))
     return out
 
@@ -58,7 +62,8 @@ def _one(found): return next(iter(found.values())) if len(found)==1 else found
 
 def _labelled_piece(p, outputs, dim='output', thresholds=()):
     "A piece as a Dataset."
-    modes = [replace(m, name=dim, labels=outputs) if m.name=='output' else m for m in p.modes]; names,data = _names(modes),{}
+    modes = [replace(m, name=dim, labels=outputs) if m.name=='output' else m for m in p.modes]
+    names,data = _names(modes),{}
     for i,(m,f) in enumerate(zip(modes, p.factors)):
         dims,coords = names[m.name]; name = m.name if len(m.shape)==2 else f'{m.name}_loading'
         for suffix,v in (('', f), *([('_std', p.stds[i])] if p.stds is not None and i<len(p.stds) else [])):
@@ -66,7 +71,8 @@ def _labelled_piece(p, outputs, dim='output', thresholds=()):
             if m.nodes is not None: v = v.assign_attrs(lookup='bilinear')
             elif m.grid is not None: v = v.where(xr.DataArray(m.grid.mask.numpy().reshape(m.shape), dims=dims))
             data[name+suffix] = v
-    data |= dict(strength=('component', np.array(p.strength)), bias=('threshold' if thresholds else dim, np.array(p.bias)))
+    data |= dict(strength=('component', np.array(p.strength)),
+                 bias=('threshold' if thresholds else dim, np.array(p.bias)))
     for k,t in p.main.items():
         m = next(m for m in modes if m.name==k); dims,coords = names[k]
         data[f'main_{k}'] = xr.DataArray(np.array(t).reshape(*m.shape, -1), dims=(*dims,dim), coords=coords)
@@ -80,7 +86,8 @@ def _over(T, names, modes=()):
     dims,coords = [d for at,_ in names.values() for d in at],{k: v for _,c in names.values() for k,v in c.items()}
     out = xr.DataArray(np.array(T).reshape([len(coords[d]) for d in dims]), dims=dims, coords=coords)
     for m in modes:
-        if m.grid is not None: out = out.where(xr.DataArray(m.grid.mask.numpy().reshape(m.shape), dims=names[m.name][0]))
+        if m.grid is not None:
+            out = out.where(xr.DataArray(m.grid.mask.numpy().reshape(m.shape), dims=names[m.name][0]))
     return out
 
 # %% ../nbs/52_results.ipynb #656fbd6a
@@ -89,7 +96,9 @@ class LabelledResults:
     _gaps = None # What fills gaps, where the model does
 
     @property
-    def _output_dim(self): return 'class' if self.fitted_.outputs>1 and hasattr(self, 'classes_') and all(m.name!='class' for m in self._modes) else 'output'
+    def _output_dim(self):
+        return 'class' if self.fitted_.outputs>1 and hasattr(self, 'classes_') and all(m.name!='class'
+                for m in self._modes) else 'output'
 
     @property
     def _thresholds(self):
@@ -111,7 +120,8 @@ class LabelledResults:
     def factors_(self)->xr.Dataset: # One map per spatial mode, `<mode>_loading` per other mode, `strength`, `bias`, `main_<mode>`; `remainder`, as `coef_`, where components do not predict alone
         "The components, labelled: maps, loadings and strengths; of several terms a dict by term."
         check_is_fitted(self, 'fitted_')
-        return _one({p.name: _labelled_piece(p._replace(bias=self._raw_bias(p.bias)), self._outputs, self._output_dim, self._thresholds) for p in self.fitted_.pieces()})
+        return _one({p.name: _labelled_piece(p._replace(bias=self._raw_bias(p.bias)), self._outputs,
+                                             self._output_dim, self._thresholds) for p in self.fitted_.pieces()})
 
     def _raw_bias(self, bias):
         "The bias where all covariates are zero in their own units, (outputs,)."
@@ -122,14 +132,18 @@ class LabelledResults:
     def covariates_(self)->xr.Dataset: # `coef` and `std` per unit over `covariate` (and `output`, or `class`); `centre` and `scale`, mean and standard deviation of the training rows
         """Coefficients of covariates and their standard deviations; `AbsentError` for a fit without covariates.
 
-        By gradients `std` takes the maps as known. Where covariates go with the maps it is too small: 95 % intervals held the truth in 75 % and 92 % of 12 simulated tables; by evidence in 96 % of 100."""
+        By gradients `std` takes the maps as known. Where covariates go with the maps it is too small: 95 %
+        intervals held the truth in 75 % and 92 % of 12 simulated tables; by evidence in 96 % of 100."""
         check_is_fitted(self, 'fitted_')
-        if not self.fitted_.covariates: raise AbsentError("covariates_ needs a fit with covariates: fit(X, y, covariates=table)")
+        if not self.fitted_.covariates:
+            raise AbsentError("covariates_ needs a fit with covariates: fit(X, y, covariates=table)")
         known,several = self._beside,self.fitted_.outputs>1; sd = np.array(known.sd)
         dims = ('covariate',self._output_dim) if several else ('covariate',)
         unit = lambda v: (dims, (v/sd[:,None])[slice(None) if several else (slice(None), 0)])
-        data = dict(coef=unit(self.fitted_.gamma), std=unit(self.fitted_.gamma_std), centre=('covariate', np.array(known.mean)), scale=('covariate', sd))
-        return xr.Dataset(data, coords=dict(covariate=known.names)|({self._output_dim: self._outputs} if several else {}))
+        data = dict(coef=unit(self.fitted_.gamma), std=unit(self.fitted_.gamma_std),
+                    centre=('covariate', np.array(known.mean)), scale=('covariate', sd))
+        return xr.Dataset(data, coords=dict(covariate=known.names)
+                          |({self._output_dim: self._outputs} if several else {}))
 
     @property
     def coef_(self)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land; of several terms a dict by term
@@ -142,46 +156,58 @@ class LabelledResults:
         "Posterior standard deviation of every coefficient; `AbsentError` where the way of fitting has none."
         check_is_fitted(self, 'fitted_')
         if (found := self.fitted_.tensor_stds()) is None:
-            raise AbsentError(f"coef_std_ needs method='evidence', or a sum of terms over events; this model was fitted with method={self.method_!r}")
+            raise AbsentError(f"coef_std_ needs method='evidence', or a sum of terms over events; this model was "
+                              f"fitted with method={self.method_!r}")
         return _one({k: self._on_maps(*v) for k,v in found.items()})
 
     @property
     def missing_(self)->xr.DataArray: # (*features, y, x), 0 to 1, NaN on land
         "Share of the training times at which a value is missing; `AbsentError` for events."
         check_is_fitted(self, 'fitted_'); modes = [m for m in self._modes if not m.indexed]
-        if not modes or modes[-1].grid is None: raise AbsentError("missing_ is of fields; this model was fitted to events")
-        g,land = self._gaps,~modes[-1].grid.mask.numpy().reshape(modes[-1].shape); told = dict(long_name='share missing', units='share of times', filled=self.missing)
+        if not modes or modes[-1].grid is None:
+            raise AbsentError("missing_ is of fields; this model was fitted to events")
+        g,land = self._gaps,~modes[-1].grid.mask.numpy().reshape(modes[-1].shape)
+        told = dict(long_name='share missing', units='share of times', filled=self.missing)
         modes = [m for m in modes if g is None or m.name!='lead' or g.sd.ndim==len(modes)-1]
         v = np.zeros([k for m in modes for k in m.shape]) if g is None else g.missing.numpy().copy()
         if g is not None and g.rank: told |= dict(rank=g.rank, noise=g.noise)
-        names = [_names(modes)[m.name] for m in modes]; dims = [d for n,_ in names for d in n]; coords = {k: c for _,n in names for k,c in n.items()}
-        return xr.DataArray(np.where(land, np.nan, v.reshape([k for m in modes for k in m.shape])), dims=dims, coords=coords, attrs=told)
+        names = [_names(modes)[m.name] for m in modes]
+        dims = [d for n,_ in names for d in n]
+        coords = {k: c for _,n in names for k,c in n.items()}
+        return xr.DataArray(np.where(land, np.nan, v.reshape([k for m in modes for k in m.shape])), dims=dims,
+                            coords=coords, attrs=told)
 
     @property
     def terms_(self)->list: # `Term`s with the weights that were given or found
         "The terms of a sum; `AbsentError` for a model of one product."
         check_is_fitted(self, 'fitted_')
-        if not hasattr(self.fitted_, 'terms'): raise AbsentError(f"terms_ needs a sum of terms; this model was fitted with method={self.method_!r}")
+        if not hasattr(self.fitted_, 'terms'):
+            raise AbsentError(f"terms_ needs a sum of terms; this model was fitted with method={self.method_!r}")
         return self.fitted_.terms
 
     @property
     def cp_tensor_(self)->CPTensor: # Weights (component,), list of factors (size, component), numpy
         "The components as tensorly takes them, spatial modes flattened by rows."
         check_is_fitted(self, 'fitted_')
-        if not hasattr(self.fitted_, 'low'): raise AbsentError("cp_tensor_ is one tensor in components; this model is a sum of terms: look at factors_")
+        if not hasattr(self.fitted_, 'low'):
+            raise AbsentError("cp_tensor_ is one tensor in components; this model is a sum of terms: look at factors_")
         return CPTensor(np.ones(self.fitted_.rank), [f.detach().numpy().copy() for f in self.fitted_.low.factors])
 
 # %% ../nbs/52_results.ipynb #b4057640
 def _pack_mode(m):
-    grid = None if m.grid is None else dict(shape=m.grid.shape, y=m.grid.y, x=m.grid.x, names=m.grid.names, sphere=m.grid.sphere)
+    grid = None if m.grid is None else dict(shape=m.grid.shape, y=m.grid.y, x=m.grid.x,
+                                            names=m.grid.names, sphere=m.grid.sphere)
     if isinstance(m.grid, Points): grid['points'] = [v.tolist() for v in m.grid.at]
-    nodes = None if m.nodes is None else dict(axes=[a.tolist() for a in m.nodes.axes], names=m.nodes.names, period=m.nodes.period)
+    nodes = None if m.nodes is None else dict(axes=[a.tolist() for a in m.nodes.axes],
+                                              names=m.nodes.names, period=m.nodes.period)
     labels = None if m.labels is None else as_json(m.labels, null=False)
     return dict(name=m.name, size=m.size, indexed=m.indexed, labels=labels, grid=grid, nodes=nodes)
 
 def _unpack_mode(d, area):
     g = d['grid']
-    grid = None if g is None else Grid(g['shape'], g['y'], g['x'], g['names'], g['sphere'], area=area) if 'points' not in g else Points(*g['points'], tuple(g['names']), g['sphere'], d['labels'], area)
+    grid = None if g is None else Grid(g['shape'], g['y'], g['x'], g['names'], g['sphere'],
+                                       area=area) if 'points' not in g else Points(*g['points'], tuple(g['names']),
+            g['sphere'], d['labels'], area)
     n = d['nodes']; nodes = None if n is None else Nodes(*n['axes'], names=tuple(n['names']), period=tuple(n['period']))
     return Mode(d['name'], d['size'], grid, d['indexed'], d['labels'], nodes)
 
@@ -208,7 +234,8 @@ def _term(t):
     "A term out of JSON."
     if isinstance(t, str): return t
     if isinstance(t, list): return tuple(t)
-    levels = t['schedule'] and [{k: tuple(v) for k,v in l.items()} if isinstance(l, dict) else tuple(np.atleast_1d(l).tolist()) for l in t['schedule']]
+    levels = t['schedule'] and [{k: tuple(v) for k,v in l.items()} if isinstance(l, dict)
+                                else tuple(np.atleast_1d(l).tolist()) for l in t['schedule']]
     return Term(**t|dict(modes=tuple(t['modes']), schedule=levels))
 
 def _params(p):
@@ -293,7 +320,7 @@ class _Fitted(TypedDict):
     _one_dim:NotRequired[bool]                                           # Was y (n,)?
     _target:_TargetMeta                                                  # What y is called
     _widths:Several(Whole)                                               # Columns of a mode in a table
-    _score_range:Several(Pair(Number))                                   # Lowest and highest scores of training rows, an output each
+    _score_range:Several(Pair(Number)) # Lowest and highest scores of training rows, an output each
     covariates:NotRequired[CovariatesMeta]                               # Covariates and offset
 
 class _GapsMeta(TypedDict):
@@ -328,9 +355,11 @@ class _ModelMeta(TypedDict):
 # %% ../nbs/52_results.ipynb #868a07b7
 def _mode_fault(m):
     "How a mode contradicts itself; '' if it does not."
-    size = np.prod(m['grid']['shape'], dtype=float) if m['grid'] else np.prod([len(a) for a in m['nodes']['axes']], dtype=float) if m['nodes'] else m['size']
+    size = np.prod(m['grid']['shape'], dtype=float) if m['grid'] else np.prod([len(a) for a in m['nodes']['axes']],
+            dtype=float) if m['nodes'] else m['size']
     if m['grid'] and m['nodes']: return 'has cells and nodes'
-    if m['grid'] and 'points' in m['grid'] and {len(v) for v in m['grid']['points']}|{1}!=set(m['grid']['shape'])|{1}: return 'has other places than stations'
+    if m['grid'] and 'points' in m['grid'] and {len(v) for v in m['grid']['points']}|{1}!=set(m['grid']['shape'])|{1}:
+        return 'has other places than stations'
     if size!=m['size']: return f"has {m['size']} entries, but a map of {size:.0f}"
     if m['labels'] is None: return ''
     if len(m['labels'])!=m['size']: return f"has {m['size']} entries, but {len(m['labels'])} labels"
@@ -342,35 +371,46 @@ def _contradiction(meta):
     for m in data+model:
         if fault := _mode_fault(m): return f"mode {m['name']} {fault}"
     if len({m['name'] for m in data})<len(data): return 'two modes have one name'
-    if [[m[k] for k in same] for m in data]!=[[m[k] for k in same] for m in model]: return 'the model has other modes than the data'
+    if [[m[k] for k in same] for m in data]!=[[m[k] for k in same] for m in model]:
+        return 'the model has other modes than the data'
     place = lambda m: m['grid'] and {k: v for k,v in m['grid'].items() if k!='shape'}
-    if any(place(a)!=place(b) or a['nodes']!=b['nodes'] for a,b in zip(data, model)): return 'the model has maps of another place than the data'
-    if any(a['size']!=b['size'] for a,b in zip(data, model) if not a['grid']): return 'the model has modes of another size than the data'
+    if any(place(a)!=place(b) or a['nodes']!=b['nodes'] for a,b in zip(data, model)):
+        return 'the model has maps of another place than the data'
+    if any(a['size']!=b['size'] for a,b in zip(data, model) if not a['grid']):
+        return 'the model has modes of another size than the data'
     outputs = LAYOUTS[meta['way']].outputs(meta['fit'])
-    if outputs!=len(meta['fitted']['_outputs']): return f"{len(meta['fitted']['_outputs'])} outputs have names, but the fit has {outputs}"
-    if (meta['loss'] not in ('squared','poisson'))!=('classes_' in meta['fitted']): return f"the loss is {meta['loss']}, which {'has' if 'classes_' in meta['fitted'] else 'needs'} classes"
+    if outputs!=len(meta['fitted']['_outputs']):
+        return f"{len(meta['fitted']['_outputs'])} outputs have names, but the fit has {outputs}"
+    if (meta['loss'] not in ('squared','poisson'))!=('classes_' in meta['fitted']):
+        return f"the loss is {meta['loss']}, which {'has' if 'classes_' in meta['fitted'] else 'needs'} classes"
     k,thresholds = len(meta['fitted'].get('classes_', ())),meta['fit'].get('thresholds', 0)
-    if k and (outputs,thresholds)!=((1,k-1) if meta['loss']=='ordered' else (1 if k==2 else k,0)): return f"classes_ names {k} classes, but the fit has {outputs} outputs and {thresholds} thresholds"
-    if meta['params'].get('loss', meta['loss'])!=meta['loss'] or meta['fit'].get('loss', meta['loss'])!=meta['loss']: return 'two different losses are named'
+    if k and (outputs,thresholds)!=((1,k-1) if meta['loss']=='ordered' else (1 if k==2 else k,0)):
+        return f"classes_ names {k} classes, but the fit has {outputs} outputs and {thresholds} thresholds"
+    if meta['params'].get('loss', meta['loss'])!=meta['loss'] or meta['fit'].get('loss', meta['loss'])!=meta['loss']:
+        return 'two different losses are named'
     beside = meta['fitted'].get('covariates', dict(levels={}, mean=[], sd=[]))
     if fault := covariates_fault(beside): return fault
-    if (q := meta['fit'].get('covariates', 0))!=len(beside['mean']): return f"{len(beside['mean'])} covariates have names, but the fit has {q}"
+    if (q := meta['fit'].get('covariates', 0))!=len(beside['mean']):
+        return f"{len(beside['mean'])} covariates have names, but the fit has {q}"
     return 'columns of the history differ in length' if len({len(c) for c in meta['history'].values()})>1 else ''
 
 # %% ../nbs/52_results.ipynb #2a6142fa
 def _checked_settings(cls, params):
     "Constructor arguments, or a `ConfigError` if this class has no such argument or no such value."
-    if unknown := params.keys()-set(known := cls._get_param_names()): raise FormatError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
+    if unknown := params.keys()-set(known := cls._get_param_names()):
+        raise FormatError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
     p = {k: v for k,v in _params(params).items() if k in known}
     for kind in (GradientOptions, EvidenceOptions): kind(**{f.name: p[f.name] for f in fields(kind) if f.name in p})
     return p
 
 def _checked_modes(found, tensors):
     "Modes out of a file, and the layout of their areas."
-    areas = {f"area.{where}.{d['name']}": tuple(d['grid']['shape']) for where,modes in found.items() for d in modes if d['grid']}
+    areas = {f"area.{where}.{d['name']}": tuple(d['grid']['shape']) for where,modes in found.items()
+             for d in modes if d['grid']}
     check_layout({k: t for k,t in tensors.items() if k.startswith('area.')}, areas, 'it')
     if any((tensors[k]<0).any() for k in areas): raise FormatError("it has cells of negative area")
-    return {where: [_unpack_mode(d, tensors.get(f"area.{where}.{d['name']}")) for d in modes] for where,modes in found.items()}
+    return {where: [_unpack_mode(d, tensors.get(f"area.{where}.{d['name']}")) for d in modes]
+            for where,modes in found.items()}
 
 # %% ../nbs/52_results.ipynb #c4539123
 def _opened(cls, tensors, meta, path):
@@ -402,14 +442,18 @@ class ModelFiles:
         check_is_fitted(self, 'fitted_')
         if not parallel.is_main(): return
         known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_widths','_score_range')
-        fitted = {k: as_json(getattr(self, k), null=False) for k in known if hasattr(self, k)}|dict(_target=as_json(_jsonable(self._target), null=False))
+        fitted = {k: as_json(getattr(self, k), null=False)
+                  for k in known if hasattr(self, k)}|dict(_target=as_json(_jsonable(self._target), null=False))
         beside = getattr(self, '_beside', None)
         if beside is not None and (beside.levels or beside.offset): fitted['covariates'] = dict(vars(beside))
         both = dict(data=self._modes, model=self.fitted_.modes)
-        areas = {f'area.{where}.{m.name}': m.grid.area for where,modes in both.items() for m in modes if m.grid is not None}
+        areas = {f'area.{where}.{m.name}': m.grid.area for where,modes in both.items()
+                 for m in modes if m.grid is not None}
         tensors,meta = self.fitted_.pack(); lost,how = self._gaps.pack() if self._gaps else ({}, None)
-        save_tensors(path, tensors|areas|lost, dict(**(dict(gaps=how) if how else {}), format=FORMAT, kind=type(self).__name__, mrtl=version('mrtl'),
-            params=as_json(_file_params(self), null=False), way=self.method_, fit=meta, loss=self.fitted_.loss, fitted=fitted,
+        save_tensors(path, tensors|areas|lost, dict(**(dict(gaps=how) if how else {}), format=FORMAT,
+                                                    kind=type(self).__name__, mrtl=version('mrtl'),
+            params=as_json(_file_params(self), null=False), way=self.method_, fit=meta,
+            loss=self.fitted_.loss, fitted=fitted,
             history=self.history_.to_dict('list'), levels=as_json(self.levels_, null=False),
             modes={where: [_pack_mode(m) for m in modes] for where,modes in both.items()}))
 
@@ -420,12 +464,15 @@ class ModelFiles:
         "Read a model file; `FormatError` if it is damaged, of another kind or of another version."
         tensors,meta = load_tensors(path)
         if meta.get('kind')!=cls.__name__:
-            raise FormatError(f"{path} holds {str(meta.get('kind', 'no model'))[:60]}, not {cls.__name__}: load it with its own class")
+            raise FormatError(f"{path} holds {str(meta.get('kind', 'no model'))[:60]}, not {cls.__name__}: "
+                              f"load it with its own class")
         version = checked(_Version, meta, path)['format']
         if version!=FORMAT:
             age,todo = ('a newer','update mrtl to read it') if version>FORMAT else ('an older','fit the model again')
             raise FormatError(f"{path} was written by {age} mrtl ({meta['mrtl'][:60]}, format {version}): {todo}")
-        settings,modes = _opened(cls, tensors, meta, path); gaps = settings.pop('gaps'); self = cls(**settings); self._gaps = gaps
+        settings,modes = _opened(cls, tensors, meta, path)
+        gaps = settings.pop('gaps'); self = cls(**settings)
+        self._gaps = gaps
         self._beside = Covariates(**meta['fitted'].pop('covariates', dict(levels={}, mean=[], sd=[], offset=False)))
         for k,v in meta['fitted'].items(): setattr(self, k, v)
         if 'classes_' in meta['fitted']: self.classes_ = np.array(self.classes_)

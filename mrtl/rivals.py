@@ -51,7 +51,8 @@ def class_scores(
     threshold:float,   # Of F1
 )->dict:               # auc, average_precision, log_loss, f1, brier
     "How good probabilities are."
-    return dict(auc=roc_auc_score(y, p), average_precision=average_precision_score(y, p), log_loss=log_loss(y, p), f1=f1_score(y, p>=threshold), brier=brier_score_loss(y, p))
+    return dict(auc=roc_auc_score(y, p), average_precision=average_precision_score(y, p), log_loss=log_loss(y, p),
+                f1=f1_score(y, p>=threshold), brier=brier_score_loss(y, p))
 
 # %% ../nbs/62_rivals.ipynb #6f0d3391
 def time_gram(
@@ -105,7 +106,9 @@ def known_rows(problem):
     "Outputs grouped by the training rows at which they are known: pairs of outputs (k,) and rows (m,)."
     y,train = problem.targets,problem.rows.get('train', np.zeros(0, int)); known = np.isfinite(y[train])
     if not len(train) or (empty := np.flatnonzero(~known.any(0))).size:
-        raise DataError(f"baselines need known training rows; {'there is no training row' if not len(train) else f'output {empty[0]} has none'}: give more rows, or leave that output out")
+        raise DataError(f"baselines need known training rows; "
+                        f"{'there is no training row' if not len(train) else f'output {empty[0]} has none'}: give "
+                        f"more rows, or leave that output out")
     patterns,which = np.unique(known.T, axis=0, return_inverse=True)
     return [(np.flatnonzero(which.ravel()==i), train[p]) for i,p in enumerate(patterns)]
 
@@ -121,7 +124,9 @@ def beside_columns(problem):
 def ridge_fits(problem, G, **what):
     "Ridge candidates, (what was chosen, predictions), from the Gram matrix of the times."
     d,y,train = problem.design,problem.targets,problem.rows['train']; K = window_gram(G, d.rows.cpu().numpy(), d.leads)
-    alphas = 10.**np.arange(-4, 4.1, .5)*K[train,train].mean(); found = [np.zeros(y.shape) for _ in alphas]; Z = beside_columns(problem)
+    alphas = 10.**np.arange(-4, 4.1, .5)*K[train,train].mean()
+    found = [np.zeros(y.shape) for _ in alphas]
+    Z = beside_columns(problem)
     for outputs,rows in known_rows(problem):
         for f,g in zip(found, ridge_path(K, y[:,outputs], rows, alphas, Z)): f[:,outputs] = g
     return [(dict(what, alpha=float(a)), f) for a,f in zip(alphas, found)]
@@ -148,10 +153,14 @@ def eof_fits(problem, G, eofs):
 def laplacian(
     grid:Grid,      # With its mask
 )->sp.csc_array:    # Over valid cells in the order of rows, (m, m)
-    "Graph Laplacian of the valid cells: b'Lb is the area mean of the squared gradient of b, per unit of the coordinates."
+    """Graph Laplacian of the valid cells: b'Lb is the area mean of the squared gradient of b, per unit of the
+    coordinates."""
     dy,dx = ((b-a)/n for (a,b),n in ((grid.y,grid.h), (grid.x,grid.w))); ok = grid.mask.numpy().ravel()
     cos = (lambda y: np.cos(np.deg2rad(y))) if grid.sphere else np.ones_like
-    down,along = grid.neighbours(); w = np.r_[dx/dy*cos(np.linspace(*grid.y, grid.h+1))[down[1]//grid.w], (dy/dx/cos(grid.y_centres))[along[0]//grid.w]]/float(grid.area.sum()*(np.rad2deg(1) if grid.sphere else 1.))
+    down,along = grid.neighbours()
+    w = np.r_[dx/dy*cos(np.linspace(*grid.y, grid.h+1))[down[1]//grid.w],
+              (dy/dx/cos(grid.y_centres))[along[0]//grid.w]]/float(grid.area.sum()*(np.rad2deg(1)
+            if grid.sphere else 1.))
     i,j = (ok.cumsum()-1)[np.c_[down,along]]; A = sp.coo_array((np.r_[w,w], (np.r_[i,j], np.r_[j,i])), (ok.sum(),)*2)
     return (sp.diags_array(A.sum(1))-A).tocsc()
 
@@ -173,7 +182,8 @@ def smooth_gram(
 
 # %% ../nbs/62_rivals.ipynb #0a7b84cd
 def tensor_inputs(problem, cells=512):
-    "Inputs of a tensor regression, (n, lead, *features, h, w) float64, root mean square 1 over training rows: windows written out, weighted by the root of the area, on a grid of `cells` cells at most."
+    """Inputs of a tensor regression, (n, lead, *features, h, w) float64, root mean square 1 over training rows:
+    windows written out, weighted by the root of the area, on a grid of `cells` cells at most."""
     d = problem.design
     while d.grid.D>cells: d = d.at(tuple(-(-k//2) for k in d.grid.shape))
     weight = torch.where(d.grid.mask, d.grid.share, 1.).rsqrt().flatten()
@@ -188,27 +198,35 @@ def cp_fits(problem, ranks, penalties, starts, cells, seed):
     for k,penalty,start in progress([(k,p,s) for k in ranks for p in penalties for s in range(starts)], desc='cp'):
         f = np.zeros(y.shape)
         for outputs,rows in groups:
-            centre,mean = X[rows].mean(0),y[np.ix_(rows, outputs)].mean(0); sd = y[np.ix_(rows, outputs)].std(0); sd = np.where(sd>0, sd, 1.)
+            centre,mean = X[rows].mean(0),y[np.ix_(rows, outputs)].mean(0)
+            sd = y[np.ix_(rows, outputs)].std(0); sd = np.where(sd>0, sd, 1.)
             m = CPRegressor(k, tol=1e-4, reg_W=penalty*len(rows), n_iter_max=50, random_state=seed+start, verbose=0)
             target = (y[np.ix_(rows, outputs)]-mean)/sd
-            with np.errstate(divide='ignore', invalid='ignore'): m.fit(X[rows]-centre, target if len(outputs)>1 else target[:,0])
+            with np.errstate(divide='ignore', invalid='ignore'):
+                m.fit(X[rows]-centre, target if len(outputs)>1 else target[:,0])
             f[:,outputs] = mean+sd*m.predict(X-centre).reshape(len(y), -1)
-        yield dict(rank=k, penalty=float(penalty), start=start, cells=int(np.prod(X.shape[-2:])), tried=len(ranks)*len(penalties)*starts),f
+        yield dict(rank=k, penalty=float(penalty), start=start, cells=int(np.prod(X.shape[-2:])),
+                   tried=len(ranks)*len(penalties)*starts),f
 
 # %% ../nbs/62_rivals.ipynb #ae333a57
 def class_fits(problem, G, eofs=()):
-    "Multinomial ridge candidates on the fields, or on some numbers of their EOFs: what was chosen, and probabilities (n, classes), of two classes those of the second (n,)."
+    """Multinomial ridge candidates on the fields, or on some numbers of their EOFs: what was chosen, and
+    probabilities (n, classes), of two classes those of the second (n,)."""
     d,train,code = problem.design,problem.rows['train'],problem.targets[:,0].astype(int)
     s,U = np.linalg.eigh(window_gram(G, d.rows.cpu().numpy(), d.leads)); kept = s>1e-10*s[-1]
-    F = U[:,kept]*np.sqrt(s[kept]); F = F-F[train].mean(0); F = F@np.linalg.svd(F[train], full_matrices=False)[2].T; F /= np.sqrt((F[train]**2).sum(1).mean())
+    F = U[:,kept]*np.sqrt(s[kept]); F = F-F[train].mean(0)
+    F = F@np.linalg.svd(F[train], full_matrices=False)[2].T
+    F /= np.sqrt((F[train]**2).sum(1).mean())
     for k in eofs or (F.shape[1],):
         for C in 10.**np.arange(-2, 5) if k<=F.shape[1] else ():
             m = LogisticRegression(C=C, max_iter=2000).fit(F[train,:k], code[train])
-            yield dict(C=float(C), **(dict(eofs=k) if eofs else {})),over_classes(m.predict_proba(F[:,:k]), m.classes_, problem.class_count)
+            yield dict(C=float(C), **(dict(eofs=k) if eofs else {})),over_classes(m.predict_proba(F[:,:k]),
+                    m.classes_, problem.class_count)
 
 def class_climatology(problem):
     "Frequencies of the classes in the training rows, for every row."
-    k = problem.class_count; p = np.tile(class_shares(problem.targets[problem.rows['train'],0], k), (len(problem.targets), 1))
+    k = problem.class_count
+    p = np.tile(class_shares(problem.targets[problem.rows['train'],0], k), (len(problem.targets), 1))
     return [({}, over_classes(p, np.arange(k), k))]
 
 # %% ../nbs/62_rivals.ipynb #40d8cde5
@@ -219,10 +237,13 @@ def best_fit(problem, candidates):
     "Scores of the candidate that is best on validation rows, and what was chosen; None if there is none."
     if problem.labels:
         code,valid = problem.targets[:,0].astype(int),problem.rows['valid']
-        cost = lambda p: -np.log(np.maximum(p[valid,code[valid]] if p.ndim==2 else np.where(code[valid], p[valid], 1-p[valid]), 1e-300)).mean()
+        cost = lambda p: -np.log(np.maximum(p[valid,code[valid]] if p.ndim==2 else np.where(code[valid], p[valid],
+                1-p[valid]), 1e-300)).mean()
         chosen = min(candidates, key=lambda c: cost(c[1]), default=None)
         return chosen and problem.scores(chosen[1])|chosen[0]
-    y,rows = problem.targets,problem.rows; valid = rows['valid']; sd = np.nanstd(y[rows['train']], 0); sd = np.where(sd>0, sd, 1.)
+    y,rows = problem.targets,problem.rows
+    valid = rows['valid']
+    sd = np.nanstd(y[rows['train']], 0); sd = np.where(sd>0, sd, 1.)
     chosen = min(candidates, key=lambda c: skill(y[valid]/sd, c[1][valid]/sd)['mse'], default=None)
     return chosen and problem.scores(chosen[1])|chosen[0]
 
@@ -238,20 +259,26 @@ def field_rivals(
     starts:int=2,                        # Random starts of `CPRegressor`, the best on validation rows
     cells:int=512,                       # Most cells of `CPRegressor`'s grid
     seed:int=0,                          # Of its first start
-)->dict:                                 # Method to valid and test scores, and what was chosen; a method without a candidate is left out
+)->dict: # Method to valid and test scores, and what was chosen; a method without a candidate is left out
     "What simple rules reach on the problem's own rows."
     known = (RIVALS[0], *(further or {}), *RIVALS[1:])
-    if unknown := set(methods)-set(known): raise ConfigError(f"methods must be from {', '.join(known)}; got {', '.join(sorted(unknown))}")
-    if problem.labels and (other := set(methods)-{'climatology','ridge','eof_ridge'}-set(further or {})): raise ConfigError(f"classes are not compared with {', '.join(sorted(other))}: leave it out")
+    if unknown := set(methods)-set(known):
+        raise ConfigError(f"methods must be from {', '.join(known)}; got {', '.join(sorted(unknown))}")
+    if problem.labels and (other := set(methods)-{'climatology','ridge','eof_ridge'}-set(further or {})):
+        raise ConfigError(f"classes are not compared with {', '.join(sorted(other))}: leave it out")
     known_rows(problem); G = time_gram(problem.design) if {'ridge','eof_ridge'}&set(methods) else None
     ways = dict(climatology=lambda: [({}, np.zeros(problem.targets.shape)+problem.zero)],
         ridge=lambda: ridge_fits(problem, G), eof_ridge=lambda: eof_fits(problem, G, eofs),
-        laplacian_ridge=lambda: (c for l in lengths for c in ridge_fits(problem, smooth_gram(problem.design, l), length=l)),
+        laplacian_ridge=lambda: (c for l in lengths
+                                 for c in ridge_fits(problem, smooth_gram(problem.design, l), length=l)),
         cp_regressor=lambda: cp_fits(problem, ranks, penalties, starts, cells, seed))
-    if problem.labels: ways = dict(climatology=lambda: class_climatology(problem), ridge=lambda: class_fits(problem, G), eof_ridge=lambda: class_fits(problem, G, eofs))
+    if problem.labels:
+        ways = dict(climatology=lambda: class_climatology(problem), ridge=lambda: class_fits(problem, G),
+                    eof_ridge=lambda: class_fits(problem, G, eofs))
     ways |= further or {}; methods = tuple(methods)
     if beside_columns(problem).shape[1] and not problem.labels: # what they reach without a map
-        ways['covariates'] = lambda: ridge_fits(problem, np.zeros((len(problem.design.u),)*2))[:1]; methods += ('covariates',)
+        ways['covariates'] = lambda: ridge_fits(problem, np.zeros((len(problem.design.u),)*2))[:1]
+        methods += ('covariates',)
     found = {name: best_fit(problem, ways[name]()) for name in methods}
     return {k: v for k,v in found.items() if v}
 
@@ -267,10 +294,12 @@ def trained_ways(
     problem:'Problem',      # With rows for training, validation and test
     options:dict,           # Of the estimator
     random:bool=True,       # Also without the ladder, and from a random start?
-)->dict:                    # MRTL, fixed resolution, random start: the problem's scores, seconds, epochs, and the fitted model
+)->dict: # MRTL, fixed resolution, random start: the problem's scores, seconds, epochs, and the fitted model
     "MRTL and its own rivals, with equal settings."
     ways = {'MRTL': {}}|(own_ways(problem.design) if random else {}); found = {}
     for name,change in progress(ways.items(), desc='ways'):
-        start = time.perf_counter(); m = problem.fit(problem.estimator(**options|change)); seconds = time.perf_counter()-start
+        start = time.perf_counter()
+        m = problem.fit(problem.estimator(**options|change))
+        seconds = time.perf_counter()-start
         found[name] = problem.scores(problem.predicted(m))|dict(seconds=seconds, epochs=m.n_iter_, model=m)
     return found

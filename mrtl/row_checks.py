@@ -38,8 +38,11 @@ def check_known(
 ):
     "`DataError` where more than half of the rows have a name that a run does not know."
     if go or not len(gone)>n/2: return
-    spelt = {plainly(k): k for k in known}; v = next((v for v in gone if plainly(v) in spelt), gone.iloc[0]); like = f" (did you mean {spelt[plainly(v)]!r}?)" if plainly(v) in spelt else near(v, known)
-    raise DataError(f"{len(gone):,} of {n:,} rows of {where} have a {name} that the run does not know, such as {v!r}{like}; it knows {', '.join(map(repr, known[:5]))}{' ...' if len(known)>5 else ''}: "
+    spelt = {plainly(k): k for k in known}
+    v = next((v for v in gone if plainly(v) in spelt), gone.iloc[0])
+    like = f" (did you mean {spelt[plainly(v)]!r}?)" if plainly(v) in spelt else near(v, known)
+    raise DataError(f"{len(gone):,} of {n:,} rows of {where} have a {name} that the run does not know, such as "
+                    f"{v!r}{like}; it knows {', '.join(map(repr, known[:5]))}{' ...' if len(known)>5 else ''}: "
         "write the names as in the training, or say --unknown if these are new ones, of which nothing is known")
 
 # %% ../nbs/75_row_checks.ipynb #4ce408dc
@@ -64,8 +67,11 @@ def said_far(
     out = []
     for c in table:
         if (found := far_places(table[c].to_numpy(float))) is None: continue
-        far,(a,b) = found; v = table[c][far]; some = ', '.join(f'{x:.7g}' for x in v.unique()[:3])+(' ...' if v.nunique()>3 else '')
-        out.append(f"warning: {int(far.sum()):,} of {len(table):,} places of {name} lie far from all others ({c} is {some}, and {a:.7g} to {b:.7g} elsewhere), the first in row {v.index[0]+1}, and the map is stretched to hold them: "
+        far,(a,b) = found; v = table[c][far]
+        some = ', '.join(f'{x:.7g}' for x in v.unique()[:3])+(' ...' if v.nunique()>3 else '')
+        out.append(f"warning: {int(far.sum()):,} of {len(table):,} places of {name} lie far from all others ({c} "
+                   f"is {some}, and {a:.7g} to {b:.7g} elsewhere), the first in row {v.index[0]+1}, and the map is "
+                   f"stretched to hold them: "
             f"correct them, leave them out, or give the rectangle, like @{a:.7g}:{b:.7g},...")
     return out
 
@@ -78,13 +84,19 @@ def said_visits(
     "That many rows share their place with others, in a sentence."
     again = table.duplicated(keep=False).to_numpy(); n = int(again.sum()); places = len(table.drop_duplicates())
     if n<=.2*len(table) or places<3 or places>1.5*max(table.nunique()): return []
-    return [f"warning: {n:,} of {len(table):,} rows share their exact {name} with another row ({places:,} places in all): if they are visits to the same ones, rows that test are at places that trained, and the scores are too good; "
+    return [f"warning: {n:,} of {len(table):,} rows share their exact {name} with another row ({places:,} places "
+            f"in all): if they are visits to the same ones, rows that test are at places that trained, and "
+            f"the scores are too good; "
         f"name the column that tells the places apart with {column}, so that each is held out whole"]
 
 def said_copies(
     table:pd.DataFrame, # All columns that are read
 )->list:
     "That rows are there twice, in a sentence; nothing where no number tells rows apart."
-    twice = table.duplicated().to_numpy(); once = table[~twice]; telling = any(once[c].dtype.kind=='f' and once[c].nunique()>.5*len(once) for c in once)
+    twice = table.duplicated().to_numpy()
+    once = table[~twice]
+    telling = any(once[c].dtype.kind=='f' and once[c].nunique()>.5*len(once) for c in once)
     if not twice.any() or not telling: return []
-    return [f"warning: {int(twice.sum()):,} of {len(table):,} rows are the same as an earlier row in every column that is read: leave copies out, or they are learnt and tested twice; if they are different events, all is well"]
+    return [f"warning: {int(twice.sum()):,} of {len(table):,} rows are the same as an earlier row in every column "
+            f"that is read: leave copies out, or they are learnt and tested twice; if they are "
+            f"different events, all is well"]

@@ -71,7 +71,9 @@ def read_config(
     "Read what a run was asked to do."
     file = Path(run)/'config.json'; config = checked(_Config, read_json(file), file, AGAIN)
     if not again: return config
-    if config['command'] not in _CONFIGS: raise FormatError(f"{file} is of mrtl {config['command'][:60]}, which predicts nothing: name the folder of mrtl {', '.join(_CONFIGS)}")
+    if config['command'] not in _CONFIGS:
+        raise FormatError(f"{file} is of mrtl {config['command'][:60]}, which predicts nothing: name the folder of "
+                          f"mrtl {', '.join(_CONFIGS)}")
     return checked(_CONFIGS[config['command']], config, file, AGAIN)
 
 # %% ../nbs/70_runfiles.ipynb #7b8e6901
@@ -121,8 +123,10 @@ def as_labels(col, labels, path):
     for l in labels:
         try: number[float(l)] = l
         except ValueError: pass
-    out = col.map(number) if col.dtype.kind in 'iuf' else col.map(str, na_action='ignore'); unknown = col.notna()&~out.isin(labels)
-    if unknown.any(): raise FormatError(f"{path} is damaged: there is no class {str(col[unknown].iloc[0])!r:.60}: {AGAIN}")
+    out = col.map(number) if col.dtype.kind in 'iuf' else col.map(str, na_action='ignore')
+    unknown = col.notna()&~out.isin(labels)
+    if unknown.any():
+        raise FormatError(f"{path} is damaged: there is no class {str(col[unknown].iloc[0])!r:.60}: {AGAIN}")
     return out
 
 def class_columns(
@@ -132,7 +136,8 @@ def class_columns(
     P = [c for c in p if c.startswith('p_')]
     return p.truth.map({c[2:]: float(i) for i,c in enumerate(P)}).values.astype(float),p[P].values
 
-_EPOCHS = dict(stage='label', level='label', epoch='finite', seconds='finite', train_loss='number', valid_loss='number', criterion='number', stopped_by='text')
+_EPOCHS = dict(stage='label', level='label', epoch='finite', seconds='finite', train_loss='number',
+               valid_loss='number', criterion='number', stopped_by='text')
 _LADDER = dict(output='label', length='finite', evidence='number')
 
 def read_history(
@@ -140,7 +145,8 @@ def read_history(
     method:bool=False,  # Is there a column for the way to train?
 )->'pandas.DataFrame':  # One row an epoch or a length
     "Read a history."
-    t = read_table(path, dict(method='label') if method else {}, todo=AGAIN, keep_default_na=False, na_values=['']) # an output may be called NA
+    # an output may be called NA
+    t = read_table(path, dict(method='label') if method else {}, todo=AGAIN, keep_default_na=False, na_values=[''])
     t = read_table(path, _LADDER if 'evidence' in t else _EPOCHS, todo=AGAIN, keep_default_na=False, na_values=[''])
     return t.fillna({'stopped_by': ''})
 
@@ -150,11 +156,15 @@ def read_predictions(
 )->'pandas.DataFrame':      # One row a sample and output
     "Read what a run predicted."
     path = Path(run)/'predictions.csv'; labels = dict(sample='label', set='label', prediction='label', truth='text')
-    p = read_table(path, labels|dict.fromkeys(('std','lower','upper'), 'number'), dict(output='label'), AGAIN, dtype=dict(sample=str), keep_default_na=False, na_values=[''])
-    P = {c: 'finite' for c in p if c.startswith('p_')}; check_columns(p, P or dict(prediction='finite', truth='number'), path, AGAIN)
+    p = read_table(path, labels|dict.fromkeys(('std','lower','upper'), 'number'), dict(output='label'), AGAIN,
+                   dtype=dict(sample=str), keep_default_na=False, na_values=[''])
+    P = {c: 'finite' for c in p if c.startswith('p_')}
+    check_columns(p, P or dict(prediction='finite', truth='number'), path, AGAIN)
     if P: p = p.assign(**{c: as_labels(p[c], [k[2:] for k in P], path) for c in ('prediction','truth')})
-    if unknown := set(p['set'])-{'train','valid','test','gap'}: raise FormatError(f"{path} is damaged: there is no set {sorted(map(str, unknown))[0]!r:.60}: {AGAIN}")
-    if 'output' in p and p.duplicated(['sample','output']).any(): raise FormatError(f"{path} is damaged: it has a sample and output twice: {AGAIN}")
+    if unknown := set(p['set'])-{'train','valid','test','gap'}:
+        raise FormatError(f"{path} is damaged: there is no set {sorted(map(str, unknown))[0]!r:.60}: {AGAIN}")
+    if 'output' in p and p.duplicated(['sample','output']).any():
+        raise FormatError(f"{path} is damaged: it has a sample and output twice: {AGAIN}")
     want = rows and rows*(p['output'].nunique() if 'output' in p else 1)
     if want and len(p)!=want: raise FormatError(f"{path} has {len(p):,} rows, but the run had {want:,}: {AGAIN}")
     return p
@@ -168,9 +178,11 @@ def _loaded(ds, path):
         if v.size>MOST_CELLS: raise FormatError(f"{path} is damaged: {k} claims {v.size:,} values: {AGAIN}")
     ds = ds.load()
     for k,v in ds.data_vars.items():
-        if v.dtype.kind not in 'iuf' or v.dtype.kind=='f' and (np.abs(v.values)>HUGE).any(): raise FormatError(f"{path} is damaged: {k} does not hold finite numbers: {AGAIN}")
+        if v.dtype.kind not in 'iuf' or v.dtype.kind=='f' and (np.abs(v.values)>HUGE).any():
+            raise FormatError(f"{path} is damaged: {k} does not hold finite numbers: {AGAIN}")
     for k,v in ds.coords.items():
-        if v.dtype.kind=='f' and not (np.abs(v.values)<HUGE).all(): raise FormatError(f"{path} is damaged: the coordinate {k} is not finite: {AGAIN}")
+        if v.dtype.kind=='f' and not (np.abs(v.values)<HUGE).all():
+            raise FormatError(f"{path} is damaged: the coordinate {k} is not finite: {AGAIN}")
     return ds
 
 def read_netcdf(
@@ -197,14 +209,20 @@ def read_factors(
         outputs = next((d for d in ('class','threshold') if 'bias' in ds and ds.bias.dims==(d,)), 'output')
         want = dict(strength=('component',))|(dict(bias=(outputs,)) if bias else {})
         for k,dims in want.items():
-            if k not in ds or ds[k].dims!=dims: raise FormatError(f"{path} is of another kind: it lacks {k} ({', '.join(dims)}): {AGAIN}")
-        if 'component' not in ds.coords or not ds.sizes['component']: raise FormatError(f"{path} has no components: {AGAIN}")
+            if k not in ds or ds[k].dims!=dims:
+                raise FormatError(f"{path} is of another kind: it lacks {k} ({', '.join(dims)}): {AGAIN}")
+        if 'component' not in ds.coords or not ds.sizes['component']:
+            raise FormatError(f"{path} has no components: {AGAIN}")
         for k,v in ds.data_vars.items():
             if k in want or k=='remainder': continue
             last = ('class' if outputs=='class' else 'output') if k.startswith('main_') else 'component'
-            if not 2<=v.ndim<=3 or v.dims[-1]!=last: raise FormatError(f"{path} is of another kind: {k} has the dimensions {', '.join(v.dims)}, where {last} comes last: {AGAIN}")
-            if axes := [d for d in v.dims[:-1] if v.ndim==3 and (d not in ds.coords or ds[d].dtype.kind not in 'iuf' or ds.sizes[d]>1 and not ds.indexes[d].is_monotonic_increasing)]:
-                raise FormatError(f"{path} is damaged: {axes[0]} of the map {k} must be numbers in ascending order: {AGAIN}")
+            if not 2<=v.ndim<=3 or v.dims[-1]!=last:
+                raise FormatError(f"{path} is of another kind: {k} has the dimensions {', '.join(v.dims)}, where "
+                                  f"{last} comes last: {AGAIN}")
+            if axes := [d for d in v.dims[:-1] if v.ndim==3 and (d not in ds.coords or ds[d].dtype.kind not in 'iuf'
+                    or ds.sizes[d]>1 and not ds.indexes[d].is_monotonic_increasing)]:
+                raise FormatError(f"{path} is damaged: {axes[0]} of the map {k} must be numbers in "
+                                  f"ascending order: {AGAIN}")
     return found
 
 # %% ../nbs/70_runfiles.ipynb #1c9e4b06
@@ -214,10 +232,15 @@ def read_covariates(
     "Coefficients of covariates; `FormatError` where their parts do not fit each other."
     path = Path(run)/'coefficients.nc'
     if not path.exists(): return None
-    found = read_netcdf(path); ds = found.get('covariates') if isinstance(found, dict) else found; parts = [f'covariate_{k}' for k in ('coef','std','centre','scale')]
+    found = read_netcdf(path)
+    ds = found.get('covariates') if isinstance(found, dict) else found
+    parts = [f'covariate_{k}' for k in ('coef','std','centre','scale')]
     if ds is None or 'covariate_coef' not in ds: return None
-    if lacking := [k for k in parts if k not in ds or ds[k].dims[:1]!=('covariate',)]: raise FormatError(f"{path} is damaged: it lacks {lacking[0]} by covariate: {AGAIN}")
-    if 'covariate' not in ds.coords or ds.covariate_coef.dims!=ds.covariate_std.dims or ds.covariate_coef.ndim>2: raise FormatError(f"{path} is damaged: the coefficients of covariates have no names, or others than their standard deviations: {AGAIN}")
+    if lacking := [k for k in parts if k not in ds or ds[k].dims[:1]!=('covariate',)]:
+        raise FormatError(f"{path} is damaged: it lacks {lacking[0]} by covariate: {AGAIN}")
+    if 'covariate' not in ds.coords or ds.covariate_coef.dims!=ds.covariate_std.dims or ds.covariate_coef.ndim>2:
+        raise FormatError(f"{path} is damaged: the coefficients of covariates have no names, or others than their "
+                          f"standard deviations: {AGAIN}")
     return ds[parts].rename({k: k.removeprefix('covariate_') for k in parts})
 
 # %% ../nbs/70_runfiles.ipynb #4dfa3406
@@ -244,7 +267,8 @@ def read_preps(
     path = Path(run)/'prep.mrtl'; tensors,meta = load_tensors(path, _Preps); layout = {}
     for n in 'xy':
         dims,coords = meta[n]['dims'],meta[n]['coords']
-        if dims.keys()!=set(_PARTS) or any(len(set(d))<len(d) for d in dims.values()): raise FormatError(f"{path} is damaged: {n}.dims must name the dimensions of {', '.join(_PARTS)}: {AGAIN}")
+        if dims.keys()!=set(_PARTS) or any(len(set(d))<len(d) for d in dims.values()):
+            raise FormatError(f"{path} is damaged: {n}.dims must name the dimensions of {', '.join(_PARTS)}: {AGAIN}")
         layout |= {f'{n}.{k}': tuple(len(coords[d]) if d in coords else f'{n} {d}' for d in dims[k]) for k in _PARTS}
     check_layout(tensors, layout, path, missing=True) # land has none
     return TensorFile(tensors, meta)
@@ -267,9 +291,14 @@ def read_own_prep(
     run:str|Path,  # Folder of a run of `mrtl fields`
 )->TensorFile:     # Seasons `x`, (p, variable, h, w), and `y`, (p, outputs), where it was taken off; what the file says
     "Read how a run's data were prepared; `FormatError` where its parts do not fit each other."
-    path = Path(run)/'prep.mrtl'; tensors,meta = load_tensors(path, _OwnPrep); p = dict(month=12, day=7, none=1)[meta['season']]
+    path = Path(run)/'prep.mrtl'
+    tensors,meta = load_tensors(path, _OwnPrep)
+    p = dict(month=12, day=7, none=1)[meta['season']]
     layout = dict(x=(p,'variables','rows','columns'))|(dict(y=(p, len(meta['names']))) if 'y' in tensors else {})
     check_layout(tensors, layout, path, missing=True) # land has none
-    if len(meta['reference'])!=len(meta['names']): raise FormatError(f"{path} is damaged: {len(meta['names'])} outputs have {len(meta['reference'])} references: {AGAIN}")
-    if not meta['months'] and meta['seconds']<=0: raise FormatError(f"{path} is damaged: the step of its record is {meta['seconds']:g} s: {AGAIN}")
+    if len(meta['reference'])!=len(meta['names']):
+        raise FormatError(f"{path} is damaged: {len(meta['names'])} outputs have "
+                          f"{len(meta['reference'])} references: {AGAIN}")
+    if not meta['months'] and meta['seconds']<=0:
+        raise FormatError(f"{path} is damaged: the step of its record is {meta['seconds']:g} s: {AGAIN}")
     return TensorFile(tensors, meta)

@@ -30,9 +30,11 @@ from .termmaps import x_across
 # %% ../nbs/71_runs.ipynb #22815925
 FILES = Annotated[list, dict(nargs='+', type=str)] # Of a command: one or several file names
 
-FITTED = ('model.mrtl','scored.mrtl','factors.nc','coefficients.nc','truth.nc','prep.mrtl','history.csv','compare.csv','predictions.csv','metrics.json') # Written by the fit
+# Written by the fit
+FITTED = ('model.mrtl','scored.mrtl','factors.nc','coefficients.nc','truth.nc','prep.mrtl','history.csv','compare.csv','predictions.csv','metrics.json')
 SHOWN = ('bootstrap.nc','report.html') # Made from these
-TABLES = ('maps.csv','maps_summary.csv','curves.csv','stability.csv','summary.csv','search.csv','options.json') # Of comparisons and searches
+# Of comparisons and searches
+TABLES = ('maps.csv','maps_summary.csv','curves.csv','stability.csv','summary.csv','search.csv','options.json')
 
 # %% ../nbs/71_runs.ipynb #2b930dda
 def open_run(
@@ -46,11 +48,18 @@ def open_run(
     check_folder(out); claim(out)
     try: old = _config_there(file)
     except FormatError: release(); raise
-    if old is not None and old!=config: release(); raise ConfigError(f"--out {out} cannot be used: it holds a run with another {differences(old, config)}")
+    if old is not None and old!=config:
+        release()
+        raise ConfigError(f"--out {out} cannot be used: it holds a run with another {differences(old, config)}")
     if old is None: write_json(file, config); return True
     if not (resume or overwrite):
-        release(); raise ConfigError(f"--out {out} holds this very run already: add --resume to go on with it or --overwrite to do it again")
-    if overwrite: forget(out, ('checkpoint.mrtl', 'search.log', 'bootstrap', 'trials', *FITTED, *SHOWN, *TABLES, *(f.name for f in out.glob('checkpoint.mrtl.*')))); return True
+        release()
+        raise ConfigError(f"--out {out} holds this very run already: add --resume to go on with it or "
+                          f"--overwrite to do it again")
+    if overwrite:
+        forget(out, ('checkpoint.mrtl', 'search.log', 'bootstrap', 'trials', *FITTED, *SHOWN, *TABLES,
+                     *(f.name for f in out.glob('checkpoint.mrtl.*'))))
+        return True
     found = faults(out)
     if found: print(f"{out}: {', '.join(f'{k} {v}' for k,v in found.items())}; it is made again")
     return bool(found) or not (read_seal(out) or {}).get('finished', False)
@@ -60,7 +69,8 @@ def check_folder(out):
     "A folder that holds other things than a run is refused, and nothing is written there."
     if not out.is_dir() or (out/'config.json').exists(): return
     if [f for f in out.iterdir() if not f.name.startswith('.mrtl')]:
-        raise ConfigError(f"--out {out} cannot be used: it holds no run of mrtl; name another folder, or delete this one")
+        raise ConfigError(f"--out {out} cannot be used: it holds no run of mrtl; name another "
+                          f"folder, or delete this one")
 
 def _config_there(file):
     "The configuration in a folder; None where there is none."
@@ -68,7 +78,8 @@ def _config_there(file):
     try: found = read_json(file)
     except FormatError: found = None
     if isinstance(found, dict): return found
-    raise FormatError(f"{file} is not JSON or is damaged, so nobody can tell which run the folder holds: name another folder, or delete this one")
+    raise FormatError(f"{file} is not JSON or is damaged, so nobody can tell which run the folder holds: name "
+                      f"another folder, or delete this one")
 
 def differences(old, new, most=60):
     "What differs between two configurations, what to do, and the values of both."
@@ -87,7 +98,7 @@ def called(code, classes):
 # %% ../nbs/71_runs.ipynb #8db8e15a
 def table_of(
     times:list,                  # Label of each sample, (n,)
-    yhat:np.ndarray,             # Predictions, (n,) or (n, outputs); for two classes the probability of the second one, for several (n, classes)
+    yhat:np.ndarray, # Predictions, (n,) or (n, outputs); for two classes the probability of the second one, for several (n, classes)
     y:np.ndarray|None=None,      # Truth, NaN where unknown, same shape; numbers of classes, (n,)
     outputs:list|None=None,      # Names of the outputs
     classes:list|None=None,      # Labels of the classes, where it is about classes
@@ -96,7 +107,9 @@ def table_of(
 )->pd.DataFrame:                 # One row per sample and output
     "Predictions as a tidy table, with the columns that every run and every prediction has."
     yhat = np.asarray(yhat, float); P = None
-    if classes is not None: P = yhat if yhat.ndim==2 and yhat.shape[1]>1 else np.column_stack([1-yhat.ravel(), yhat.ravel()]); yhat = P.argmax(1).astype(float)
+    if classes is not None:
+        P = yhat if yhat.ndim==2 and yhat.shape[1]>1 else np.column_stack([1-yhat.ravel(), yhat.ravel()])
+        yhat = P.argmax(1).astype(float)
     many = yhat.ndim==2; k = yhat.shape[1] if many else 1
     y = np.full(yhat.shape, np.nan) if y is None else np.asarray(y, float).reshape(yhat.shape)
     names = np.asarray(times); out = dict(sample=np.repeat(names if names.dtype==object else names.astype(str), k))
@@ -110,7 +123,8 @@ def table_of(
 # %% ../nbs/71_runs.ipynb #3e8090a1
 def package_versions():
     "What a run was made with: package to version."
-    return {p: version(p) for p in ('mrtl','torch','tensorly','scikit-learn','xarray','numpy')} | dict(python=sys.version.split()[0])
+    return ({p: version(p) for p in ('mrtl','torch','tensorly','scikit-learn','xarray','numpy')}
+            | dict(python=sys.version.split()[0]))
 
 # %% ../nbs/71_runs.ipynb #25f9dd7d
 MANY = 2**24 # Coefficients up to which they are written
@@ -120,16 +134,20 @@ def coefficient_file(
 )->xr.Dataset|dict:                 # coef, coef_std and what covariates have; a dict by term for a sum of terms
     "What coefficients.nc holds."
     few = m.fitted_.coefficients<=MANY; coef,std = (m.coef_,getattr(m, 'coef_std_', None)) if few else ({},None)
-    z = getattr(m, 'covariates_', None); pair = lambda c,s: xr.Dataset(dict(coef=c) if s is None else dict(coef=c, coef_std=s))
+    z = getattr(m, 'covariates_', None)
+    pair = lambda c,s: xr.Dataset(dict(coef=c) if s is None else dict(coef=c, coef_std=s))
     beside = None if z is None else z.rename({k: f'covariate_{k}' for k in z.data_vars})
     if isinstance(coef, dict):
-        return {k: pair(c, None if std is None else std[k]) for k,c in coef.items()}|({} if z is None else dict(covariates=beside))
+        return {k: pair(c, None if std is None else std[k])
+                for k,c in coef.items()}|({} if z is None else dict(covariates=beside))
     return pair(coef, std) if z is None else xr.merge([pair(coef, std), beside])
 
 def write_coefficients(out, m):
     "Write coefficients.nc, unless there are too many."
     count = m.fitted_.coefficients
-    if count>MANY: print(f"{'coefficients.nc has covariates only' if m.fitted_.covariates else 'no coefficients.nc'}: {count:,} coefficients; model.mrtl has them, in factors")
+    if count>MANY:
+        print(f"{'coefficients.nc has covariates only' if m.fitted_.covariates else 'no coefficients.nc'}: "
+              f"{count:,} coefficients; model.mrtl has them, in factors")
     if count>MANY and not m.fitted_.covariates: return
     with atomic_write(out/'coefficients.nc') as tmp: write_netcdf(tmp, coefficient_file(m))
 
@@ -174,7 +192,8 @@ def read_run(
     "Read a finished run."
     run = Path(run); metrics,config = read_metrics(run),read_config(run)
     truth = read_factors(run/'truth.nc', bias=False) if (run/'truth.nc').exists() else None
-    others = dict(list(read_history(run/'compare.csv', method=True).groupby('method', sort=False))) if (run/'compare.csv').exists() else {}
+    others = dict(list(read_history(run/'compare.csv', method=True).groupby('method',
+            sort=False))) if (run/'compare.csv').exists() else {}
     return RunFiles(run, metrics, config, read_predictions(run, metrics.get('rows', {}).get('total')),
         read_factors(run/'factors.nc'), truth, read_history(run/'history.csv'), others)
 
@@ -188,24 +207,30 @@ def write_netcdf(path, ds):
 # %% ../nbs/71_runs.ipynb #d54e7776
 def report_run(
     run:str|Path|RunFiles,         # Folder of a finished run, or what `read_run` gave
-    figures:Callable|None=None,    # Takes the `RunFiles`; returns the subject's own figures, as `write_report` takes them
+    figures:Callable|None=None, # Takes the `RunFiles`; returns the subject's own figures, as `write_report` takes them
 )->Path:                           # The page's file
     "Write RUN/report.html again from the files in RUN."
     f = run if isinstance(run, RunFiles) else read_run(run); path = f.folder/'report.html'
     test = f.predictions[f.predictions.set=='test']; labels = 'auc' in f.metrics['test']
-    y,yhat = (None,None) if labels else (as_series(test, c) for c in ('truth','prediction')); turn = x_across if f.config['command']=='events' else lambda v: v
-    coef = None if labels or isinstance(f.factors, dict) or map_count(f.factors)>60 else MRTLRegressor.load(f.folder/'model.mrtl').coef_
+    y,yhat = (None,None) if labels else (as_series(test, c) for c in ('truth','prediction'))
+    turn = x_across if f.config['command']=='events' else lambda v: v
+    coef = (None if labels or isinstance(f.factors, dict)
+            or map_count(f.factors)>60 else MRTLRegressor.load(f.folder/'model.mrtl').coef_)
     if coef is not None and (isinstance(coef, dict) or coef.ndim<2): coef = None # a sum without maps
-    write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=turn(f.factors), history=f.history, levels=f.metrics['levels'],
-        metrics=f.metrics, config=f.config, coef=None if coef is None else turn(coef), covariates=read_covariates(f.folder), y=y, yhat=yhat, truth=f.truth,
-        histories={'multiresolution': f.history}|f.others if f.others else None, notes=f.metrics.get('notes', ()), figures=figures and figures(f))
+    write_report(path, f.config.get('title', f"mrtl {f.config['command']}"), factors=turn(f.factors),
+                 history=f.history, levels=f.metrics['levels'],
+        metrics=f.metrics, config=f.config, coef=None if coef is None else turn(coef),
+        covariates=read_covariates(f.folder), y=y, yhat=yhat, truth=f.truth,
+        histories={'multiresolution': f.history}|f.others if f.others else None, notes=f.metrics.get('notes', ()),
+        figures=figures and figures(f))
     print(f"report: {path}")
     return path
 
 # %% ../nbs/71_runs.ipynb #b08a3f1e
 def as_series(table, column):
     "A column of a table of predictions, one column per output; with its times where samples are called by them."
-    wide = table.pivot(index='sample', columns='output', values=column) if 'output' in table else table.set_index('sample')[column]
+    wide = table.pivot(index='sample', columns='output',
+                       values=column) if 'output' in table else table.set_index('sample')[column]
     if wide.index.dtype.kind not in 'OU' or wide.index.str.isdecimal().all(): return wide.values # numbers are no years
     try: times = pd.to_datetime(wide.index.values, format='ISO8601')
     except ValueError: return wide.values
@@ -222,12 +247,13 @@ def run_problem(
     problem:Problem,              # What is to be learnt
     options:dict,                 # Of the estimator
     callbacks:tuple|list=(),      # `Callback` objects that watch or stop the training
-    more:Callable|None=None,      # Takes the model and its predictions of all rows; returns more for metrics.json; called in every process
+    more:Callable|None=None, # Takes the model and its predictions of all rows; returns more for metrics.json; called in every process
     report:bool=True,             # Write the page, too?
 )->dict|None:                     # What metrics.json says; None in a process that is not the main one
     "Fit a problem, score the model and its rivals, and write the folder."
     out = Path(out)
-    metrics = read_json(out/'metrics.json') if parallel.on_main(lambda: is_fitted(out)) else fit_problem(out, problem, options, callbacks, more)
+    metrics = read_json(out/'metrics.json') if parallel.on_main(lambda: is_fitted(out)) else fit_problem(out,
+            problem, options, callbacks, more)
     if not parallel.is_main(): return None
     if report: report_run(out, problem.figures); finish_run(out)
     return metrics
@@ -263,7 +289,10 @@ def finish_run(
 # %% ../nbs/71_runs.ipynb #66abafea
 def prediction_table(problem, m, yhat, valid, sets):
     "Predictions of all rows of a problem with their intervals, in the target's own units."
-    labels = problem.labels; interval = problem.chance_interval(m) if labels else interval_of(problem.kind, yhat, problem.deviation(m), valid, problem.filled(m)); y = np.asarray(problem.y, float)
+    labels = problem.labels
+    interval = problem.chance_interval(m) if labels else interval_of(problem.kind, yhat, problem.deviation(m),
+            valid, problem.filled(m))
+    y = np.asarray(problem.y, float)
     if problem.base is not None:
         b = np.asarray(problem.base, float); yhat,y = yhat+b,y+b
         interval = interval and Interval(interval.std, interval.lower+b, interval.upper+b)
@@ -284,10 +313,14 @@ def run_metrics(problem, yhat, seconds, found):
 
 # %% ../nbs/71_runs.ipynb #4bb86f92
 def bootstrap_run(out, problem, blocks, n, seed=0):
-    "Put intervals on a run's maps: n draws of blocks, given the number of each training row's block, into bootstrap.nc."
-    out,rows = Path(out),problem.rows; m = ESTIMATORS[problem.kind].load(out/('scored.mrtl' if (out/'scored.mrtl').exists() else 'model.mrtl')); seal(out, FITTED, False)
+    """Put intervals on a run's maps: n draws of blocks, given the number of each training row's block, into
+    bootstrap.nc."""
+    out,rows = Path(out),problem.rows
+    m = ESTIMATORS[problem.kind].load(out/('scored.mrtl' if (out/'scored.mrtl').exists() else 'model.mrtl'))
+    seal(out, FITTED, False)
     found = block_bootstrap(m, problem.design.take(rows['train']), problem.y[rows['train']], blocks, n,
-        valid=(problem.design.take(rows['valid']), problem.y[rows['valid']]), seed=seed, folder=out/'bootstrap', coef=problem.y.ndim==1)
+        valid=(problem.design.take(rows['valid']), problem.y[rows['valid']]), seed=seed, folder=out/'bootstrap',
+        coef=problem.y.ndim==1)
     with atomic_write(out/'bootstrap.nc') as tmp: write_netcdf(tmp, found)
 
 def lost_draws(
@@ -304,25 +337,34 @@ def predict_run(
     other:bool|np.ndarray=False, # Are they of another source than the run's rows, so that none was seen, whatever it is called? Of all rows, or of each, (n,)
     **facts:object,    # Further entries of the scores; `rows` is added to the counts that are there
 )->pd.DataFrame:       # What was written, as `table_of` gives it
-    "Predict new samples with a finished run's model, and score those whose truth is known and that the model never saw."
+    """Predict new samples with a finished run's model, and score those whose truth is known and that the model
+    never saw."""
     run,out = Path(run),claim_prediction(out); old = read_predictions(run)
-    m = ESTIMATORS[problem.kind].load(run/'model.mrtl'); yhat = problem.predicted(m); sets = new_sets(run, problem, old, other)
+    m = ESTIMATORS[problem.kind].load(run/'model.mrtl')
+    yhat = problem.predicted(m)
+    sets = new_sets(run, problem, old, other)
     table = prediction_table(problem, m, yhat, judged(old) if not problem.labels else (), sets); write_csv(out, table)
     rows = dict(total=len(yhat))|facts.pop('rows', {})|{k: int((sets==k).sum()) for k in SETS}
-    new = np.flatnonzero(sets=='new'); test = new_scores(old, replace(problem, rows=dict(test=new)), yhat) if len(new) else {}
+    new = np.flatnonzero(sets=='new')
+    test = new_scores(old, replace(problem, rows=dict(test=new)), yhat) if len(new) else {}
     if ahead := forecast_windows(problem, sets): facts = facts|dict(forecast=ahead); print(said_ahead(ahead))
-    write_json(metrics_file(out), dict(file=out.name, test=test, rows=rows, **facts, versions=package_versions())); release(lock_file(out, True))
+    write_json(metrics_file(out), dict(file=out.name, test=test, rows=rows, **facts, versions=package_versions()))
+    release(lock_file(out, True))
     return table
 
 # %% ../nbs/71_runs.ipynb #dc8f353a
 def claim_prediction(out):
     "Hold the file that predictions go to; `ConfigError` where its scores would replace those of another file."
     out = Path(out); scores = metrics_file(out)
-    if out.name.endswith('.metrics.json'): raise ConfigError(f"--out {out} is the name of a file of scores: name a CSV file")
+    if out.name.endswith('.metrics.json'):
+        raise ConfigError(f"--out {out} is the name of a file of scores: name a CSV file")
     try: other = read_json(scores).get('file') if scores.exists() else None
-    except (FormatError, AttributeError): raise ConfigError(f"{scores} is not of mrtl or is damaged, and the scores of {out.name} would replace it: name another file, or delete it") from None
+    except (FormatError, AttributeError):
+        raise ConfigError(f"{scores} is not of mrtl or is damaged, and the scores of {out.name} would replace it: "
+                          f"name another file, or delete it") from None
     if other in (None, out.name) or not (out.parent/str(other)).exists(): return claim(out, single=True)
-    raise ConfigError(f"{scores} has the scores of {other}, and those of {out.name} would replace them: give the file another stem")
+    raise ConfigError(f"{scores} has the scores of {other}, and those of {out.name} would replace them: "
+                      f"give the file another stem")
 
 # %% ../nbs/71_runs.ipynb #fdd83d38
 SETS = 'seen','new','forecast'
@@ -332,7 +374,8 @@ def new_sets(run, problem, old, other=False):
     whole = (Path(run)/'scored.mrtl').exists() # then the final model was fitted to all rows of known truth
     taught = old[old.truth.notna()] if whole else old[old.set.isin(['train','valid'])]
     known = set() if problem.names is None else set(taught['sample'].astype(str))
-    seen = np.array([str(k) in known for k in sample_names(problem)])&~np.asarray(other); truth = np.isfinite(problem.targets).any(1)
+    seen = np.array([str(k) in known for k in sample_names(problem)])&~np.asarray(other)
+    truth = np.isfinite(problem.targets).any(1)
     return np.where(seen, 'seen', np.where(truth, 'new', 'forecast')).astype(object)
 
 def forecast_windows(problem, sets):
@@ -354,6 +397,7 @@ def new_scores(old, problem, yhat):
     "Scores of new samples; none where only one class occurs."
     if not problem.labels: return problem.scores(yhat)['test']
     if len(np.unique(np.asarray(problem.y)[problem.rows['test']]))<2: return {}
-    if np.ndim(yhat)==2: return problem.scores(yhat, usual=class_shares(class_columns(old[old.set=='train'])[0], yhat.shape[1]))['test']
+    if np.ndim(yhat)==2:
+        return problem.scores(yhat, usual=class_shares(class_columns(old[old.set=='train'])[0], yhat.shape[1]))['test']
     code,P = class_columns(old[old.set=='valid'])
     return problem.scores(yhat, best_threshold(code, P[:,-1]))['test']

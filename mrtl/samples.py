@@ -30,8 +30,11 @@ def same_grid(
     b:Grid,   # Another
 )->bool:      # Same shape, rectangle and valid areas?
     "Whether two grids are the same place, cell by cell."
-    if isinstance(a, Points)!=isinstance(b, Points) or (isinstance(a, Points) and (a.shape!=b.shape or not np.allclose(a.place, b.place))): return False
-    return a.shape==b.shape and np.allclose(a.y, b.y) and np.allclose(a.x, b.x) and torch.allclose(a.share, b.share, atol=1e-12)
+    if isinstance(a, Points)!=isinstance(b, Points) or (isinstance(a, Points)
+            and (a.shape!=b.shape or not np.allclose(a.place, b.place))):
+        return False
+    return a.shape==b.shape and np.allclose(a.y, b.y) and np.allclose(a.x,
+            b.x) and torch.allclose(a.share, b.share, atol=1e-12)
 
 # %% ../nbs/13_samples.ipynb #e24065d3
 def same_nodes(
@@ -78,16 +81,22 @@ def field_like(
     for a,name in enumerate(d.names, 1):
         m,k = (next(v for v in modes if v.name==name) for modes in (d.modes, known))
         at = places_of(m, k)
-        if None in at: raise DataError(unknown_labels(m, k, [l for l,i in zip(m.labels, at) if i is None])+": give it the same ones")
-        if len(set(at))<len(at): raise DataError(f"{name} of X names an entry twice: {', '.join(map(str, m.labels))}; give each once")
-        if at!=list(range(m.size)): d = d._like(u=d.u.index_select(a, torch.argsort(torch.tensor(at)))); d.labels[name] = list(k.labels)
+        if None in at:
+            raise DataError(unknown_labels(m, k, [l for l,i in zip(m.labels, at) if i is None])
+                            +": give it the same ones")
+        if len(set(at))<len(at):
+            raise DataError(f"{name} of X names an entry twice: {', '.join(map(str, m.labels))}; give each once")
+        if at!=list(range(m.size)):
+            d = d._like(u=d.u.index_select(a, torch.argsort(torch.tensor(at))))
+            d.labels[name] = list(k.labels)
     return d
 
 def events_like(
     d:EventDesign, # New data
     known:list,    # Modes of the fit
 )->EventDesign:    # With every mode in the order of the fit
-    "Events by the labels of the fit, which may be more than those of the new table; `DataError` for labels that it does not know."
+    """Events by the labels of the fit, which may be more than those of the new table; `DataError` for labels that
+    it does not know."""
     idx,modes = dict(d.idx),list(d.modes)
     for i,(m,k) in enumerate(zip(d.modes, known)):
         if m.nodes is not None or m.grid is not None or m.labels is None or k.labels is None: continue
@@ -95,7 +104,8 @@ def events_like(
         code = torch.from_numpy(at).to(idx[m.name].device)[idx[m.name]]
         if (code==-2).any():
             names = [m.labels[j] for j in torch.unique(idx[m.name][code==-2]).tolist()]
-            raise DataError(unknown_labels(m, k, names)+f", in {int((code==-2).sum())} places: leave those rows out, give them a label that "
+            raise DataError(unknown_labels(m, k, names)+f", in {int((code==-2).sum())} places: leave those rows "
+                            f"out, give them a label that "
                 "pools rare ones before fitting, or let them add nothing, EventDesign.from_table(..., like=design)")
         if m.size!=k.size or list(at[:-1])!=list(range(k.size)): idx[m.name],modes[i] = code,k
     return EventDesign(idx, modes, d.weights, d.index)
@@ -110,14 +120,18 @@ def matched(
     if got==want:
         shape = lambda modes: [(m.name, m.size) for m in modes if not (m.indexed and m.labels is not None)]
         got,want = shape(d.modes),shape(known)
-    if got!=want: raise DataError(f"X has the modes {got}, but the model was fitted on {want}: give it the same features, grid and labels")
+    if got!=want:
+        raise DataError(f"X has the modes {got}, but the model was fitted on {want}: give it the same "
+                        f"features, grid and labels")
     d = field_like(d, known) if isinstance(d, FieldDesign) else events_like(d, known)
     for m,k in zip(d.modes, known):
         if (m.grid is None)!=(k.grid is None) or (k.grid is not None and not same_grid(m.grid, k.grid)):
-            raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on {k.grid!r} with its own mask: "
+            raise DataError(f"X lies on {m.grid!r} in {m.name}, but the model was fitted on "
+                            f"{k.grid!r} with its own mask: "
                             f"use the same rectangle, cells and land")
         if (m.nodes is None)!=(k.nodes is None) or (k.nodes is not None and not same_nodes(m.nodes, k.nodes)):
-            raise DataError(f"{m.name} has the nodes {m.nodes!r}, but the model was fitted with {k.nodes!r}: make the new design like that of the training rows, EventDesign.from_table(..., like=design)")
+            raise DataError(f"{m.name} has the nodes {m.nodes!r}, but the model was fitted with {k.nodes!r}: make "
+                            f"the new design like that of the training rows, EventDesign.from_table(..., like=design)")
     return d
 
 # %% ../nbs/13_samples.ipynb #380ed585
@@ -144,7 +158,9 @@ def check_values(
     for b in time_slices(d.u.shape):
         if d.u[b].isfinite().all(): continue
         nan = d.u[b].isnan(); lost += nan.sum(0).cpu(); odd += int((~nan&~d.u[b].isfinite()).sum())
-    if odd: raise DataError(f"X holds {odd} NaN or infinite values that no filling could mend, infinity among them: replace or mask them")
+    if odd:
+        raise DataError(f"X holds {odd} NaN or infinite values that no filling could mend, infinity among "
+                        f"them: replace or mask them")
     if gaps or not lost.any(): return
     cells = int((lost>0).flatten(0, -3).any(0).sum()) if lost.ndim>2 else int((lost>0).sum())
     raise DataError(f"{gaps_said(cells, d.grid.D, int(lost.sum())/(len(d.u)*int(d.grid.mask.sum())*(lost.numel()//d.grid.D)))} (X holds NaN or infinite values)")
@@ -152,18 +168,22 @@ def check_values(
 # %% ../nbs/13_samples.ipynb #477ac180
 def as_design(
     X:xr.DataArray|xr.Dataset|np.ndarray|FieldDesign|EventDesign, # Fields (n, ..., h, w), an array (n, ..., h, w) or (n, p), or a design
-    modes:list|None=None,                              # Modes of the fit, which X must have; None when X is what is fitted
+    modes:list|None=None, # Modes of the fit, which X must have; None when X is what is fitted
     gaps:bool=False,                                   # May values be missing at some times?
 )->FieldDesign|EventDesign:                            # n samples; in float64, unless X is a design already
     "Make a design of X; `DataError` if it does not match the model."
     if isinstance(X, xr.DataArray) and not X.size: raise DataError("X has no sample: give at least one row")
     keep = 'keep' if gaps else 'error'
-    if station_dim(X) is not None: d = FieldDesign.from_points(X, dtype=torch.float64, points=modes and modes[-1].grid, missing=keep)
-    elif isinstance(X, (xr.DataArray, xr.Dataset)): d = FieldDesign.from_xarray(in_order(arranged(X), modes), dtype=torch.float64, grid=modes and modes[-1].grid, missing=keep)
+    if station_dim(X) is not None:
+        d = FieldDesign.from_points(X, dtype=torch.float64, points=modes and modes[-1].grid, missing=keep)
+    elif isinstance(X, (xr.DataArray, xr.Dataset)):
+        d = FieldDesign.from_xarray(in_order(arranged(X), modes), dtype=torch.float64, grid=modes
+                                    and modes[-1].grid, missing=keep)
     elif isinstance(X, (FieldDesign, EventDesign)): d = X
     else: d = array_design(X)
     if not len(d): raise DataError("X has no sample: give at least one row")
-    if gaps and modes is not None and isinstance(d, FieldDesign) and modes[-1].grid is not None: d = on_mask(d, modes[-1].grid)
+    if gaps and modes is not None and isinstance(d, FieldDesign) and modes[-1].grid is not None:
+        d = on_mask(d, modes[-1].grid)
     if modes is not None: d = matched(d, modes)
     if isinstance(d, FieldDesign): check_values(d, gaps)
     return d
@@ -192,9 +212,12 @@ def dates_of(
 )->'pd.Index|None':     # Dates of its samples; None where it knows none
     "When the samples are."
     index = rows_index(v)
-    if isinstance(index, pd.MultiIndex): raise DataError(f"the rows have an index of {index.nlevels} levels ({', '.join(map(str, index.names))}): keep the dates as its only level, or the labels of the samples")
+    if isinstance(index, pd.MultiIndex):
+        raise DataError(f"the rows have an index of {index.nlevels} levels ({', '.join(map(str, index.names))}): "
+                        f"keep the dates as its only level, or the labels of the samples")
     if isinstance(index, pd.PeriodIndex): index = index.to_timestamp()
-    if isinstance(v, (pd.Series, pd.DataFrame, EventDesign)) and pd.api.types.is_string_dtype(index): index = as_dates(index)
+    if isinstance(v, (pd.Series, pd.DataFrame, EventDesign)) and pd.api.types.is_string_dtype(index):
+        index = as_dates(index)
     if isinstance(index, xr.CFTimeIndex): return pd.Index([f"{t:%Y-%m-%d %H:%M:%S}" for t in index])
     if not isinstance(index, pd.DatetimeIndex): return None
     return pd.Index(index.tz_localize(None).strftime('%Y-%m-%d %H:%M:%S'))
@@ -212,18 +235,25 @@ def both_labels(
     if _counts_only(X, b) or _counts_only(y, a): return (a,b) if _shuffled(a, b) else (None,None)
     if at is None and own is None: return _comparable(a, b)
     numbers = b if own is None else a
-    return (None,None) if numbers.dtype.kind in 'iuf' and numbers.is_monotonic_increasing else _comparable(a if at is None else at, b if own is None else own)
+    return (None,None) if numbers.dtype.kind in 'iuf' and numbers.is_monotonic_increasing else _comparable(a
+            if at is None else at, b if own is None else own)
 
 def _counts_only(v, other):
     "Has a table the index that pandas gives by itself, or a slice of it where the other's labels are no whole numbers?"
     index = rows_index(v)
-    return isinstance(v, (pd.Series, pd.DataFrame, EventDesign)) and isinstance(index, pd.RangeIndex) and index.step==1 and (index.start==0 or other.dtype.kind not in 'iu')
+    return isinstance(v, (pd.Series, pd.DataFrame, EventDesign)) and isinstance(index,
+            pd.RangeIndex) and index.step==1 and (index.start==0 or other.dtype.kind not in 'iu')
 
 def _shuffled(a, b):
     "Are the rows of y those of X, 0, 1, 2, ..., in another order? `DataError` where X was shuffled."
-    if not (a.dtype.kind in 'iu' and b.dtype.kind in 'iu' and len(a)==len(b)) or a.equals(b) or not a.sort_values().equals(b.sort_values()): return False
-    if not a.is_monotonic_increasing: raise DataError(f"X was shuffled: its rows are called {', '.join(map(str, a[:3]))}, ..., and those of y, weights, covariates or the offset 0, 1, 2, ...: "
-        "nobody can tell whether these were shuffled, too; give them the index of X, or leave the labels out where the rows are in the same order (.to_numpy())")
+    if not (a.dtype.kind in 'iu' and b.dtype.kind in 'iu'
+            and len(a)==len(b)) or a.equals(b) or not a.sort_values().equals(b.sort_values()):
+        return False
+    if not a.is_monotonic_increasing:
+        raise DataError(f"X was shuffled: its rows are called {', '.join(map(str, a[:3]))}, ..., and those of y, "
+                        f"weights, covariates or the offset 0, 1, 2, ...: "
+        "nobody can tell whether these were shuffled, too; give them the index of X, or leave the labels out where "
+        "the rows are in the same order (.to_numpy())")
     return True
 
 def _comparable(a, b):
@@ -240,21 +270,29 @@ def by_label(
     "Align by dates, or by other labels, where both know theirs; `DataError` for labels that are not the same."
     at,own = both_labels(y, X)
     if at is None or at.equals(own): return y
-    said = 'time' if isinstance(rows_index(X), (pd.DatetimeIndex, xr.CFTimeIndex)) else str(rows_index(X).name or 'labels')
-    if own.has_duplicates: raise DataError(f"{what} has {own[own.duplicated()][0]} more than once: X and {what} must have the same {said}, value by value")
+    said = 'time' if isinstance(rows_index(X),
+                                (pd.DatetimeIndex, xr.CFTimeIndex)) else str(rows_index(X).name or 'labels')
+    if own.has_duplicates:
+        raise DataError(f"{what} has {own[own.duplicated()][0]} more than once: X and {what} must have the same "
+                        f"{said}, value by value")
     found = own.get_indexer(at)
     if (found<0).any():
-        some = f"{int((found<0).sum())} of {len(at)} {'times of X' if said=='time' else f'labels of X ({said})'}, such as {at[found<0][0]}, are not among those of {what}, {own[0]} to {own[-1]}"
+        some = (f"{int((found<0).sum())} of {len(at)} {'times of X' if said=='time' else f'labels of X ({said})'}, "
+                f"such as {at[found<0][0]}, are not among those of {what}, {own[0]} to {own[-1]}")
         raise DataError(f"X and {what} must have the same {said}, value by value: {some}: {_remedy(y, X, said, what)}")
     return y.isel({y.dims[0]: found}) if isinstance(y, xr.DataArray) else y.iloc[found]
 
 def _remedy(y, X, said, what):
     "How to keep the rows that both have."
-    plain = '' if said=='time' else f"; where the rows are in the same order already, leave the labels out (.{'values' if isinstance(y, xr.DataArray) else 'to_numpy()'})"
-    if isinstance(X, FieldDesign): return f'keep those that both have (design.take(design.sample_times.isin({what}.index)))'+plain
-    if isinstance(X, EventDesign): return f'keep those that both have (design.take(design.index.isin({what}.index)))'+plain
+    plain = ('' if said=='time' else f"; where the rows are in the same order already, leave the labels out "
+             f"(.{'values' if isinstance(y, xr.DataArray) else 'to_numpy()'})")
+    if isinstance(X, FieldDesign):
+        return f'keep those that both have (design.take(design.sample_times.isin({what}.index)))'+plain
+    if isinstance(X, EventDesign):
+        return f'keep those that both have (design.take(design.index.isin({what}.index)))'+plain
     if isinstance(y, xr.DataArray): return 'keep those that both have (xr.align)'+plain
-    if isinstance(X, (pd.Series, pd.DataFrame)): return f'keep those that both have (X.align({what}, join="inner", axis=0))'+plain
+    if isinstance(X, (pd.Series, pd.DataFrame)):
+        return f'keep those that both have (X.align({what}, join="inner", axis=0))'+plain
     return f"keep those that both have (X.sel({said}=X.{said}.isin({what}.index)))"+plain
 
 # %% ../nbs/13_samples.ipynb #0d58fa31
@@ -263,7 +301,8 @@ def along(
 )->str:        # For an error; '' where X has no dimensions with names
     "Which dimension of X counts its samples, unless that is time."
     dim = arranged(X).dims[0] if isinstance(X, (xr.DataArray, xr.Dataset)) else 'time'
-    return '' if dim=='time' else f". The samples of X are along {dim}: if others are meant, transpose X so that they come first"
+    return ('' if dim=='time' else f". The samples of X are along {dim}: if others are meant, transpose X "
+            f"so that they come first")
 
 # %% ../nbs/13_samples.ipynb #d2cb5161
 def as_targets(
@@ -273,14 +312,22 @@ def as_targets(
 )->np.ndarray:                           # (n, outputs), float64, NaN where missing
     "Targets as a matrix; `DataError` says what is wrong with them."
     if y is None:
-        raise DataError("y is needed to fit: give one target (or one row of targets) per sample (requires y to be passed, but the target y is None)")
+        raise DataError("y is needed to fit: give one target (or one row of targets) per sample (requires y to be "
+                        "passed, but the target y is None)")
     y = by_label(y, X)
-    if np.asarray(y).dtype.kind in 'cMm': raise DataError(f"y holds values of type {np.asarray(y).dtype} (Complex data not supported, nor dates): give numbers")
-    try: Y = np.ma.filled(np.ma.asanyarray(y).astype(float), np.nan) if isinstance(y, np.ma.MaskedArray) else np.array(y, float)
-    except (TypeError, ValueError) as e: raise DataError(f"y must hold numbers ({e}); for labels use MRTLClassifier") from None
-    if Y.ndim not in (1,2) or len(Y)!=n: raise DataError(f"y must be ({n},) or ({n}, outputs) for {n} samples; got {Y.shape}{along(X)}")
+    if np.asarray(y).dtype.kind in 'cMm':
+        raise DataError(f"y holds values of type {np.asarray(y).dtype} (Complex data not supported, "
+                        f"nor dates): give numbers")
+    try:
+        Y = np.ma.filled(np.ma.asanyarray(y).astype(float), np.nan) if isinstance(y,
+                np.ma.MaskedArray) else np.array(y, float)
+    except (TypeError, ValueError) as e:
+        raise DataError(f"y must hold numbers ({e}); for labels use MRTLClassifier") from None
+    if Y.ndim not in (1,2) or len(Y)!=n:
+        raise DataError(f"y must be ({n},) or ({n}, outputs) for {n} samples; got {Y.shape}{along(X)}")
     if np.isinf(Y).any() or (Y.ndim==1 and np.isnan(Y).any()):
-        raise DataError(f"Input y contains {'infinity' if np.isinf(Y).any() else 'NaN'} in {int((~np.isfinite(Y)).sum())} of {Y.size} entries: drop those samples")
+        raise DataError(f"Input y contains {'infinity' if np.isinf(Y).any() else 'NaN'} in "
+                        f"{int((~np.isfinite(Y)).sum())} of {Y.size} entries: drop those samples")
     return Y.reshape(n, -1)
 
 # %% ../nbs/13_samples.ipynb #a24533b1
@@ -296,9 +343,13 @@ def checked_input(X):
         X = X.astype(float).filled(np.nan)
         if X.ndim>2: return xr.DataArray(X, dims=('sample', *(f'feature_{i}' for i in range(X.ndim-3)), 'y', 'x'))
     if isinstance(X, pd.DataFrame) and (X.columns.nlevels>1 or X.index.nlevels>1):
-        raise DataError("X is a table with an index of several levels: make it a DataArray (X.to_xarray()), or give it one level")
-    if isinstance(X, pd.DataFrame) and (text := [c for c in X if X[c].dtype.kind not in 'biufcMm' and pd.to_numeric(X[c], errors='coerce').isna().all() and len(X)]):
-        raise DataError(f"X is a table with texts, such as {X[text[0]].iloc[0]!r} in column {text[0]}: make it a design first, EventDesign.from_table(X, dict(...)), which says what is a name and what is a place")
+        raise DataError("X is a table with an index of several levels: make it a DataArray "
+                        "(X.to_xarray()), or give it one level")
+    if isinstance(X, pd.DataFrame) and (text := [c for c in X if X[c].dtype.kind not in 'biufcMm'
+                                                 and pd.to_numeric(X[c], errors='coerce').isna().all() and len(X)]):
+        raise DataError(f"X is a table with texts, such as {X[text[0]].iloc[0]!r} in column {text[0]}: make it a "
+                        f"design first, EventDesign.from_table(X, dict(...)), which says what is a "
+                        f"name and what is a place")
     if isinstance(X, (np.ndarray, pd.DataFrame)) and any(k in 'cMm' for k in _kinds(X)):
         raise DataError("X holds complex numbers or dates (Complex data not supported): give real numbers")
     return X
@@ -318,14 +369,15 @@ def rows_beside(
 )->tuple:              # A table or None, an array (n,) or None
     "Covariates and offset, a row for each sample; `DataError` says what is wrong with them."
     table = by_label(covariate_table(covariates), X, 'covariates')
-    if table is not None and len(table)!=n: raise DataError(f"covariates have {len(table)} rows, but there are {n} samples: give one row for each")
+    if table is not None and len(table)!=n:
+        raise DataError(f"covariates have {len(table)} rows, but there are {n} samples: give one row for each")
     return table,offset_values(by_label(offset, X, 'offset'), n, known)
 
 # %% ../nbs/13_samples.ipynb #d5acae16
 def target_scale(
     Y:np.ndarray,       # Targets, (n, outputs), NaN where missing
     w:np.ndarray,       # Sample weights, (n,)
-)->tuple:               # Mean and standard deviation of each output, (outputs,) each; the latter is 1 where an output is constant
+)->tuple: # Mean and standard deviation of each output, (outputs,) each; the latter is 1 where an output is constant
     "Weighted moments of the observed targets."
     e = w[:,None]*np.isfinite(Y); n = np.maximum(e.sum(0), 1e-300)
     mean = (e*np.nan_to_num(Y)).sum(0)/n
@@ -349,7 +401,8 @@ class Samples:
         if len(self.design)!=len(self.y):
             raise DataError(f"{len(self.design)} samples but {len(self.y)} targets: give one target row per sample")
         for k in ('z','offset'):
-            if (v := getattr(self, k)) is not None and len(v)!=len(self.y): raise DataError(f"{len(self.y)} samples but {len(v)} rows of {k}: give one for each sample")
+            if (v := getattr(self, k)) is not None and len(v)!=len(self.y):
+                raise DataError(f"{len(self.y)} samples but {len(v)} rows of {k}: give one for each sample")
 
     def __len__(self): return len(self.y)
 
@@ -382,10 +435,12 @@ def entry_weights(
     if sample_weight is None: sample_weight = torch.ones(len(y))
     w = torch.as_tensor(sample_weight if torch.is_tensor(sample_weight) else np.array(sample_weight, float)).double()
     if not (w.shape==(len(y),) and w.isfinite().all() and (w>=0).all() and w.sum()>0):
-        raise DataError(f"sample_weight must be {len(y)} finite numbers, none negative and not all zero; got shape {tuple(w.shape)}")
+        raise DataError(f"sample_weight must be {len(y)} finite numbers, none negative and not all zero; got "
+                        f"shape {tuple(w.shape)}")
     e = w[:,None]*y.cpu().isfinite()
     if not (e.sum(0)>0).all():
-        raise DataError(f"output {int((e.sum(0)<=0).nonzero()[0])} has no observed value with a positive weight: leave it out")
+        raise DataError(f"output {int((e.sum(0)<=0).nonzero()[0])} has no observed value with a "
+                        f"positive weight: leave it out")
     return e/e.mean()
 
 # %% ../nbs/13_samples.ipynb #060018d5
@@ -397,12 +452,13 @@ class Data:
         sample_weight:list|Tensor|None=None, # Weight of each sample, (n,)
         dtype:torch.dtype=torch.float32,     # Of inputs, targets and weights
         device:str|torch.device='cpu',       # Where they live
-        part:slice|None=None,                # Rows that the design holds, where other processes hold the others; None: all
+        part:slice|None=None, # Rows that the design holds, where other processes hold the others; None: all
         z:Tensor|None=None,                  # Standardised covariates, (n, q)
         offset:Tensor|None=None,             # What is known to add to the score, (n,)
     ):
         whole = part is None; self.part,self.n = part,len(y); rows = slice(None) if whole else part
-        if len(design)!=len(y[rows]): raise DataError(f"{len(design)} samples but {len(y[rows])} targets: give one target row per sample")
+        if len(design)!=len(y[rows]):
+            raise DataError(f"{len(design)} samples but {len(y[rows])} targets: give one target row per sample")
         self.design = design.to(device).to(dtype)
         self.e = entry_weights(y, sample_weight)[rows].to(device, dtype)
         self.y = torch.nan_to_num(y[rows]).to(device, dtype)
@@ -419,7 +475,7 @@ class Data:
 def deal(self:Data,
     order:Tensor, # All rows, in the order of this epoch, (n,)
     size:int,     # Rows of a mini-batch, over all processes
-)->tuple:         # Rows of this process in that order, on the device; per mini-batch, its slice of them and its rows over all processes
+)->tuple: # Rows of this process in that order, on the device; per mini-batch, its slice of them and its rows over all processes
     "Deal the rows of an epoch out to mini-batches."
     starts = range(0, self.n, size); cuts = [*starts, self.n]
     if self.part is not None:

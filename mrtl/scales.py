@@ -40,7 +40,8 @@ def base_rate(
     "The constant score that fits best: where biases start."
     p = target_scale(Y, w)[0]
     if loss in CLASS_LOSSES: return list(base_scores(p, loss))
-    return list(np.log(np.maximum(p, 1e-6)) if loss=='poisson' else np.log(np.clip(p, 1e-6, 1-1e-6)/(1-np.clip(p, 1e-6, 1-1e-6))))
+    return list(np.log(np.maximum(p, 1e-6)) if loss=='poisson'
+                else np.log(np.clip(p, 1e-6, 1-1e-6)/(1-np.clip(p, 1e-6, 1-1e-6))))
 
 # %% ../nbs/39_scales.ipynb #84667ee8
 def held_modes(
@@ -110,7 +111,8 @@ def tell_explosion(
     if worst is None or not worst['train_loss']>10*max(history[0]['train_loss'], 1.): return
     size = 'too large for a number' if over else f"{worst['train_loss']:.3g}"
     warnings.warn(f"the training loss exploded: {size} at {worst['stage']} {worst['level']}, epoch {worst['epoch']}, "
-        f"where it began at {history[0]['train_loss']:.3g}; the best state of each level was kept, but it has learnt little: lower lr ({lr:g})", stacklevel=4)
+        f"where it began at {history[0]['train_loss']:.3g}; the best state of each level was kept, but it has "
+        f"learnt little: lower lr ({lr:g})", stacklevel=4)
 
 # %% ../nbs/39_scales.ipynb #6fbc71ad
 MOST_SPREADS = 60 # Coefficients of covariates up to which standard deviations allow for maps that move
@@ -125,7 +127,8 @@ def gamma_stds(
     if not low.covariates: return None
     y,z,offset = (None if v is None else torch.from_numpy(v) for v in (s.y, s.z, s.offset))
     data,seen = Data(s.design, y, s.w, torch.float64, z=z, offset=offset),s.w[:,None]*np.isfinite(s.y)
-    if loss not in CLASS_LOSSES and low.gamma.numel()<=MOST_SPREADS and o.optimizer!='exact': return gamma_spread(low, data, loss, o, float(seen.mean()))
+    if loss not in CLASS_LOSSES and low.gamma.numel()<=MOST_SPREADS and o.optimizer!='exact':
+        return gamma_spread(low, data, loss, o, float(seen.mean()))
     with torch.no_grad(): S = low(data.batch()).numpy()
     return gamma_given_maps(s, S, low.gamma.detach().numpy(), loss, o.covariate_ridge)
 
@@ -139,7 +142,8 @@ def gamma_given_maps(
 )->np.ndarray:         # (q, outputs)
     "Standard deviations of the coefficients of covariates, given the maps."
     if loss in CLASS_LOSSES:
-        start,known = (rising(scores[0]),scores[:,:1]-scores[0,0]) if loss=='ordered' else (np.zeros(scores.shape[1]),scores)
+        start,known = (rising(scores[0]),scores[:,:1]
+                       -scores[0,0]) if loss=='ordered' else (np.zeros(scores.shape[1]),scores)
         return class_block(s.y, s.w, loss, s.z, known-s.z@gamma, ridge, (start, gamma))[2]
     X = np.column_stack([np.ones(len(s)), s.z])
     P = np.r_[0., np.full(len(gamma), ridge_precision(ridge, float((s.w[:,None]*np.isfinite(s.y)).sum()), loss))]

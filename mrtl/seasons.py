@@ -38,7 +38,8 @@ class Step:
         times:np.ndarray, # Of any kind, (n,)
     )->np.ndarray:        # datetime64[ns], (n,)
         "Times as the record counts them: the month, the day, or the time as it is."
-        times = np.asarray(times, 'datetime64[ns]'); unit = 'M' if self.months else 'D' if self.seconds>=20*3600 else 'ns'
+        times = np.asarray(times, 'datetime64[ns]')
+        unit = 'M' if self.months else 'D' if self.seconds>=20*3600 else 'ns'
         return times.astype(f'datetime64[{unit}]').astype('datetime64[ns]')
 
     def later(self,
@@ -77,7 +78,9 @@ def step_of(
     times = np.asarray(times, 'datetime64[ns]')
     if len(times)<2: raise DataError(f"a record needs at least two times to have a step; got {len(times)}")
     month,days = np.diff(times.astype('datetime64[M]').astype(int)),np.diff(times.astype(np.int64))/86400e9
-    if (days<=0).any(): raise DataError(f"times must ascend, each once; {str(times[1:][days<=0][0])[:16]} does not come after the time before it")
+    if (days<=0).any():
+        raise DataError(f"times must ascend, each once; {str(times[1:][days<=0][0])[:16]} does not come "
+                        f"after the time before it")
     k,day = int(np.median(month)),float(np.median(days))
     if k and month.min()>=1 and 27*k<=day<=32*k: return Step(months=k)
     return Step(seconds=round(day*86400, 3), yearly=begins_anew(times, day))
@@ -86,7 +89,8 @@ def begins_anew(times, days):
     "Do times that lie some days apart begin anew each 1 January?"
     if days!=round(days) or days<2 or days>61: return False
     at = times.astype('datetime64[D]'); cut = np.diff(at.astype('datetime64[Y]').astype(int))>0
-    return bool(cut.any() and (np.diff(at)[cut].astype(int)<days).any() and len(np.unique(day_of_year(at)%round(days)))==1)
+    return bool(cut.any() and (np.diff(at)[cut].astype(int)<days).any()
+                and len(np.unique(day_of_year(at)%round(days)))==1)
 
 # %% ../nbs/73_seasons.ipynb #e2ae540b
 @dataclass
@@ -108,7 +112,9 @@ def windows_of(
     if T<max(n, 1): raise DataError(f"{T} times are too few for {n} leads: each sample looks at {n} times before it")
     far = step.gaps(times)>1.5 if T>1 else np.zeros(0, bool)
     broken = np.cumsum(np.r_[0, far])                    # stretches between holes
-    ends = np.r_[times, [step.later(times[-1])]]; broken = np.r_[broken, broken[-1:]]; count = np.r_[0, np.cumsum(empty)]
+    ends = np.r_[times, [step.later(times[-1])]]
+    broken = np.r_[broken, broken[-1:]]
+    count = np.r_[0, np.cumsum(empty)]
     at = np.arange(n, T+1 if n else T)
     if n: good = (broken[at-n]==broken[at])&(count[at]==count[at-n])
     else: good = ~empty
@@ -139,10 +145,14 @@ def season_kind(
     step:Step,          # Of the record
     times:np.ndarray,   # Of samples to learn from
 )->str:                 # month, day or none
-    "Which season a record has; none for less than two years, for steps of more than two months, or where all samples lie in two months of the year."
+    """Which season a record has; none for less than two years, for steps of more than two months, or where all
+    samples lie in two months of the year."""
     if asked not in SEASONS: raise ConfigError(f"season must be one of {', '.join(SEASONS)}; got {asked!r}")
     few = not step.months and days_covered(times)<=61
-    if asked=='day' and few: raise ConfigError(f"--season day needs targets all through the year; they lie within {days_covered(times)+1:.0f} days of it, so that their mean is their season: leave --season away, or say none")
+    if asked=='day' and few:
+        raise ConfigError(f"--season day needs targets all through the year; they lie within "
+                          f"{days_covered(times)+1:.0f} days of it, so that their mean is their season: leave "
+                          f"--season away, or say none")
     if asked!='auto': return asked
     years = (times[-1]-times[0])/np.timedelta64(1, 'D')/YEAR
     if few or years<1.95 or step.months>2 or step.seconds>61*86400: return 'none'
@@ -161,7 +171,8 @@ class Season:
         "The curves that are added up."
         times = np.asarray(times, 'datetime64[ns]')
         if self.kind=='none': return np.ones((len(times), 1))
-        if self.kind=='month': return (times.astype('datetime64[M]').astype(int)[:,None]%12==np.arange(12)).astype(float)
+        if self.kind=='month':
+            return (times.astype('datetime64[M]').astype(int)[:,None]%12==np.arange(12)).astype(float)
         return np.concatenate([np.ones((len(times), 1)), year_curves(times)], 1)
 
     def fit(self,
@@ -170,9 +181,11 @@ class Season:
         at:np.ndarray,    # Which of them to learn from, whole numbers
     )->'Season':          # Itself
         "Learn from some of the times."
-        B = self.basis(times)[at]; shape = x.shape[1:]; S,n = np.zeros((B.shape[1], int(np.prod(shape)))),np.zeros(int(np.prod(shape)), int)
+        B = self.basis(times)[at]; shape = x.shape[1:]
+        S,n = np.zeros((B.shape[1], int(np.prod(shape)))),np.zeros(int(np.prod(shape)), int)
         for b in time_slices((len(at), *shape)):
-            v = np.asarray(x[at[b]], float).reshape(-1, S.shape[1]); ok = np.isfinite(v); n += ok.sum(0); S += B[b].T@np.where(ok, v, 0.)
+            v = np.asarray(x[at[b]], float).reshape(-1, S.shape[1])
+            ok = np.isfinite(v); n += ok.sum(0); S += B[b].T@np.where(ok, v, 0.)
         whole = n==len(at); coef = np.full(S.shape, np.nan); coef[:,whole] = solved(B.T@B, S[:,whole])
         part = np.flatnonzero((n>0)&~whole); flat = x.reshape(len(x), -1)
         for c in np.array_split(part, max(1, len(part)//512)) if len(part) else ():
@@ -185,14 +198,20 @@ class Season:
     )->np.ndarray:        # (n, ...)
         "What is usual at these times."
         if self.kind=='month':
-            month = np.asarray(times).astype('datetime64[M]').astype(int)%12; seen = np.isfinite(self.coef.reshape(12, -1)).any(1)
-            if not seen[month].all(): raise DataError(f"no training time to learn the season of calendar month {int(month[~seen[month]].min())+1} from: give more years, or switch the season off (--season none)")
+            month = np.asarray(times).astype('datetime64[M]').astype(int)%12
+            seen = np.isfinite(self.coef.reshape(12, -1)).any(1)
+            if not seen[month].all():
+                raise DataError(f"no training time to learn the season of calendar month "
+                                f"{int(month[~seen[month]].min())+1} from: give more years, or switch the "
+                                f"season off (--season none)")
             return self.coef[month]
         return np.tensordot(self.basis(times), self.coef, 1)
 
 def solved(A, b):
     "Least squares by the normal equations; a curve that no time shows has no coefficient."
-    if (A==np.diag(np.diag(A))).all(): d = np.diag(A); d = np.where(d>0, d, np.nan); return b/(d if b.ndim==1 else d[:,None])
+    if (A==np.diag(np.diag(A))).all():
+        d = np.diag(A); d = np.where(d>0, d, np.nan)
+        return b/(d if b.ndim==1 else d[:,None])
     return np.linalg.lstsq(A, b, rcond=1e-10)[0]
 
 # %% ../nbs/73_seasons.ipynb #42a37b2c
@@ -204,7 +223,8 @@ def usual_times(
     times = np.asarray(times, 'datetime64[ns]'); days = times.astype('datetime64[D]')
     if (times[-1]-times[0])/np.timedelta64(1, 'D')<1.95*YEAR: return {}
     short = not step.months and step.seconds<20*3600
-    return dict(days=np.unique(day_of_year(days)).tolist(), seconds=np.unique(((times-days)/np.timedelta64(1, 's')).astype(int)).tolist() if short else [])
+    return dict(days=np.unique(day_of_year(days)).tolist(),
+                seconds=np.unique(((times-days)/np.timedelta64(1, 's')).astype(int)).tolist() if short else [])
 
 def is_usual(
     times:np.ndarray, # (n,)
@@ -213,7 +233,9 @@ def is_usual(
 )->np.ndarray:        # (n,) booleans
     "Which times lie where targets lie, within half a step and at least three days of the year."
     if not usual: return np.ones(len(times), bool)
-    times = np.asarray(times, 'datetime64[ns]'); days = times.astype('datetime64[D]'); far = abs(day_of_year(days)[:,None]-np.array(usual['days']))
+    times = np.asarray(times, 'datetime64[ns]')
+    days = times.astype('datetime64[D]')
+    far = abs(day_of_year(days)[:,None]-np.array(usual['days']))
     near = np.minimum(far, 366-far).min(1)<=(15 if step.months else max(3, min(15, step.seconds/2/86400)))
     return near&np.isin((times-days)/np.timedelta64(1, 's'), usual['seconds']) if usual['seconds'] else near
 

@@ -33,7 +33,8 @@ def overlapping(
 )->np.ndarray:         # Columns of unit root mean square, (size, rank)
     "Mix columns so that any two of them have a given cosine."
     w = np.full(len(B), 1/len(B)) if share is None else share; k = B.shape[1]
-    if k>len(B): raise ConfigError(f"{k} columns of {len(B)} entries cannot be independent: lower the rank or take more entries")
+    if k>len(B):
+        raise ConfigError(f"{k} columns of {len(B)} entries cannot be independent: lower the rank or take more entries")
     root = lambda A,p: (lambda v,U: (U*v**p)@U.T)(*np.linalg.eigh(A))
     return B@root(B.T@(w[:,None]*B), -.5)@root(np.full((k,k), cosine)+(1-cosine)*np.eye(k), .5)
 
@@ -46,14 +47,16 @@ def planted_factors(
     cosine:float=.32,     # Overlap of any two components, in every mode
     size:tuple=(.19,.23),  # Smallest and largest size of a bump, in units of the longer side
     seed:int=0,           # Of places, sizes and signs
-)->dict:                  # lead (leads, rank), variable (variables, rank), space (h*w, rank): columns of unit root mean square
+)->dict: # lead (leads, rank), variable (variables, rank), space (h*w, rank): columns of unit root mean square
     "Smooth factors that overlap in every mode."
     rng = np.random.default_rng([seed, 1])
     centre = 1+(leads-1)*(rng.permutation(rank)+.5)/rank
     lead = np.exp(-.5*((np.arange(1, leads+1)[:,None]-centre)/(leads/6))**2)
-    variable = np.linalg.qr(rng.normal(size=(variables, max(variables, rank))))[0][:,:rank] if rank<=variables else rng.normal(size=(variables, rank))
+    variable = (np.linalg.qr(rng.normal(size=(variables, max(variables, rank))))[0][:,:rank] if rank<=variables
+                else rng.normal(size=(variables, rank)))
     places = spread_points(2*rank, rng)
-    maps = [sum(sign*bump(grid, places[2*k+j], rng.uniform(*size)) for j,sign in enumerate((1,-1))) for k in range(rank)]
+    maps = [sum(sign*bump(grid, places[2*k+j], rng.uniform(*size)) for j,sign in enumerate((1,-1)))
+            for k in range(rank)]
     share = grid.share.numpy().ravel()
     over = lambda B,w=None: overlapping(B, cosine, w) if rank<=len(B) else B
     return dict(lead=over(lead), variable=over(variable), space=over(np.stack([m.ravel() for m in maps], 1), share))
@@ -77,7 +80,8 @@ def random_fields(
     "Independent Gaussian fields with exponential correlation."
     rng = rng or np.random.default_rng(); H,W = (math.ceil(s*(1+8*length)) for s in grid.shape)
     away = lambda n,s: np.minimum(np.arange(n), n-np.arange(n))/(length*s)
-    power = np.fft.fft2(np.exp(-np.hypot(away(H, grid.h)[:,None], away(W, grid.w)))).real.clip(0); power *= H*W/power.sum()
+    power = np.fft.fft2(np.exp(-np.hypot(away(H, grid.h)[:,None], away(W, grid.w)))).real.clip(0)
+    power *= H*W/power.sum()
     z = np.fft.rfft2(rng.standard_normal((n, H, W)))
     return np.fft.irfft2(z*np.sqrt(power[:,:W//2+1]), s=(H,W))[:,:grid.h,:grid.w]
 
@@ -98,17 +102,21 @@ def simulate_field(
     "Months of a simulated ocean, the rain that follows, and the planted maps."
     if n==1: raise ConfigError("n must be at least 2, got 1: one month has no variance")
     check_whole(n=n, leads=leads, variables=variables, rank=rank)
-    check_between(0, 10, length=length); check_between(-1, 1, rho=rho); check_between(-1/max(variables-1, 1), 1, cross=cross); check_between(-1/max(rank-1, 1), 1, cosine=kwargs.get('cosine', 0.))
+    check_between(0, 10, length=length); check_between(-1, 1, rho=rho)
+    check_between(-1/max(variables-1, 1), 1, cross=cross)
+    check_between(-1/max(rank-1, 1), 1, cosine=kwargs.get('cosine', 0.))
     if not 0<r2<=1: raise ConfigError(f"r2 must lie above 0 and at most at 1; got {r2!r}")
     grid = Grid(shape, (-20,60), (180,360), ('lat','lon'), sphere=True)
-    f,rng,share = planted_factors(grid, leads, variables, rank, seed=seed, **kwargs),np.random.default_rng([seed, 2]),grid.share.numpy().ravel()
+    f,rng,share = planted_factors(grid, leads, variables, rank, seed=seed,
+                                  **kwargs),np.random.default_rng([seed, 2]),grid.share.numpy().ravel()
     X = _months(n+leads, variables, grid, length, rho, cross, rng)
     parts = np.einsum('tvk,vk->tk', X.reshape(len(X), variables, -1)@(share[:,None]*f['space']), f['variable'])
     s = sum(f['lead'][l-1]*parts[leads-l:len(X)-l] for l in range(1, leads+1))
     strength = 1/s.std(0)/(s/s.std(0)).sum(1).std()
     signal = s@strength
     noise = rng.normal(size=n)*np.sqrt((1-r2)/r2)
-    return _dataset(X, signal, noise, f, strength, grid, leads, dict(r2=r2, noise_sd=float(np.sqrt((1-r2)/r2)), seed=seed, leads=leads))
+    return _dataset(X, signal, noise, f, strength, grid, leads,
+                    dict(r2=r2, noise_sd=float(np.sqrt((1-r2)/r2)), seed=seed, leads=leads))
 
 # %% ../nbs/14_simulate.ipynb #7543e718
 def _months(T, V, grid, length, rho, cross, rng):
@@ -123,9 +131,13 @@ def _dataset(X, signal, noise, f, strength, grid, leads, attrs):
     order = np.argsort(-strength); time = pd.date_range('1900-01', periods=len(X), freq='MS')
     late = lambda v: ('time', np.concatenate([np.full(leads, np.nan), v]))
     names = [f'field {i+1}' for i in range(X.shape[1])]; k = np.arange(1, len(order)+1)
-    beta = np.einsum('lk,vk,ik,k->lvi', f['lead'], f['variable'], f['space'], strength).reshape(leads, X.shape[1], *grid.shape)
-    return xr.Dataset(dict(X=(('time','variable','lat','lon'), X), y=late(signal+noise), signal=late(signal), lead_loading=(('lead','component'), f['lead'][:,order]), variable_loading=(('variable','component'), f['variable'][:,order]),
-        space=(('lat','lon','component'), f['space'][:,order].reshape(*grid.shape, -1)), strength=('component', strength[order]), beta=(('lead','variable','lat','lon'), beta)),
+    beta = np.einsum('lk,vk,ik,k->lvi', f['lead'], f['variable'], f['space'], strength).reshape(leads,
+            X.shape[1], *grid.shape)
+    return xr.Dataset(dict(X=(('time','variable','lat','lon'), X), y=late(signal+noise), signal=late(signal),
+                           lead_loading=(('lead','component'), f['lead'][:,order]),
+                           variable_loading=(('variable','component'), f['variable'][:,order]),
+        space=(('lat','lon','component'), f['space'][:,order].reshape(*grid.shape, -1)),
+        strength=('component', strength[order]), beta=(('lead','variable','lat','lon'), beta)),
         coords=dict(time=time, variable=names, lead=np.arange(1, leads+1), component=k, **grid.coords()), attrs=attrs)
 
 # %% ../nbs/14_simulate.ipynb #327a2960
@@ -155,8 +167,11 @@ def simulate_events(
     near = (np.append(C, np.zeros((1, rank)), 0)[bags]).sum(1)
     s = (A[table.player]*B[grids[0].locate(table.y, table.x)]*near)@np.array([(-1.)**k for k in range(rank)])
     scale = spread/s.std(); odds = s*scale+intercept_for(s*scale, rate)
-    truth = xr.Dataset(dict(player_loading=(('player','component'), A), court=(('court_y','court_x','component'), B.reshape(*court, -1)), defender=(('defender_y','defender_x','component'), C.reshape(*defender, -1)),
-        strength=('component', scale*np.array([(-1.)**k for k in range(rank)])), log_odds=('event', odds)), attrs=dict(seed=seed, bias=float(intercept_for(s*scale, rate))))
+    truth = xr.Dataset(dict(player_loading=(('player','component'), A),
+                            court=(('court_y','court_x','component'), B.reshape(*court, -1)),
+                            defender=(('defender_y','defender_x','component'), C.reshape(*defender, -1)),
+        strength=('component', scale*np.array([(-1.)**k for k in range(rank)])), log_odds=('event', odds)),
+        attrs=dict(seed=seed, bias=float(intercept_for(s*scale, rate))))
     return SimulatedEvents(table.assign(label=(rng.random(n)<1/(1+np.exp(-odds))).astype(int)), truth)
 
 # %% ../nbs/14_simulate.ipynb #abc051f7
@@ -165,7 +180,8 @@ def _positions(n, players, court, defender, rng):
     t = dict(player=rng.integers(players, size=n), x=rng.uniform(0, court.w, n), y=rng.beta(1.5, 2.5, n)*court.h)
     present = np.arange(5)<rng.binomial(5, .35, n)[:,None]
     for j in range(5):
-        for c,side in (('x', defender.w), ('y', defender.h)): t[f'{c}{j+1}'] = np.where(present[:,j], rng.beta(2, 2, n)*side, np.nan)
+        for c,side in (('x', defender.w), ('y', defender.h)):
+            t[f'{c}{j+1}'] = np.where(present[:,j], rng.beta(2, 2, n)*side, np.nan)
     return pd.DataFrame(t)
 
 def intercept_for(s, rate):

@@ -30,7 +30,8 @@ from .training import Callback
 
 # %% ../nbs/36_solved.ipynb #2c0e934d
 STEPS = 'full_options','lr','lr_decay','batch_size','smooth','sigma','kernel','l2','l1','nonnegative','main_effects'
-BY_STEPS = *STEPS,'criterion','patience','consecutive','tol','max_epochs','valid','dtype','device' # What speaks for steps where it is set
+# What speaks for steps where it is set
+BY_STEPS = *STEPS,'criterion','patience','consecutive','tol','max_epochs','valid','dtype','device'
 
 def why_not(
     o:GradientOptions, # As given
@@ -44,7 +45,8 @@ def why_not(
     if loss!='squared': return f'it is for a squared loss, and this one is {loss}'
     if outputs>1: return f'it is for one response, and there are {outputs}'
     if o.dtype=='float32': return "it works in float64, and dtype='float32' was asked for"
-    if names := [k for k in STEPS if getattr(o, k)!=getattr(GradientOptions(), k)]: return f"it does not read {', '.join(names)} (its own setting is penalty=(size, weight))"
+    if names := [k for k in STEPS if getattr(o, k)!=getattr(GradientOptions(), k)]:
+        return f"it does not read {', '.join(names)} (its own setting is penalty=(size, weight))"
     return ''
 
 # %% ../nbs/36_solved.ipynb #c7b9678d
@@ -68,10 +70,15 @@ def with_solver(
     "Solve levels where nothing speaks for steps; a penalty that only exact levels read asks for them."
     if o.optimizer!='auto': return o
     plain,against = GradientOptions(),why_not(o, design, loss, outputs)
-    if o.penalty!='auto' and against: raise ConfigError(f"penalty={o.penalty!r} is read where levels are solved, and that cannot be done here: {against}")
-    watched = any(getattr(type(cb), 'after_batch', Callback.after_batch) is not Callback.after_batch for cb in callbacks)
+    if o.penalty!='auto' and against:
+        raise ConfigError(f"penalty={o.penalty!r} is read where levels are solved, and that cannot "
+                          f"be done here: {against}")
+    watched = any(getattr(type(cb), 'after_batch', Callback.after_batch) is not Callback.after_batch
+                  for cb in callbacks)
     steps = [k for k in BY_STEPS if k in asked or getattr(o, k, None)!=getattr(plain, k, None)]
-    return o if against or o.penalty=='auto' and (steps or watched or covariates or len(design)<FEWEST or row_numbers(design)>MOST_NUMBERS) else replace(o, optimizer='exact')
+    return o if against or o.penalty=='auto' and (steps or watched or covariates or len(design)<FEWEST
+                                                  or row_numbers(design)>MOST_NUMBERS) else replace(o,
+            optimizer='exact')
 
 # %% ../nbs/36_solved.ipynb #746eab73
 def check_solver(
@@ -81,9 +88,12 @@ def check_solver(
     outputs:int,       # Responses
 )->None:
     "Refuse `optimizer='exact'` where levels cannot be solved, and a penalty that would not be read."
-    if o.optimizer!='exact' and o.penalty!='auto': raise ConfigError(f"penalty={o.penalty!r} is read by optimizer='exact' only; got optimizer={o.optimizer!r}: set that, or give smooth and l2")
+    if o.optimizer!='exact' and o.penalty!='auto':
+        raise ConfigError(f"penalty={o.penalty!r} is read by optimizer='exact' only; got "
+                          f"optimizer={o.optimizer!r}: set that, or give smooth and l2")
     if o.optimizer=='exact' and (against := why_not(o, design, loss, outputs)):
-        raise ConfigError(f"optimizer='exact' cannot be used here: {against}; leave optimizer at 'auto', or take 'adam' or 'lbfgs'")
+        raise ConfigError(f"optimizer='exact' cannot be used here: {against}; leave optimizer at 'auto', or "
+                          f"take 'adam' or 'lbfgs'")
 
 # %% ../nbs/36_solved.ipynb #f950c2ca
 class Exact:
@@ -104,7 +114,8 @@ class Exact:
     ):
         store_attr()
         self.objective,self.batch_size,self.max_epochs = SimpleNamespace(sigmas={model.modes[-1].name: SIGMA}),len(train),options.max_epochs
-        self.criterion = Criterion(options.criterion, patience=options.patience, consecutive=options.consecutive, tol=options.tol)
+        self.criterion = Criterion(options.criterion, patience=options.patience,
+                                   consecutive=options.consecutive, tol=options.tol)
         self.epoch,self.history,self.best,self.best_loss,self.stop,self.done = 0,[],None,math.inf,False,False
 
 # %% ../nbs/36_solved.ipynb #f686694c
@@ -156,7 +167,9 @@ def _record(self:Exact, train_loss, valid_loss, stats):
         self.best_loss = watched
         self.best = {k: v.clone() for k,v in self.model.state_dict().items()}
     rule = self.criterion.rule; self.done = all(k in stats for k in rule.needs) and self.criterion.update(stats)
-    self.history.append(dict(stage=self.stage, level=self.level, epoch=self.epoch, seconds=self.clock(), train_loss=train_loss, valid_loss=valid_loss, criterion=stats.get(rule.needs[0], math.nan), stopped_by=''))
+    self.history.append(dict(stage=self.stage, level=self.level, epoch=self.epoch, seconds=self.clock(),
+                             train_loss=train_loss, valid_loss=valid_loss,
+                             criterion=stats.get(rule.needs[0], math.nan), stopped_by=''))
     for cb in self.callbacks: cb.after_epoch(self)
 
 @patch
@@ -186,7 +199,8 @@ def slopes(
         if f is None: grads = [np.tensordot(g, X, 1)+2*lam*weights]
         else:
             W,P = f.features(),X@f.c.T
-            grads = [np.tensordot(g, np.matmul(W.T, X), 1)+2*lam*f.c]+[np.tensordot(g, feature_rows_of(P, f.A, j), 1)+2*lam*a for j,a in enumerate(f.A)]
+            grads = [np.tensordot(g, np.matmul(W.T, X), 1)+2*lam*f.c]+[np.tensordot(g, feature_rows_of(P, f.A, j),
+                    1)+2*lam*a for j,a in enumerate(f.A)]
         stats.add([torch.from_numpy(v) for v in grads])
     return stats
 
@@ -231,7 +245,9 @@ class ExactRun(Run):
         super().__init__(*sets, device='cpu', **kwargs)
         self.picked,self.samples = picked,sets
 
-    def _ready(self): self.own = self._own(); self.modes = [self._designs(i, [])[0].modes for i in range(len(self.levels))]
+    def _ready(self):
+        self.own = self._own()
+        self.modes = [self._designs(i, [])[0].modes for i in range(len(self.levels))]
 
     def _own(self): return [(d, None) for d,*_ in self.sets]
 
@@ -241,18 +257,23 @@ class ExactRun(Run):
 
     def _given(self):
         "The penalty as the options have it."
-        return None if self.options.penalty=='auto' else (share_of_bump(self.options.penalty[0]),self.options.penalty[1])
+        return (None if self.options.penalty=='auto'
+                else (share_of_bump(self.options.penalty[0]),self.options.penalty[1]))
 
-    def _samples(self, i): return [replace(s, design=d) for s,d in zip([s for s in self.samples if s is not None], self._designs(i))]
+    def _samples(self, i):
+        return [replace(s, design=d) for s,d in zip([s for s in self.samples if s is not None], self._designs(i))]
 
     def _metric(self, i): return Metric([m[-1].grid for m in self.modes[i:]], self.method)
 
     def _trainer(self, i, model):
         level,(train,*valid) = self.levels[i],self._samples(i)
         first = next(j for j,l in enumerate(self.levels) if l.stage=='low')
-        return Exact(model, train, valid[0] if valid else None, self._metric(i), self.picked, self.options, level.stage, level.name, self.clock, (*self.callbacks, self), i==first)
+        return Exact(model, train, valid[0] if valid else None, self._metric(i), self.picked, self.options,
+                     level.stage, level.name, self.clock, (*self.callbacks, self), i==first)
 
-    def _summary(self, trainer, cp_error): return super()._summary(trainer, cp_error)|dict(penalty_size=size_of_bump(self.picked[0]), penalty_weight=float(self.picked[1]))
+    def _summary(self, trainer, cp_error):
+        return super()._summary(trainer, cp_error)|dict(penalty_size=size_of_bump(self.picked[0]),
+                                                        penalty_weight=float(self.picked[1]))
 
 # %% ../nbs/36_solved.ipynb #948428bf
 MIDDLE = .1,.05       # ε and λ where there are too few samples to choose
@@ -281,12 +302,15 @@ def best_of(found): return min(found, key=found.get)
 def search(self:ExactRun,
     ranks:list,    # Numbers of components to choose from, ascending
 )->tuple:          # Components, ε and λ
-    "First four components, or as many as there can be; more while they help and none fades, or fewer while that helps; then the penalty, around the best."
+    """First four components, or as many as there can be; more while they help and none fades, or fewer while that
+    helps; then the penalty, around the best."""
     given = self._given(); self._ready(); judge = Judge(self) if given is None or len(ranks)>1 else None
     if judge is None or not judge.pairs: return ranks[0],*(given or MIDDLE)
-    eps,lams = (MIDDLE[0],STEPPED) if given is None else (given[0],(*(l for l in STEPPED if l<given[1]),given[1])); found = {}
+    eps,lams = (MIDDLE[0],STEPPED) if given is None else (given[0],(*(l for l in STEPPED if l<given[1]),given[1]))
+    found = {}
     def helps(k):
-        got = judge(k, eps, lams); got = got if given is None else {p: v for p,v in got.items() if p[2]==given[1]} or got
+        got = judge(k, eps, lams)
+        got = got if given is None else {p: v for p,v in got.items() if p[2]==given[1]} or got
         better = not found or min(got.values())<min(found.values()); found.update(got)
         return better
     full = lambda: found[best_of(found)][1]==best_of(found)[0]

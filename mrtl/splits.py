@@ -36,11 +36,14 @@ def dated(
 def times_of(
     X:FieldDesign|EventDesign|xr.DataArray|np.ndarray, # What is to be split, n rows
 )->np.ndarray:                                         # Whole numbers, (n,)
-    "The time of each row: where a design looks back, its place among the stored times; else the order of the dates, else the order of the rows."
+    """The time of each row: where a design looks back, its place among the stored times; else the order of the
+    dates, else the order of the rows."""
     if isinstance(X, FieldDesign):
         rows = X.rows.cpu().numpy()
-        return np.unique(X.times.values, return_inverse=True)[1][rows] if dated(X) else rows # with leads the times ascend
-    index = X.indexes.get(X.dims[0]) if isinstance(X, xr.DataArray) else X.index if isinstance(X, (pd.DataFrame, pd.Series)) else None
+        # with leads the times ascend
+        return np.unique(X.times.values, return_inverse=True)[1][rows] if dated(X) else rows
+    index = X.indexes.get(X.dims[0]) if isinstance(X, xr.DataArray) else X.index if isinstance(X,
+            (pd.DataFrame, pd.Series)) else None
     if isinstance(index, (pd.DatetimeIndex, xr.CFTimeIndex)): return np.unique(index.values, return_inverse=True)[1]
     return np.arange(X.shape[0] if hasattr(X, 'shape') else len(X))
 
@@ -69,7 +72,8 @@ def dated_rows(
     t = times_of(design) if dated(design) else np.zeros(0)
     if not (np.diff(t)<0).any(): return design,*arrays
     at = np.argsort(t, kind='stable')
-    return design.take(at),*(v if v is None else v.iloc[at] if isinstance(v, pd.DataFrame) else np.asarray(v)[at] for v in arrays)
+    return design.take(at),*(v if v is None else v.iloc[at] if isinstance(v, pd.DataFrame) else np.asarray(v)[at]
+                             for v in arrays)
 
 # %% ../nbs/12_splits.ipynb #415ce7d2
 class BlockSplit(BaseEstimator, BaseCrossValidator):
@@ -78,7 +82,7 @@ class BlockSplit(BaseEstimator, BaseCrossValidator):
 
     def __init__(self,
         n_splits:int=5,        # Folds, at least 2
-        gap:int|str='auto',    # Times around held-out rows that do not train; 'auto': a design's leads (plus window-1), else 0
+        gap:int|str='auto', # Times around held-out rows that do not train; 'auto': a design's leads (plus window-1), else 0
     ):
         self.n_splits,self.gap = n_splits,gap
 
@@ -86,13 +90,14 @@ class BlockSplit(BaseEstimator, BaseCrossValidator):
         X:FieldDesign|EventDesign|xr.DataArray|np.ndarray, # What is to be split, n rows
         y:np.ndarray|None=None,                            # Not looked at
         groups:list|np.ndarray|None=None,                  # Group of each row, (n,); folds are whole groups where given
-    )->Iterator[tuple]:                                    # Row numbers that train and row numbers held out, fold by fold
+    )->Iterator[tuple]: # Row numbers that train and row numbers held out, fold by fold
         "Yield the rows that train and the rows that are held out."
         gap = _checked(self.n_splits, self.gap, X); t = times_of(X)
         for k,held in enumerate(_held_out(t, self.n_splits, groups)):
             train = ~held&~close(t, held, gap)
             if not train.any():
-                raise DataError(f"fold {k} of {self.n_splits} leaves no row to train on: all {len(t)} rows are held out "
+                raise DataError(f"fold {k} of {self.n_splits} leaves no row to train on: all "
+                                f"{len(t)} rows are held out "
                                 f"or within {gap} times of a held-out one; use a smaller gap or more rows")
             yield np.flatnonzero(train),np.flatnonzero(held)
 
@@ -104,7 +109,8 @@ class BlockSplit(BaseEstimator, BaseCrossValidator):
 def _checked(n_splits, gap, X):
     "The gap to keep; `ConfigError` if the options are none."
     check_whole(n_splits=n_splits)
-    if n_splits<2: raise ConfigError(f"n_splits must be at least 2, got {n_splits!r}: a single fold leaves nothing to train on")
+    if n_splits<2:
+        raise ConfigError(f"n_splits must be at least 2, got {n_splits!r}: a single fold leaves nothing to train on")
     if gap=='auto': return gap_of(X)
     if not isinstance(gap, bool) and isinstance(gap, (int,np.integer)) and gap>=0: return gap
     raise ConfigError(f"gap must be 'auto' or a whole number of at least 0, got {gap!r}")
@@ -112,7 +118,8 @@ def _checked(n_splits, gap, X):
 def _held_out(t, folds, groups=None):
     "The held-out rows of each fold, as booleans: blocks in the order of time, or whole groups."
     n = len(t)
-    if groups is not None and len(groups)!=n: raise DataError(f"groups must name one group for each of {n} rows; got {len(groups)}")
+    if groups is not None and len(groups)!=n:
+        raise DataError(f"groups must name one group for each of {n} rows; got {len(groups)}")
     most,what = (n,'rows') if groups is None else (len(np.unique(groups)),'groups')
     if folds>most: raise DataError(f"{most} {what} cannot be cut into {folds} folds: use fewer folds")
     if groups is None: blocks = np.array_split(np.argsort(t, kind='stable'), folds)
@@ -140,7 +147,8 @@ def split_groups(
     "Whole groups for validation, drawn until their rows reach the share."
     names,inverse,counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     if len(names)<2:
-        raise DataError(f"groups must name at least two groups to set one aside; got {len(names)}: drop groups, or give valid rows yourself")
+        raise DataError(f"groups must name at least two groups to set one aside; got {len(names)}: drop groups, or "
+                        f"give valid rows yourself")
     order = np.random.default_rng(seed).permutation(len(names))
     taken = order[:max(1, 1+int(np.searchsorted(np.cumsum(counts[order]), share*len(inverse))))][:len(names)-1]
     return np.isin(inverse, taken)
@@ -170,20 +178,23 @@ def block_split(
     gap:int=6,                  # Times dropped behind a border: leads, plus window-1 for sums
     fractions:tuple=(.6,.2,.2), # Shares of the blocks for training, validation and test
     seed:int=0,                 # Seed of the random order of blocks
-)->dict:                        # train, valid, test: positions of times, from 0; lost: how many were dropped; block: set of each time before dropping, (n,)
+)->dict: # train, valid, test: positions of times, from 0; lost: how many were dropped; block: set of each time before dropping, (n,)
     "Deal blocks of consecutive times out to three sets, with gaps."
     if block<1 or gap<0 or len(fractions)!=3 or abs(sum(fractions)-1)>1e-6 or min(fractions)<=0:
-        raise ConfigError(f"a split needs block>0, gap>=0 and three positive fractions that sum to 1; got {block}, {gap}, {fractions}")
+        raise ConfigError(f"a split needs block>0, gap>=0 and three positive fractions that sum to 1; got "
+                          f"{block}, {gap}, {fractions}")
     if isinstance(seed, bool) or not isinstance(seed, (int,np.integer)) or seed<0:
         raise ConfigError(f"the seed of a split is a whole number of at least 0; got {seed!r}")
-    n = n if np.isscalar(n) else len(n); n_blocks = -(-n//block); cut = np.round(np.cumsum(fractions)*n_blocks).astype(int)
+    n = n if np.isscalar(n) else len(n); n_blocks = -(-n//block)
+    cut = np.round(np.cumsum(fractions)*n_blocks).astype(int)
     sets = np.empty(n_blocks, int)
     sets[np.random.default_rng(seed).permutation(n_blocks)] = np.searchsorted(cut, np.arange(n_blocks), 'right')
     of = np.repeat(sets, block)[:n]
     kept = np.array([(of[max(0, i-gap):i]==of[i]).all() for i in range(n)], bool)
     out = {name: np.flatnonzero(kept&(of==k)) for k,name in enumerate(('train','valid','test'))}
     if empty := [k for k,v in out.items() if not len(v)]:
-        raise DataError(f"{n} times in blocks of {block} with gaps of {gap} leave no row for {', '.join(empty)}: use shorter blocks, a smaller gap or more times")
+        raise DataError(f"{n} times in blocks of {block} with gaps of {gap} leave no row for {', '.join(empty)}: "
+                        f"use shorter blocks, a smaller gap or more times")
     return dict(out, lost=int((~kept).sum()), block=of)
 
 # %% ../nbs/12_splits.ipynb #9f20d7c9
@@ -211,7 +222,8 @@ def cut_folds(
         return [(to(a), to(b)) for a,b in BlockSplit(k, gap=0).split(design, groups=groups)] if k>1 else []
     leads = getattr(design, 'leads', None) or 0
     if leads or window>1 or dated(design): return block_folds(times_of(design), leads+window-1, folds)
-    return [(to(a), to(b)) for a,b in KFold(min(folds, n), shuffle=True, random_state=0).split(np.zeros(n))] if n>2 else []
+    return [(to(a), to(b)) for a,b in KFold(min(folds, n), shuffle=True,
+                                            random_state=0).split(np.zeros(n))] if n>2 else []
 
 # %% ../nbs/12_splits.ipynb #1f6d76c5
 def time_blocks(
@@ -225,7 +237,8 @@ def time_blocks(
     t = np.asarray(getattr(times, 'values', times))
     if t.dtype.kind=='M': t = t.astype(f'datetime64[{unit}]').astype(int)
     if t.ndim!=1 or not len(t) or t.dtype.kind not in 'iu':
-        raise DataError(f"times must be one time for each row, as dates or whole numbers; got shape {t.shape} of {t.dtype}: give the problem's `times[rows]`")
+        raise DataError(f"times must be one time for each row, as dates or whole numbers; got shape {t.shape} of "
+                        f"{t.dtype}: give the problem's `times[rows]`")
     s,at = np.unique(t, return_inverse=True)
     a,b = _stretch(s, 1); run,_ = _stretch(s, hole)
     n = np.maximum(1, np.round((b-a+1)/length).astype(int))

@@ -37,10 +37,12 @@ class Curvature:
         self.gamma = at.index(id(model.gamma))
 
     def parts(self, v:np.ndarray)->list: # A vector in the shapes of the parameters
-        return [torch.from_numpy(np.ascontiguousarray(x, float)).view_as(p) for x,p in zip(np.split(v, self.ends[:-1]), self.params)]
+        return [torch.from_numpy(np.ascontiguousarray(x, float)).view_as(p)
+                for x,p in zip(np.split(v, self.ends[:-1]), self.params)]
 
     def pull(self, u:Tensor)->np.ndarray: # J'u
-        return np.concatenate([g.numpy().ravel() for g in torch.autograd.grad(self.S, self.params, u, retain_graph=True)])
+        return np.concatenate([g.numpy().ravel()
+                               for g in torch.autograd.grad(self.S, self.params, u, retain_graph=True)])
 
 # %% ../nbs/34_spread.ipynb #d1340a74
 def push(

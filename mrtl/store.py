@@ -70,7 +70,8 @@ _Entries = Annotated[dict[Annotated[str, MaxLen(1000)], _Entry], MaxLen(100_000)
 def _header(raw, path):
     "What a file says of itself."
     n = int.from_bytes(raw[:8], 'little')
-    if len(raw)<8 or n>len(raw)-8: raise FormatError(f"{path} is not a file of mrtl or is damaged (it is shorter than it says): write it again")
+    if len(raw)<8 or n>len(raw)-8:
+        raise FormatError(f"{path} is not a file of mrtl or is damaged (it is shorter than it says): write it again")
     head = checked(dict, parse_json(raw[8:8+n], path), path)
     signed = checked(_Signed, head.pop('__metadata__', None), path)
     checked(_Entries, head, path)
@@ -85,7 +86,8 @@ def unpack_tensors(
     "Turn the contents of a file into tensors and metadata; `FormatError` if they are damaged or of another kind."
     signed = _header(raw, path)
     try: tensors = load(raw)
-    except SafetensorError as e: raise FormatError(f"{path} is not a file of mrtl or is damaged ({e}): write it again") from None
+    except SafetensorError as e:
+        raise FormatError(f"{path} is not a file of mrtl or is damaged ({e}): write it again") from None
     if _digest(tensors, signed['mrtl'])!=signed['sha256']:
         raise FormatError(f"{path} was altered after it was written (its SHA-256 does not match): write it again")
     return TensorFile(tensors, checked(schema, parse_json(signed['mrtl'], path), path))
@@ -99,10 +101,12 @@ def tensors_out(
     "A value without its tensors."
     if torch.is_tensor(value) or isinstance(value, np.ndarray) and value.dtype.kind in 'biuf':
         tensors[at] = torch.as_tensor(value); return {'tensor' if torch.is_tensor(value) else 'array': at}
-    if isinstance(value, dict) and all(isinstance(k, str) for k in value): return dict(dict={k: tensors_out(v, tensors, f'{at}.{k}') for k,v in value.items()})
+    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
+        return dict(dict={k: tensors_out(v, tensors, f'{at}.{k}') for k,v in value.items()})
     if isinstance(value, (list,tuple)): return [tensors_out(v, tensors, f'{at}.{i}') for i,v in enumerate(value)]
     if value is None or isinstance(value, (bool,int,float,str)): return value
-    raise ConfigError(f"the state {at} is a {type(value).__name__}, which a checkpoint cannot hold: give tensors, arrays, numbers and texts, in lists or in dicts by name")
+    raise ConfigError(f"the state {at} is a {type(value).__name__}, which a checkpoint cannot hold: give tensors, "
+                      f"arrays, numbers and texts, in lists or in dicts by name")
 
 def tensors_in(
     value:object,   # From `tensors_out`
@@ -113,6 +117,8 @@ def tensors_in(
     if isinstance(value, list): return [tensors_in(v, tensors, where) for v in value]
     if not isinstance(value, dict): return value
     kind,v = next(iter(value.items()), ('',None))
-    if len(value)==1 and kind=='dict' and isinstance(v, dict): return {k: tensors_in(w, tensors, where) for k,w in v.items()}
-    if len(value)==1 and kind in ('tensor','array') and isinstance(v, str) and v in tensors: return tensors[v] if kind=='tensor' else tensors[v].numpy()
+    if len(value)==1 and kind=='dict' and isinstance(v, dict):
+        return {k: tensors_in(w, tensors, where) for k,w in v.items()}
+    if len(value)==1 and kind in ('tensor','array') and isinstance(v, str) and v in tensors:
+        return tensors[v] if kind=='tensor' else tensors[v].numpy()
     raise FormatError(f"{where} is damaged: it holds no state {str(value)[:60]}: write it again")

@@ -60,11 +60,13 @@ class SumFit(Fit):
     @property
     def covariates(self)->int: return len(self.F[-1])-1 # q
     @property
-    def gamma(self)->np.ndarray: return self.F[-1][1:]*self.scale[1] # Coefficients of standardised covariates, (q, outputs)
+    # Coefficients of standardised covariates, (q, outputs)
+    def gamma(self)->np.ndarray: return self.F[-1][1:]*self.scale[1]
     @property
     def rank(self)->int: return max(t.rank for t in self.terms)
     @property
-    def columns(self)->list: return [f'{t.name}_component{k}' for t,Fs,*_ in self.blocks(self.F) for k in range(1, 1+Fs[0].shape[1])]
+    def columns(self)->list:
+        return [f'{t.name}_component{k}' for t,Fs,*_ in self.blocks(self.F) for k in range(1, 1+Fs[0].shape[1])]
     @property
     def steps(self)->int: return int(sum(l['epochs'] for l in self.levels))
     @property
@@ -132,7 +134,8 @@ def scores(self:SumFit,
 )->np.ndarray:                      # (n, outputs), float64
     "Scores in the units of the data."
     check_beside(self.covariates, design, z)
-    S = np.concatenate([self.scale[0]+self.scale[1]*self.model(d, v).forward(self.F)[0] for d,v in in_chunks(design, chunk, z)])
+    S = np.concatenate([self.scale[0]+self.scale[1]*self.model(d, v).forward(self.F)[0]
+                        for d,v in in_chunks(design, chunk, z)])
     return S if offset is None else S+offset[:,None]
 
 # %% ../nbs/41_sums.ipynb #cb2d364b
@@ -170,7 +173,8 @@ def factor_stds(self:SumFit,
     f:list,        # Its factors in standard form
     s:np.ndarray,  # Its strengths
 )->list|None:      # Like `f`
-    "Standard deviations of a term's factors, as uncertain as the draws say, given the other factor; None without draws."
+    """Standard deviations of a term's factors, as uncertain as the draws say, given the other factor; None without
+    draws."""
     if self.draws is None or len(f)>2: return None
     s = np.where(s>0, s, np.inf)
     out = [[] for _ in f]
@@ -203,7 +207,8 @@ def in_units(self:SumFit,
     t:Term,    # One of `terms`
     Fs:list,   # Its blocks
 )->list:       # The same, per unit of the fields as they came
-    "Divide by the standard deviations of the fields; a term that adds up variables of different scales stays in standard deviations."
+    """Divide by the standard deviations of the fields; a term that adds up variables of different scales stays in
+    standard deviations."""
     if not self.moments: return Fs
     at,scale = scaled_mode(self.modes, self.moments[1]); scale = scale.numpy(); name = self.modes[at].name
     if scale.ndim==0: return [Fs[0]/scale, *Fs[1:]]
@@ -211,7 +216,8 @@ def in_units(self:SumFit,
     i = t.modes.index(name)
     if len(Fs)>1: return [f/scale if j==i else f for j,f in enumerate(Fs)]
     sizes = [m.size for m in self.term_modes(t)]
-    return [(Fs[0].reshape(*sizes, -1)/scale.reshape([-1 if j==i else 1 for j in range(len(sizes)+1)])).reshape(Fs[0].shape)]
+    return [(Fs[0].reshape(*sizes,
+                           -1)/scale.reshape([-1 if j==i else 1 for j in range(len(sizes)+1)])).reshape(Fs[0].shape)]
 
 # %% ../nbs/41_sums.ipynb #e76c42c2
 def _multiplied_out(Fs, C):
@@ -271,7 +277,8 @@ def stability(self:SumFit)->dict: # Name of a term to a number from 0 to 1; empt
 def tensor_stds(self:SumFit,
     share:float=None,  # Of the middle; the standard deviation when not given
 )->dict|None:          # Like `tensors`
-    "Standard deviations of the coefficients of each term, or how far a normal's middle share reaches; None without draws."
+    """Standard deviations of the coefficients of each term, or how far a normal's middle share reaches; None
+    without draws."""
     if self.draws is None: return None
     each,z = [self.tensors(d) for d in self.draws],reach(share)
     return {k: (m,z*np.std([d[k][1] for d in each], axis=0)) for k,(m,_) in each[0].items()}
@@ -305,10 +312,13 @@ def _score_variances(self:SumFit, design, z):
     "Variances of the scores over the draws, before they are in the units of the data, (n, outputs)."
     check_beside(self.covariates, design, z); out = []
     for d,part in in_chunks(design, 2**14, z):
-        m = self.model(d, part); out.append(np.var([m.forward(F)[0] for F in self.draws], axis=0)); new = unknown_rows(d)
+        m = self.model(d, part)
+        out.append(np.var([m.forward(F)[0] for F in self.draws], axis=0))
+        new = unknown_rows(d)
         if not len(new): continue
         some,beside = d.take(new),None if part is None else part[new]
-        out[-1][new] = np.var([self.model(lent(some, i), beside).forward(F)[0] for i,F in enumerate(self.draws)], axis=0)
+        out[-1][new] = np.var([self.model(lent(some, i), beside).forward(F)[0] for i,F in enumerate(self.draws)],
+                              axis=0)
     return np.concatenate(out)
 
 # %% ../nbs/41_sums.ipynb #d9e6d37c
@@ -316,12 +326,14 @@ def _score_variances(self:SumFit, design, z):
 def pack(self:SumFit)->tuple: # Name to tensor; dict that JSON can hold
     "What a file must hold of the model."
     as_tensor = lambda v: torch.from_numpy(np.ascontiguousarray(v, float))
-    tensors = {f'F.{i}': as_tensor(f) for i,f in enumerate(self.F)}|{f'w.{i}': as_tensor(v) for i,v in enumerate(self.w)}
+    tensors = {f'F.{i}': as_tensor(f) for i,f in enumerate(self.F)}|{f'w.{i}': as_tensor(v)
+            for i,v in enumerate(self.w)}
     for i in range(len(self.F)) if self.draws else ():
         tensors[f'draws.{i}'] = torch.from_numpy(np.stack([d[i] for d in self.draws]).astype(np.float32))
     if self.moments: tensors |= {'mean': self.moments[0], 'sd': self.moments[1]}
     tensors['scale'] = as_tensor(np.stack([np.broadcast_to(v, (self.outputs,)) for v in self.scale]))
-    terms = [dict(modes=t.modes, rank=t.rank, full=t.full, smooth=t.smooth, ridge=t.ridge, schedule=t.schedule) for t in self.terms]
+    terms = [dict(modes=t.modes, rank=t.rank, full=t.full, smooth=t.smooth, ridge=t.ridge, schedule=t.schedule)
+             for t in self.terms]
     if self.covariates: tensors['gamma_std'] = as_tensor(self.gamma_std)
     beside = dict(covariates=self.covariates) if self.covariates else {}
     return tensors,dict(terms=as_json(terms, null=False), facts=self.facts, outputs=self.outputs)|beside
@@ -361,9 +373,11 @@ def rows(cls:SumFit,
     given:bool=False,               # Did the caller give validation data?
     ask:Request|None=None,          # What to learn
 )->tuple:                           # Training and validation rows, (n,) booleans
-    "Which samples train and which validate: all train where no weight and no rank is left to be found, or where there are few."
+    """Which samples train and which validate: all train where no weight and no rank is left to be found, or where
+    there are few."""
     everything,nothing = np.ones(len(design), bool),np.zeros(len(design), bool)
-    known = not open_weights(asked_terms(ask, design.modes), design.modes) and not open_ranks(ask.terms, design.modes, ask.rank)
+    known = not open_weights(asked_terms(ask, design.modes), design.modes) and not open_ranks(ask.terms,
+            design.modes, ask.rank)
     if given or known or len(design)<FEW_ROWS or not share: return everything,nothing
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
@@ -409,9 +423,11 @@ def finish(cls:SumFit,
     noise = _noise(model, F, rows)
     post = laplace(model, F, rows.y, rows.e, groups, noise, seed=ask.seed) if events else None
     draws = post and [[f.astype(np.float32).astype(float) for f in centre(model, d, w, whole)] for d in post.draws]
-    std = post.gamma_std if post else gamma_by_products(model, F, rows.y, rows.e, noise) if model.z is not None else None
+    std = post.gamma_std if post else gamma_by_products(model, F, rows.y, rows.e,
+            noise) if model.z is not None else None
     facts = dict(noise=noise, parameters=post and post.parameters, effect=post and post.effect)
-    fit = cls(modes, run.terms, F, w, draws, facts, ask.loss, run.outputs, pd.DataFrame(run.history), run.levels, moments, scale,
+    fit = cls(modes, run.terms, F, w, draws, facts, ask.loss, run.outputs, pd.DataFrame(run.history),
+              run.levels, moments, scale,
         std if std is None else std*scale[1])
     for t,k in fit.stability().items(): fit.levels[-1].setdefault('stability', {})[t] = k
     return fit
@@ -428,9 +444,12 @@ def learn(cls:SumFit,
 )->'SumFit':                # In the units of the data
     "Find the weights and ranks that are left open, then learn all parameters."
     check_options(ask.gradients)
-    if ask.loss=='ordered': raise ConfigError("a sum of terms does not know ordered classes: leave terms out, or give ordered=False for classes without order")
+    if ask.loss=='ordered':
+        raise ConfigError("a sum of terms does not know ordered classes: leave terms out, or give ordered=False "
+                          "for classes without order")
     design,terms = train.design,asked_terms(ask, train.design.modes)
-    mean,sd = target_scale(train.y, train.w) if ask.loss=='squared' else (np.zeros(train.outputs),np.ones(train.outputs))
+    mean,sd = target_scale(train.y,
+                           train.w) if ask.loss=='squared' else (np.zeros(train.outputs),np.ones(train.outputs))
     moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
     share = train.outputs if ask.loss=='softmax' else 1 # its loss is C times the share of each class
     scaled,ridge = lambda s: s and replace(s, y=(s.y-mean)/sd, w=s.w/share),ask.gradients.covariate_ridge

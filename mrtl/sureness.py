@@ -23,7 +23,8 @@ def middle_shares(
 )->tuple:                     # As an array; the middle share that each borders
     "Check quantiles."
     p = np.atleast_1d(np.asarray(q, float))
-    if p.ndim>1 or not len(p) or not ((p>0)&(p<1)).all(): raise ConfigError(f"quantiles lie above 0 and below 1; got {q!r}")
+    if p.ndim>1 or not len(p) or not ((p>0)&(p<1)).all():
+        raise ConfigError(f"quantiles lie above 0 and below 1; got {q!r}")
     return p,np.round(abs(2*p-1), 12)
 
 def at_quantiles(
@@ -41,35 +42,48 @@ class Sureness:
     "Quantiles and signs of coefficients, and effects of changes, for `LabelledResults`."
     def coef_quantiles(self,
         q:float|list|np.ndarray=(.025,.5,.975), # Which, above 0 and below 1
-    )->xr.DataArray:                            # (quantile, ...) as `coef_`; without `quantile` for one number; of several terms a dict by term
+    )->xr.DataArray: # (quantile, ...) as `coef_`; without `quantile` for one number; of several terms a dict by term
         """Quantiles of every coefficient, symmetric about `coef_`; `AbsentError` where the way of fitting has none.
 
-        By evidence they do not take amplitudes as known, so the middle half is narrower and the middle 95 % is wider than a normal law with `coef_std_` says. On planted maps the middle 95 % held 93 % or more of all cells, and of the large ones, too; of those only 86 % on patches with sharp edges, and none where single cells act."""
+        By evidence they do not take amplitudes as known, so the middle half is narrower and the middle 95 % is
+        wider than a normal law with `coef_std_` says. On planted maps the middle 95 % held 93 % or more of all
+        cells, and of the large ones, too; of those only 86 % on patches with sharp edges, and none where single
+        cells act."""
         check_is_fitted(self, 'fitted_'); found = {}
-        if self.fitted_.way=='sgd' or self.fitted_.tensor_stds(.5) is None: raise AbsentError(f"coef_quantiles {NEEDS}{self.method_!r}")
+        if self.fitted_.way=='sgd' or self.fitted_.tensor_stds(.5) is None:
+            raise AbsentError(f"coef_quantiles {NEEDS}{self.method_!r}")
         p,shares = middle_shares(q); halves = {s: self.fitted_.tensor_stds(s) for s in set(shares.tolist()) if s>0}
         for k,(modes,W) in self.fitted_.tensors().items():
             each = [self._on_maps(modes, at_quantiles(v, W, lambda s: halves[s][k][1])) for v in p]
-            found[k] = xr.concat(each, 'quantile').assign_coords(quantile=p) if np.ndim(q) else each[0].assign_coords(quantile=float(q))
+            found[k] = (xr.concat(each, 'quantile').assign_coords(quantile=p) if np.ndim(q)
+                        else each[0].assign_coords(quantile=float(q)))
         return next(iter(found.values())) if len(found)==1 else found
 
     @property
     def coef_significant_(self)->xr.DataArray: # As `coef_`: -1, 0 or 1
-        """Signs of the coefficients that are sure, 0 where they are not; `AbsentError` where the way of fitting has no standard deviations.
+        """Signs of the coefficients that are sure, 0 where they are not; `AbsentError` where the way of fitting has
+        no standard deviations.
 
-        A sign is called where a normal law with `coef_std_` gives the other one at most 2.5 %, cell by cell. On planted smooth maps at most 1.3 % of the called signs were wrong. On sharp edges no smooth prior controls them: 17 % on patches, and most where single cells act."""
+        A sign is called where a normal law with `coef_std_` gives the other one at most 2.5 %, cell by cell. On
+        planted smooth maps at most 1.3 % of the called signs were wrong. On sharp edges no smooth prior controls
+        them: 17 % on patches, and most where single cells act."""
         check_is_fitted(self, 'fitted_')
         if self.fitted_.way=='sgd': raise AbsentError(f"coef_significant_ {NEEDS}{self.method_!r}")
         call = lambda c,s: np.sign(c).where((ndtr(-abs(c)/s)<=.025)|c.isnull(), 0.)
-        return {k: call(c, self.coef_std_[k]) for k,c in self.coef_.items()} if isinstance(self.coef_, dict) else call(self.coef_, self.coef_std_)
+        return {k: call(c, self.coef_std_[k]) for k,c in self.coef_.items()} if isinstance(self.coef_,
+                dict) else call(self.coef_, self.coef_std_)
 
 # %% ../nbs/53_sureness.ipynb #224a7ae5
 def at_entries(change, d, coef):
-    "A change in the order of the coefficients along one dimension, where their coordinates agree to a hundredth of a step."
-    want = coef[d]; near = {} if want.dtype.kind not in 'fiu' else dict(method='nearest', tolerance=.01*float(abs(np.diff(want)).min()) if want.size>1 else None)
+    """A change in the order of the coefficients along one dimension, where their coordinates agree to a hundredth
+    of a step."""
+    want = coef[d]
+    near = {} if want.dtype.kind not in 'fiu' else dict(method='nearest',
+            tolerance=.01*float(abs(np.diff(want)).min()) if want.size>1 else None)
     try: found = change.sel({d: want.values}, **near) if d in change.indexes else change
     except (KeyError, TypeError): found = None
-    if found is None or change.sizes[d]!=coef.sizes[d]: raise DataError(f"the change is at other coordinates than the coefficients along {d}: take them from coef_")
+    if found is None or change.sizes[d]!=coef.sizes[d]:
+        raise DataError(f"the change is at other coordinates than the coefficients along {d}: take them from coef_")
     return found
 
 def change_weights(
@@ -78,9 +92,12 @@ def change_weights(
     share:xr.DataArray,   # Of each cell in the area
 )->xr.DataArray:          # Over `kept` dimensions, numbered along `which`, and those of the coefficients
     "Weights of the coefficients; one set for each combination of entries that the change does not have."
-    if extra := set(change.dims)-set(coef.dims): raise DataError(f"the change has {', '.join(map(str, extra))}; coefficients are over {', '.join(coef.dims)}")
+    if extra := set(change.dims)-set(coef.dims):
+        raise DataError(f"the change has {', '.join(map(str, extra))}; coefficients are over {', '.join(coef.dims)}")
     for d in change.dims: change = at_entries(change, d, coef)
-    kept = [d for d in coef.dims if d not in change.dims]; sizes = [coef.sizes[d] for d in kept]; m = int(np.prod(sizes))
+    kept = [d for d in coef.dims if d not in change.dims]
+    sizes = [coef.sizes[d] for d in kept]
+    m = int(np.prod(sizes))
     one = xr.DataArray(np.eye(m).reshape(m, *sizes), dims=('which',*kept))
     return (change.fillna(0).astype(float).drop_vars(list(change.coords))*share*one).transpose('which', *coef.dims)
 
@@ -88,10 +105,12 @@ def change_weights(
 def effect(self:Sureness,
     change:xr.DataArray|np.ndarray, # Of the fields, in their units: over dimensions of `coef_` but `output` or `class`; a mask is a change by one. An array is over the last ones
     q:list|tuple|np.ndarray=(.025,.5,.975), # Quantiles, above 0 and below 1
-)->xr.Dataset:                      # `estimate`, `std`, `significant` (-1, 0 or 1) and `quantiles`, over the dimensions that `change` lacks
-    "What a change of the fields adds to the score (for a squared loss, to the response), with its interval; `AbsentError` without method='evidence', `DataError` for a change at other places."
+)->xr.Dataset: # `estimate`, `std`, `significant` (-1, 0 or 1) and `quantiles`, over the dimensions that `change` lacks
+    """What a change of the fields adds to the score (for a squared loss, to the response), with its interval;
+    `AbsentError` without method='evidence', `DataError` for a change at other places."""
     check_is_fitted(self, 'fitted_'); fit = self.fitted_
-    if not hasattr(fit, 'total_std'): raise AbsentError(f"effect needs method='evidence'; this model was fitted with method={self.method_!r}")
+    if not hasattr(fit, 'total_std'):
+        raise AbsentError(f"effect needs method='evidence'; this model was fitted with method={self.method_!r}")
     C = self.coef_; C = C.isel({self._output_dim: 0}, drop=True) if fit.outputs>1 else C; space = fit.modes[-1]
     if not isinstance(change, xr.DataArray): change = xr.DataArray(change, dims=C.dims[C.ndim-np.ndim(change):])
     own = C.dims[C.ndim-len(space.grid.share.squeeze().shape):] if space.grid.share.ndim==1 else C.dims[-2:]
@@ -100,7 +119,9 @@ def effect(self:Sureness,
     b = torch.from_numpy(np.ascontiguousarray(a.values)).reshape(len(a), *(m.size for m in fit.modes))
     total,std = sums_over(fit.full, b),fit.total_std(b); Q = at_quantiles(list(q), total, lambda s: fit.total_std(b, s))
     dims,sizes = list(kept),[v.size for v in kept.values()]; coords = {d: v.values for d,v in kept.items()}
-    if fit.outputs>1: dims,sizes,coords = [*dims, self._output_dim],[*sizes, fit.outputs],coords|{self._output_dim: self._outputs}
+    if fit.outputs>1:
+        dims,sizes,coords = [*dims, self._output_dim],[*sizes, fit.outputs],coords|{self._output_dim: self._outputs}
     sign = np.where(ndtr(-abs(total)/np.maximum(std, 1e-300))<=.025, np.sign(total), 0.)
     data = {k: (dims, v.reshape(sizes)) for k,v in dict(estimate=total, std=std, significant=sign).items()}
-    return xr.Dataset(data|dict(quantiles=(['quantile',*dims], Q.reshape(len(Q), *sizes))), coords=coords|dict(quantile=list(q)))
+    return xr.Dataset(data|dict(quantiles=(['quantile',*dims], Q.reshape(len(Q), *sizes))),
+                      coords=coords|dict(quantile=list(q)))

@@ -60,7 +60,8 @@ def score_table(
     "The model and its baselines, ready for a table."
     def one(name, scores):
         if not set(_sets) & set(scores): scores = dict(test=scores)
-        return dict(model=name) | {f'{part} {k}':v for part in _sets for k,v in scores.get(part, {}).items() if isinstance(v, Real)}
+        return dict(model=name) | {f'{part} {k}':v for part in _sets
+                                   for k,v in scores.get(part, {}).items() if isinstance(v, Real)}
     return [one('this model', metrics)] + [one(n, s) for n,s in metrics.get('baselines', {}).items()]
 
 # %% ../nbs/49_tables.ipynb #62bd9e05
@@ -76,16 +77,19 @@ def best_cells(
 
 # %% ../nbs/49_tables.ipynb #b3acc35f
 MEANING = dict(
-    r2='R2: the share of the variance that is predicted. 0 is no better than always saying the training mean (the climatology), '
+    r2='R2: the share of the variance that is predicted. 0 is no better than always saying the training '
+    'mean (the climatology), '
         '1 is perfect, below 0 is worse than the mean.',
     mse='MSE: mean squared error, in the units of the response squared.',
     mae='MAE: mean absolute error, in the units of the response.',
     auc='AUC: the chance that a random positive gets a higher probability than a random negative; 0.5 is guessing.',
-    average_precision='average precision: area under the precision-recall curve; guessing gives the share of positives.',
+    average_precision='average precision: area under the precision-recall curve; guessing gives '
+    'the share of positives.',
     log_loss='log loss: minus the mean log-probability given to what happened; lower is better.',
     f1='F1: harmonic mean of precision and recall at the threshold of predict.',
     brier='Brier: mean squared error of the probabilities, of several classes summed over them; lower is better.',
-    rpss='RPSS: of ordered classes, the share of the ranked probability score of the training frequencies (the climatology) that is taken away. 0 is no better than these, 1 is perfect.')
+    rpss='RPSS: of ordered classes, the share of the ranked probability score of the training frequencies (the '
+    'climatology) that is taken away. 0 is no better than these, 1 is perfect.')
 
 # %% ../nbs/49_tables.ipynb #87a6007f
 def given_scores(
@@ -96,11 +100,14 @@ def given_scores(
     if y is None or yhat is None: return {}
     a,b = np.asarray(y, float),np.asarray(yhat, float)
     if a.ndim==1 and b.ndim==2 and len(a)==len(b) and b.shape[1]>2: return dict(given=several_scores(a, b))
-    if a.shape!=b.shape: raise DataError(f"truth has shape {a.shape} and prediction {b.shape}: pass the same rows and outputs of both")
+    if a.shape!=b.shape:
+        raise DataError(f"truth has shape {a.shape} and prediction {b.shape}: pass the same rows and outputs of both")
     ok = np.isfinite(a)&np.isfinite(b)
     if not ok.any(): raise DataError(f"nothing to score: none of {a.size} pairs of truth and prediction is finite")
-    if set(np.unique(a[ok]))<={0.,1.} and b[ok].min()>=0 and b[ok].max()<=1: return dict(given=_label_scores(a[ok], b[ok]))
-    each = {n: _number_scores(u[k], v[k]) for n,u,v,k in zip(_output_names(y, a), *(np.atleast_2d(m.T) for m in (a, b, ok))) if k.any()}
+    if set(np.unique(a[ok]))<={0.,1.} and b[ok].min()>=0 and b[ok].max()<=1:
+        return dict(given=_label_scores(a[ok], b[ok]))
+    each = {n: _number_scores(u[k], v[k])
+            for n,u,v,k in zip(_output_names(y, a), *(np.atleast_2d(m.T) for m in (a, b, ok))) if k.any()}
     scores = {k: float(np.mean([e[k] for e in each.values()])) for k in ('r2','mse','mae')}
     return dict(given=scores | (dict(r2_by_output={n: e['r2'] for n,e in each.items()}) if len(each)>1 else {}))
 
@@ -113,7 +120,8 @@ def _output_names(y, a):
 def _number_scores(y, yhat):
     "Scores of one output."
     total = ((y-y.mean())**2).sum(); e = y-yhat
-    return dict(r2=float(1-(e**2).sum()/total) if total>0 else np.nan, mse=float((e**2).mean()), mae=float(np.abs(e).mean()))
+    return dict(r2=float(1-(e**2).sum()/total) if total>0 else np.nan, mse=float((e**2).mean()),
+                mae=float(np.abs(e).mean()))
 
 # %% ../nbs/49_tables.ipynb #7cfcd924
 def _label_scores(y, p):
@@ -146,10 +154,13 @@ def _is_rounding(row):
     return jump is not None and abs(jump)<1e-6*abs(row.get('start_loss') or 0)
 
 # %% ../nbs/49_tables.ipynb #cb1125e7
-_plain = dict(noise=1., jitter=0.) # Columns that are left out where they say nothing: labels and counts have no noise of their own
-_round_names = dict(output='output', round='round', what='what', cells='length (cells)', noise='share of noise', evidence='log evidence',
+# Columns that are left out where they say nothing: labels and counts have no noise of their own
+_plain = dict(noise=1., jitter=0.)
+_round_names = dict(output='output', round='round', what='what', cells='length (cells)', noise='share of noise',
+                    evidence='log evidence',
     weight='weight', jitter='jitter')
-_middle_names = _round_names | dict(cells='median length (cells)', noise='median share of noise', evidence='median log evidence',
+_middle_names = _round_names | dict(cells='median length (cells)', noise='median share of noise',
+                                    evidence='median log evidence',
     weight='mean weight')
 
 def round_rows(
@@ -181,8 +192,10 @@ def _evidence_said(history):
     best = history.loc[history.groupby('output', sort=False).evidence.idxmax()]
     if len(best)>1:
         low,mid,high = best.length.quantile([0,.5,1])
-        return f'The length of highest evidence is {low:.2g} to {_cells(high)}, with a median of {mid:.2g}, for {_fits(best.output)}.'
-    text = f'The highest log evidence, {float(best.evidence.iloc[0]):.1f}, is at a length of {_cells(best.length.iloc[0])}.'
+        return (f'The length of highest evidence is {low:.2g} to {_cells(high)}, with a median of {mid:.2g}, '
+                f'for {_fits(best.output)}.')
+    text = (f'The highest log evidence, {float(best.evidence.iloc[0]):.1f}, is at a length of '
+            f'{_cells(best.length.iloc[0])}.')
     last = history.loc[history.length.idxmin()]; less = float(best.evidence.iloc[0]-last.evidence)
     if less<=0: return f'{text} It is the shortest length tried.'
     return f'{text} The shortest length tried, {_cells(last.length)}, has {less:.1f} less.'
@@ -195,7 +208,8 @@ def _weight_said(levels):
     if len(w)==1:
         zero = ' The maps are zero: no maps predicted better than the mean.' if nothing else ''
         return f'The rounds have {found.iloc[0]:.0%} of the weight; the rest goes to no maps.{zero}'
-    text = f'The rounds have {found.mean():.0%} of the weight, on average over {_fits(w.index)}; the rest goes to no maps.'
+    text = (f'The rounds have {found.mean():.0%} of the weight, on average over {_fits(w.index)}; '
+            f'the rest goes to no maps.')
     if nothing:
         who = ', '.join(map(str, nothing)) if len(nothing)<=5 else _fits(nothing)
         text += f' For {who} no maps predicted better than the mean.'

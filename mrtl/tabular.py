@@ -40,7 +40,8 @@ def need_columns(
     raise DataError(f"{where} has no column {gone[0]!r}{near(gone[0], have)}; it has {some}")
 
 # %% ../nbs/19_tabular.ipynb #6abd95f7
-ABSENT = ('','NA','N/A','n/a','#N/A','#N/A N/A','#NA','<NA>','NULL','null','None','NaN','nan','-NaN','-nan','1.#IND','-1.#IND','1.#QNAN','-1.#QNAN') # What pandas takes for missing
+# What pandas takes for missing
+ABSENT = ('','NA','N/A','n/a','#N/A','#N/A N/A','#NA','<NA>','NULL','null','None','NaN','nan','-NaN','-nan','1.#IND','-1.#IND','1.#QNAN','-1.#QNAN')
 PLAIN = re.compile(r'\.(csv|tsv|txt)(\.gz|\.bz2|\.xz)?$', re.I)
 
 @lru_cache(maxsize=64)
@@ -55,13 +56,15 @@ def encoding_of(path, changed):
             while f.read(2**20): pass
         return 'utf-16' if wide else 'utf-8-sig',first
     except UnicodeDecodeError: pass
-    warnings.warn(f"{source_name(path)} is no UTF-8 text: it is read as text of Windows (cp1252); look at letters like é or ü, or save it as UTF-8", stacklevel=4)
+    warnings.warn(f"{source_name(path)} is no UTF-8 text: it is read as text of Windows (cp1252); look at letters "
+                  f"like é or ü, or save it as UTF-8", stacklevel=4)
     with opener(path, 'rt', encoding='cp1252') as f: return 'cp1252',f.readline()
 
 def plain_options(path):
     "How a text file separates its columns, for `pandas.read_csv`; by its first line."
     with reading(source_name(path), 'a table'): encoding,first = encoding_of(str(path), Path(path).stat().st_mtime_ns)
-    if not first.strip(): raise FormatError(f"{source_name(path)} is empty, or its first line is: the first line must name the columns")
+    if not first.strip():
+        raise FormatError(f"{source_name(path)} is empty, or its first line is: the first line must name the columns")
     sep = max('\t;,', key=first.count)
     return dict(sep=sep, encoding=encoding, low_memory=False)|(dict(decimal=',') if sep==';' else {})
 
@@ -72,7 +75,8 @@ def file_kind(path):
     if PLAIN.search(name): return 'plain'
     if name.endswith(('.parquet','.pq')) or path.is_dir() and any(path.glob('*.parquet')): return 'parquet'
     if name.endswith(('.nc','.nc4','.cdf','.nc.gz','.zarr')): return 'netcdf'
-    raise DataError(f"{source_name(path)} is no table that can be read: give a file named .csv, .tsv, .txt, .parquet, .nc or .zarr")
+    raise DataError(f"{source_name(path)} is no table that can be read: give a file named .csv, .tsv, .txt, "
+                    f".parquet, .nc or .zarr")
 
 # %% ../nbs/19_tabular.ipynb #d097ff9a
 def parquet_parts(path, columns=None, rows=None):
@@ -90,7 +94,9 @@ def parquet_parts(path, columns=None, rows=None):
 def _polars_parts(path, columns, rows):
     "The same by polars."
     try: import polars
-    except ImportError: raise ConfigError(f"{source_name(path)} needs pyarrow or polars: pip install pyarrow, or write the table as CSV") from None
+    except ImportError:
+        raise ConfigError(f"{source_name(path)} needs pyarrow or polars: pip install pyarrow, or write "
+                          f"the table as CSV") from None
     path = str(path/'*.parquet') if Path(path).is_dir() else path
     with reading(source_name(path), 'parquet'):
         data = polars.scan_parquet(path); names = data.collect_schema().names()
@@ -114,7 +120,9 @@ def netcdf_table(path):
         for v in map(str, ds.variables):
             if v==time or ds[v].dims[:1]!=(along,) or ds[v].ndim>2 or ds[v].ndim==2 and ds[v].shape[1]>10_000: continue
             with reading(what): x = ds[v].values
-            names = [v] if x.ndim==1 else [str(k) for k in (ds[ds[v].dims[1]].values if ds[v].dims[1] in ds.variables else range(x.shape[1]))]
+            names = [v] if x.ndim==1 else [str(k)
+                                           for k in (ds[ds[v].dims[1]].values if ds[v].dims[1] in ds.variables
+                                                     else range(x.shape[1]))]
             if x.ndim==1 or not set(names)&out.keys(): out |= dict(zip(names, x.reshape(len(x), -1).T))
     return pd.DataFrame(out)
 
@@ -128,12 +136,17 @@ def table_parts(
     "A table in parts, so that it need not fit into memory."
     kind = file_kind(path); what = source_name(path)
     if kind=='parquet': yield from parquet_parts(path, columns, rows); return
-    if kind=='netcdf': t = netcdf_table(path); need_columns(columns or [], list(t), what); yield t if columns is None else t[columns]; return
+    if kind=='netcdf':
+        t = netcdf_table(path)
+        need_columns(columns or [], list(t), what)
+        yield t if columns is None else t[columns]
+        return
     options = plain_options(path)
     with reading(what, 'a table'): head = list(pd.read_csv(path, nrows=0, **options))
     if columns is not None: need_columns(columns, head, what)
     with reading(what, 'a table'):
-        if words: options |= dict(keep_default_na=False, na_values={c: [''] if c in words else list(ABSENT) for c in head})
+        if words:
+            options |= dict(keep_default_na=False, na_values={c: [''] if c in words else list(ABSENT) for c in head})
         found = pd.read_csv(path, usecols=columns, chunksize=rows, **options)
         yield from [found] if rows is None else found
 
@@ -156,16 +169,21 @@ def parse_times(
     if isinstance(col.dtype, pd.PeriodDtype): return pd.DatetimeIndex(col.dt.to_timestamp())
     if isinstance(col.dtype, pd.DatetimeTZDtype): return pd.DatetimeIndex(col.dt.tz_localize(None))
     if col.dtype.kind=='M': return pd.DatetimeIndex(col.astype('datetime64[ns]'))
-    if col.isna().any(): raise DataError(f"column {col.name!r} of {where} has no time in {int(col.isna().sum())} rows: fill them in, or leave those rows out")
+    if col.isna().any():
+        raise DataError(f"column {col.name!r} of {where} has no time in {int(col.isna().sum())} rows: fill them "
+                        f"in, or leave those rows out")
     found = _number_times(col) if col.dtype.kind in 'iuf' else _text_times(col.astype(str).str.strip(), where)
-    if found is None: raise DataError(f"column {col.name!r} of {where} holds no times, like {col.iloc[0]!r}: write dates like 2000-07-31, months like 2000-07 or ISO weeks like 2010-W09, or name another column (--time)")
+    if found is None:
+        raise DataError(f"column {col.name!r} of {where} holds no times, like {col.iloc[0]!r}: write dates like "
+                        f"2000-07-31, months like 2000-07 or ISO weeks like 2010-W09, or name another column (--time)")
     return found
 
 def _number_times(col):
     "Years, months or days written as whole numbers."
     v = col.to_numpy(float)
     if not (v==np.round(v)).all(): return None
-    form = next((f for f,lo,hi in (('%Y%m%d', 15000101, 22621231), ('%Y%m', 150001, 226212), ('%Y', 1500, 2262)) if (v>=lo).all() and (v<=hi).all()), None)
+    form = next((f for f,lo,hi in (('%Y%m%d', 15000101, 22621231), ('%Y%m', 150001, 226212), ('%Y', 1500, 2262))
+                 if (v>=lo).all() and (v<=hi).all()), None)
     try: return None if form is None else pd.DatetimeIndex(pd.to_datetime(col.astype(int).astype(str), format=form))
     except ValueError: return None
 
@@ -173,30 +191,44 @@ def _text_times(text, where):
     "Dates written out."
     if text.str.fullmatch(r'\d{4}-?W\d\d').all(): return _weeks(text, where)
     for form in ('ISO8601', '%Y-%m', '%Y/%m/%d', '%Y/%m', '%Y.%m.%d'):
-        try: found = pd.to_datetime(text, format=form); return pd.DatetimeIndex(found.dt.tz_localize(None) if isinstance(found.dtype, pd.DatetimeTZDtype) else found)
+        try:
+            found = pd.to_datetime(text, format=form)
+            return pd.DatetimeIndex(found.dt.tz_localize(None) if isinstance(found.dtype,
+                    pd.DatetimeTZDtype) else found)
         except (ValueError, TypeError, OverflowError): pass
     ways = [pd.to_datetime(text, format='mixed', dayfirst=k, errors='coerce') for k in (False, True)]
     if any(w.isna().any() for w in ways): return None
     if text.str.fullmatch(r'\d\d?[/.-]\d\d?[/.-]\d\d').all(): return _short_years(text, where)
     if text.str.fullmatch(r'\d\d?[/.-]\d\d?[/.-]\d{4}.*').all():
         first = text.str.extract(r'(\d+)[/.-](\d+)').astype(int).max()
-        if (first<=12).all(): raise DataError(f"column {text.name!r} of {where} holds dates like {text.iloc[0]!r}, where day and month cannot be told apart: write them like 2000-07-31")
-        if (first>12).all(): raise DataError(f"column {text.name!r} of {where} holds dates of two kinds, some with the day first and some with the month: write all like 2000-07-31")
+        if (first<=12).all():
+            raise DataError(f"column {text.name!r} of {where} holds dates like {text.iloc[0]!r}, where day and "
+                            f"month cannot be told apart: write them like 2000-07-31")
+        if (first>12).all():
+            raise DataError(f"column {text.name!r} of {where} holds dates of two kinds, some with the day first "
+                            f"and some with the month: write all like 2000-07-31")
         return pd.DatetimeIndex(ways[int(first[0]>12)])
     return pd.DatetimeIndex(ways[0])
 
 def _short_years(text, where):
-    "Dates whose year has two digits: the only order of day, month and year in which all are dates, or the only one in which they also ascend."
+    """Dates whose year has two digits: the only order of day, month and year in which all are dates, or the only
+    one in which they also ascend."""
     same = text.str.replace(r'[/.-]', '/', regex=True)
     read = [pd.to_datetime(same, format=f, errors='coerce') for f in ('%d/%m/%y', '%m/%d/%y', '%y/%m/%d')]
-    can = [r for r in read if r.notna().all()]; rising = [r for r in can if r.is_monotonic_increasing]; only = can if len(can)==1 else rising
-    if len(only)!=1: raise DataError(f"column {text.name!r} of {where} holds dates like {text.iloc[0]!r}, where day, month and year cannot be told apart: write them like 2000-07-31")
+    can = [r for r in read if r.notna().all()]
+    rising = [r for r in can if r.is_monotonic_increasing]
+    only = can if len(can)==1 else rising
+    if len(only)!=1:
+        raise DataError(f"column {text.name!r} of {where} holds dates like {text.iloc[0]!r}, where day, month and "
+                        f"year cannot be told apart: write them like 2000-07-31")
     return pd.DatetimeIndex(only[0])
 
 def _weeks(text, where):
     "Mondays of ISO weeks like 2010-W09."
     try: return pd.DatetimeIndex(pd.to_datetime(text.str.replace('-', '')+'-1', format='%GW%V-%u'))
-    except ValueError as e: raise DataError(f"column {text.name!r} of {where} holds a week that is none ({e}): ISO weeks go from W01 to W52 or W53") from None
+    except ValueError as e:
+        raise DataError(f"column {text.name!r} of {where} holds a week that is none ({e}): ISO weeks go from W01 "
+                        f"to W52 or W53") from None
 
 # %% ../nbs/19_tabular.ipynb #a2173cd8
 TIMES = ('time','date','datetime','timestamp','valid_time','day','month','week','year')
@@ -209,10 +241,13 @@ def times_in(
     "When the rows of a table are."
     if column is not None: need_columns([column], list(table), where); return parse_times(table[column], where),[column]
     lower = {str(c).lower(): c for c in table}; parts = [lower[k] for k in ('year','month','day') if k in lower]
-    if len(parts)>1 and parts[0]==lower.get('year') and 'month' in lower and all(table[c].dtype.kind in 'iuf' for c in parts):
+    if len(parts)>1 and parts[0]==lower.get('year') and 'month' in lower and all(table[c].dtype.kind in 'iuf'
+            for c in parts):
         y = table[parts].set_axis(['year','month','day'][:len(parts)], axis=1); y = y if 'day' in y else y.assign(day=1)
         try: return pd.DatetimeIndex(pd.to_datetime(y)),parts
-        except (ValueError, TypeError) as e: raise DataError(f"the columns {', '.join(parts)} of {where} make no dates ({e}): correct them, or name another column (--time)") from None
+        except (ValueError, TypeError) as e:
+            raise DataError(f"the columns {', '.join(parts)} of {where} make no dates ({e}): correct them, or name "
+                            f"another column (--time)") from None
     for c in [lower[k] for k in TIMES if k in lower]: return parse_times(table[c], where),[c]
     for c in table:
         if table[c].dtype.kind=='M' or table[c].dtype==object or pd.api.types.is_string_dtype(table[c]):
@@ -229,7 +264,8 @@ def top_codes(
     if not 2<len(at)<=12 or (at!=np.round(at)).any() or at[0]<0: return {}
     for top in (9, 99, 999, 9999):
         code = np.isin(at, (top, top//9*8)); rest = at[~code]
-        if at[-1]==top and len(rest)>1 and rest[-1]<at[code][0] and at[code][0]-rest[-1]>3*np.diff(rest).max() and n[code].sum()>1: return {float(k): int(m) for k,m in zip(at[code], n[code])}
+        if at[-1]==top and len(rest)>1 and rest[-1]<at[code][0] and at[code][0]-rest[-1]>3*np.diff(rest).max() and n[code].sum()>1:
+            return {float(k): int(m) for k,m in zip(at[code], n[code])}
     return {}
 
 # %% ../nbs/19_tabular.ipynb #8b8bb278
@@ -250,7 +286,9 @@ def said_odd(
 )->list:      # A sentence a column
     "What to do about such numbers."
     few = lambda v: ', '.join(f'{k:g}' for k in v)
-    return [f"warning: column {c} holds {' and '.join(f'{n:,} times {k:g}' for k,n in v.items())}, unlike all its other numbers: say --missing {few(v)} if this marks a missing value, or --missing none if not" for c,v in odd.items() if v]
+    return [f"warning: column {c} holds {' and '.join(f'{n:,} times {k:g}' for k,n in v.items())}, unlike all its "
+            f"other numbers: say --missing {few(v)} if this marks a missing value, or --missing none if not"
+            for c,v in odd.items() if v]
 
 def without_marks(
     table:pd.DataFrame,    # Columns of any kind
@@ -280,8 +318,12 @@ def said_words(
     out = []
     for c,found in words.items():
         lost,kept = {k: n for k,n in found.items() if k!='None'},found.get('None', 0)
-        if lost: out.append(f"warning: column {c} holds {' and '.join(f'{n:,} times {k!r}' for k,n in lost.items())}, which is taken for a missing value: say --missing none if it is a name like the others")
-        if kept: out.append(f"warning: column {c} holds {kept:,} times 'None', which is taken for a name like the others: leave these rows out of the table if it marks a missing value")
+        if lost:
+            out.append(f"warning: column {c} holds {' and '.join(f'{n:,} times {k!r}' for k,n in lost.items())}, "
+                       f"which is taken for a missing value: say --missing none if it is a name like the others")
+        if kept:
+            out.append(f"warning: column {c} holds {kept:,} times 'None', which is taken for a name like the "
+                       f"others: leave these rows out of the table if it marks a missing value")
     return out
 
 # %% ../nbs/19_tabular.ipynb #e6a8dafd
@@ -294,13 +336,23 @@ def timed_table(
     words:list|tuple=(), # Columns in which texts like NA stay texts
 )->pd.DataFrame:          # By time, ascending; `attrs` has `read`, how the last date was read, and `absent`
     "Columns of a table by their times."
-    where = source_name(path); t = open_table(path, words=words); need_columns([c for c in columns if c not in absent], list(t), where)
+    where = source_name(path)
+    t = open_table(path, words=words)
+    need_columns([c for c in columns if c not in absent], list(t), where)
     if numbered: need_columns([time], list(t), where)
     when,own = (pd.DatetimeIndex(numbered(t[time])),[time]) if numbered else times_in(t, time, where)
-    if used := [c for c in columns if c in own]: raise DataError(f"column {used[0]!r} of {where} holds the times, so it is no {'target' if len(columns)==1 else 'column to use'}: name another one, or say which column the times are in (--time)")
+    if used := [c for c in columns if c in own]:
+        raise DataError(f"column {used[0]!r} of {where} holds the times, so it is no "
+                        f"{'target' if len(columns)==1 else 'column to use'}: name another one, or say which "
+                        f"column the times are in (--time)")
     out = t.reindex(columns=list(dict.fromkeys(columns))).set_axis(when).rename_axis('time')
-    out.attrs = dict(years=not numbered and len(own)==1 and t[own[0]].dtype.kind in 'iuf' and bool((t[own[0]]<2263).all()), absent=tuple(c for c in columns if c not in t), read='' if numbered else f"{' '.join(map(str, own))}, where {' '.join(str(v) for v in t[own].iloc[-1])} is {when[-1]:%Y-%m-%d}")
-    if (twice := out.index[out.index.duplicated()]).size: raise DataError(f"{where} has {int((when==twice[0]).sum())} rows for {twice[0]:%Y-%m-%d %H:%M}: give one row per time, and several series as several columns")
+    out.attrs = dict(years=not numbered and len(own)==1 and t[own[0]].dtype.kind in 'iuf'
+                     and bool((t[own[0]]<2263).all()), absent=tuple(c for c in columns if c not in t),
+                     read='' if numbered else f"{' '.join(map(str, own))}, where "
+                     f"{' '.join(str(v) for v in t[own].iloc[-1])} is {when[-1]:%Y-%m-%d}")
+    if (twice := out.index[out.index.duplicated()]).size:
+        raise DataError(f"{where} has {int((when==twice[0]).sum())} rows for {twice[0]:%Y-%m-%d %H:%M}: give one "
+                        f"row per time, and several series as several columns")
     return out.sort_index()
 
 def as_numbers(
@@ -311,7 +363,11 @@ def as_numbers(
     out = np.empty(table.shape)
     for i,c in enumerate(table):
         v = pd.to_numeric(table[c], errors='coerce'); bad = v.isna()&table[c].notna()
-        if bad.any(): raise DataError(f"column {c!r} of {where} must hold numbers; row {int(np.flatnonzero(bad)[0])+1} has {table[c][bad].iloc[0]!r}")
-        if np.isinf(v.astype(float)).any(): raise DataError(f"column {c!r} of {where} holds {int(np.isinf(v.astype(float)).sum())} infinite values: leave them empty, or correct them")
+        if bad.any():
+            raise DataError(f"column {c!r} of {where} must hold numbers; row {int(np.flatnonzero(bad)[0])+1} has "
+                            f"{table[c][bad].iloc[0]!r}")
+        if np.isinf(v.astype(float)).any():
+            raise DataError(f"column {c!r} of {where} holds {int(np.isinf(v.astype(float)).sum())} infinite "
+                            f"values: leave them empty, or correct them")
         out[:,i] = v.astype(float)
     return out

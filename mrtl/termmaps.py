@@ -100,7 +100,8 @@ def draw_list(
 
 # %% ../nbs/50_termmaps.ipynb #c2ea82c6
 def _panels(ds):
-    "What to draw of one component: values in the units of the score, their standard deviation, and the mode's name; maps first."
+    """What to draw of one component: values in the units of the score, their standard deviation, and the mode's
+    name; maps first."""
     drawn = [n for n,v in ds.data_vars.items() if 'component' in v.dims and v.ndim>1 and not n.endswith('_std')]
     s,out = float(ds.strength.values[0]),[]
     for k,n in enumerate(drawn):

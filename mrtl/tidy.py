@@ -27,7 +27,8 @@ def on_globe(
     kind:str,        # 'lat' or 'lon'
 )->bool:             # By its name, or by the unit or standard name of its coordinate
     "Does a dimension run along latitudes or longitudes?"
-    return dim in dict(lat=LATS, lon=LONS)[kind] or dim in da.coords and axis_kind({k: v for k,v in da[dim].attrs.items() if k in ('units','standard_name')})==kind
+    return dim in dict(lat=LATS, lon=LONS)[kind] or dim in da.coords and axis_kind({k: v
+            for k,v in da[dim].attrs.items() if k in ('units','standard_name')})==kind
 
 # %% ../nbs/10_tidy.ipynb #907d0b8e
 PAIRS = (('lat','lon'),('latitude','longitude'),('y','x'))
@@ -60,7 +61,9 @@ def without_places(
     places = [k for k,c in da.coords.items() if c.ndim==2 and str(k).lower() in (*LATS, *LONS)]
     axes = [d for k in places for d in da[k].dims]
     if not all(_measured(da, d) for d in axes):
-        raise DataError(f"X has coordinates with two dimensions ({', '.join(map(str, places))}), a curved grid: regrid it to latitudes and longitudes first, or take its cells as stations, FieldDesign.from_points(X)")
+        raise DataError(f"X has coordinates with two dimensions ({', '.join(map(str, places))}), a curved grid: "
+                        f"regrid it to latitudes and longitudes first, or take its cells as stations, "
+                        f"FieldDesign.from_points(X)")
     return da.drop_vars(places)
 
 def _measured(da, dim):
@@ -81,7 +84,8 @@ def arranged(
     rest = [d for d in da.dims if d not in (y, x)]
     first = 'time' if 'time' in rest else rest[0]
     if 'time' not in rest and da.dims[0]!=first:
-        raise DataError(f"X has the dimensions {da.dims}, and none is called time: transpose it so that samples come first")
+        raise DataError(f"X has the dimensions {da.dims}, and none is called time: transpose it so "
+                        f"that samples come first")
     return da.transpose(first, *[d for d in rest if d!=first], y, x)
 
 # %% ../nbs/10_tidy.ipynb #c4f0a9f5
@@ -91,10 +95,13 @@ def ascending(
 )->xr.DataArray:     # The same, its coordinate ascending
     "Order a spatial dimension; unwrap longitudes that jump from 360 to 0 or from 180 to -180."
     if dim not in da.coords: return da.assign_coords({dim: np.arange(da.sizes[dim])+.5})
-    if da[dim].dtype.kind not in 'biuf': raise DataError(f"{dim} must hold numbers; got {da[dim].dtype}, such as {str(da[dim].values[0])!r}: give the coordinate of each cell")
+    if da[dim].dtype.kind not in 'biuf':
+        raise DataError(f"{dim} must hold numbers; got {da[dim].dtype}, such as {str(da[dim].values[0])!r}: give "
+                        f"the coordinate of each cell")
     c = da[dim].values.astype(float)
     if len(c)>1 and (np.diff(c)<0).all(): da,c = da.isel({dim: slice(None,None,-1)}),c[::-1]
-    if on_globe(da, dim, 'lon') and (np.diff(c)<0).sum()==1: c = np.where(np.arange(len(c))>np.argmin(np.diff(c)), c+360, c)
+    if on_globe(da, dim, 'lon') and (np.diff(c)<0).sum()==1:
+        c = np.where(np.arange(len(c))>np.argmin(np.diff(c)), c+360, c)
     return da.assign_coords({dim: c})
 
 # %% ../nbs/10_tidy.ipynb #679a661c
@@ -104,8 +111,10 @@ def map_said(
     "Which two dimensions were taken as the map, and what to do if others are meant."
     if named_map(da): return ''
     y,x = da.dims[-2:]
-    return (f"no name tells which dimensions are the map, so the last two were taken: {y} ({da.sizes[y]}) and {x} ({da.sizes[x]}). "
-        "If others are meant, call them y and x (X.rename(a='y', b='x')), or put them last (X.transpose(..., 'a', 'b'))")
+    return (f"no name tells which dimensions are the map, so the last two were taken: {y} ({da.sizes[y]}) "
+            f"and {x} ({da.sizes[x]}). "
+        "If others are meant, call them y and x (X.rename(a='y', b='x')), or put them last "
+        "(X.transpose(..., 'a', 'b'))")
 
 @contextmanager
 def about_map(
@@ -123,7 +132,8 @@ def tell_map(
     "Warn of a map that was taken without a name where other dimensions look more like one."
     *rest,y,x = da.shape[1:]; rest = sorted(rest)
     few = rest and min(y, x)<4 and rest[-1]>min(y, x)
-    if (few or len(rest)>1 and rest[-1]*rest[-2]>y*x) and (said := map_said(da)): warnings.warn(said[0].upper()+said[1:], stacklevel=5)
+    if (few or len(rest)>1 and rest[-1]*rest[-2]>y*x) and (said := map_said(da)):
+        warnings.warn(said[0].upper()+said[1:], stacklevel=5)
 
 # %% ../nbs/10_tidy.ipynb #26a43ca3
 BLOCK = 2**18 # Numbers that are worked on at a time, where a copy of all would take too much memory
@@ -148,8 +158,10 @@ def gaps_said(
     share:float, # Of the values of valid cells that is missing
 )->str:          # For an error
     "Say how much is missing, and what can be done."
-    return (f"X is NaN at some times in {cells} of {of} cells, {share:.1%} of all values: let the model fill them, missing='climatology' (by each cell's mean) "
-        "or missing='conditional' (by what the other cells say), or set these cells to NaN at all times to mask them as land")
+    return (f"X is NaN at some times in {cells} of {of} cells, {share:.1%} of all values: let the model fill them, "
+            f"missing='climatology' (by each cell's mean) "
+        "or missing='conditional' (by what the other cells say), or set these cells to NaN at all "
+        "times to mask them as land")
 
 # %% ../nbs/10_tidy.ipynb #e9f7f06d
 def in_memory(
@@ -167,17 +179,21 @@ def read_fields(
     mask:np.ndarray|None=None,  # Valid cells where they are known, (h, w) booleans
     keep:bool=False,            # Keep gaps as NaN?
 )->tuple:                       # A tensor, zero where masked; valid cells, (h, w) booleans
-    "Values as a tensor, and the cells that are valid in every feature; `DataError` for cells that are missing at some times only, unless they are kept."
+    """Values as a tensor, and the cells that are valid in every feature; `DataError` for cells that are missing at
+    some times only, unless they are kept."""
     out = torch.empty(da.shape, dtype=dtype); nan,inf = np.zeros(da.shape[1:], np.int32),0
     for b in time_slices(da.shape, da.chunks and da.chunks[0]):
         v = np.array(in_memory(da[b]), np.float64 if dtype==torch.float64 else np.float32)
         if mask is not None: v = np.where(mask, v, 0.)
-        inf += int(np.isinf(v).sum()); nan += np.isnan(v).sum(0, dtype=np.int32); out[b] = torch.from_numpy(v if keep else np.nan_to_num(v))
+        inf += int(np.isinf(v).sum())
+        nan += np.isnan(v).sum(0, dtype=np.int32)
+        out[b] = torch.from_numpy(v if keep else np.nan_to_num(v))
     if inf: raise DataError(f"X holds {inf} infinite values: replace or mask them")
     flat = nan.reshape(-1, *da.shape[-2:]); land = (flat==len(da)).any(0) if mask is None else ~mask
     bad = ((flat>0)&~land).any(0)
     if keep and land.any(): out.masked_fill_(torch.from_numpy(land), 0.)
-    elif bad.any() and not keep: raise DataError(gaps_said(int(bad.sum()), bad.size, int(flat[:,bad].sum())/(len(da)*len(flat)*(~land).sum())))
+    elif bad.any() and not keep:
+        raise DataError(gaps_said(int(bad.sum()), bad.size, int(flat[:,bad].sum())/(len(da)*len(flat)*(~land).sum())))
     return out,~land
 
 # %% ../nbs/10_tidy.ipynb #d9ab3e7e
@@ -190,10 +206,12 @@ def whole_windows(
     if not isinstance(times, (pd.DatetimeIndex,xr.CFTimeIndex)) or len(times)<3: return rows
     step = np.diff((times-times[0])/pd.Timedelta(1, 's'))
     if (step<=0).any():
-        raise DataError(f"times must ascend where leads look back; {times[1:][step<=0][0]} does not come after the time before it: sort X by time and drop what occurs twice")
+        raise DataError(f"times must ascend where leads look back; {times[1:][step<=0][0]} does not come after the "
+                        f"time before it: sort X by time and drop what occurs twice")
     stretch = np.concatenate([[0], np.cumsum(step>1.5*np.median(step))])
     at = np.arange(leads, len(times)) if rows is None else np.arange(len(times))[np.asarray(rows)]
     whole = stretch[at]==stretch[np.maximum(at-leads, 0)]
     if rows is not None and not whole.all():
-        raise DataError(f"row {at[~whole][0]} ({times[at[~whole][0]]}) looks back across a hole in the times: leave it out, or fill the hole")
+        raise DataError(f"row {at[~whole][0]} ({times[at[~whole][0]]}) looks back across a hole in the times: "
+                        f"leave it out, or fill the hole")
     return torch.as_tensor(at[whole])

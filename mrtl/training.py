@@ -74,21 +74,27 @@ class PenaltyGradient:
         t:Tensor,            # The parameter
         axes:list,           # Modes of its axes, as in `parameter_axes`
     ):
-        shares = [None if m is None or m.grid is None else m.grid.share.flatten().reshape([-1 if i==a else 1 for i in range(t.ndim)]) for a,m in enumerate(axes)]
-        area = lambda but=None: math.prod((v for i,v in enumerate(shares) if v is not None and i!=but), start=torch.ones((1,)*t.ndim, dtype=torch.float64))
+        shares = [None if m is None or m.grid is None else m.grid.share.flatten().reshape([-1 if i==a else 1
+                for i in range(t.ndim)]) for a,m in enumerate(axes)]
+        area = lambda but=None: math.prod((v for i,v in enumerate(shares) if v is not None and i!=but),
+                                          start=torch.ones((1,)*t.ndim, dtype=torch.float64))
         coef,self.mixing = 2*objective.l2*area(),[]
         for a,m in enumerate(axes):
             if m is None or m.name not in objective.roughness: continue
-            k,others = objective.smooth*objective.ease[m.name],area(a); even = bool(others.max()-others.min()<=1e-13*others.max())
-            mix = Mixing(objective.roughness[m.name], k*float(others.mean()) if even else k, t, t.numel()//len(m.grid.share.flatten()))
+            k,others = objective.smooth*objective.ease[m.name],area(a)
+            even = bool(others.max()-others.min()<=1e-13*others.max())
+            mix = Mixing(objective.roughness[m.name], k*float(others.mean()) if even else k, t,
+                         t.numel()//len(m.grid.share.flatten()))
             self.mixing.append((a, mix, None if even else others.to(t)))
             factor = Mixing(objective.roughness[m.name], k, others).factor.reshape(shares[a].shape)
             coef = coef+others*factor
         lead = t.ndim>1 and coef.shape[0]==1
-        self.coef = float(coef) if coef.numel()==1 else coef.expand(1 if lead else t.shape[0], *t.shape[1:]).to(t).contiguous()
+        self.coef = float(coef) if coef.numel()==1 else coef.expand(1 if lead else t.shape[0],
+                *t.shape[1:]).to(t).contiguous()
         self.l1 = (objective.l1*area()).to(t) if objective.l1 else None
         self.matrix = None
-        if len(self.mixing)==1 and t.ndim==2 and len(t)>1 and (mix := self.mixing[0][1]).folded and self.mixing[0][0]==0 and len(mix.parts)==1: self.matrix = mix.parts[0]+self.coef[:,0].diag()
+        if len(self.mixing)==1 and t.ndim==2 and len(t)>1 and (mix := self.mixing[0][1]).folded and self.mixing[0][0]==0 and len(mix.parts)==1:
+            self.matrix = mix.parts[0]+self.coef[:,0].diag()
 
     def __call__(self,
         G:Tensor,   # Where to write it, contiguous, the shape of `t` or of a piece along its first axis
@@ -122,7 +128,8 @@ def evaluate(
 # %% ../nbs/31_training.ipynb #395f0182
 class Callback:
     "Hooks into training; each is given the trainer, or the run after finegraining."
-    gradients = True # Might `after_batch` look at the parameters' gradients? Where it does not, steps can go without storing them
+    # Might `after_batch` look at the parameters' gradients? Where it does not, steps can go without storing them
+    gradients = True
     def before_fit(self, trainer:'Trainer'): "Before a level's first epoch."
     def after_batch(self, trainer:'Trainer'): "After each step."
     def after_epoch(self, trainer:'Trainer'): "After each epoch, its history row written; also after epoch 0."
@@ -136,7 +143,8 @@ def callback_names(
     callbacks:tuple, # `Callback` objects
 )->dict:             # Class and number to callback
     "The callbacks that have a state."
-    held = [cb for cb in callbacks if hasattr(cb, 'state_dict') and getattr(type(cb), 'state_dict', None) is not Callback.state_dict]
+    held = [cb for cb in callbacks if hasattr(cb, 'state_dict')
+            and getattr(type(cb), 'state_dict', None) is not Callback.state_dict]
     return {f'{type(cb).__name__} {i}': cb for i,cb in enumerate(held)}
 
 # %% ../nbs/31_training.ipynb #e824526f
@@ -164,7 +172,8 @@ class Trainer:
         self.criterion = criterion or Criterion(o.criterion, patience=o.patience, consecutive=o.consecutive, tol=o.tol)
         self.epoch,self.history,self.stop,self.done,self.diverged = -1,[],False,False,False
         self.best_loss,self.best,self.whole,self.set = math.inf,None,None,{}
-        self.opt,self.optimizer = None if o.optimizer=='lbfgs' else make_optimizer(o.optimizer, model, o.lr),str(o.optimizer).lower()
+        self.opt,self.optimizer = None if o.optimizer=='lbfgs' else make_optimizer(o.optimizer, model,
+                o.lr),str(o.optimizer).lower()
         self.params = list(model.parameters())
         self.penalties = [(t, PenaltyGradient(objective, t, axes)) for t,axes in parameter_axes(model)]
 
@@ -185,12 +194,14 @@ class FusedAdam:
         eps:float=1e-8,     # Added to the root of the second
     ):
         params = list(params)
-        self.param_groups,self.t = [dict(params=params, lr=lr, betas=betas, eps=eps)],torch.zeros((), device=params[0].device)
+        self.param_groups,self.t = [dict(params=params, lr=lr, betas=betas, eps=eps)],torch.zeros((),
+                device=params[0].device)
         self.state = {p: dict(step=self.t, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p)) for p in params}
 
     def state_dict(self)->dict: # As torch.optim's
         "What a checkpoint needs."
-        return dict(state=dict(enumerate(self.state.values())), param_groups=[{k: v for k,v in self.param_groups[0].items() if k!='params'}])
+        return dict(state=dict(enumerate(self.state.values())),
+                    param_groups=[{k: v for k,v in self.param_groups[0].items() if k!='params'}])
 
     def load_state_dict(self, d:dict):
         "Go on from `state_dict`."
@@ -212,7 +223,8 @@ def step(self:FusedAdam,
     if count: self.t.add_(1)
     m,q = ([s[k] if owners is None else s[k][rows] for s in states] for k in ('exp_avg','exp_avg_sq'))
     torch._fused_adam_(params, grads, m, q, [], [self.t]*len(m),
-        amsgrad=False, lr=group['lr'], beta1=group['betas'][0], beta2=group['betas'][1], weight_decay=0., eps=group['eps'], maximize=False)
+        amsgrad=False, lr=group['lr'], beta1=group['betas'][0], beta2=group['betas'][1], weight_decay=0.,
+        eps=group['eps'], maximize=False)
 
 # %% ../nbs/31_training.ipynb #6decf89d
 def make_optimizer(
@@ -221,8 +233,10 @@ def make_optimizer(
     lr:float,             # Learning rate
 )->FusedAdam|torch.optim.Optimizer: # The optimiser, fused where torch can
     "An optimiser by name."
-    classes = {k.lower(): c for k,c in inspect.getmembers(torch.optim, inspect.isclass) if issubclass(c, torch.optim.Optimizer) and k not in ('Optimizer','LBFGS','SparseAdam','Muon')}
-    if str(name).lower() not in classes: raise ConfigError(f"optimizer must be auto, lbfgs or one of {', '.join(sorted(classes))}; got {name!r}")
+    classes = {k.lower(): c for k,c in inspect.getmembers(torch.optim, inspect.isclass) if issubclass(c,
+            torch.optim.Optimizer) and k not in ('Optimizer','LBFGS','SparseAdam','Muon')}
+    if str(name).lower() not in classes:
+        raise ConfigError(f"optimizer must be auto, lbfgs or one of {', '.join(sorted(classes))}; got {name!r}")
     cls = classes[name.lower()]
     if cls is torch.optim.Adam: return FusedAdam(model.parameters(), lr)
     fused = dict(fused=True) if name.lower() in ('adamw','sgd') else {}
@@ -235,13 +249,18 @@ def _record(self:Trainer, train_loss, stats=None):
     valid = evaluate(self.model, self.valid, self.objective.loss) if self.valid is not None else math.nan
     watched = train_loss if self.valid is None else valid
     if not math.isfinite(watched+train_loss):
-        if self.best is None: raise DataError(f"the loss is {watched} at {self.stage} {self.level}, epoch {self.epoch}: training diverged; lower lr ({self.lr}) or look for huge values in the data")
+        if self.best is None:
+            raise DataError(f"the loss is {watched} at {self.stage} {self.level}, epoch {self.epoch}: training "
+                            f"diverged; lower lr ({self.lr}) or look for huge values in the data")
         self.stop = self.diverged = True; return
-    if watched<self.best_loss: self.best_loss,self.best = watched,{k: v.clone() for k,v in self.model.state_dict().items()}
+    if watched<self.best_loss:
+        self.best_loss,self.best = watched,{k: v.clone() for k,v in self.model.state_dict().items()}
     stats = dict(stats or {}, valid_loss=watched)
     needs = self.criterion.rule.needs
     self.done = all(k in stats for k in needs) and self.criterion.update(stats)
-    self.history.append(dict(stage=self.stage, level=self.level, epoch=self.epoch, seconds=self.clock(), train_loss=train_loss, valid_loss=valid, criterion=stats.get(needs[0], math.nan), stopped_by=''))
+    self.history.append(dict(stage=self.stage, level=self.level, epoch=self.epoch, seconds=self.clock(),
+                             train_loss=train_loss, valid_loss=valid,
+                             criterion=stats.get(needs[0], math.nan), stopped_by=''))
     self._check_same()
     for cb in self.callbacks: cb.after_epoch(self)
     self.stop = parallel.any_process(self.stop)
@@ -281,7 +300,8 @@ def _shared_gradient(self:Trainer, b, y, w):
     self.flat.zero_()
     if parallel.process_rank()==0: self._begin_side()
     for i,((t,penalty),(_,axes)) in enumerate(zip(self.penalties, parameter_axes(self.model))):
-        part = parallel.own_part(len(t)) if axes[0] is not None and axes[0].grid is None else slice(len(t) if i%parallel.process_count()==parallel.process_rank() else 0)
+        part = parallel.own_part(len(t)) if axes[0] is not None and axes[0].grid is None else slice(len(t)
+                if i%parallel.process_count()==parallel.process_rank() else 0)
         if len(t[part]): penalty(t.grad[part], t[part])
     s = self._add_loss(b, y, w) if len(y) else torch.empty_like(y)
     parallel.sum_(self.flat, f'adding up gradients (epoch {self.epoch} of {self.stage} {self.level})')
@@ -290,7 +310,9 @@ def _shared_gradient(self:Trainer, b, y, w):
 @patch
 def _check_same(self:Trainer):
     "Compare the parameters of all processes."
-    if parallel.process_count()>1: parallel.check_same(parallel.checksum(self.params), f'parameters after epoch {self.epoch} of {self.stage} {self.level}')
+    if parallel.process_count()>1:
+        parallel.check_same(parallel.checksum(self.params), f'parameters after epoch {self.epoch} of '
+                            f'{self.stage} {self.level}')
 
 # %% ../nbs/31_training.ipynb #4e2417e8
 BLOCK_ENTRIES = 2**18 # Entries of a full-rank tensor that are worked on at a time
@@ -299,20 +321,27 @@ BLOCK_ENTRIES = 2**18 # Entries of a full-rank tensor that are worked on at a ti
 @patch
 def _in_blocks(self:Trainer, b, stats):
     "Whether a step can go block by block."
-    watched = stats or any(c.gradients and type(c).after_batch is not Callback.after_batch for c in self.callbacks if isinstance(c, Callback))
-    return isinstance(m := self.model, FullRank) and m.W.requires_grad and b.u is None and m.outputs==1 and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and self.train.part is None and not m.W.is_cuda and isinstance(self.opt, FusedAdam) and not watched
+    watched = stats or any(c.gradients and type(c).after_batch is not Callback.after_batch
+                           for c in self.callbacks if isinstance(c, Callback))
+    return (isinstance(m := self.model, FullRank) and m.W.requires_grad and b.u is None and m.outputs==1
+            and m.modes[0].grid is None and m.W.numel()>BLOCK_ENTRIES and self.train.part is None
+            and not m.W.is_cuda and isinstance(self.opt, FusedAdam) and not watched)
 
 @patch
 def _block_step(self:Trainer, b, y, w):
     "One Adam step, block by block along the first mode; the scores."
-    m,(_,penalty) = self.model,self.penalties[0]; W = m.W.detach(); per = W[0].numel(); size = max(1, BLOCK_ENTRIES//per)
+    m,(_,penalty) = self.model,self.penalties[0]
+    W = m.W.detach(); per = W[0].numel()
+    size = max(1, BLOCK_ENTRIES//per)
     rest = [p for p in self.params if p is not m.W]
     self._begin_side(rest)
     for t,pen in self.penalties[1:]: pen(t.grad, t)
     s,pull = m.indexed_scores(b); g = LOSS_GRADIENTS[self.objective.loss](s, y).mul_(w)
     pull(g, lambda p: None if p is m.W else p.grad)
     at,g,starts = b.ready['joint'].flatten(),(of_weights(g, 1)*b.ready['ok']).flatten(),range(0, len(W), size)
-    block = (at//(size*per)).to(torch.int16).numpy(); order = torch.from_numpy(np.argsort(block, kind='stable')); at,g = at[order],g[order]
+    block = (at//(size*per)).to(torch.int16).numpy()
+    order = torch.from_numpy(np.argsort(block, kind='stable'))
+    at,g = at[order],g[order]
     cuts = [0, *np.bincount(block, minlength=len(starts)).cumsum().tolist()]
     free = [p for p in rest if p.requires_grad]; self.opt.step(free, [p.grad for p in free])
     def work(which):
@@ -324,7 +353,8 @@ def _block_step(self:Trainer, b, y, w):
     jobs,n = list(zip(starts, cuts, cuts[1:])),torch.get_num_threads()
     if n==1 or len(jobs)<2*n: work(jobs)
     else:
-        with ThreadPoolExecutor(n, initializer=lambda: torch.set_num_threads(1)) as pool: list(pool.map(work, [jobs[i*len(jobs)//n:(i+1)*len(jobs)//n] for i in range(n)]))
+        with ThreadPoolExecutor(n, initializer=lambda: torch.set_num_threads(1)) as pool: list(pool.map(work,
+                [jobs[i*len(jobs)//n:(i+1)*len(jobs)//n] for i in range(n)]))
         torch.set_num_threads(n)
     return s
 
@@ -334,7 +364,9 @@ def _block_step(self:Trainer, b, y, w):
 def _epoch(self:Trainer):
     "One pass over the training data in mini-batches; the mean loss and what the criterion needs."
     for g in self.opt.param_groups: g['lr'] = self.lr*self.lr_decay**self.epoch
-    d,m = self.train,self.model; order,batches = d.deal(torch.randperm(d.n, generator=generator(self.seed, self.stage, self.level, self.epoch)), self.batch_size)
+    d,m = self.train,self.model
+    order,batches = d.deal(torch.randperm(d.n, generator=generator(self.seed, self.stage, self.level, self.epoch)),
+                           self.batch_size)
     if self.whole is None or self.whole[0] is not d: self.whole = d,m.prepare(d.batch())
     whole,y,e = self.whole[1].shuffled(order),d.y.index_select(0, order),d.e.index_select(0, order)
     stats = GradientStats(self.criterion.needs_variance) if self.criterion.needs_gradients else None
@@ -383,9 +415,11 @@ def _closure(self:Trainer, params):
     def f(v):
         torch.nn.utils.vector_to_parameters(torch.from_numpy(v).to(params[0]), params)
         self.model.zero_grad(set_to_none=True)
-        J = (LOSSES[self.objective.loss](self.model(batch), self.train.y)*self.train.e).mean() + self.objective.penalty(self.model)
+        J = (LOSSES[self.objective.loss](self.model(batch),
+                                         self.train.y)*self.train.e).mean() + self.objective.penalty(self.model)
         J.backward()
-        return J.item(),torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params]).cpu().double().numpy()
+        return J.item(),torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten()
+                                   for p in params]).cpu().double().numpy()
     return f
 
 # %% ../nbs/31_training.ipynb #0dcbb0b7
@@ -403,7 +437,8 @@ def _lbfgs(self:Trainer):
         if (self.done and self.valid is not None) or self.stop: ended.append(True); raise StopIteration
     start = torch.nn.utils.parameters_to_vector(params).detach().cpu().double().numpy()
     res = minimize(f, start, jac=True, method='L-BFGS-B', bounds=Bounds(low, np.inf) if held else None, callback=after,
-                   options=dict(maxiter=50*self.max_epochs, maxfun=200*self.max_epochs, maxcor=20, ftol=1e-12 if self.valid is None else 1e-9, gtol=1e-8))
+                   options=dict(maxiter=50*self.max_epochs, maxfun=200*self.max_epochs, maxcor=20,
+                                ftol=1e-12 if self.valid is None else 1e-9, gtol=1e-8))
     if self.valid is None and not held and not self.stop: after(polish(lambda v: f(v)[1], res.x))
     return 'criterion' if ended or res.success or res.nit<50*self.max_epochs else 'cap'
 
@@ -429,7 +464,8 @@ def state(self:Trainer)->tuple: # Dict of tensors, dict for JSON
     for i,s in (self.opt.state_dict()['state'].items() if self.opt else ()):
         t |= {f'opt.{i}.{k}': v for k,v in s.items() if torch.is_tensor(v)}
         numbers[str(i)] = {k: v for k,v in s.items() if not torch.is_tensor(v)}
-    return t,dict(stage=self.stage, level=self.level, epoch=self.epoch, done=self.done, best_loss=self.best_loss, criterion=self.criterion.state_dict(), history=self.history, opt=numbers,
+    return t,dict(stage=self.stage, level=self.level, epoch=self.epoch, done=self.done, best_loss=self.best_loss,
+                  criterion=self.criterion.state_dict(), history=self.history, opt=numbers,
         set={k: getattr(self, k) for k in ('lr','lr_decay','max_epochs','stop')})
 
 # %% ../nbs/31_training.ipynb #3d56eaaf
@@ -441,7 +477,8 @@ def load_state(self:Trainer,
     "Go on from a saved state."
     part = lambda p: {k[len(p):]: v.to(self.train.y.device) for k,v in tensors.items() if k.startswith(p)}
     self.model.load_state_dict(part('model.')); self.best = part('best.')
-    self.epoch,self.done,self.best_loss,self.history = meta['epoch'],meta['done'],meta['best_loss'],[dict(r) for r in meta['history']]
+    self.epoch,self.done,self.best_loss,self.history = meta['epoch'],meta['done'],meta['best_loss'],[dict(r)
+            for r in meta['history']]
     self.criterion.load_state_dict(meta['criterion']); self.set = meta.get('set', {})
     if self.opt:
         state = {int(i): dict(v) for i,v in meta['opt'].items()}

@@ -17,15 +17,19 @@ def _registry():
     import pint
     r = pint.UnitRegistry(); r.define('calendar_month = [calendar_month]'); return r
 
-_WORDS = dict(calendar_month='month months mon mo mth monthly', day='d dy dys daily', hour='h hr hrs hourly', second='sec secs', year='y yrs annum', minute='mins',
-    inch='in inchs', kelvin='k kelvin degk deg_k degrees_k degree_k degrees_kelvin degree_kelvin kelvins', degC='c °c degc deg_c celsius degree_c degrees_c degree_celsius degrees_celsius degreesc',
-    degF='f °f degf deg_f fahrenheit degree_f degrees_f degree_fahrenheit degrees_fahrenheit degreesf', meter='m metre metres')
+_WORDS = dict(calendar_month='month months mon mo mth monthly', day='d dy dys daily', hour='h hr hrs hourly',
+              second='sec secs', year='y yrs annum', minute='mins',
+    inch='in inchs', kelvin='k kelvin degk deg_k degrees_k degree_k degrees_kelvin degree_kelvin kelvins',
+    degC='c °c degc deg_c celsius degree_c degrees_c degree_celsius degrees_celsius degreesc',
+    degF='f °f degf deg_f fahrenheit degree_f degrees_f degree_fahrenheit degrees_fahrenheit degreesf',
+    meter='m metre metres')
 _NAMES = {w: u for u,words in _WORDS.items() for w in words.split()}
 
 # %% ../nbs/15_units.ipynb #6cb9b8aa
 _WATER = re.compile(r'\([^)]*\b(?:water|h2o|lwe|w\.? ?e)\b[^)]*\)|\b(of )?(liquid )?(water|rain|h2o|lwe)( equivalent| depth)?\b|\bw\.? ?e(\.|\b)', re.I)
 _PART = re.compile(r'\s*(?P<op>[*/.·]|per\b)?\s*(?:(?P<number>\d+(?:\.\d+)?(?:e[-+]?\d+)?)|(?P<name>[a-z°_]+))\s*(?:(?:\*\*|\^)?\s*(?P<power>[-+]?\d)(?!\d|\.\d))?', re.I)
-_PARTS = {'tenths of': '0.1', 'tenth of': '0.1', 'tenths': '0.1', 'hundredths of': '0.01', 'hundredth of': '0.01', 'hundredths': '0.01', 'thousandths of': '0.001'}
+_PARTS = {'tenths of': '0.1', 'tenth of': '0.1', 'tenths': '0.1', 'hundredths of': '0.01', 'hundredth of': '0.01',
+          'hundredths': '0.01', 'thousandths of': '0.001'}
 
 class Unit(NamedTuple):
     "A unit as numbers."
@@ -40,7 +44,9 @@ def parse_unit(
     "What a unit means."
     text = ' '.join(str(text).replace('−', '-').split())[:80].lower()
     for words,number in _PARTS.items():
-        if text.startswith(words+' '): text = f"{number} {text[len(words):].removeprefix(' a').removeprefix(' an')}"; break
+        if text.startswith(words+' '):
+            text = f"{number} {text[len(words):].removeprefix(' a').removeprefix(' an')}"
+            break
     text = re.sub(r'\((\w+)\)', r'\1', _WATER.sub(' ', text)).strip(); at,factor,dims,names = 0,1.,{},[]
     if not text: return None
     while at<len(text):
@@ -52,7 +58,8 @@ def parse_unit(
         if not 0<size<1e30: return None
         factor *= size**power
         for d,p in of.items(): dims[d] = dims.get(d, 0)+p*power
-    return Unit(float(f'{factor:.12g}'), {d: p for d,p in dims.items() if p}, names[0] if len(names)==1 and factor==size and power==1 else '')
+    return Unit(float(f'{factor:.12g}'), {d: p for d,p in dims.items() if p}, names[0] if len(names)==1
+                and factor==size and power==1 else '')
 
 def _named(name):
     "Size and dimensions of one name, in lower case."
@@ -81,5 +88,6 @@ def same_unit(
     if unit_name(a)==unit_name(b): return True
     if str(a).lower()==str(b).lower(): return False # MPa is no mPa
     a,b = parse_unit(a),parse_unit(b)
-    def of(u): return u.factor,{d: p for d,p in u.dims.items() if d!='calendar_month'},u.name in _TEMPERATURES and u.name
+    def of(u):
+        return u.factor,{d: p for d,p in u.dims.items() if d!='calendar_month'},u.name in _TEMPERATURES and u.name
     return a is not None and b is not None and of(a)==of(b)

@@ -25,23 +25,33 @@ def check_size(
     largest:int=LARGEST, # Bytes allowed
 ):
     "`FormatError` where a member would unpack to too much."
-    if size>largest: raise FormatError(f"{what} would unpack to {size/2**30:.1f} GiB, and at most {largest/2**30:.3g} are taken: do not trust it, or unpack it yourself and give the file")
-    if size>FREE and size>RATIO*packed: raise FormatError(f"{what} would unpack to {size/2**20:.0f} MiB, {size/max(1, packed):.0f} times its packed size, as no data do: do not trust it, or unpack it yourself and give the file")
+    if size>largest:
+        raise FormatError(f"{what} would unpack to {size/2**30:.1f} GiB, and at most {largest/2**30:.3g} are "
+                          f"taken: do not trust it, or unpack it yourself and give the file")
+    if size>FREE and size>RATIO*packed:
+        raise FormatError(f"{what} would unpack to {size/2**20:.0f} MiB, {size/max(1, packed):.0f} times its "
+                          f"packed size, as no data do: do not trust it, or unpack it yourself and give the file")
 
 # %% ../nbs/16_unpack.ipynb #4a31db0c
-FOREIGN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
+FOREIGN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
+           RuntimeError, NotImplementedError, ValueError, LookupError, TypeError, AttributeError,
+           ArithmeticError, AssertionError)
 
-def _of_7z(): return (p.exceptions.ArchiveError, p.exceptions.PasswordRequired) if (p := sys.modules.get('py7zr')) else ()
+def _of_7z():
+    return (p.exceptions.ArchiveError, p.exceptions.PasswordRequired) if (p := sys.modules.get('py7zr')) else ()
 
 @contextmanager
 def _reading(what, kind):
     "Around the calls of a library that unpacks."
     try: yield
     except (FormatError, DataError, ConfigError, FileNotFoundError): raise
-    except MemoryError as e: raise DataError(f"{what} does not fit in memory ({e}): unpack it yourself, or check that it is whole") from e
+    except MemoryError as e:
+        raise DataError(f"{what} does not fit in memory ({e}): unpack it yourself, or check that it is whole") from e
     except (*FOREIGN, *_of_7z()) as e:
-        if 'password' in str(e).lower() or 'encrypt' in str(e).lower(): raise FormatError(f"{what} is locked with a password: unpack it yourself and give the file") from None
-        raise FormatError(f"{what} cannot be read as a {kind} ({type(e).__name__}: {e}): it is damaged, cut short or of another kind; fetch it again") from e
+        if 'password' in str(e).lower() or 'encrypt' in str(e).lower():
+            raise FormatError(f"{what} is locked with a password: unpack it yourself and give the file") from None
+        raise FormatError(f"{what} cannot be read as a {kind} ({type(e).__name__}: {e}): it is damaged, cut short "
+                          f"or of another kind; fetch it again") from e
 
 # %% ../nbs/16_unpack.ipynb #eead9442
 def archive_kind(
@@ -86,10 +96,15 @@ def open_gzip(
 # %% ../nbs/16_unpack.ipynb #0de04c40
 def _zip_members(path):
     with zipfile.ZipFile(path) as z:
-        if locked := [i.filename for i in z.infolist() if i.flag_bits&1]: raise FormatError(f"{locked[0]!r} in {str(path)!r} is locked with a password: unpack it yourself and give the file")
-        return [(i.filename, Member(i.file_size, i.compress_size, i.compress_type)) for i in z.infolist() if not i.is_dir()]
+        if locked := [i.filename for i in z.infolist() if i.flag_bits&1]:
+            raise FormatError(f"{locked[0]!r} in {str(path)!r} is locked with a password: unpack it "
+                              f"yourself and give the file")
+        return [(i.filename, Member(i.file_size, i.compress_size, i.compress_type))
+                for i in z.infolist() if not i.is_dir()]
 
-def _tar(path): return tarfile.open(fileobj=open_gzip(path), mode='r|') if str(path).lower().endswith('gz') else tarfile.open(path, 'r:')
+def _tar(path):
+    return tarfile.open(fileobj=open_gzip(path),
+                        mode='r|') if str(path).lower().endswith('gz') else tarfile.open(path, 'r:')
 
 def _tar_members(path):
     packed = Path(path).stat().st_size
@@ -98,12 +113,15 @@ def _tar_members(path):
 def _7z_members(path):
     packed = Path(path).stat().st_size
     with _py7zr(path).SevenZipFile(path) as z:
-        if z.needs_password(): raise FormatError(f"{str(path)!r} is locked with a password: unpack it yourself and give the file")
+        if z.needs_password():
+            raise FormatError(f"{str(path)!r} is locked with a password: unpack it yourself and give the file")
         return [(i.filename, Member(i.uncompressed, packed)) for i in z.list() if not i.is_directory]
 
 def _py7zr(path):
     try: import py7zr
-    except ImportError: raise ConfigError(f"{str(path)!r} needs py7zr: pip install 'mrtl[sevenzip]', or unpack it yourself and give the file") from None
+    except ImportError:
+        raise ConfigError(f"{str(path)!r} needs py7zr: pip install 'mrtl[sevenzip]', or unpack it yourself and "
+                          f"give the file") from None
     return py7zr
 
 # %% ../nbs/16_unpack.ipynb #d5459fb3
@@ -115,16 +133,21 @@ def members(
     "What an archive holds; nothing is unpacked."
     path = Path(path); kind = archive_kind(path); what = repr(str(path))
     if not path.is_file(): raise DataError(f"there is no file {what}: check the path")
-    with _reading(what, kind): found = dict(zip=_zip_members, tar=_tar_members)[kind](path) if kind!='7z' else _7z_members(path)
-    if len(found)>MANY: raise FormatError(f"{what} has {len(found)} members: do not trust it, or unpack it yourself and give the files")
+    with _reading(what, kind):
+        found = dict(zip=_zip_members, tar=_tar_members)[kind](path) if kind!='7z' else _7z_members(path)
+    if len(found)>MANY:
+        raise FormatError(f"{what} has {len(found)} members: do not trust it, or unpack it yourself and give the files")
     for name,_ in found: check_name(name, what)
-    if len(dict(found))<len(found): raise FormatError(f"{what} has {Counter(n for n,_ in found).most_common(1)[0][0]!r} twice, so that it is not known which is meant: unpack it yourself and give the files")
+    if len(dict(found))<len(found):
+        raise FormatError(f"{what} has {Counter(n for n,_ in found).most_common(1)[0][0]!r} twice, so that it is "
+                          f"not known which is meant: unpack it yourself and give the files")
     return dict(found)
 
 def check_name(name, what):
     "`FormatError` for the name of a member that points outside the folder."
     path = PurePosixPath(name.replace('\\', '/'))
-    if not path.parts or path.is_absolute() or '..' in path.parts or ':' in path.parts[0] or '\0' in name: raise FormatError(f"{what} wants to write to {name!r}, outside its folder: do not trust it")
+    if not path.parts or path.is_absolute() or '..' in path.parts or ':' in path.parts[0] or '\0' in name:
+        raise FormatError(f"{what} wants to write to {name!r}, outside its folder: do not trust it")
 
 # %% ../nbs/16_unpack.ipynb #00adfd1c
 def members_ending(
@@ -134,7 +157,9 @@ def members_ending(
     "The members of a kind."
     names = [n for n in members(path) if not n.startswith('__MACOSX') and not PurePosixPath(n).name.startswith('._')]
     if found := [n for n in names if n.lower().endswith(ends)]: return found
-    if inner := [n for n in names if archive_kind(n)]: raise FormatError(f"{str(path)!r} holds the archive {inner[0]!r}: unpack it once by hand and give what comes out")
+    if inner := [n for n in names if archive_kind(n)]:
+        raise FormatError(f"{str(path)!r} holds the archive {inner[0]!r}: unpack it once by hand "
+                          f"and give what comes out")
     return []
 
 # %% ../nbs/16_unpack.ipynb #4f10bc12
@@ -149,7 +174,9 @@ def member_bytes(
     check_size(m.size, min(m.packed, path.stat().st_size), what, largest)
     if kind=='7z':
         with extracted(path, member, largest) as file: return file.read_bytes()
-    if m.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED): raise FormatError(f"{what} is packed in way {m.method} of zip, of which mrtl takes only 0 (stored) and 8 (deflate): unpack it yourself and give the file")
+    if m.method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FormatError(f"{what} is packed in way {m.method} of zip, of which mrtl takes only 0 (stored) and 8 "
+                          f"(deflate): unpack it yourself and give the file")
     with _reading(what, kind):
         if kind=='zip':
             with zipfile.ZipFile(path) as z, z.open(member) as f: return _in_pieces(f)
@@ -182,10 +209,15 @@ def extracted(
     py7zr,what = _py7zr(path),repr(str(path))
     with tempfile.TemporaryDirectory() as d:
         with _reading(what, '7z'):
-            found = members(path); names = [n for n in found if n==member or member.startswith('.') and n.lower().endswith(member)]
-            if len(names)!=1: raise FormatError(f"{what} holds {len(names)} {member.strip('.').upper()} files: give an archive of one, or unpack it and give the files")
+            found = members(path)
+            names = [n for n in found if n==member or member.startswith('.') and n.lower().endswith(member)]
+            if len(names)!=1:
+                raise FormatError(f"{what} holds {len(names)} {member.strip('.').upper()} files: give an archive "
+                                  f"of one, or unpack it and give the files")
             name = names[0]; check_size(found[name].size, found[name].packed, what, largest)
-            check_size(sum(m.size for m in found.values()), found[name].packed, what, max(largest, LARGEST)) # members may be packed in one stream
+            # members may be packed in one stream
+            check_size(sum(m.size for m in found.values()), found[name].packed, what, max(largest, LARGEST))
             with py7zr.SevenZipFile(path) as z: z.extract(d, targets=[name])
-            if not (file := Path(d)/name).is_file() or file.is_symlink(): raise FormatError(f"{what} has no file {name!r}: it is damaged; fetch it again")
+            if not (file := Path(d)/name).is_file() or file.is_symlink():
+                raise FormatError(f"{what} has no file {name!r}: it is damaged; fetch it again")
         yield file

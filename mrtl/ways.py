@@ -28,8 +28,10 @@ def affordable(
     design:FieldDesign,  # Samples
     loss:str='squared',  # What is minimised
 )->bool:
-    "Is evidence cheap enough to be taken unasked? Labels and counts know no pseudo-rows, and take several decompositions for one."
-    seconds = fit_seconds(len(design), math.prod(m.size for m in design.modes[:-1]), design.grid) if loss=='squared' else 1.3e-7*len(design)**3
+    """Is evidence cheap enough to be taken unasked? Labels and counts know no pseudo-rows, and take several
+    decompositions for one."""
+    seconds = fit_seconds(len(design), math.prod(m.size for m in design.modes[:-1]),
+                          design.grid) if loss=='squared' else 1.3e-7*len(design)**3
     return seconds<=MOST_SECONDS
 
 # %% ../nbs/42_ways.ipynb #e6b7286e
@@ -40,10 +42,14 @@ def choose_way(
     given:bool=False,                # Did the caller give validation data?
 )->type:                             # `GradientFit`, `EvidenceFit` or `SumFit`
     "The way to learn."
-    if method not in ('auto', *WAYS): raise ConfigError(f"method must be 'auto', {' or '.join(map(repr, WAYS))}; got {method!r}")
+    if method not in ('auto', *WAYS):
+        raise ConfigError(f"method must be 'auto', {' or '.join(map(repr, WAYS))}; got {method!r}")
     sum_ = ask.terms is not None or any(m.nodes is not None for m in design.modes)
-    if (sum_ or method=='terms') and any(isinstance(m.grid, Points) for m in design.modes): raise ConfigError("a sum of terms is for maps and entries; got stations: leave terms out, and method at 'auto', 'evidence' or 'sgd'")
-    if sum_ and method=='evidence': raise ConfigError("method='evidence' knows neither terms nor nodes: leave method at 'auto'")
+    if (sum_ or method=='terms') and any(isinstance(m.grid, Points) for m in design.modes):
+        raise ConfigError("a sum of terms is for maps and entries; got stations: leave terms out, and method at "
+                          "'auto', 'evidence' or 'sgd'")
+    if sum_ and method=='evidence':
+        raise ConfigError("method='evidence' knows neither terms nor nodes: leave method at 'auto'")
     if sum_ or method=='terms': return SumFit
     if method!='auto': return WAYS[method]
     maps = isinstance(design, FieldDesign) and design.grid.dims>1
@@ -61,4 +67,5 @@ def choose_solver(
 )->Request:                          # Its optimizer is 'exact' where levels are to be solved
     "Say whether levels are solved."
     if way is not GradientFit or ask.kept: return ask
-    return replace(ask, gradients=with_solver(ask.gradients, design, ask.loss, len(ask.outputs), asked, ask.callbacks, covariates))
+    return replace(ask, gradients=with_solver(ask.gradients, design, ask.loss, len(ask.outputs), asked,
+                                              ask.callbacks, covariates))

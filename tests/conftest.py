@@ -11,23 +11,29 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ['nbs', 'mrtl', 'pyproject.toml', 'settings.ini', '_quarto.yml', 'README.md', 'LICENSE']
 
 def pytest_configure(config):
-    "No test reaches beyond this machine: names of other hosts are not looked up, and their addresses are not connected to."
-    def local(host): return host is None or str(host).startswith('127.') or host in ('localhost', '::1', '', '0.0.0.0', socket.gethostname())
+    """No test reaches beyond this machine: names of other hosts are not looked up, and their addresses are not
+    connected to."""
+    def local(host):
+        return host is None or str(host).startswith('127.') or host in ('localhost', '::1', '',
+                '0.0.0.0', socket.gethostname())
     def guarded(f, where):
         def checked(*args, **kwargs):
-            if not local(host := where(*args)): raise RuntimeError(f'a test wants to reach {host}: tests do without the network')
+            if not local(host := where(*args)):
+                raise RuntimeError(f'a test wants to reach {host}: tests do without the network')
             return f(*args, **kwargs)
         return checked
     address = lambda self, to, *_: to[0] if self.family in (socket.AF_INET, socket.AF_INET6) else None
     for k in 'connect', 'connect_ex': setattr(socket.socket, k, guarded(getattr(socket.socket, k), address))
-    socket.getaddrinfo = guarded(socket.getaddrinfo, lambda host, *_: host.decode() if isinstance(host, bytes) else host)
+    socket.getaddrinfo = guarded(socket.getaddrinfo, lambda host,
+                                 *_: host.decode() if isinstance(host, bytes) else host)
 
 def pytest_collection_modifyitems(items):
     "Notebooks, which take seconds each, run first: where the last tests are short, no worker waits long for another."
     items.sort(key=lambda item: 'test_notebooks.py' not in item.nodeid)
 
 def pytest_collection_finish():
-    "What imports and ten thousand collected tests hold stays to the end: the garbage collector need not walk through it again and again."
+    """What imports and ten thousand collected tests hold stays to the end: the garbage collector need not walk
+    through it again and again."""
     gc.collect(); gc.freeze()
 
 @pytest.fixture(scope='session')
@@ -48,13 +54,15 @@ def copy_sources(dest):
     "The sources as they stand, in a fresh folder."
     dest.mkdir(parents=True)
     for name in SOURCES:
-        if (ROOT/name).is_dir(): shutil.copytree(ROOT/name, dest/name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.*'))
+        if (ROOT/name).is_dir():
+            shutil.copytree(ROOT/name, dest/name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.*'))
         elif (ROOT/name).exists(): shutil.copy2(ROOT/name, dest/name)
     return dest
 
 @pytest.fixture(scope='session')
 def once(tmp_path_factory, worker_id):
-    "Make something in a folder, once for all xdist workers: `once(name, make)` calls `make(folder)` unless another worker did."
+    """Make something in a folder, once for all xdist workers: `once(name, make)` calls `make(folder)` unless
+    another worker did."""
     base = tmp_path_factory.getbasetemp() if worker_id == 'master' else tmp_path_factory.getbasetemp().parent
     def run(name, make):
         with FileLock(base/f'{name}.lock'):
@@ -70,7 +78,8 @@ def once(tmp_path_factory, worker_id):
 def python():
     "Run Python code in a fresh process and give what it prints."
     def run(code, **env):
-        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, env=os.environ | env)
+        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                              cwd=ROOT, env=os.environ | env)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
     return run

@@ -35,7 +35,8 @@ def test_the_fit_has_every_member(fitted):
     way,kind,m,d,y = fitted; f = m.fitted_
     assert isinstance(f, Fit) and type(f) is WAYS[way] and m.method_==way==f.way
     assert f.scores(d).shape==(len(d), 2 if kind=='outputs' else 1) and f.components(d).shape==(len(d), m.rank_)
-    assert tuple(f.full.shape[:3])==(2, 2, 60) and len(f.history)==len(m.history_) and f.levels==m.levels_ and f.low.rank==f.rank==m.rank_
+    assert (tuple(f.full.shape[:3])==(2, 2, 60) and len(f.history)==len(m.history_) and f.levels==m.levels_
+            and f.low.rank==f.rank==m.rank_)
     assert (f.spread(d) is None)==(f.coef_std() is None)==(way=='sgd')
 
 def test_scores_are_the_coefficients_at_work(fitted):
@@ -45,18 +46,21 @@ def test_scores_are_the_coefficients_at_work(fitted):
 def test_predictions_and_components(fitted):
     way,kind,m,d,y = fitted
     assert m.predict(d).shape==y.shape and m.transform(d).shape==(len(d), m.rank_)
-    if kind=='labels': assert set(m.predict(d))<={'wet','dry'} and np.allclose(m.predict_proba(d).sum(1), 1) and m.score(d, y)>.6
+    if kind=='labels':
+        assert set(m.predict(d))<={'wet','dry'} and np.allclose(m.predict_proba(d).sum(1), 1) and m.score(d, y)>.6
     else: assert np.isfinite(m.score(d, y))
     if kind=='labels': return
     if way=='sgd':
-        with pytest.raises(ConfigError, match="return_std needs method='evidence'.*'sgd'"): m.predict(d, return_std=True)
+        with pytest.raises(ConfigError, match="return_std needs method='evidence'.*'sgd'"):
+            m.predict(d, return_std=True)
     else:
         mean,std = m.predict(d, return_std=True)
         assert std.shape==mean.shape and (std>0).all() and np.array_equal(mean, m.predict(d))
 
 def test_what_was_learnt_is_labelled(fitted):
     way,kind,m,_,_ = fitted; F,C = m.factors_,m.coef_
-    assert {'lead_loading','variable_loading','space','strength','bias'}<=set(F) and ('output_loading' in F)==(kind=='outputs') and F.sizes['component']==m.rank_
+    assert ({'lead_loading','variable_loading','space','strength','bias'}<=set(F)
+            and ('output_loading' in F)==(kind=='outputs') and F.sizes['component']==m.rank_)
     assert C.dims==('lead','variable','lat','lon')+(('output',) if kind=='outputs' else ())
     weights,factors = m.cp_tensor_
     assert len(weights)==m.rank_ and [len(f) for f in factors]==[2, 2, 60]+([2] if kind=='outputs' else [])
@@ -72,8 +76,11 @@ def test_what_is_absent_is_absent(fitted):
 
 def test_files(fitted, tmp_path):
     way,kind,m,d,_ = fitted; m.save(tmp_path/'m.mrtl'); back = type(m).load(tmp_path/'m.mrtl')
-    assert back.method_==way and back.get_params()==m.get_params() and back.levels_==m.levels_ and back.history_.equals(m.history_) and back.factors_.equals(m.factors_)
-    assert np.array_equal(back.predict(d), m.predict(d)) and back.coef_.equals(m.coef_) and np.array_equal(back.transform(d), m.transform(d))
+    assert (back.method_==way and back.get_params()==m.get_params() and back.levels_==m.levels_
+            and back.history_.equals(m.history_) and back.factors_.equals(m.factors_))
+    assert np.array_equal(back.predict(d),
+                          m.predict(d)) and back.coef_.equals(m.coef_) and np.array_equal(back.transform(d),
+            m.transform(d))
     if way=='evidence': np.testing.assert_allclose(back.coef_std_, m.coef_std_, rtol=1e-10)
     other = MRTLRegressor if kind=='labels' else MRTLClassifier
     with pytest.raises(FormatError, match='load it with its own class'): other.load(tmp_path/'m.mrtl')
@@ -81,13 +88,17 @@ def test_files(fitted, tmp_path):
 def test_bootstrap(fitted, tmp_path):
     "Two draws from files and again: intervals of everything that the model has, and its own way in every draw."
     way,kind,m,d,y = fitted; blocks = np.arange(len(d))//8
-    boot = block_bootstrap(m, d, y, blocks, 2, folder=tmp_path/'draws'); again = block_bootstrap(m, d, y, blocks, 2, folder=tmp_path/'draws')
+    boot = block_bootstrap(m, d, y, blocks, 2, folder=tmp_path/'draws')
+    again = block_bootstrap(m, d, y, blocks, 2, folder=tmp_path/'draws')
     assert boot.equals(again) and {'space_lower','space_upper','coef_lower','coef_agree','stability','effect'}<=set(boot) and (boot.space_lower<=boot.space_upper).all()
-    assert boot.coef.equals(m.coef_) and boot.sizes['component']==m.rank_ and np.isfinite(boot.stability).all() and (boot.coef_lower<=boot.coef_upper).all()
+    assert (boot.coef.equals(m.coef_) and boot.sizes['component']==m.rank_ and np.isfinite(boot.stability).all()
+            and (boot.coef_lower<=boot.coef_upper).all())
 
 def test_bootstrap_of_a_default_fit():
     "The default takes evidence here, whose draws may find fewer or more components than the reference."
-    ds = simulate_field(n=N, shape=(6,10), leads=1, variables=1, rank=2, r2=.6, seed=1); d = FieldDesign.from_xarray(ds.X, leads=1); y = ds.y.values[d.rows]
+    ds = simulate_field(n=N, shape=(6,10), leads=1, variables=1, rank=2, r2=.6, seed=1)
+    d = FieldDesign.from_xarray(ds.X, leads=1)
+    y = ds.y.values[d.rows]
     for m in MRTLRegressor(),MRTLRegressor().fit(d, y):
         boot = block_bootstrap(m, d, y, np.arange(len(d))//8, 3)
         assert np.isfinite(boot.coef_lower).all() and boot.attrs['draws']==3
@@ -95,9 +106,11 @@ def test_bootstrap_of_a_default_fit():
 
 def test_the_page_and_the_picture(fitted, tmp_path):
     "Of the fit alone, and with scores on samples of one's own."
-    way,kind,m,d,y = fitted; m.report(tmp_path/'alone.html'); m.report(tmp_path/'judged.html', d.take(range(30)), y[:30], title='Thirty months')
+    way,kind,m,d,y = fitted; m.report(tmp_path/'alone.html')
+    m.report(tmp_path/'judged.html', d.take(range(30)), y[:30], title='Thirty months')
     alone,judged = ((tmp_path/f'{k}.html').read_text() for k in ('alone','judged'))
-    assert 'Thirty months' in judged and len(judged)>len(alone) and ('given auc' in judged, 'given r2' in judged)==(kind=='labels', kind!='labels')
+    assert 'Thirty months' in judged and len(judged)>len(alone) and ('given auc' in judged,
+            'given r2' in judged)==(kind=='labels', kind!='labels')
     fig = m.plot('The fit'); assert len(fig.axes)>=4; plt.close(fig)
 
 def test_an_output_without_values_is_refused(months):
@@ -121,7 +134,8 @@ def test_constructors_agree_with_the_options(cls):
 
 def test_named_optimisers_are_taken_whatever_the_rows():
     rng = np.random.default_rng(0); X = rng.normal(size=(60, 4, 6)); y = X[:,1,2]+.1*rng.normal(size=60)
-    by = {o: MRTLRegressor(rank=1, method='sgd', optimizer=o, max_epochs=3).fit(X, y) for o in ('auto','adam','Adam','lbfgs')}
+    by = {o: MRTLRegressor(rank=1, method='sgd', optimizer=o, max_epochs=3).fit(X, y)
+          for o in ('auto','adam','Adam','lbfgs')}
     assert by['adam'].history_.drop(columns='seconds').equals(by['Adam'].history_.drop(columns='seconds'))
     assert by['auto'].history_.train_loss.iloc[-1]<.5*by['adam'].history_.train_loss.iloc[-1]
     assert settled(GradientOptions(), 60).optimizer=='lbfgs' and settled(GradientOptions(), 200).optimizer=='adam'

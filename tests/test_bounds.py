@@ -1,6 +1,8 @@
-"""The bounds against second moments that are computed here, step by step, and never by `mrtl.bounds`; and the proof that these checks can fail.
+"""The bounds against second moments that are computed here, step by step, and never by `mrtl.bounds`; and the proof
+that these checks can fail.
 
-Each `check_*` takes the functions it tests as arguments, so that `test_a_broken_formula_is_noticed` can hand it broken ones."""
+Each `check_*` takes the functions it tests as arguments, so that `test_a_broken_formula_is_noticed` can hand it
+broken ones."""
 import inspect
 from functools import cache
 
@@ -52,7 +54,8 @@ def check_sgd(bound, seeds=range(60)):
 
 def check_sgd_is_sharp(bound):
     "On one curvature the bound is an equality, whatever the start, noise and growth of the noise."
-    for eta, c, sigma2, start in [(.1, 1., 1., 0.), (.5, 1., 1., 25.), (.25, 4., 1., 25.), (.1, 2., 0., 3.), (.9, 1., 2., 0.)]:
+    for eta, c, sigma2, start in [(.1, 1., 1., 0.), (.5, 1., 1., 25.), (.25, 4., 1., 25.),
+                                  (.1, 2., 0., 3.), (.9, 1., 2., 0.)]:
         d = moments(np.array([1.]), np.array([start**.5]), np.zeros(1), eta, sigma2, c, 100)
         np.testing.assert_allclose(bound(np.arange(101), start, eta=eta, mu=1., sigma2=sigma2, c=c), d, rtol=1e-12)
 
@@ -63,7 +66,8 @@ def test_no_exact_second_moment_exceeds_the_bound(): check_sgd(sgd_bound)
 def test_the_bound_is_attained_on_one_curvature(): check_sgd_is_sharp(sgd_bound)
 
 
-@pytest.mark.parametrize('eta,start,broken,first', [(.1, 0., 200, 1), (.1, 25., 183, 18), (.5, 0., 200, 1), (.5, 25., 199, 2), (1., 25., 100, 2)])
+@pytest.mark.parametrize('eta,start,broken,first', [(.1, 0., 200, 1), (.1, 25., 183, 18), (.5, 0., 200, 1),
+        (.5, 25., 199, 2), (1., 25., 100, 2)])
 def test_the_printed_theorem_is_broken(eta, start, broken, first):
     d = moments(np.array([1.]), np.array([start**.5]), np.zeros(1), eta, 1., 1., 200)
     over = d[1:] > sgd_bound(np.arange(200), start, eta=eta, mu=1., sigma2=1., printed=True)*SLACK
@@ -95,11 +99,16 @@ def test_gamma_over_the_whole_range_of_steps(L, c):
         gamma, beta = sgd_constants(eta, mu=1., L=L, c=c, sigma2=2.)
         assert 0 <= gamma < 1 and gamma*beta+eta**2*2 == pytest.approx(beta, rel=1e-9)
         assert gamma >= max((1-eta*k)**2+(c-1)*(eta*k)**2 for k in (1., L))-1e-12 or eta < 2/((1+L)*c)*SLACK
-    for side in (1-1e-9, 1+1e-9): assert sgd_constants(2/((1+L)*c)*side, mu=1., L=L, c=c)[0] == pytest.approx(sgd_constants(2/((1+L)*c), mu=1., L=L, c=c)[0], abs=1e-6)
+    for side in (1-1e-9, 1+1e-9):
+        assert sgd_constants(2/((1+L)*c)*side, mu=1., L=L, c=c)[0] == pytest.approx(sgd_constants(2/((1+L)*c),
+                mu=1., L=L, c=c)[0], abs=1e-6)
 
 
-@pytest.mark.parametrize('change,says', [(dict(eta=.2), 'below 2'), (dict(eta=.3), 'below 2'), (dict(eta=0.), 'eta must be above 0'), (dict(mu=-1.), 'mu must be above 0'), (dict(c=.9), 'at least 1'),
-    (dict(sigma2=-1.), 'a variance'), (dict(L=.5), 'L must be at least mu'), (dict(t=-1), 'counts steps'), (dict(delta0=-1.), 'a squared length'), (dict(eta=float('nan')), 'finite')])
+@pytest.mark.parametrize('change,says', [(dict(eta=.2), 'below 2'), (dict(eta=.3), 'below 2'),
+                                         (dict(eta=0.), 'eta must be above 0'),
+                                         (dict(mu=-1.), 'mu must be above 0'), (dict(c=.9), 'at least 1'),
+    (dict(sigma2=-1.), 'a variance'), (dict(L=.5), 'L must be at least mu'), (dict(t=-1), 'counts steps'),
+    (dict(delta0=-1.), 'a squared length'), (dict(eta=float('nan')), 'finite')])
 def test_bad_settings_are_refused(change, says):
     kw = dict(t=3, delta0=1., eta=.1, mu=1., sigma2=1., L=10.)|change
     with pytest.raises(ConfigError, match=says): sgd_bound(**kw)
@@ -139,13 +148,16 @@ def walk(levels, P, start, steps, etas, sigma2):
     return np.array(out)
 
 
-CASES = [(seed, kind, sigma2, steps, start) for seed in range(3) for kind in ('count', 'mean') for sigma2 in (0., .05) for steps in ((5, 5, 5), (40, 10, 2), (1, 1, 30)) for start in (0., 2.)]
+CASES = [(seed, kind, sigma2, steps, start) for seed in range(3) for kind in ('count', 'mean')
+         for sigma2 in (0., .05) for steps in ((5, 5, 5), (40, 10, 2), (1, 1, 30)) for start in (0., 2.)]
 
 def check_levels(bound, norm=operator_norm, cases=CASES, **kw):
-    line = [(np.eye(1), np.array([w])) for w in (1., 0., -1.)]  # every error and every move in one direction: the bound is attained
+    # every error and every move in one direction: the bound is attained
+    line = [(np.eye(1), np.array([w])) for w in (1., 0., -1.)]
     for steps in (1, 1, 1), (5, 5, 5), (20, 5, 1):
         exact = walk(line, [np.eye(1)]*2, np.array([3.]), steps, [.1]*3, 0.)
-        assert (exact <= bound([dict(gamma=.81, beta=0., iterations=t, p=1., eps=1.) for t in steps], b1=4., **kw)*SLACK).all()
+        assert (exact <= bound([dict(gamma=.81, beta=0., iterations=t, p=1., eps=1.) for t in steps],
+                               b1=4., **kw)*SLACK).all()
     for seed, kind, sigma2, steps, start in cases:
         levels = ladder(seed, kind, .1)
         P = [np.repeat(np.eye(n), 2, 0)*(1. if kind == 'count' else .5) for n in (4, 8)]
@@ -156,7 +168,8 @@ def check_levels(bound, norm=operator_norm, cases=CASES, **kw):
         for r, ((H, wstar), eta, T) in enumerate(zip(levels, etas, steps)):
             ev = np.linalg.eigvalsh(H)
             gamma, beta = sgd_constants(eta, mu=ev[0], L=ev[-1], sigma2=sigma2)
-            move = dict(p=norm((1, len(H)), (1, 2*len(H)), kind=kind), eps=np.linalg.norm(P[r]@wstar-levels[r+1][1])) if r < 2 else {}
+            move = dict(p=norm((1, len(H)), (1, 2*len(H)), kind=kind),
+                        eps=np.linalg.norm(P[r]@wstar-levels[r+1][1])) if r < 2 else {}
             known.append(dict(gamma=gamma, beta=beta, iterations=T, **move))
         assert (exact <= bound(known, b1=((w0-levels[0][1])**2).sum(), **kw)*SLACK+1e-14).all()
 
@@ -166,7 +179,8 @@ def check_transfer(bound):
     rng = np.random.default_rng(0)
     for _ in range(200):
         P, e, d = rng.normal(size=(6, 3)), rng.normal(size=3)*rng.exponential(), rng.normal(size=6)*rng.exponential()
-        e, d = (np.linalg.svd(P)[2][0]*np.linalg.norm(e), np.linalg.svd(P)[0][:, 0]*np.linalg.norm(d)) if rng.random() < .5 else (e, d)
+        e, d = (np.linalg.svd(P)[2][0]*np.linalg.norm(e),
+                np.linalg.svd(P)[0][:, 0]*np.linalg.norm(d)) if rng.random() < .5 else (e, d)
         assert ((P@e+d)**2).sum() <= bound((e**2).sum(), p=np.linalg.svd(P)[1][0], eps=np.linalg.norm(d))*SLACK
 
 
@@ -187,33 +201,42 @@ def test_the_recursion_equals_its_closed_form():
     rng = np.random.default_rng(1)
     for _ in range(200):
         R, b1, delta = int(rng.integers(1, 6)), rng.exponential(), rng.uniform(.1, 3)
-        l = [dict(gamma=rng.uniform(.3, .99), beta=rng.exponential(), iterations=int(rng.integers(0, 30)), p=rng.uniform(.5, 2), eps=rng.exponential()) for _ in range(R)]
+        l = [dict(gamma=rng.uniform(.3, .99), beta=rng.exponential(), iterations=int(rng.integers(0, 30)),
+                  p=rng.uniform(.5, 2), eps=rng.exponential()) for _ in range(R)]
         G = np.array([x['gamma']**x['iterations'] for x in l]); q = np.array([(1+delta)*x['p']**2 for x in l])
         tail = lambda r: np.prod([G[s]*q[s-1] for s in range(r+1, R)])
-        whole = tail(0)*G[0]*b1+sum(tail(r)*(1-G[r])*l[r]['beta'] for r in range(R))+sum(tail(r)*G[r]*(1+1/delta)*l[r-1]['eps']**2 for r in range(1, R))
+        whole = tail(0)*G[0]*b1+sum(tail(r)*(1-G[r])*l[r]['beta']
+                                    for r in range(R))+sum(tail(r)*G[r]*(1+1/delta)*l[r-1]['eps']**2
+                for r in range(1, R))
         assert mrtl_bound(l, b1=b1, delta=delta)[-1] == pytest.approx(whole, rel=1e-10)
         root = lambda r: np.prod([G[s]**.5*l[s-1]['p'] for s in range(r+1, R)])
-        whole = root(0)*(G[0]*b1)**.5+sum(root(r)*((1-G[r])*l[r]['beta'])**.5 for r in range(R))+sum(root(r)*G[r]**.5*l[r-1]['eps'] for r in range(1, R))
+        whole = root(0)*(G[0]*b1)**.5+sum(root(r)*((1-G[r])*l[r]['beta'])**.5
+                                          for r in range(R))+sum(root(r)*G[r]**.5*l[r-1]['eps'] for r in range(1, R))
         assert mrtl_bound(l, b1=b1, rms=True)[-1] == pytest.approx(whole**2, rel=1e-10)
-        assert (mrtl_bound(l, b1=b1) <= mrtl_bound(l, b1=b1, rms=True)*SLACK).all() and (mrtl_bound(l, b1=b1) <= mrtl_bound(l, b1=b1, delta=delta)*SLACK).all()
+        assert (mrtl_bound(l, b1=b1) <= mrtl_bound(l, b1=b1, rms=True)*SLACK).all() and (mrtl_bound(l, b1=b1)
+                <= mrtl_bound(l, b1=b1, delta=delta)*SLACK).all()
 
 
-@pytest.mark.parametrize('lo,hi', [((4, 9), (8, 18)), ((8, 18), (12, 27)), ((3, 4), (7, 10)), ((1, 5), (1, 10)), ((2, 2), (5, 5))])
+@pytest.mark.parametrize('lo,hi', [((4, 9), (8, 18)), ((8, 18), (12, 27)), ((3, 4), (7, 10)),
+                                   ((1, 5), (1, 10)), ((2, 2), (5, 5))])
 @pytest.mark.parametrize('method', ['nearest', 'bilinear', 'overlap'])
 @pytest.mark.parametrize('kind', ['count', 'mean'])
 def test_operator_norm_is_the_largest_singular_value(lo, hi, method, kind):
     eye = torch.eye(lo[0]*lo[1], dtype=torch.float64).reshape(-1, *lo)
     P = finegrain(eye, hi, kind=kind, method=method).reshape(len(eye), -1).T.numpy()
-    assert operator_norm(lo, hi, kind=kind, method=method) == pytest.approx(np.linalg.svd(P, compute_uv=False)[0], rel=1e-10)
+    assert operator_norm(lo, hi, kind=kind,
+                         method=method) == pytest.approx(np.linalg.svd(P, compute_uv=False)[0], rel=1e-10)
 
 
 def check_scaling(up):
     "Predictions are kept for sums and for means; the inputs are made here, by reshaping."
     gen = torch.Generator().manual_seed(0)
-    X, W = torch.randn(50, 8, 12, generator=gen, dtype=torch.float64), torch.randn(4, 6, generator=gen, dtype=torch.float64)
+    X, W = torch.randn(50, 8, 12, generator=gen, dtype=torch.float64), torch.randn(4, 6,
+            generator=gen, dtype=torch.float64)
     blocks = X.reshape(50, 4, 2, 6, 2)
     for kind, x in ('count', blocks.sum((2, 4))), ('mean', blocks.mean((2, 4))):
-        torch.testing.assert_close(torch.einsum('nyx,yx->n', X, up(W, (8, 12), kind=kind)), torch.einsum('nyx,yx->n', x, W))
+        torch.testing.assert_close(torch.einsum('nyx,yx->n', X, up(W, (8, 12), kind=kind)),
+                                   torch.einsum('nyx,yx->n', x, W))
 
 
 def test_finegrain_keeps_predictions(): check_scaling(finegrain)
@@ -228,7 +251,8 @@ def contraction(rng, gamma, n):
 
 
 def check_iterations(bound):
-    "A contraction whose first residual is gamma (s + (1+s) kappa) tau or less takes at most the bound's steps; the worst takes that many."
+    """A contraction whose first residual is gamma (s + (1+s) kappa) tau or less takes at most the bound's steps;
+    the worst takes that many."""
     rng = np.random.default_rng(0)
     for _ in range(300):
         gamma, s, kappa, n = rng.uniform(.3, .99), rng.uniform(1, 4), rng.exponential(), int(rng.integers(1, 6))
@@ -242,8 +266,11 @@ def check_iterations(bound):
 
 def check_cost(cost):
     "The weights of our own models, counted; a list of iterations weighs each level."
-    def numel(rank, *shapes): return sum(f.numel() for f in LowRank([Mode(str(i), int(np.prod(s)), Grid(s) if len(s) == 2 else None) for i, s in enumerate(shapes)], rank=rank).factors)
-    for rank, rest, grids in (3, [(2,), (5,)], [(2, 3), (4, 6)]), (1, [], [(3, 3), (6, 6)]), (4, [(1,)], [(1, 8), (1, 16)]):
+    def numel(rank, *shapes):
+        return sum(f.numel() for f in LowRank([Mode(str(i), int(np.prod(s)), Grid(s) if len(s) == 2 else None)
+                                               for i, s in enumerate(shapes)], rank=rank).factors)
+    for rank, rest, grids in (3, [(2,), (5,)], [(2, 3), (4, 6)]), (1, [], [(3, 3), (6, 6)]), (4,
+            [(1,)], [(1, 8), (1, 16)]):
         kw, each = dict(rank=rank, others=int(sum(map(np.prod, rest)))), [numel(rank, *rest, g) for g in grids]
         assert [cost([g], 1, **kw) for g in grids] == each
         assert cost(grids, [4, 1], **kw) == 4*each[0]+each[1] and cost(grids, 5, **kw) == 5*sum(each)
@@ -251,7 +278,8 @@ def check_cost(cost):
 
 
 def check_attained(bound):
-    "F_r(w) = gamma w + sigma_r C D_r with sigma = (-1, +1), the first level left at the longest step that (20) allows: the lemma's number of steps."
+    """F_r(w) = gamma w + sigma_r C D_r with sigma = (-1, +1), the first level left at the longest step that (20)
+    allows: the lemma's number of steps."""
     for gamma in (.5, .9, .99):
         for s, kappa in (2, 1.), (2, .1), (2, 10.), (3, 2.), (5, .3):
             C = kappa/(1-gamma); u = -(C*s+s/(1-gamma)*(1-1e-12))/(1-gamma)     # D = C0 = 1; F_1(u)-u is s/(1-gamma)
@@ -262,16 +290,19 @@ def check_attained(bound):
 
 
 def check_multiplicative(constants):
-    "g = (1 + sqrt(c-1) z) grad f multiplies the error along a curvature k by 1 - 2 eta k + c (eta k)^2: gamma is the slower one, in both ranges of steps, and no step beyond them contracts."
+    """g = (1 + sqrt(c-1) z) grad f multiplies the error along a curvature k by 1 - 2 eta k + c (eta k)^2: gamma is
+    the slower one, in both ranges of steps, and no step beyond them contracts."""
     for c, L in (1., 3.), (1.5, 10.), (4., 10.), (7., 1.):
         for eta in np.linspace(.01, .999, 40)*2/(L*c):
-            want = max(1-2*eta*k+c*(eta*k)**2 for k in (1., L)); gamma, beta = constants(eta, mu=1., L=L, c=c, sigma2=3.)
+            want = max(1-2*eta*k+c*(eta*k)**2 for k in (1., L))
+            gamma, beta = constants(eta, mu=1., L=L, c=c, sigma2=3.)
             assert gamma == pytest.approx(want, rel=1e-12) and beta == pytest.approx(3*eta**2/(1-want), rel=1e-9)
         with pytest.raises(ConfigError): assert constants(2.001/(L*c), mu=1., L=L, c=c)[0] < 1
 
 
 def check_fixed(bound):
-    "F(w) = gamma_R w + 1 takes the lower side's number of steps, rounded up; with gamma = gamma_R also the upper side's, rounded down."
+    """F(w) = gamma_R w + 1 takes the lower side's number of steps, rounded up; with gamma = gamma_R also the upper
+    side's, rounded down."""
     for gamma in (.5, .9, .99):
         for kappa, share, eps in (.2, 1., .1), (7., 1., .001), (1., .95, 1e-3), (.2, .9, 1e-5):
             tau, t = (1-gamma)*eps/((1+kappa)*gamma), 1
@@ -284,7 +315,8 @@ def check_rule(rule):
     "With F(w) = gamma w, (20) leaves the error C0 D/(1-gamma)^2 exactly where it only just fires."
     for gamma, cell, c0 in (.3, .5, 1.), (.9, 1/64, 2.), (.99, .1, .01):
         step = c0*cell/(1-gamma)**2*(1-gamma)/gamma                   # the step that ends at the promised error
-        assert rule(step*(1-1e-12), gamma=gamma, cell=cell, c0=c0) and not rule(step*(1+1e-9), gamma=gamma, cell=cell, c0=c0)
+        assert rule(step*(1-1e-12), gamma=gamma, cell=cell, c0=c0) and not rule(step*(1+1e-9),
+                gamma=gamma, cell=cell, c0=c0)
 
 
 def test_two_levels_attain_the_lemma(): check_attained(finegrain_iterations_bound)
@@ -297,10 +329,15 @@ def test_iterations_of_a_level(): check_iterations(finegrain_iterations_bound)
 def test_fixed_iterations_hold_on_both_sides():
     rng = np.random.default_rng(1)
     for _ in range(200):
-        gamma, n, kappa, eps = rng.uniform(.3, .99), int(rng.integers(1, 6)), rng.exponential()+.1, 10**rng.uniform(-4, 1)
-        Q = np.linalg.qr(rng.normal(size=(n, n)))[0]; ev = rng.uniform(0, gamma, n); ev[0] = top = gamma*rng.uniform(.8, 1); ev[1:] *= .8
+        gamma, n, kappa, eps = rng.uniform(.3,
+                                           .99), int(rng.integers(1, 6)), rng.exponential()+.1, 10**rng.uniform(-4, 1)
+        Q = np.linalg.qr(rng.normal(size=(n, n)))[0]
+        ev = rng.uniform(0, gamma, n)
+        ev[0] = top = gamma*rng.uniform(.8, 1)
+        ev[1:] *= .8
         K, f = Q*ev@Q.T, rng.normal(size=n)
-        lower, upper = fixed_iterations_bound(gamma, eps, f0=np.linalg.norm(f), c1=abs(f@Q[:, 0]), kappa=kappa, gamma_R=top)
+        lower, upper = fixed_iterations_bound(gamma, eps, f0=np.linalg.norm(f), c1=abs(f@Q[:, 0]),
+                                              kappa=kappa, gamma_R=top)
         tau, move, t = (1-gamma)*eps/(gamma*(1+kappa)), f, 1
         while np.linalg.norm(move) > tau: move, t = K@move, t+1
         assert lower/SLACK <= t <= upper*SLACK
@@ -326,25 +363,38 @@ def test_schedules_of_the_paper():
     assert schedule_cost(climate, 1)/schedule_cost(climate[-1:], 1) == pytest.approx(1.935, abs=1e-12)
     assert schedule_cost(basketball, 1)/schedule_cost(basketball[-1:], 1) == pytest.approx(1.29, abs=1e-12)
     for shapes, rank, others, finest, ratio in (climate, 5, 8, 72_040, 1.937), (basketball, 20, 232, 44_640, 1.468):
-        assert schedule_cost(shapes[-1:], 1, rank=rank, others=others) == finest and schedule_cost(shapes, 1, rank=rank, others=others)/finest == pytest.approx(ratio, abs=5e-4)
+        assert schedule_cost(shapes[-1:], 1, rank=rank, others=others) == finest and schedule_cost(shapes, 1,
+                rank=rank, others=others)/finest == pytest.approx(ratio, abs=5e-4)
 
 
 @pytest.mark.parametrize('s,d', [(2, 1), (2, 2), (2.5, 2), (3, 1), (2, 3)])
-def test_geometric_saving_is_the_limit_of_its_sum(s, d): assert geometric_saving(s, d) == pytest.approx(sum(s**(-d*r) for r in range(200)), rel=1e-12)
+def test_geometric_saving_is_the_limit_of_its_sum(s, d):
+    assert geometric_saving(s, d) == pytest.approx(sum(s**(-d*r) for r in range(200)), rel=1e-12)
 
 
 def test_speedup_is_one_bound_over_the_other():
     for gamma in (.9, .99):
         lower = fixed_iterations_bound(gamma, .01, f0=2., c1=2., kappa=.5)[0]
-        assert speedup_bound(gamma, .01, s=3, d=2, kappa=.5, c1=2., coarse=.4) == pytest.approx(lower/(finegrain_iterations_bound(gamma, s=3, kappa=.5)/(1-1/9)+.4), rel=1e-12)
+        assert speedup_bound(gamma, .01, s=3, d=2, kappa=.5, c1=2.,
+                             coarse=.4) == pytest.approx(lower/(finegrain_iterations_bound(gamma, s=3,
+                kappa=.5)/(1-1/9)+.4), rel=1e-12)
         lower = fixed_iterations_bound(gamma, .01, f0=2., c1=2., gamma_R=.8)[0]
-        assert speedup_bound(gamma, .01, c1=2., gamma_R=.8) == pytest.approx(lower/finegrain_iterations_bound(gamma)/2, rel=1e-12)
+        assert speedup_bound(gamma, .01, c1=2.,
+                             gamma_R=.8) == pytest.approx(lower/finegrain_iterations_bound(gamma)/2, rel=1e-12)
 
 
-@pytest.mark.parametrize('call,says', [(lambda: finegrain_iterations_bound(1.), 'gamma'), (lambda: finegrain_iterations_bound(np.array([.5, 0.])), 'gamma'), (lambda: finegrain_iterations_bound(.5, s=.5), 's must'),
-    (lambda: finegrain_iterations_bound(.5, kappa=0.), 'kappa'), (lambda: fixed_iterations_bound(.5, -1., f0=1.), 'eps'), (lambda: fixed_iterations_bound(.5, .1, f0=1., c1=2.), 'c1'),
-    (lambda: schedule_cost([(2,)], [1, 2]), '1 shapes but 2'), (lambda: schedule_cost([(2,)], 1, others=-1), 'others must'), (lambda: geometric_saving(1, 2), 's must'), (lambda: geometric_saving(2, 0), 'd at least'), (lambda: transfer_bound(-1., p=1., eps=0.), 'at least 0'),
-    (lambda: transfer_bound(1., p=1., eps=0., delta=0.), 'delta'), (lambda: mrtl_bound([dict(gamma=.5)], b1=1.), 'beta, iterations'), (lambda: should_finegrain(1., gamma=.5, cell=0., c0=1.), 'cell and c0')])
+@pytest.mark.parametrize('call,says', [(lambda: finegrain_iterations_bound(1.), 'gamma'),
+                                       (lambda: finegrain_iterations_bound(np.array([.5, 0.])), 'gamma'),
+                                       (lambda: finegrain_iterations_bound(.5, s=.5), 's must'),
+    (lambda: finegrain_iterations_bound(.5, kappa=0.), 'kappa'),
+    (lambda: fixed_iterations_bound(.5, -1., f0=1.), 'eps'),
+    (lambda: fixed_iterations_bound(.5, .1, f0=1., c1=2.), 'c1'),
+    (lambda: schedule_cost([(2,)], [1, 2]), '1 shapes but 2'),
+    (lambda: schedule_cost([(2,)], 1, others=-1), 'others must'), (lambda: geometric_saving(1, 2), 's must'),
+    (lambda: geometric_saving(2, 0), 'd at least'), (lambda: transfer_bound(-1., p=1., eps=0.), 'at least 0'),
+    (lambda: transfer_bound(1., p=1., eps=0., delta=0.), 'delta'),
+    (lambda: mrtl_bound([dict(gamma=.5)], b1=1.), 'beta, iterations'),
+    (lambda: should_finegrain(1., gamma=.5, cell=0., c0=1.), 'cell and c0')])
 def test_bad_arguments_are_refused(call, says):
     with pytest.raises(ConfigError, match=says): call()
 
@@ -352,11 +402,13 @@ def test_bad_arguments_are_refused(call, says):
 # gamma from a run -----------------------------------------------------------------------------------------------------
 
 def check_decay(fit):
-    "Exact without noise, whatever the units; with noise the interval holds the truth and is no wider than it need be; nothing is known where nothing decays."
+    """Exact without noise, whatever the units; with noise the interval holds the truth and is no wider than it need
+    be; nothing is known where nothing decays."""
     t, rng = np.arange(40), np.random.default_rng(0)
     for gamma, floor, gap in (.5, 0., 1.), (.85, .3, 2.), (.97, -4., 1e-3), (.9, 1., -.5):
         r = fit(floor+gap*gamma**t)
-        np.testing.assert_allclose([r[k] for k in ('gamma', 'low', 'high', 'floor', 'gap')], [gamma]*3+[floor, gap], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose([r[k] for k in ('gamma', 'low', 'high', 'floor', 'gap')],
+                                   [gamma]*3+[floor, gap], rtol=1e-4, atol=1e-6)
     runs = [(g, fit(.3+g**t+s*rng.normal(size=40))) for g, s in ((.8, .02), (.9, .03)) for _ in range(60)]
     assert np.mean([r['low'] <= g <= r['high'] for g, r in runs]) > .9
     assert np.median([r['high']-r['low'] for _, r in runs]) < .2
@@ -365,10 +417,12 @@ def check_decay(fit):
 
 
 def test_edges_of_what_is_allowed():
-    assert transfer_bound(1, p=0, eps=2) == 4 and transfer_bound(3., p=2, eps=1, printed=True) == 13 and transfer_bound(4., p=3, eps=0) == 36
+    assert transfer_bound(1, p=0, eps=2) == 4 and transfer_bound(3., p=2, eps=1,
+            printed=True) == 13 and transfer_bound(4., p=3, eps=0) == 36
     for a,p in ([-1., 1.], 1.), (1., -.5):
         with pytest.raises(ConfigError, match='at least 0'): transfer_bound(a, p=p, eps=1.)
-    r = fixed_iterations_bound(.5, .01, f0=2.); assert r.lower == 1 and r == fixed_iterations_bound(.5, .01, f0=2., c1=0.)
+    r = fixed_iterations_bound(.5, .01, f0=2.)
+    assert r.lower == 1 and r == fixed_iterations_bound(.5, .01, f0=2., c1=0.)
     assert fixed_iterations_bound(.5, .01, f0=2., c1=np.nextafter(2., 3.)).lower > 7  # rounding is no error
     for eps in np.inf, [.1, -1.], [.1, np.nan]:
         with pytest.raises(ConfigError, match='eps must be above 0 and finite'): fixed_iterations_bound(.5, eps, f0=2.)
@@ -379,9 +433,12 @@ def test_edges_of_what_is_allowed():
 @pytest.mark.parametrize('blocks', [2, 5, 8])
 def test_the_interval_is_the_jackknife_of_curve_fit(blocks):
     t = np.arange(40); y = .3+.85**t+.01*np.random.default_rng(1).normal(size=40)
-    def rate(keep): return curve_fit(lambda t, floor, gap, k: floor+gap*np.exp(-np.exp(k)*t), t[keep], y[keep], (.3, 1., -1.8), xtol=1e-12, ftol=1e-12)[0][2]
+    def rate(keep):
+        return curve_fit(lambda t, floor, gap, k: floor+gap*np.exp(-np.exp(k)*t), t[keep], y[keep], (.3, 1., -1.8),
+                         xtol=1e-12, ftol=1e-12)[0][2]
     k = rate(np.ones(40, bool)); others = np.array([rate(~np.isin(t, b)) for b in np.array_split(t, blocks)])
-    half = {2: 12.7062, 5: 2.77645, 8: 2.36462}[blocks]*np.sqrt((blocks-1)*others.var())  # Student's t for one degree of freedom less than blocks, from a table
+    # Student's t for one degree of freedom less than blocks, from a table
+    half = {2: 12.7062, 5: 2.77645, 8: 2.36462}[blocks]*np.sqrt((blocks-1)*others.var())
     r = fit_decay(y, blocks=blocks); want = np.exp(-np.exp(np.clip([k, k+half, k-half], -30, 5)))
     np.testing.assert_allclose([r['gamma'], r['low'], r['high']], want, rtol=1e-4)
 
@@ -389,7 +446,9 @@ def test_the_interval_is_the_jackknife_of_curve_fit(blocks):
 def test_gamma_of_a_run(): sound(check_decay, fit_decay)
 
 
-@pytest.mark.parametrize('loss,kw,says', [([1., .5], {}, '2 epochs for each'), (np.ones((12, 2)), {}, 'got shape'), ([1.]*9+[np.nan]*3, {}, '3 values that are not finite'), ([1.]*12, dict(blocks=1), '2 or more blocks')])
+@pytest.mark.parametrize('loss,kw,says', [([1., .5], {}, '2 epochs for each'), (np.ones((12, 2)), {}, 'got shape'),
+                                          ([1.]*9+[np.nan]*3, {}, '3 values that are not finite'),
+                                          ([1.]*12, dict(blocks=1), '2 or more blocks')])
 def test_losses_that_cannot_be_fitted(loss, kw, says):
     with pytest.raises(ConfigError, match=says): fit_decay(loss, **kw)
 
@@ -413,8 +472,10 @@ MUTANTS = dict(
     cross_term_dropped=(check_transfer, B, 'transfer_bound', '(p*np.sqrt(a)+eps)**2', 'p**2*a+eps**2'),
     cross_term_dropped_in_levels=(check_levels, B, 'mrtl_bound', 'printed=printed', 'printed=True'),
     noise_floor_dropped=(check_levels, B, 'mrtl_bound', 'G*b+(1-G)*beta', 'G*b'),
-    wrong_scaling_direction=(check_scaling, F, 'finegrain', 'hi.share.to(W)*_copy(W/_share(lo, W), lo, hi, method)', '_copy(W*_share(lo, W), lo, hi, method)/hi.share.to(W)'),
-    no_scaling=(check_scaling, F, 'finegrain', 'hi.share.to(W)*_copy(W/_share(lo, W), lo, hi, method)', '_copy(W, lo, hi, method)'),
+    wrong_scaling_direction=(check_scaling, F, 'finegrain', 'hi.share.to(W)*_copy(W/_share(lo, W), lo, hi, method)',
+                             '_copy(W*_share(lo, W), lo, hi, method)/hi.share.to(W)'),
+    no_scaling=(check_scaling, F, 'finegrain', 'hi.share.to(W)*_copy(W/_share(lo, W), lo, hi, method)',
+                '_copy(W, lo, hi, method)'),
     side_for_cells=(check_cost, B, 'schedule_cost', 'np.prod(s)', 's[0]'),
     log_without_absolute_value=(check_iterations, B, 'finegrain_iterations_bound', 'np.abs(np.log(g))', 'np.log(g)'),
     floor_left_out=(check_decay, B, '_decay', 'np.ones(len(t))', 'np.zeros(len(t))'),
@@ -422,7 +483,8 @@ MUTANTS = dict(
     interval_too_narrow=(check_decay, B, 'fit_decay', 'student.ppf(.975, blocks-1)*math', '.1*math'),
     interval_too_wide=(check_decay, B, 'fit_decay', '(blocks-1)/blocks*', '99*'),
     c_left_out_of_gamma=(check_multiplicative, B, 'sgd_constants', '+c*(eta*k)**2', '+(eta*k)**2'),
-    c_left_out_of_the_range=(check_multiplicative, B, 'sgd_constants', 'mu if eta<=2/((mu+L)*c)', 'mu if eta<=2/(mu+L)'),
+    c_left_out_of_the_range=(check_multiplicative, B, 'sgd_constants', 'mu if eta<=2/((mu+L)*c)',
+                             'mu if eta<=2/(mu+L)'),
     flattest_direction_only=(check_multiplicative, B, 'sgd_constants', 'mu if eta<=2/((mu+L)*c) else L', 'mu'),
     c_left_out_of_the_limit=(check_multiplicative, B, 'sgd_constants', 'if eta>=2/(L*c)', 'if eta>=2/L'),
     kappa_once=(check_attained, B, 'finegrain_iterations_bound', 's+(1+s)*kappa', 's+kappa'),
@@ -430,7 +492,8 @@ MUTANTS = dict(
     no_first_step=(check_attained, B, 'finegrain_iterations_bound', '(1+np.log', '(np.log'),
     one_step_more=(check_attained, B, 'finegrain_iterations_bound', '(1+np.log', '(2+np.log'),
     rule_without_gamma=(check_rule, mrtl.criteria, 'should_finegrain', '/(gamma*(1-gamma))', '/(1-gamma)'),
-    rule_with_gamma_twice=(check_rule, mrtl.criteria, 'should_finegrain', '/(gamma*(1-gamma))', '/(gamma*(1-gamma)**2)'),
+    rule_with_gamma_twice=(check_rule, mrtl.criteria, 'should_finegrain', '/(gamma*(1-gamma))',
+                           '/(gamma*(1-gamma)**2)'),
     threshold_for_one_kappa=(check_fixed, B, 'fixed_iterations_bound', '(g*(1+kappa))', '(g*2)'),
     threshold_without_gamma=(check_fixed, B, 'fixed_iterations_bound', '(g*(1+kappa))', '(1+kappa)'),
     finest_gamma_ignored=(check_fixed, B, 'fixed_iterations_bound', 'np.log(gR)', 'np.log(g)'),
@@ -444,7 +507,8 @@ MUTANTS = dict(
 @pytest.mark.parametrize('mutant', MUTANTS)
 def test_a_broken_formula_is_noticed(mutant):
     check, module, name, old, new = MUTANTS[mutant]
-    outer = getattr(module, name if check is check_multiplicative else {'sgd_constants': 'sgd_bound', '_decay': 'fit_decay'}.get(name, name))
+    outer = getattr(module, name if check is check_multiplicative else {'sgd_constants': 'sgd_bound',
+            '_decay': 'fit_decay'}.get(name, name))
     sound(check, outer)
     bad = broken(module, name, old, new)
     if outer.__name__ != name:

@@ -4,11 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mrtl.core import (DEFAULTS, ConfigError, DataError, FormatError, MRTLError, ScheduleError, atomic_write, generator, get_device, progress, read_setting, read_settings,
+from mrtl.core import (DEFAULTS, ConfigError, DataError, FormatError, MRTLError, ScheduleError, atomic_write,
+                       generator, get_device, progress, read_setting, read_settings,
                        settings, settings_file)
 from conftest import ROOT
 
-GIVEN = dict(file=dict(data='f', runs='f', device='f', seed=1, threads=1), env=dict(data='e', runs='e', device='e', seed=2, threads=2), flag=dict(data='x', runs='x', device='x', seed=3, threads=3))
+GIVEN = dict(file=dict(data='f', runs='f', device='f', seed=1, threads=1),
+             env=dict(data='e', runs='e', device='e', seed=2, threads=2),
+             flag=dict(data='x', runs='x', device='x', seed=3, threads=3))
 
 @pytest.fixture
 def clean(monkeypatch, tmp_path):
@@ -24,7 +27,9 @@ def ini(folder, **values):
 # ---- settings
 
 @pytest.mark.parametrize('key', DEFAULTS)
-@pytest.mark.parametrize('sources', [s for n in range(4) for s in itertools.combinations(['file', 'env', 'flag'], n)], ids='+'.join)
+@pytest.mark.parametrize('sources',
+                         [s for n in range(4) for s in itertools.combinations(['file', 'env', 'flag'], n)],
+                         ids='+'.join)
 def test_precedence(clean, monkeypatch, key, sources):
     ini(clean, **({key: GIVEN['file'][key]} if 'file' in sources else {}))
     if 'env' in sources: monkeypatch.setenv(f'MRTL_{key.upper()}', str(GIVEN['env'][key]))
@@ -46,7 +51,8 @@ def test_shipped_settings_are_the_defaults_and_say_whose_they_are():
     first = (ROOT/'settings.ini').read_text().splitlines()[0]
     assert "mrtl's own run settings" in first and 'pyproject.toml' in first
 
-@pytest.mark.parametrize('key,value', [('seed', '-1'), ('seed', '1.0'), ('threads', 'two'), ('seed', True), ('seed', 2.5), ('threads', '')])
+@pytest.mark.parametrize('key,value', [('seed', '-1'), ('seed', '1.0'), ('threads', 'two'), ('seed', True),
+                                       ('seed', 2.5), ('threads', '')])
 def test_numbers_are_whole(key, value):
     with pytest.raises(ConfigError, match=f'{key} must be a whole number.*from here'): read_setting(key, value, 'here')
 
@@ -55,7 +61,8 @@ def test_numbers_in_other_clothes(value): assert read_setting('seed', value) == 
 
 def test_paths_become_text(): assert settings(data=Path('a')/'b')['data'] == os.path.join('a', 'b')
 
-@pytest.mark.parametrize('text', ['seed = 3', '[DEFAULT]\nseed = 3\nseed = 4', '[DEFAULT\nseed', b'\xff\xfe\x00[DEFAULT]'])
+@pytest.mark.parametrize('text', ['seed = 3', '[DEFAULT]\nseed = 3\nseed = 4', '[DEFAULT\nseed',
+                                  b'\xff\xfe\x00[DEFAULT]'])
 def test_damaged_settings_file(clean, text):
     (clean/'settings.ini').write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(FormatError, match='cannot read the settings file'): settings()
@@ -68,7 +75,8 @@ def test_settings_of_another_tool_do_no_harm(clean):
 def test_error_family(error): assert issubclass(error, MRTLError) and issubclass(error, ValueError)
 
 def test_core_is_light(python):
-    assert python("import sys, mrtl.core; print([m for m in ('torch', 'tqdm', 'numpy', 'pandas') if m in sys.modules])") == '[]'
+    assert python("import sys, mrtl.core; print([m for m in ('torch', 'tqdm', 'numpy', 'pandas') if m "
+                  "in sys.modules])") == '[]'
 
 # ---- device and seeds
 
@@ -84,12 +92,15 @@ def test_device_that_is_not_there(monkeypatch):
 def test_device_that_is_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
-    assert [str(get_device(n)) for n in ('auto', 'cuda', 'cuda:1', 'cpu', torch.device('cpu'))] == ['cuda', 'cuda', 'cuda:1', 'cpu', 'cpu']
+    assert [str(get_device(n)) for n in ('auto', 'cuda', 'cuda:1', 'cpu', torch.device('cpu'))] == ['cuda', 'cuda',
+            'cuda:1', 'cpu', 'cpu']
     with pytest.raises(ConfigError, match='sees 2 GPUs'): get_device('cuda:2')
 
 def test_generator_is_the_same_in_every_process(python):
-    code = "import torch; from mrtl.core import generator; print(torch.rand(3, generator=generator(7, 'level', 2)).tolist())"
-    assert python(code, PYTHONHASHSEED='1') == python(code, PYTHONHASHSEED='2') == str(torch.rand(3, generator=generator(7, 'level', 2)).tolist())
+    code = ("import torch; from mrtl.core import generator; print(torch.rand(3, generator=generator(7, "
+            "'level', 2)).tolist())")
+    assert python(code, PYTHONHASHSEED='1') == python(code,
+            PYTHONHASHSEED='2') == str(torch.rand(3, generator=generator(7, 'level', 2)).tolist())
 
 def test_generators_differ():
     parts = [(s, w, i) for s in range(20) for w in ('init', 'order', 'valid') for i in range(20)]
@@ -119,11 +130,13 @@ with atomic_write(sys.argv[1]) as t:
 def test_killed_writer_leaves_the_old_file(tmp_path, old, how):
     f = tmp_path/'model.mrtl'
     if old: f.write_text(old)
-    p = subprocess.Popen([sys.executable, '-c', WRITER, str(f)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    p = subprocess.Popen([sys.executable, '-c', WRITER, str(f)], stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, text=True)
     assert p.stdout.readline() == 'half\n'
     p.send_signal(how); p.wait(30); p.stdout.close()
     assert (f.read_text() if f.exists() else None) == old
-    if how == signal.SIGINT: assert [q.name for q in tmp_path.iterdir()] == ([f.name] if old else []), 'a temporary file was left'
+    if how == signal.SIGINT:
+        assert [q.name for q in tmp_path.iterdir()] == ([f.name] if old else []), 'a temporary file was left'
 
 def test_a_reader_never_sees_half(tmp_path):
     f = tmp_path/'x.txt'
@@ -169,7 +182,9 @@ def test_progress_by_hand(capsys):
 
 # ---- of the tests themselves
 
-@pytest.mark.parametrize('reach', [lambda: socket.create_connection(('192.0.2.1', 80), timeout=1), lambda: socket.getaddrinfo('example.org', 80), lambda: urllib.request.urlopen('http://example.org', timeout=1)])
+@pytest.mark.parametrize('reach', [lambda: socket.create_connection(('192.0.2.1', 80), timeout=1),
+                                   lambda: socket.getaddrinfo('example.org', 80),
+                                   lambda: urllib.request.urlopen('http://example.org', timeout=1)])
 def test_no_test_reaches_another_machine(reach):
     with pytest.raises((RuntimeError, OSError), match='tests do without the network'): reach()
 

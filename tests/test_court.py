@@ -4,7 +4,8 @@ from io import BytesIO
 import numpy as np, pandas as pd, pytest, xarray as xr
 from PIL import Image
 from mrtl.core import DataError
-from mrtl.basketball.court import (court_factors, court_lines, court_map, defender_map, draw_court, movable_defender, reliability_plot, shot_map, shot_probability, top_players)
+from mrtl.basketball.court import (court_factors, court_lines, court_map, defender_map, draw_court,
+                                   movable_defender, reliability_plot, shot_map, shot_probability, top_players)
 from mrtl.panels import new_figure
 from sklearn.metrics import brier_score_loss
 
@@ -25,8 +26,14 @@ def place(fig, ax, x, y):
 
 def toy(seed=0, names=('a','b','c'), main=False):
     rng = np.random.default_rng(seed); k = 2
-    data = dict(player_loading=(('player','component'), rng.normal(size=(len(names),k))), court=(('court_x','court_y','component'), rng.normal(size=(4,5,k))), defender=(('ahead','right','component'), rng.normal(size=(6,6,k))), strength=('component', np.array([2.,.5])), bias=('output', [-.7]))
-    if main: data |= dict(main_player=(('player','output'), rng.normal(size=(len(names),1))), main_court=(('court_x','court_y','output'), rng.normal(size=(4,5,1))), main_defender=(('ahead','right','output'), rng.normal(size=(6,6,1))))
+    data = dict(player_loading=(('player','component'), rng.normal(size=(len(names),k))),
+                court=(('court_x','court_y','component'), rng.normal(size=(4,5,k))),
+                defender=(('ahead','right','component'), rng.normal(size=(6,6,k))),
+                strength=('component', np.array([2.,.5])), bias=('output', [-.7]))
+    if main:
+        data |= dict(main_player=(('player','output'), rng.normal(size=(len(names),1))),
+                     main_court=(('court_x','court_y','output'), rng.normal(size=(4,5,1))),
+                     main_defender=(('ahead','right','output'), rng.normal(size=(6,6,1))))
     return xr.Dataset(data, coords=dict(player=list(names), component=[1,2], output=[0]))
 
 # ---- lengths, from the rule book, not from FEET
@@ -35,11 +42,13 @@ def test_lengths():
     l = court_lines(); side = lambda p: np.linalg.norm(np.diff(p, axis=0), axis=1)
     np.testing.assert_allclose(side(l['border']), [47,50,47,50])
     np.testing.assert_allclose(side(l['lane']), [19,16,19])
-    np.testing.assert_allclose(l['rim'].max(0)-l['rim'].min(0), [1.5,1.5]); np.testing.assert_allclose(l['rim'][:-1].mean(0), [5.25,25])
+    np.testing.assert_allclose(l['rim'].max(0)-l['rim'].min(0), [1.5,1.5])
+    np.testing.assert_allclose(l['rim'][:-1].mean(0), [5.25,25])
     np.testing.assert_allclose(l['board'], [[4,22],[4,28]])
     np.testing.assert_allclose(np.linalg.norm(l['circle']-[19,25], axis=1), 6)
     np.testing.assert_allclose(np.linalg.norm(l['centre']-[47,25], axis=1), 6); assert l['centre'][:,0].max() <= 47+1e-9
-    np.testing.assert_allclose(np.linalg.norm(l['restricted']-[5.25,25], axis=1), 4); assert l['restricted'][:,0].min() >= 5.25-1e-9
+    np.testing.assert_allclose(np.linalg.norm(l['restricted']-[5.25,25], axis=1), 4)
+    assert l['restricted'][:,0].min() >= 5.25-1e-9
 
 def test_three_point_line():
     t = court_lines()['three']
@@ -57,19 +66,23 @@ def test_lines_are_symmetric(name):
 def test_drawn_to_scale():
     fig,ax = axes(); draw_court(ax)
     o,a,b = (place(fig, ax, *v) for v in ((0,0),(10,0),(0,10)))
-    np.testing.assert_allclose(a-o, [a[0]-o[0],0], atol=1e-9); np.testing.assert_allclose(b-o, [0,-(a[0]-o[0])], atol=1e-6)  # y right, x down, one scale
+    # y right, x down, one scale
+    np.testing.assert_allclose(a-o, [a[0]-o[0],0], atol=1e-9)
+    np.testing.assert_allclose(b-o, [0,-(a[0]-o[0])], atol=1e-6)
     assert len(ax.lines) == len(court_lines())
 
 # ---- white is zero, and which way round
 
-@pytest.mark.parametrize('draw,shape', [(court_map,(40,50)), (court_map,(8,10)), (court_map,(4,5)), (defender_map,(12,12)), (defender_map,(6,6))])
+@pytest.mark.parametrize('draw,shape', [(court_map,(40,50)), (court_map,(8,10)), (court_map,(4,5)),
+                                        (defender_map,(12,12)), (defender_map,(6,6))])
 @pytest.mark.parametrize('worst', [-3.,5.])
 def test_white_is_zero(draw, shape, worst):
     v = np.ones(shape)*.5; v[0,1] = worst; v[1,0] = 0
     fig,ax = axes(); mesh = draw(ax, v)
     assert mesh.get_clim() == (-abs(worst), abs(worst))
     assert min(mesh.cmap(mesh.norm(0.))[:3]) > .95
-    assert mesh.cmap(mesh.norm(1.))[0] > mesh.cmap(mesh.norm(1.))[2] and mesh.cmap(mesh.norm(-1.))[0] < mesh.cmap(mesh.norm(-1.))[2]
+    assert (mesh.cmap(mesh.norm(1.))[0] > mesh.cmap(mesh.norm(1.))[2]
+            and mesh.cmap(mesh.norm(-1.))[0] < mesh.cmap(mesh.norm(-1.))[2])
 
 @pytest.mark.parametrize('i,j', [(30,7), (7,30), (3,44), (35,44)])
 def test_court_orientation(i, j):
@@ -95,7 +108,9 @@ def test_dot(n):
     assert (np.floor(x+6), np.floor(y+2)) == (6,2)                 # BASKETBALL.md's cell of the handler
     p = pixel(fig, ax, x, y); assert p[1] > p[0]+60 and p[1] > p[2]+30
 
-@pytest.mark.parametrize('draw,shape', [(court_map,(50,40)), (court_map,(40,)), (court_map,(40,50,2)), (court_map,(12,12)), (court_map,(0,0)), (defender_map,(6,12)), (defender_map,(40,50)), (defender_map,(12,12,1))])
+@pytest.mark.parametrize('draw,shape', [(court_map,(50,40)), (court_map,(40,)), (court_map,(40,50,2)),
+                                        (court_map,(12,12)), (court_map,(0,0)), (defender_map,(6,12)),
+                                        (defender_map,(40,50)), (defender_map,(12,12,1))])
 def test_wrong_shapes(draw, shape):
     with pytest.raises(DataError, match='feet with square cells'): draw(axes()[1], np.ones(shape))
 
@@ -110,7 +125,8 @@ def test_court_factors_share_scales():
     assert {m.get_clim() for m in courts} == {(-m,m) for m in [float(np.abs(f.court).max())]}
     assert {m.get_clim() for m in nears} == {(-m,m) for m in [float(np.abs(f.defender).max())]}
     for c in (0,1):
-        np.testing.assert_array_equal(courts[c].get_array().reshape(4,5), f.court[...,c]); np.testing.assert_array_equal(nears[c].get_array().reshape(6,6), f.defender[...,c])
+        np.testing.assert_array_equal(courts[c].get_array().reshape(4,5), f.court[...,c])
+        np.testing.assert_array_equal(nears[c].get_array().reshape(6,6), f.defender[...,c])
     assert 'Ann' in [t.get_text() for t in fig.axes[2].get_yticklabels()]
 
 def test_top_players():
@@ -125,7 +141,8 @@ def test_missing_mode(what):
         with pytest.raises(DataError, match=f'{what} missing'): f(toy().drop_vars(what))
 
 @pytest.mark.parametrize('main', [False,True])
-@pytest.mark.parametrize('defenders', [[], [(.5,.5)], [(-5.9,-1.9),(5.9,9.9),(2.1,-.1)], [(0,3),(6.,3),(0,10.),(-6.1,3)]])
+@pytest.mark.parametrize('defenders', [[], [(.5,.5)], [(-5.9,-1.9),(5.9,9.9),(2.1,-.1)],
+                                       [(0,3),(6.,3),(0,10.),(-6.1,3)]])
 def test_shot_probability_by_loops(main, defenders):
     f = toy(1, main=main); got = shot_probability(f, 'b', defenders)
     for i in range(4):
@@ -144,7 +161,8 @@ def test_unknown_player():
 
 def test_shot_map():
     fig = shot_map(toy(), 'c', [(2.,4.)], names=dict(c='Cat'))
-    np.testing.assert_allclose(fig.axes[0].collections[0].get_array().reshape(4,5), shot_probability(toy(), 'c', [(2.,4.)]))
+    np.testing.assert_allclose(fig.axes[0].collections[0].get_array().reshape(4,5),
+                               shot_probability(toy(), 'c', [(2.,4.)]))
     assert fig.axes[0].collections[0].get_clim()[0] == 0
     crosses = [l for ax in fig.axes for l in ax.lines if l.get_marker() == 'X']
     assert len(crosses) == 1 and [float(v[0]) for v in crosses[0].get_data()] == [2.,4.]
@@ -159,9 +177,12 @@ def test_reliability():
     rng = np.random.default_rng(0); p = rng.uniform(0, .5, 4000); y = (rng.random(4000) < p).astype(int)
     ax = reliability_plot(y, p, bins=4).axes[0]
     given,seen = ax.lines[1].get_data(); order = np.argsort(p).reshape(4, 1000)
-    np.testing.assert_allclose(given, p[order].mean(1), atol=2e-3); np.testing.assert_allclose(seen, y[order].mean(1), atol=5e-3)
+    np.testing.assert_allclose(given, p[order].mean(1), atol=2e-3)
+    np.testing.assert_allclose(seen, y[order].mean(1), atol=5e-3)
     assert f'{brier_score_loss(y, p):.4f}' in ax.texts[0].get_text()
 
-@pytest.mark.parametrize('y,p,said', [([0,1],[.1],'one of each'), ([0,1],[[.1,.9],[.2,.8]],'one of each'), ([],[],'one of each'), ([0,2],[.1,.2],'0 or 1'), ([0,1],[.1,1.2],'between'), ([0,1],[.1,np.nan],'NaN')])
+@pytest.mark.parametrize('y,p,said', [([0,1],[.1],'one of each'), ([0,1],[[.1,.9],[.2,.8]],'one of each'),
+                                      ([],[],'one of each'), ([0,2],[.1,.2],'0 or 1'), ([0,1],[.1,1.2],'between'),
+                                      ([0,1],[.1,np.nan],'NaN')])
 def test_reliability_errors(y, p, said):
     with pytest.raises(DataError, match=said): reliability_plot(y, p)

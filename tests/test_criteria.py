@@ -64,7 +64,8 @@ def test_entropy_limits(n):
     assert gradient_entropy(torch.zeros(n)) == 0.
     assert gradient_entropy(torch.full((1,), 2.)) == 0.
     assert gradient_entropy(torch.zeros(0)) == 0.
-    assert math.isnan(gradient_entropy(torch.tensor([1., math.nan]))) and math.isnan(gradient_entropy(torch.tensor([1., math.inf])))
+    assert math.isnan(gradient_entropy(torch.tensor([1.,
+            math.nan]))) and math.isnan(gradient_entropy(torch.tensor([1., math.inf])))
     half = torch.zeros(n); half[:max(1, n//2)] = -1.
     assert gradient_entropy(half) == pytest.approx(math.log(max(1, n//2))/math.log(n), abs=1e-12)
 
@@ -231,8 +232,10 @@ def test_needs():
 
 # refusals -------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('kw', [dict(name='loss'), dict(name=None), dict(patience=0), dict(patience=-1), dict(patience=2.5), dict(patience=None),
-    dict(patience='4'), dict(tol=-1e-9), dict(tol=1.), dict(tol=math.nan), dict(change=0.), dict(change=1.), dict(weight=0.), dict(weight=1.1), dict(weight=math.nan)])
+@pytest.mark.parametrize('kw', [dict(name='loss'), dict(name=None), dict(patience=0), dict(patience=-1),
+                                dict(patience=2.5), dict(patience=None),
+    dict(patience='4'), dict(tol=-1e-9), dict(tol=1.), dict(tol=math.nan), dict(change=0.), dict(change=1.),
+    dict(weight=0.), dict(weight=1.1), dict(weight=math.nan)])
 def test_bad_options(kw):
     with pytest.raises(ConfigError, match='got|unknown'): Criterion(**kw)
 
@@ -247,7 +250,8 @@ def test_not_finite_is_refused_and_leaves_no_trace(name, bad):
     Criterion(name).update({name: 1., 'something_else': bad})
 
 
-@pytest.mark.parametrize('state', [{}, dict(name='valid_loss'), dict(name='valid_loss', count=1.5, memory={}), dict(name='valid_loss', count=1, memory=None), None])
+@pytest.mark.parametrize('state', [{}, dict(name='valid_loss'), dict(name='valid_loss', count=1.5, memory={}),
+                                   dict(name='valid_loss', count=1, memory=None), None])
 def test_damaged_state(state):
     with pytest.raises(FormatError, match='no state'): Criterion().load_state_dict(state)
 

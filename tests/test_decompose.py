@@ -8,7 +8,8 @@ from tensorly.decomposition import parafac
 from tensorly.tenalg import unfolding_dot_khatri_rao
 from torch.utils._python_dispatch import TorchDispatchMode
 from mrtl.core import ConfigError, DataError, generator
-from mrtl.decompose import (RIDGE, Descent, als, canonical, column_norms, compress, cp_decompose, cp_start, cp_tensor, effective_rank, factor_match, nonnegative_als, products, rebalance,
+from mrtl.decompose import (RIDGE, Descent, als, canonical, column_norms, compress, cp_decompose, cp_start,
+                            cp_tensor, effective_rank, factor_match, nonnegative_als, products, rebalance,
     relative_error)
 from mrtl.grids import Grid
 
@@ -21,7 +22,8 @@ def weighted(W, G, weights):
         if w is not None: v = v*(w/w.sum()).reshape([-1 if j == i else 1 for j in range(W.ndim)])
     return ((v*(W-G)**2).sum()/(v*W**2).sum()).sqrt().item()
 
-SHAPES = [((12,), 1), ((4,9), 3), ((9,4), 4), ((6,2,36), 3), ((36,6,2), 2), ((5,4,3,7), 3), ((1,6,1,20), 4), ((6,1,20), 2), ((1,1), 1), ((6,3,2000), 4), ((2000,3,6), 4), ((3,2,4,2,5), 2)]
+SHAPES = [((12,), 1), ((4,9), 3), ((9,4), 4), ((6,2,36), 3), ((36,6,2), 2), ((5,4,3,7), 3), ((1,6,1,20), 4),
+          ((6,1,20), 2), ((1,1), 1), ((6,3,2000), 4), ((2000,3,6), 4), ((3,2,4,2,5), 2)]
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @pytest.mark.parametrize('sizes,k', SHAPES)
@@ -37,7 +39,8 @@ def test_planted_tensors_come_back(sizes, k, dtype):
 def test_no_worse_than_tensorly(sizes, k):
     W = cp_tensor(factors(sizes, k))+2*draw(*sizes)
     with tl.backend_context('pytorch', local_threadsafe=True):
-        errors = [relative_error(W, parafac(W, k, init='random', random_state=s, n_iter_max=200).factors) for s in range(4)]
+        errors = [relative_error(W, parafac(W, k, init='random', random_state=s, n_iter_max=200).factors)
+                  for s in range(4)]
     cp = cp_decompose(W, k)
     assert cp.error <= min(errors)+2e-3
     assert cp.error == pytest.approx(relative_error(W, cp.factors), abs=1e-7)
@@ -49,7 +52,8 @@ def test_products_are_tensorlys(sizes):
     W,cols = draw(*sizes),[F.T for F in factors(sizes, 3)]
     modes = []
     for i,M in products(W, cols):
-        with tl.backend_context('pytorch', local_threadsafe=True): oracle = unfolding_dot_khatri_rao(W, (None, [c.T for c in cols]), i)
+        with tl.backend_context('pytorch', local_threadsafe=True):
+            oracle = unfolding_dot_khatri_rao(W, (None, [c.T for c in cols]), i)
         assert torch.allclose(M, oracle.T, atol=1e-12, rtol=1e-12)
         cols[i] = cols[i].flip(0)+1
         modes.append(i)
@@ -59,7 +63,8 @@ def test_products_are_tensorlys(sizes):
 def test_plain_sweeps_are_tensorlys(sizes, k):
     W = draw(*sizes); W /= W.norm()
     start = cp_start(W, k)
-    with tl.backend_context('pytorch', local_threadsafe=True): oracle = parafac(W, k, n_iter_max=4, init=(None, [F.clone() for F in start]), tol=0, l2_reg=RIDGE)
+    with tl.backend_context('pytorch', local_threadsafe=True):
+        oracle = parafac(W, k, n_iter_max=4, init=(None, [F.clone() for F in start]), tol=0, l2_reg=RIDGE)
     for F,G in zip(als(W, start, 4, 0), oracle.factors): assert torch.allclose(F, G, atol=1e-10)
 
 @pytest.mark.parametrize('nonnegative', [(), (1,), (0,2), (0,1,2)])
@@ -71,7 +76,8 @@ def test_starts_side_by_side_go_their_own_ways(nonnegative):
     for s,k,f,e in zip(starts, kept, found, errors):
         alone,(error,) = Descent(W, [s], nonnegative).run(12, 0)
         assert e == pytest.approx(error, abs=1e-9) == pytest.approx(relative_error(W, f), abs=1e-9)
-        assert all(torch.allclose(F, G, atol=1e-7) for F,G in zip(f, alone[0])) and all(torch.equal(F, G) for F,G in zip(s, k))
+        assert all(torch.allclose(F, G, atol=1e-7) for F,G in zip(f, alone[0])) and all(torch.equal(F,
+                G) for F,G in zip(s, k))
         assert all(f[i].min() >= 0 for i in nonnegative)
 
 @pytest.mark.parametrize('nonnegative', [(0,), (0,2)])
@@ -86,7 +92,8 @@ def test_a_wrong_sign_at_the_start_kills_no_component():
     "All starting columns are positive; what is to be found is negative in the free mode."
     A,B,C = (F.abs()+.1 for F in factors((9,8,10), 3))
     W = cp_tensor([A, B, -C]); W /= W.norm()
-    for number in (1,2,3): assert relative_error(W, nonnegative_als(W, [F.abs() for F in cp_start(W, 3, 0, number)], (0,1), 400)) < .1
+    for number in (1,2,3):
+        assert relative_error(W, nonnegative_als(W, [F.abs() for F in cp_start(W, 3, 0, number)], (0,1), 400)) < .1
 
 @pytest.mark.parametrize('nonnegative', [(), (0,), (0,1)])
 def test_no_sweep_makes_it_worse(nonnegative):
@@ -99,24 +106,28 @@ def test_no_sweep_makes_it_worse(nonnegative):
 def test_strides_save_sweeps():
     W = cp_tensor([F+2 for F in factors((12,10,11), 4)])+.1*draw(12, 10, 11); W /= W.norm()
     start = cp_start(W, 4, 0, 1)
-    with tl.backend_context('pytorch', local_threadsafe=True): plain = parafac(W, 4, n_iter_max=120, init=(None, [F.clone() for F in start]), tol=0).factors
+    with tl.backend_context('pytorch', local_threadsafe=True):
+        plain = parafac(W, 4, n_iter_max=120, init=(None, [F.clone() for F in start]), tol=0).factors
     assert relative_error(W, als(W, start, 60, 0)) < relative_error(W, plain)-1e-4
 
 @pytest.mark.parametrize('nonnegative', [(), (0,), (0,1), (2,)])
 def test_a_larger_noisy_tensor(nonnegative):
-    "At least what tensorly finds in as many sweeps as it wants; what the starts reached is the true error, and none dies."
+    """At least what tensorly finds in as many sweeps as it wants; what the starts reached is the true error, and
+    none dies."""
     A,B,C = factors((60,40,50), 8)
     truth = [F.abs() if i in nonnegative else F for i,F in enumerate((A, B, C))]
     W = cp_tensor(truth)+3*draw(60, 40, 50)
     unit = W/W.norm()
     cp = cp_decompose(W, 8, nonnegative=nonnegative)
-    with tl.backend_context('pytorch', local_threadsafe=True): other = relative_error(unit, parafac(unit, 8, init='svd', n_iter_max=200, tol=1e-8).factors)
+    with tl.backend_context('pytorch', local_threadsafe=True):
+        other = relative_error(unit, parafac(unit, 8, init='svd', n_iter_max=200, tol=1e-8).factors)
     assert cp.error < other+(.01 if nonnegative else 1e-5)
     assert cp.error <= min(cp.starts) and max(cp.starts) < .9
     if not nonnegative:
         rough,cut = compress(unit, 16)
         first = als(rough, cp_start(rough, 8))
-        assert cp.starts[0] == pytest.approx(relative_error(unit, [F if Q is None else Q@F for F,Q in zip(first, cut)]), abs=1e-7)
+        assert cp.starts[0] == pytest.approx(relative_error(unit,
+                [F if Q is None else Q@F for F,Q in zip(first, cut)]), abs=1e-7)
 
 class Largest(TorchDispatchMode):
     "Remembers the largest tensor that any operation made."
@@ -160,7 +171,8 @@ OCEAN = Grid((6,8), (-20,60), (180,280), sphere=True, mask=torch.arange(48).resh
 @pytest.mark.parametrize('nonnegative', [(), (1,), (0,1)])
 def test_land_has_no_say(nonnegative):
     W,v = draw(5, 48, 3),OCEAN.share.flatten()
-    one,*others = (cp_decompose(W.where(v[:,None] > 0, f), 3, weights=[None, v, None], nonnegative=nonnegative) for f in (0., 1e6, float('nan'), float('inf')))
+    one,*others = (cp_decompose(W.where(v[:,None] > 0, f), 3, weights=[None, v, None], nonnegative=nonnegative)
+                   for f in (0., 1e6, float('nan'), float('inf')))
     for two in others:
         for F,G in zip(one.factors, two.factors): assert torch.equal(F, G)
     assert (one.factors[1][v == 0] == 0).all()
@@ -190,7 +202,10 @@ def test_equal_weights_change_nothing():
     assert plain.error == pytest.approx(equal.error, abs=1e-10)
     assert torch.allclose(cp_tensor(plain.factors), cp_tensor(equal.factors), atol=1e-6)
 
-@pytest.mark.parametrize('weights,match', [([None, None], 'as many weights'), ([None, torch.ones(3), None], 'must be 4 numbers, got 3'), ([None, torch.tensor([1.,-1,1,1]), None], '0 or more'),
+@pytest.mark.parametrize('weights,match',
+                         [([None, None], 'as many weights'),
+                          ([None, torch.ones(3), None], 'must be 4 numbers, got 3'),
+                          ([None, torch.tensor([1.,-1,1,1]), None], '0 or more'),
     ([None, torch.zeros(4), None], 'not all 0'), ([None, torch.tensor([1.,float('nan'),1,1]), None], '0 or more')])
 def test_weights_refused(weights, match):
     with pytest.raises(DataError, match=match): cp_decompose(draw(3, 4, 5), 2, weights=weights)
@@ -218,7 +233,9 @@ def test_nothing_positive_to_find():
     cp = cp_decompose(-draw(4, 5, 6).abs(), 2, nonnegative=(0,1,2))
     assert cp.error == pytest.approx(1) and all(F.isfinite().all() for F in cp.factors)
 
-@pytest.mark.parametrize('kw,match', [(dict(nonnegative=(3,)), 'nonnegative names modes by number, 0 to 2'), (dict(nonnegative=('space',)), 'by number'), (dict(n_starts=0), 'n_starts must be at least 1')])
+@pytest.mark.parametrize('kw,match', [(dict(nonnegative=(3,)), 'nonnegative names modes by number, 0 to 2'),
+                                      (dict(nonnegative=('space',)), 'by number'),
+                                      (dict(n_starts=0), 'n_starts must be at least 1')])
 def test_options_refused(kw, match):
     with pytest.raises(ConfigError, match=match): cp_decompose(draw(3, 4, 5), 2, **kw)
 
@@ -244,7 +261,8 @@ def test_same_seed_same_bits_and_nothing_changed(sizes, nonnegative):
     for F,G in zip(one.factors, two.factors): assert torch.equal(F, G) and not F.requires_grad
     assert (one.error, one.starts) == (two.error, two.starts)
     assert torch.equal(W.detach(), before) and all(torch.equal(a, b) for a,b in zip(weights, kept))
-    assert torch.equal(torch.get_rng_state(), state) and tl.get_backend() == backend and torch.get_default_dtype() == torch.float32
+    assert torch.equal(torch.get_rng_state(),
+                       state) and tl.get_backend() == backend and torch.get_default_dtype() == torch.float32
 
 def test_tensorly_is_left_as_it_was(python):
     assert python("""
@@ -274,7 +292,8 @@ def test_another_seed_begins_elsewhere():
 def test_zeros(k):
     cp = cp_decompose(torch.zeros(4, 48, 3), k, weights=[None, OCEAN.share.flatten(), None], nonnegative=(0,))
     assert cp.error == 0 and cp.rank == k and all(F.isfinite().all() for F in cp.factors)
-    assert 0 < cp_tensor(cp.factors).abs().max() < 1e-6 and cp.factors[0].min() >= 0 and (cp.factors[1][~OCEAN.mask.flatten()] == 0).all()
+    assert (0 < cp_tensor(cp.factors).abs().max() < 1e-6 and cp.factors[0].min() >= 0
+            and (cp.factors[1][~OCEAN.mask.flatten()] == 0).all())
 
 @pytest.mark.parametrize('W', [np.arange(24.).reshape(2,3,4), torch.arange(24).reshape(2,3,4)])
 def test_arrays_and_integers(W):
@@ -297,7 +316,8 @@ def test_compress_keeps_all(sizes):
     core,bases = compress(W)
     assert core.numel() < W.numel() and core.norm() == pytest.approx(W.norm().item())
     for i,Q in enumerate(bases):
-        if Q is not None: core = (Q@core.movedim(i, 0).flatten(1)).reshape(-1, *core.movedim(i, 0).shape[1:]).movedim(0, i)
+        if Q is not None:
+            core = (Q@core.movedim(i, 0).flatten(1)).reshape(-1, *core.movedim(i, 0).shape[1:]).movedim(0, i)
     assert torch.allclose(core, W, atol=1e-10)
 
 # Many faces
@@ -310,7 +330,8 @@ def test_rebalance(spatial, use):
     weights = [None, OCEAN.share, None] if use else None
     even = rebalance(Fs, weights, spatial)
     assert torch.allclose(cp_tensor(even), cp_tensor(Fs), atol=1e-12)
-    norms = torch.stack([column_norms(F, (OCEAN.share.flatten() if use and i == 1 else None), spatial[i]) for i,F in enumerate(even)])
+    norms = torch.stack([column_norms(F, (OCEAN.share.flatten() if use and i == 1 else None), spatial[i])
+                         for i,F in enumerate(even)])
     assert torch.allclose(norms[:,[0,1,3]], norms[:1,[0,1,3]].expand(3, -1)) and all(F.isfinite().all() for F in even)
     for F,G in zip(rebalance(even, weights, spatial), even): assert torch.allclose(F, G)
 
@@ -349,20 +370,24 @@ def test_canonical_with_dead_components(dtype):
     Fs = [F.to(dtype) for F in factors((5,6,3), 3)]
     Fs[0][:,1],Fs[1][:,2],Fs[2][:,2] = 0,0,0
     s,U = canonical(Fs)
-    assert all(F.isfinite().all() and F.dtype == dtype for F in U) and (s != 0).tolist() == [True,False,False] and s.dtype == dtype
+    assert all(F.isfinite().all() and F.dtype == dtype
+               for F in U) and (s != 0).tolist() == [True,False,False] and s.dtype == dtype
 
 @pytest.mark.parametrize('k', [1, 2, 3, 4])
 def test_factor_match_is_the_best_of_all_pairings(k):
     F,G = factors((5,6,3), k),factors((5,6,3), k, seed=1)
-    cos = [[np.prod([abs(float(f[:,i]@g[:,j]/f[:,i].norm()/g[:,j].norm())) for f,g in zip(F, G)]) for j in range(k)] for i in range(k)]
-    assert factor_match(F, G) == pytest.approx(max(np.mean([cos[i][j] for i,j in enumerate(p)]) for p in permutations(range(k))))
+    cos = [[np.prod([abs(float(f[:,i]@g[:,j]/f[:,i].norm()/g[:,j].norm())) for f,g in zip(F, G)])
+            for j in range(k)] for i in range(k)]
+    assert factor_match(F, G) == pytest.approx(max(np.mean([cos[i][j] for i,j in enumerate(p)])
+                                                   for p in permutations(range(k))))
     assert factor_match(F, G) == pytest.approx(factor_match(G, F))
 
 def test_factor_match_corners():
     F = factors((5,48,3), 3)
     assert factor_match(F, F) == pytest.approx(1)
     assert factor_match([f.numpy() for f in F], [f.float() for f in F]) == pytest.approx(1)
-    assert factor_match(F, [f[:,:2] for f in F]) == pytest.approx(2/3) == pytest.approx(factor_match([f[:,:2] for f in F], F))
+    assert factor_match(F, [f[:,:2]
+                            for f in F]) == pytest.approx(2/3) == pytest.approx(factor_match([f[:,:2] for f in F], F))
     dead = [f.clone() for f in F]
     dead[0][:,1] = 0
     assert factor_match(F, dead) == pytest.approx(2/3)

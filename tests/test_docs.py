@@ -1,4 +1,5 @@
-"""The docs, as far as they can be checked without Quarto: every page renders, nothing dangles, nothing leaks, every public name is documented."""
+"""The docs, as far as they can be checked without Quarto: every page renders, nothing dangles, nothing leaks, every
+public name is documented."""
 import ast, dataclasses, html, importlib, inspect, json, os, re, shutil, subprocess, sys
 from functools import lru_cache
 from html.parser import HTMLParser
@@ -11,7 +12,8 @@ import mrtl, mrtl._docs, preview
 from mrtl.cli import COMMANDS, main
 
 NOTEBOOKS = sorted(p.relative_to(ROOT/'nbs').as_posix() for p in nbglob(ROOT/'nbs', as_path=True))
-MODULES = sorted('.'.join(p.relative_to(ROOT/'mrtl').with_suffix('').parts) for p in (ROOT/'mrtl').rglob('*.py') if not p.stem.startswith('_'))
+MODULES = sorted('.'.join(p.relative_to(ROOT/'mrtl').with_suffix('').parts)
+                 for p in (ROOT/'mrtl').rglob('*.py') if not p.stem.startswith('_'))
 per_page = pytest.mark.parametrize('page', NOTEBOOKS)
 
 @pytest.fixture(scope='session')
@@ -37,7 +39,8 @@ class Page(HTMLParser):
         if tag == 'img': self.images.append(attrs.get('src', ''))
         if tag == 'img' and len(attrs.get('alt') or '') < 30: self.silent.append(attrs.get('src', ''))
         url = attrs.get('src') or attrs.get('href') or ''
-        if tag in ('script', 'link', 'img', 'iframe', 'source') and re.match('https?:|//', url): self.elsewhere.append(url)
+        if tag in ('script', 'link', 'img', 'iframe', 'source') and re.match('https?:|//', url):
+            self.elsewhere.append(url)
         if tag in ('pre', 'code', 'style', 'script', 'annotation', 'h3'): self.inside.append(tag)
         if tag in ('pre', 'h3'): self.code.append([tag, ''])
     def handle_endtag(self, tag):
@@ -70,20 +73,24 @@ def test_links_and_images_resolve(site, page):
 @per_page
 def test_every_figure_says_in_words_what_it_shows(site, page):
     silent = parsed(site, page).silent
-    why = f'{page}: {silent} have no alternative text of thirty letters or more: write #| fig-alt: "..." at the top of their cells'
+    why = (f'{page}: {silent} have no alternative text of thirty letters or more: write #| fig-alt: "..." at '
+           f'the top of their cells')
     assert not silent, why
 
 @per_page
 def test_page_reads_without_the_network(site, page):
-    "Nothing is loaded from elsewhere, neither by the preview nor by Quarto, which fetches two libraries for any HTML output or widget."
+    """Nothing is loaded from elsewhere, neither by the preview nor by Quarto, which fetches two libraries for any
+    HTML output or widget."""
     assert parsed(site, page).elsewhere == []
     book = json.loads((site/'tree'/'_proc'/page).read_text(encoding='utf-8'))
     kinds = {k for c in book['cells'] for o in c.get('outputs', []) for k in o.get('data', {})}
-    assert not {k for k in kinds if k == 'text/html' or 'javascript' in k or 'widget' in k} and 'widgets' not in book['metadata']
+    assert not {k for k in kinds if k == 'text/html' or 'javascript' in k
+                or 'widget' in k} and 'widgets' not in book['metadata']
 
 @per_page
 def test_entries_are_prose(site, page):
-    "Headings of entries stand in the table of contents, types are short, and no link leads to a source whose address is not known."
+    """Headings of entries stand in the table of contents, types are short, and no link leads to a source whose
+    address is not known."""
     text = (site/'site'/nbpath2html(page)).read_text(encoding='utf-8')
     assert '[source]' not in text and '/blob/' not in text
     p = parse(site/'site'/nbpath2html(page))
@@ -96,7 +103,8 @@ def test_pages_lead_to_their_neighbours(site, page):
     row = list(hrefs(quarto()['website']['sidebar']['contents'])); i = row.index(page)
     here,turn = site/'site'/nbpath2html(page),parsed(site, page).turn
     def page_of(way): return (here.parent/turn[way]).resolve() if way in turn else None
-    want = {way: (site/'site'/nbpath2html(row[j])).resolve() if 0 <= j < len(row) else None for way,j in (('before', i-1), ('after', i+1))}
+    want = {way: (site/'site'/nbpath2html(row[j])).resolve() if 0 <= j < len(row) else None
+            for way,j in (('before', i-1), ('after', i+1))}
     assert {way: page_of(way) for way in want} == want
 
 def test_there_is_a_page_for_what_is_not_there(site):
@@ -111,7 +119,8 @@ def test_nothing_leaks(site, page):
     for text in p.prose: assert not re.search(LEAKS, text), f'{page} shows markup: {text!r}'
     for tag,text in p.code: assert '#|' not in text, f'{page} shows a directive: {text!r}'
 
-@pytest.mark.parametrize('text', ['#| echo: false', '::: {.callout}', '{#eq-a}', '?@eq-a', 'see @fig-map', '$$x', '[a](b.html)'])
+@pytest.mark.parametrize('text', ['#| echo: false', '::: {.callout}', '{#eq-a}', '?@eq-a',
+                                  'see @fig-map', '$$x', '[a](b.html)'])
 def test_leaks_are_recognised(text): assert re.search(LEAKS, text)
 
 # ---- what Quarto reads of a cell
@@ -130,7 +139,8 @@ def bad_yaml(block):
 
 @per_page
 def test_cell_options_are_yaml(page):
-    for block in blocks(page): assert not bad_yaml(block), f'{page}: Quarto stops at\n{block}\nQuote values that hold ": ", "#" or begin with a bracket'
+    for block in blocks(page):
+        assert not bad_yaml(block), f'{page}: Quarto stops at\n{block}\nQuote values that hold ": ", "#" or begin with a bracket'
 
 @pytest.mark.parametrize('block', ['fig-alt: Maps: two of them', 'fig-alt: [a', 'fig-cap: "half', 'echo:false'])
 def test_bad_yaml_is_seen(block): assert bad_yaml(block)
@@ -144,10 +154,12 @@ def test_cells_can_be_copied(page):
         source = ''.join(c['source'])
         if c['cell_type'] != 'code': continue
         hidden = re.search(r'^#\|\s*(hide\b|include: *false)', source, re.M)
-        assert not (hidden and re.search(r'^\s*(import|from)\b', source, re.M)), f'{page} imports in a hidden cell:\n{source}'
+        assert not (hidden and re.search(r'^\s*(import|from)\b', source,
+                                         re.M)), f'{page} imports in a hidden cell:\n{source}'
         assert 'expect_fail' not in source, f'{page}: show the error, by `except ... as e: print(e)`'
         said = ''.join(''.join(o.get('text', '')) for o in c['outputs'] if o['output_type'] == 'stream')
-        assert len(re.findall(r'^except .* as e: print\(', source, re.M)) <= len(said.splitlines()), f'{page} stores no error for\n{source}'
+        assert len(re.findall(r'^except .* as e: print\(', source,
+                              re.M)) <= len(said.splitlines()), f'{page} stores no error for\n{source}'
 
 # ---- public names
 
@@ -166,10 +178,12 @@ def parameters(obj):
 def inherited(obj):
     "Fields that a record takes over from public records, on whose pages they are documented."
     public = {n for _,n in names()}
-    return {f.name for b in getattr(obj, '__mro__', ())[1:] if dataclasses.is_dataclass(b) and b.__name__ in public for f in dataclasses.fields(b)}
+    return {f.name for b in getattr(obj, '__mro__', ())[1:] if dataclasses.is_dataclass(b) and b.__name__ in public
+            for f in dataclasses.fields(b)}
 
 def undocumented(obj, shown):
-    "What is missing, parameter by parameter, in a shown signature (or in the shown source of a record): the line, a true type, a comment."
+    """What is missing, parameter by parameter, in a shown signature (or in the shown source of a record): the line,
+    a true type, a comment."""
     elsewhere = inherited(obj)
     for p in (p for p in parameters(obj) if p.name not in elsewhere):
         stars = {p.VAR_POSITIONAL: '*', p.VAR_KEYWORD: '**'}.get(p.kind, '')
@@ -199,7 +213,8 @@ def test_public_name_is_documented(site, module, name):
 
 def test_undocumented_sees_what_is_missing():
     def f(a, b, *, c=None, d:int=0, **kw): pass
-    shown = 'def f(\n    a, # no type\n    b:int,\n    *, c:NoneType=None, # no true type\n    d:int=0, # fine\n    **kw\n):'
+    shown = ('def f(\n    a, # no type\n    b:int,\n    *, c:NoneType=None, # no true type\n    '
+             'd:int=0, # fine\n    **kw\n):')
     assert list(undocumented(f, shown)) == ['a has no type', 'b has no comment', 'c has no type', 'kw has no type']
 
 # ---- the page of the names of `import mrtl`
@@ -234,9 +249,11 @@ USERS = [c for c in COMMANDS if c not in ('compare', 'search', 'bench')]
 def test_the_page_of_the_command_line_shows_every_option(command, capsys):
     with pytest.raises(SystemExit): main([command, '--help'])
     words = capsys.readouterr().out.split()
-    cells = [c for c in cells_of('command_line.ipynb') if c['cell_type'] == 'code' and f"options_of('{command}')" in ''.join(c['source'])]
+    cells = [c for c in cells_of('command_line.ipynb') if c['cell_type'] == 'code'
+             and f"options_of('{command}')" in ''.join(c['source'])]
     shown = [''.join(''.join(o.get('text', '')) for o in c['outputs']) for c in cells]
-    assert len(words) > 10 and [s.split() for s in shown] == [words], 'run nbs/command_line.ipynb again and store its output'
+    assert len(words) > 10 and [s.split()
+                                for s in shown] == [words], 'run nbs/command_line.ipynb again and store its output'
 
 # ---- README.md and _quarto.yml
 
@@ -246,13 +263,15 @@ def test_readme_is_fresh(site):
     assert (ROOT/'README.md').read_text(encoding='utf-8') == text, 'run `python tools/preview.py --readme`'
     for name,data in images.items(): assert (ROOT/name).read_bytes() == data, 'run `python tools/preview.py --readme`'
     for url in re.findall(r'\]\(([^)\s]+)\)', text):
-        if not re.match(r'https?://|#', url): assert (ROOT/url.split('#')[0]).exists(), f'README.md points to {url}, which is not there'
+        if not re.match(r'https?://|#', url):
+            assert (ROOT/url.split('#')[0]).exists(), f'README.md points to {url}, which is not there'
 
 def quarto(): return yaml.safe_load((ROOT/'_quarto.yml').read_text())
 
 def test_quarto_yml_is_valid():
     rules = 'quarto-schema-unknown-key,quarto-schema-invalid-enum,quarto-schema-type-mismatch'
-    done = subprocess.run([Path(sys.executable).parent/'panache', 'lint', '--no-cache', '--extend-select', rules, '_quarto.yml'], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([Path(sys.executable).parent/'panache', 'lint', '--no-cache', '--extend-select', rules,
+                           '_quarto.yml'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and 'No issues' in done.stdout+done.stderr, done.stdout+done.stderr
 
 def test_quarto_yml_says_what_we_mean():
@@ -297,7 +316,8 @@ def test_what_nbdev_asks_of_quarto(site, tmp_path):
 class Cell(dict):
     __getattr__,__setattr__ = dict.__getitem__,dict.__setitem__
 
-def entry(text): return Cell(cell_type='code', source='show_doc(f)', outputs=[dict(data={'text/markdown': text, 'text/plain': 'f'})])
+def entry(text):
+    return Cell(cell_type='code', source='show_doc(f)', outputs=[dict(data={'text/markdown': text, 'text/plain': 'f'})])
 
 LONG = """---
 
@@ -331,7 +351,8 @@ def test_an_entry_becomes_prose_with_short_types():
     assert cell == dict(cell_type='markdown', source=SHORT)
 
 def test_html_becomes_a_raw_block_and_widgets_go():
-    data = {'text/html': ['<style scoped>b {}</style><b>```</b>', '!'], 'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'x'}
+    data = {'text/html': ['<style scoped>b {}</style><b>```</b>', '!'],
+            'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'x'}
     mrtl._docs.PlainPage(None)(Cell(cell_type='code', source='x', outputs=[dict(data=data)]))
     assert list(data) == ['text/plain', 'text/markdown'] and data['text/markdown'].startswith('````{=html}\n')
     assert '>\n<b>```</b>!\n<' in data['text/markdown']
@@ -352,7 +373,8 @@ def test_preview_numbers_equations():
 
 @pytest.mark.parametrize('line,shown', [('#| echo: false', False), ('#| include: false', False), ('', True)])
 def test_preview_honours_directives(line, shown):
-    cell = dict(cell_type='code', source=f'{line}\nx = 1'.strip(), outputs=[dict(output_type='stream', name='stdout', text='out')])
+    cell = dict(cell_type='code', source=f'{line}\nx = 1'.strip(),
+                outputs=[dict(output_type='stream', name='stdout', text='out')])
     md = preview.code(cell, 'html', None, pytest.fail)
     assert ('x = 1' in md) is shown
     assert ('out' in md) is ('include' not in line)

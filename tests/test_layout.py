@@ -1,4 +1,5 @@
-"""Rules of the house: imports point down, one module a notebook, exports fresh, outputs clean, nothing configured at import."""
+"""Rules of the house: imports point down, one module a notebook, exports fresh, outputs clean, nothing configured
+at import."""
 import ast, json, os, re, subprocess, sys, tomllib
 from collections import Counter
 from importlib.metadata import entry_points
@@ -9,7 +10,8 @@ from conftest import ROOT, copy_sources
 import release, requirements
 
 NOTEBOOKS = {p.relative_to(ROOT/'nbs').with_suffix('').as_posix(): p for p in sorted(nbglob(ROOT/'nbs', as_path=True))}
-MODULES = {'.'.join(p.relative_to(ROOT/'mrtl').with_suffix('').parts): p for p in sorted((ROOT/'mrtl').rglob('*.py')) if not p.stem.startswith('_')}
+MODULES = {'.'.join(p.relative_to(ROOT/'mrtl').with_suffix('').parts): p
+           for p in sorted((ROOT/'mrtl').rglob('*.py')) if not p.stem.startswith('_')}
 BIN = Path(sys.executable).parent
 
 def cells(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
@@ -40,7 +42,8 @@ def imports(source, module=''):
         if isinstance(node, ast.Import): names = [a.name for a in node.names]
         elif isinstance(node, ast.ImportFrom):
             here = ['mrtl', *module.split('.')[:-1]] if module else ['mrtl']
-            base = '.'.join(([] if not node.level else here[:len(here)-node.level+1])+([node.module] if node.module else []))
+            base = '.'.join(([] if not node.level else here[:len(here)-node.level+1])
+                            +([node.module] if node.module else []))
             names = [base] if base in KNOWN else [f'{base}.{a.name}' for a in node.names]
         else: continue
         yield from (n.removeprefix('mrtl.') for n in names if n in KNOWN)
@@ -48,9 +51,11 @@ def imports(source, module=''):
 KNOWN = {f'mrtl.{m}' for m in MODULES}
 
 def test_imports_sees_every_form():
-    code = 'import mrtl, mrtl.core\nfrom .grids import x\nfrom . import models\nfrom mrtl.lab.bench import y\ndef f():\n    from mrtl import cli\n    import os'
+    code = ('import mrtl, mrtl.core\nfrom .grids import x\nfrom . import models\nfrom mrtl.lab.bench import y\ndef '
+            'f():\n    from mrtl import cli\n    import os')
     assert list(imports(code)) == ['core', 'grids', 'models', 'lab.bench', 'cli']
-    assert list(imports('from .prior import a\nfrom ..core import b\nfrom .. import grids', 'evidence.model')) == ['evidence.prior', 'core', 'grids']
+    assert list(imports('from .prior import a\nfrom ..core import b\nfrom .. import grids',
+                        'evidence.model')) == ['evidence.prior', 'core', 'grids']
 
 FOUND = {m: set(imports(p.read_text(encoding='utf-8'), m)) for m,p in MODULES.items()}
 
@@ -61,10 +66,16 @@ def test_imports_point_down(module):
         assert ORDER[other] < ORDER[module], f'mrtl.{module} imports mrtl.{other}, which stands after it in the sidebar: a module imports only earlier ones'
 
 # A package, what it must never import, and why
-NEVER = [('climate', 'basketball', 'the two applications do not know each other'), ('basketball', 'climate', 'the two applications do not know each other'),
-         ('', 'lab', 'only the commands know the laboratory'), ('plots', 'estimators', 'pictures take any fitted object'), ('report', 'estimators', 'a page takes any fitted object'),
-         ('panels', 'estimators', 'pictures take any fitted object'), ('curves', 'estimators', 'pictures take any fitted object'), ('tables', 'estimators', 'a page takes any fitted object'),
-         ('bootstrap', 'evidence', 'who resamples does not ask how a model was fitted'), ('estimators', 'evidence.model', 'only the table of ways knows both ways'),
+NEVER = [('climate', 'basketball', 'the two applications do not know each other'),
+         ('basketball', 'climate', 'the two applications do not know each other'),
+         ('', 'lab', 'only the commands know the laboratory'),
+         ('plots', 'estimators', 'pictures take any fitted object'),
+         ('report', 'estimators', 'a page takes any fitted object'),
+         ('panels', 'estimators', 'pictures take any fitted object'),
+         ('curves', 'estimators', 'pictures take any fitted object'),
+         ('tables', 'estimators', 'a page takes any fitted object'),
+         ('bootstrap', 'evidence', 'who resamples does not ask how a model was fitted'),
+         ('estimators', 'evidence.model', 'only the table of ways knows both ways'),
          ('', 'cli', 'nothing stands above the commands')]
 
 def inside(module, package): return not package or module == package or module.startswith(package+'.')
@@ -72,7 +83,8 @@ def inside(module, package): return not package or module == package or module.s
 @pytest.mark.parametrize('a,b,why', NEVER, ids=[f'{a or "all"}-{b}' for a,b,_ in NEVER])
 def test_never(a, b, why):
     allowed = {'lab': ('lab', 'cli'), 'cli': ('cli',)}.get(b, ())
-    broken = [f'{m} -> {o}' for m in MODULES if inside(m, a) and not any(inside(m, k) for k in allowed) for o in FOUND[m] if inside(o, b)]
+    broken = [f'{m} -> {o}' for m in MODULES if inside(m, a) and not any(inside(m, k) for k in allowed)
+              for o in FOUND[m] if inside(o, b)]
     assert not broken, f'{why}: {broken}'
 
 @pytest.mark.parametrize('module', MODULES)
@@ -82,7 +94,8 @@ def test_a_module_is_read_at_one_sitting(module):
 
 def public(module):
     "The names that a module offers."
-    lists = [n.value for n in ast.parse(MODULES[module].read_text(encoding='utf-8')).body if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '') == '__all__']
+    lists = [n.value for n in ast.parse(MODULES[module].read_text(encoding='utf-8')).body if isinstance(n,
+            ast.Assign) and getattr(n.targets[0], 'id', '') == '__all__']
     return [n for v in lists for n in ast.literal_eval(v)]
 
 def test_public_names_are_few_and_have_one_home():
@@ -94,7 +107,8 @@ def test_public_names_are_few_and_have_one_home():
 def test_no_private_name_is_borrowed(module):
     "What two modules share has a name without an underscore."
     tree = ast.parse(MODULES[module].read_text(encoding='utf-8'))
-    taken = [a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level and n.module for a in n.names if a.name.startswith('_') and not a.name.startswith('__')]
+    taken = [a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level and n.module
+             for a in n.names if a.name.startswith('_') and not a.name.startswith('__')]
     assert not taken, f'mrtl.{module} imports {taken}'
 
 def test_numbers_order_the_pages_of_a_folder():
@@ -107,11 +121,13 @@ def test_one_module_a_notebook():
     for name,module in MAKES.items():
         assert re.sub(r'(^|/)\d\d_', r'\1', name) == module.replace('.', '/') != name, f'{name}.ipynb makes mrtl.{module}: name the notebook NN_{module.split(".")[-1]}, in the folder of its package'
     for name in NOTEBOOKS.keys()-MAKES.keys():
-        assert not any(re.search(r'^#\|\s*exports?\b', s, re.M) for s in sources(NOTEBOOKS[name])), f'{name} exports cells but has no default_exp'
+        assert not any(re.search(r'^#\|\s*exports?\b', s, re.M)
+                       for s in sources(NOTEBOOKS[name])), f'{name} exports cells but has no default_exp'
 
 def test_no_cell_exports_elsewhere():
     for name,path in NOTEBOOKS.items():
-        for s in sources(path): assert not re.search(r'^#\|\s*exporti?s?[ \t]+\S', s, re.M), f'{name}: a cell exports into another module'
+        for s in sources(path):
+            assert not re.search(r'^#\|\s*exporti?s?[ \t]+\S', s, re.M), f'{name}: a cell exports into another module'
 
 def test_page_names_are_unique():
     pages = Counter(re.sub(r'(^|/)\d+_', r'\1', name) for name in NOTEBOOKS)
@@ -121,7 +137,8 @@ def test_page_names_are_unique():
 
 def contents(folder):
     return {f'{folder.name}/{p.relative_to(folder).as_posix()}': p.read_bytes() for p in sorted(folder.rglob('*'))
-            if p.is_file() and '__pycache__' not in p.parts and not any(q.startswith('.') for q in p.relative_to(folder).parts)}
+            if p.is_file() and '__pycache__' not in p.parts
+            and not any(q.startswith('.') for q in p.relative_to(folder).parts)}
 
 def test_export_is_fresh_and_notebooks_are_clean(once):
     def make(folder):
@@ -157,9 +174,12 @@ def test_importing_changes_nothing(python):
     assert found['heavy'] == [], 'import these inside the functions that use them'
 
 def test_the_check_sees_changes(python):
-    changes = dict(dtype='torch.set_default_dtype(torch.float64)', seed='torch.manual_seed(3)', threads='torch.set_num_threads(3)', tensorly='tensorly.set_backend("pytorch")',
-        xarray='xarray.set_options(keep_attrs=True)', numpy_print='numpy.set_printoptions(precision=2)', filters='warnings.simplefilter("ignore")', environ='os.environ["NEW"] = "1"')
-    found = json.loads(python((STATE % []).replace('after = state()', '; '.join([*changes.values(), 'after = state()']))))
+    changes = dict(dtype='torch.set_default_dtype(torch.float64)', seed='torch.manual_seed(3)',
+                   threads='torch.set_num_threads(3)', tensorly='tensorly.set_backend("pytorch")',
+        xarray='xarray.set_options(keep_attrs=True)', numpy_print='numpy.set_printoptions(precision=2)',
+        filters='warnings.simplefilter("ignore")', environ='os.environ["NEW"] = "1"')
+    found = json.loads(python((STATE % []).replace('after = state()',
+                                                   '; '.join([*changes.values(), 'after = state()']))))
     assert set(found['changed']) >= changes.keys()
 
 # ---- stored outputs
@@ -173,7 +193,9 @@ def texts(path):
         for o in c.get('outputs', []):
             if o['output_type'] == 'stream': yield o['name'],''.join(o['text'])
             elif o['output_type'] == 'error': yield 'error',o['ename']
-            else: yield from ((mime, ''.join(v)) for mime,v in o['data'].items() if mime.startswith('text/') or mime == 'image/svg+xml')
+            else:
+                yield from ((mime, ''.join(v)) for mime,v in o['data'].items() if mime.startswith('text/')
+                            or mime == 'image/svg+xml')
 
 @pytest.mark.parametrize('name', NOTEBOOKS)
 def test_stored_outputs_are_clean(name):
@@ -184,12 +206,17 @@ def test_stored_outputs_are_clean(name):
             m = re.search(pattern, text)
             assert not m, f'{name} stores {what}: ...{text[max(0, m.start()-60):m.end()+60]}...'
 
-@pytest.mark.parametrize('what,text', [('a path of a machine', 'saved in /home/ann/runs'), ('a path of a machine', '<ipython-input-6-5e7>:17'), ('a warning', 'x.py:3: DeprecationWarning: no'),
-    ('a progress bar', ' 50%|#####     | 5/10 [00:01<00:01,  4.9it/s]'), ('a timing', 'Wall time: 3 s'), ('an address', '<object at 0x7f3a2b1c>')])
+@pytest.mark.parametrize('what,text', [('a path of a machine', 'saved in /home/ann/runs'),
+                                       ('a path of a machine', '<ipython-input-6-5e7>:17'),
+                                       ('a warning', 'x.py:3: DeprecationWarning: no'),
+    ('a progress bar', ' 50%|#####     | 5/10 [00:01<00:01,  4.9it/s]'), ('a timing', 'Wall time: 3 s'),
+    ('an address', '<object at 0x7f3a2b1c>')])
 def test_unwanted_is_recognised(what, text): assert re.search(UNWANTED[what], text)
 
 @pytest.mark.parametrize('name', NOTEBOOKS)
-def test_notebook_is_small(name): assert NOTEBOOKS[name].stat().st_size <= 200*1024, f'{name} has {NOTEBOOKS[name].stat().st_size//1024} KB, at most 200'
+def test_notebook_is_small(name):
+    assert (NOTEBOOKS[name].stat().st_size
+            <= 200*1024), f'{name} has {NOTEBOOKS[name].stat().st_size//1024} KB, at most 200'
 
 # ---- the package
 
@@ -197,7 +224,8 @@ def test_entry_points():
     declared = tomllib.loads((ROOT/'pyproject.toml').read_text())['project']['scripts']
     assert declared.keys() >= {'mrtl', 'nbdev_test', 'nbdev_export'}
     installed = {e.name: e.value for e in entry_points(group='console_scripts')}
-    for name,value in declared.items(): assert installed.get(name) == value, f'{name} is declared but not installed: pip install -e . again'
+    for name,value in declared.items():
+        assert installed.get(name) == value, f'{name} is declared but not installed: pip install -e . again'
 
 @pytest.mark.parametrize('name', ['nbdev_test', 'nbdev_export'])
 def test_entry_point_runs(name):
@@ -220,15 +248,18 @@ def commands(job): return [s['run'] for s in job['steps'] if 'run' in s]
 
 def test_workflows_do_what_the_names_say():
     assert '.ci/run' in commands(WORKFLOWS['ci']['jobs']['ci'])
-    assert 'nbdev-docs' in commands(WORKFLOWS['docs']['jobs']['build']) and 'refs/tags/v' in WORKFLOWS['docs']['jobs']['publish']['if']
-    cases = [(c['python'], c['versions']) for c in WORKFLOWS['weekly']['jobs']['versions']['strategy']['matrix']['include']]
+    assert ('nbdev-docs' in commands(WORKFLOWS['docs']['jobs']['build'])
+            and 'refs/tags/v' in WORKFLOWS['docs']['jobs']['publish']['if'])
+    cases = [(c['python'], c['versions'])
+             for c in WORKFLOWS['weekly']['jobs']['versions']['strategy']['matrix']['include']]
     assert {p for p,v in cases if v == 'newest'} == {'3.11', '3.12', '3.13', '3.14'} and ('3.11', 'lowest') in cases
 
 @pytest.mark.parametrize('name', WORKFLOWS)
 def test_scripts_that_workflows_call_are_there(name):
     for job in WORKFLOWS[name]['jobs'].values():
         for c in commands(job):
-            for file in re.findall(r'(?:tools|tests|\.ci)/[\w.]+', c): assert (ROOT/file).is_file(), f'{name}.yml calls {file}'
+            for file in re.findall(r'(?:tools|tests|\.ci)/[\w.]+', c):
+                assert (ROOT/file).is_file(), f'{name}.yml calls {file}'
         assert job.get('timeout-minutes') or 'needs' in job, f'{name}.yml: a job without a limit runs six hours'
 
 def test_requirements_of_other_versions():
@@ -236,7 +267,8 @@ def test_requirements_of_other_versions():
     project = {'dependencies': ['numpy>=2', 'dask[array]>=2024.6', 'torch>=2.4'], 'optional-dependencies': extras}
     lowest = ['boost==1.5.*', 'dask[array]==2024.6.*', 'nbdev>=3.3,<3.4', 'numpy==2.0.*', 'torch==2.4.*', 'zarr==3.1.*']
     assert requirements.requirements(project, 'lowest') == lowest
-    assert requirements.requirements(project, 'newest') == ['boost', 'dask[array]', 'nbdev>=3.3,<3.4', 'numpy', 'torch', 'zarr']
+    assert requirements.requirements(project, 'newest') == ['boost', 'dask[array]', 'nbdev>=3.3,<3.4',
+            'numpy', 'torch', 'zarr']
     assert requirements.requirements(tomllib.loads((ROOT/'pyproject.toml').read_text())['project'], 'lowest')
 
 def test_one_version_everywhere():

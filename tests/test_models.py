@@ -13,9 +13,11 @@ from mrtl.samples import entry_weights
 from mrtl.samples import Data
 from mrtl.training import Objective, Trainer, evaluate, make_optimizer, parameter_axes, polish
 
-GRIDS = dict(court=Grid((3,4)), defender=Grid((2,2)), space=Grid((3,5), (-20., 40.), (0., 100.), sphere=True, mask=[[1,1,0,1,1], [1,1,1,1,0], [0,1,1,1,1]]))
+GRIDS = dict(court=Grid((3,4)), defender=Grid((2,2)), space=Grid((3,5), (-20., 40.), (0., 100.), sphere=True,
+        mask=[[1,1,0,1,1], [1,1,1,1,0], [0,1,1,1,1]]))
 
-def randn(*shape, seed=0, dtype=torch.float64): return torch.randn(shape, generator=generator('models', seed, *shape), dtype=torch.float64).to(dtype)
+def randn(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=generator('models', seed, *shape), dtype=torch.float64).to(dtype)
 
 def modes(spec):
     "`p3`: three players; `c`, `d`: cells of points; `f2`: two dense features; `s`: a dense map."
@@ -41,7 +43,8 @@ def by_hand(W, bias, main, modes, b, n, outputs):
     first,dense = [m for m in modes if m.indexed],[m for m in modes if not m.indexed]
     for r in range(n):
         for combo in itertools.product(*([i for i in b.idx[m.name][r].tolist() if i >= 0] for m in first)):
-            for at in itertools.product(*(range(m.size) for m in dense)): out[r] += W[combo+at]*(1. if b.x is None else float(b.x[r][at]))
+            for at in itertools.product(*(range(m.size) for m in dense)):
+                out[r] += W[combo+at]*(1. if b.x is None else float(b.x[r][at]))
         out[r] += bias.double()
         for k,t in main.items():
             for i in b.idx[k][r].tolist():
@@ -61,7 +64,8 @@ SPECS = ['p3', 'p3 c', 'p3 c d', 's', 'f2 s', 'f2 f3 s', 'f4', 'f2 f3', 'p3 s', 
 def test_models_are_the_loops(spec, bags, outputs, dtype, tol):
     ms,n = modes(spec),5; b = batch(ms, n, bags, dtype); main = any(m.indexed for m in ms)
     low = filled(LowRank(ms, 2, outputs, main, dtype)); W = low.full().detach()
-    brute = sum(torch.einsum(','.join('abcdefg'[:len(low.factors)])+'->'+'abcdefg'[:len(low.factors)], [f[:,k].detach() for f in low.factors]) for k in range(2))
+    brute = sum(torch.einsum(','.join('abcdefg'[:len(low.factors)])+'->'+'abcdefg'[:len(low.factors)],
+                             [f[:,k].detach() for f in low.factors]) for k in range(2))
     torch.testing.assert_close(W, brute, rtol=tol, atol=tol)
     full = FullRank(ms, outputs, main, dtype); full.W.data = W; full.bias.data = low.bias.data; full.main = low.main
     want = by_hand(W, low.bias.detach(), dict(low.main), ms, b, n, outputs)
@@ -69,21 +73,28 @@ def test_models_are_the_loops(spec, bags, outputs, dtype, tol):
         got = m(b); assert got.shape == (n, outputs) and got.dtype == dtype
         torch.testing.assert_close(got.double(), want, rtol=tol, atol=tol*10)
     if any(m.indexed for m in ms): torch.testing.assert_close(low(b)[0], low.bias)  # empty bags score the bias
-    torch.testing.assert_close(low(b)-low(Batch({k: torch.full_like(v, -1) for k,v in b.idx.items()}, None if b.x is None else b.x*0)), (low.components(b)@low.factors[-1].T if outputs > 1 else low.components(b).sum(1, keepdim=True))
-        +sum(t[b.idx[k].clamp(min=0)].mul((b.idx[k] >= 0)[...,None]).sum(1) for k,t in low.main.items()), rtol=tol, atol=tol*10)
+    torch.testing.assert_close(low(b)-low(Batch({k: torch.full_like(v, -1) for k,v in b.idx.items()},
+                                                None if b.x is None else b.x*0)),
+                               (low.components(b)@low.factors[-1].T if outputs
+                                > 1 else low.components(b).sum(1, keepdim=True))
+        +sum(t[b.idx[k].clamp(min=0)].mul((b.idx[k] >= 0)[...,None]).sum(1) for k,t in low.main.items()), rtol=tol,
+        atol=tol*10)
 
 @pytest.mark.parametrize('spec', SPECS)
 @pytest.mark.parametrize('outputs', [1, 2])
 def test_model_gradients(spec, outputs):
     ms = modes(spec); b = batch(ms, 4, 2, torch.float64)
-    for m in LowRank(ms, 2, outputs, any(m.indexed for m in ms), torch.float64),FullRank(ms, outputs, False, torch.float64):
+    for m in LowRank(ms, 2, outputs, any(m.indexed for m in ms), torch.float64),FullRank(ms,
+            outputs, False, torch.float64):
         filled(m); names = [k for k,_ in m.named_parameters()]
-        assert torch.autograd.gradcheck(lambda *ps: torch.func.functional_call(m, dict(zip(names, ps)), (b,)), [p.detach().requires_grad_() for p in m.parameters()])
+        assert torch.autograd.gradcheck(lambda *ps: torch.func.functional_call(m, dict(zip(names, ps)), (b,)),
+                                        [p.detach().requires_grad_() for p in m.parameters()])
 
 def test_models_refused():
     with pytest.raises(ConfigError, match='indexed modes must come before'): FullRank(modes('s p3'))
     with pytest.raises(ConfigError, match='must be the last'): LowRank(modes('s f2'), 2)
-    with pytest.raises(ConfigError, match='main_effects needs indexed modes'): LowRank(modes('f2 s'), 2, main_effects=True)
+    with pytest.raises(ConfigError, match='main_effects needs indexed modes'):
+        LowRank(modes('f2 s'), 2, main_effects=True)
 
 def test_projection():
     low = filled(LowRank(modes('p3 c'), 2)); before = low.factors[1].detach().clone(); low.project_(('p0',))
@@ -92,8 +103,10 @@ def test_projection():
 @pytest.mark.parametrize('loss,y', [('squared', 2.), ('logistic', 1.), ('logistic', 0.), ('poisson', 3.)])
 def test_losses_are_lowest_at_their_link(loss, y):
     s = torch.linspace(-8, 8, 3201, dtype=torch.float64); at = s[LOSSES[loss](s, torch.tensor(y)).argmin()]
-    assert abs(INVERSE_LINKS[loss](at)-y) < .02 and torch.autograd.gradcheck(lambda s: LOSSES[loss](s, torch.tensor(y)), (randn(5).requires_grad_(),))
-    torch.testing.assert_close(torch.autograd.functional.jacobian(lambda t: LOSSES[loss](t, torch.tensor(y)), at), (INVERSE_LINKS[loss](at)-y)*(2. if loss == 'squared' else 1.))
+    assert abs(INVERSE_LINKS[loss](at)-y) < .02 and torch.autograd.gradcheck(lambda s: LOSSES[loss](s,
+            torch.tensor(y)), (randn(5).requires_grad_(),))
+    torch.testing.assert_close(torch.autograd.functional.jacobian(lambda t: LOSSES[loss](t, torch.tensor(y)), at),
+                               (INVERSE_LINKS[loss](at)-y)*(2. if loss == 'squared' else 1.))
     assert torch.isfinite(LOSSES[loss](torch.tensor([-80., 80.]), torch.tensor(y))).all()
 
 def test_entry_weights():
@@ -113,23 +126,31 @@ def plain(model, smooth, sigma, kernel, l2, l1):
     for t,axes in parameter_axes(model):
         v = torch.ones_like(t)
         for a,m in enumerate(axes):
-            if m is not None and m.grid is not None: v = v*m.grid.share.flatten().reshape([-1 if i == a else 1 for i in range(t.ndim)])
+            if m is not None and m.grid is not None:
+                v = v*m.grid.share.flatten().reshape([-1 if i == a else 1 for i in range(t.ndim)])
         total = total+l2*(v*t**2).sum()+l1*(v*t.abs()).sum()
         for a,m in enumerate(axes):
             if m is None or m.grid is None: continue
-            g,s = m.grid,m.grid.share.flatten(); at = torch.cartesian_prod(torch.from_numpy(g.y_centres), torch.from_numpy(g.x_centres))/g.diagonal
+            g,s = m.grid,m.grid.share.flatten()
+            at = torch.cartesian_prod(torch.from_numpy(g.y_centres), torch.from_numpy(g.x_centres))/g.diagonal
             d = torch.cdist(at, at); s_ = max(sigma, (g.y[1]-g.y[0])/g.h/g.diagonal, (g.x[1]-g.x[0])/g.w/g.diagonal)
             K = (-d**2/(2*s_**2)).exp() if kernel == 'gaussian' else (-d/s_).exp()
-            B = t.movedim(a, -1); rest = (v/s.clamp(min=1e-300).reshape([-1 if i == a else 1 for i in range(t.ndim)])).movedim(a, -1)[...,:1] if g.mask[0,0] else None
-            total = total+smooth*(sigma/s_)**(2+sum(n > 1 for n in g.shape))*(rest*(s[:,None]*s*K*(B[...,:,None]-B[...,None,:])**2).sum((-2,-1))[...,None]).sum()
+            B = t.movedim(a, -1)
+            rest = (v/s.clamp(min=1e-300).reshape([-1 if i == a else 1 for i in range(t.ndim)])).movedim(a,
+                    -1)[...,:1] if g.mask[0,0] else None
+            total = total+smooth*(sigma/s_)**(2+sum(n > 1
+                                                    for n in g.shape))*(rest*(s[:,None]*s*K*(B[...,:,None]
+                    -B[...,None,:])**2).sum((-2,-1))[...,None]).sum()
     return total
 
 @pytest.mark.parametrize('kernel', ['gaussian', 'exponential'])
 @pytest.mark.parametrize('kind', ['full', 'low'])
-@pytest.mark.parametrize('spec,outputs', [('f2 s', 1), ('f2 s', 2), ('p3 c d', 1), ('p3 c d', 2), ('s', 1), ('p3', 2), ('c s', 1)])
+@pytest.mark.parametrize('spec,outputs', [('f2 s', 1), ('f2 s', 2), ('p3 c d', 1), ('p3 c d', 2), ('s', 1),
+                                          ('p3', 2), ('c s', 1)])
 def test_penalties_and_their_gradients_are_the_plain_formula(spec, outputs, kind, kernel):
     ms = modes(spec); main = any(m.indexed for m in ms)
-    m = filled(FullRank(ms, outputs, main, torch.float64) if kind == 'full' else LowRank(ms, 3, outputs, main, torch.float64))
+    m = filled(FullRank(ms, outputs, main, torch.float64) if kind == 'full' else LowRank(ms, 3,
+            outputs, main, torch.float64))
     kw = dict(smooth=.7, sigma=.3, kernel=kernel, l2=.3, l1=.2); ps = list(m.parameters())
     fast,slow = Objective(ms, **kw).penalty(m),plain(m, **kw)
     torch.testing.assert_close(fast, slow, rtol=1e-11, atol=1e-11)
@@ -138,14 +159,20 @@ def test_penalties_and_their_gradients_are_the_plain_formula(spec, outputs, kind
         assert (a-b).abs().max() < 1e-10*max(1., float(b.abs().max()))
 
 def test_objective_gradcheck():
-    ms = modes('p3 c'); m = filled(LowRank(ms, 2, 1, True, torch.float64)); names = [k for k,_ in m.named_parameters()]; o = Objective(ms, smooth=1., l2=.1)
+    ms = modes('p3 c')
+    m = filled(LowRank(ms, 2, 1, True, torch.float64))
+    names = [k for k,_ in m.named_parameters()]
+    o = Objective(ms, smooth=1., l2=.1)
     def J(*ps):
         for k,p in zip(names, ps):
-            at,_,leaf = k.rpartition('.'); m.get_submodule(at)._parameters.pop(leaf, None); setattr(m.get_submodule(at), leaf, p) if not at else m.get_submodule(at)._parameters.__setitem__(leaf, p)
+            at,_,leaf = k.rpartition('.')
+            m.get_submodule(at)._parameters.pop(leaf, None)
+            setattr(m.get_submodule(at), leaf, p) if not at else m.get_submodule(at)._parameters.__setitem__(leaf, p)
         return o.penalty(m)
     assert torch.autograd.gradcheck(J, [p.detach().clone().requires_grad_() for p in m.parameters()])
 
-@pytest.mark.parametrize('kw', [dict(loss='hinge'), dict(smooth=-1), dict(l2=math.nan), dict(l1=math.inf), dict(smooth=1, sigma=0), dict(smooth=1, kernel='box')])
+@pytest.mark.parametrize('kw', [dict(loss='hinge'), dict(smooth=-1), dict(l2=math.nan), dict(l1=math.inf),
+                                dict(smooth=1, sigma=0), dict(smooth=1, kernel='box')])
 def test_objective_refused(kw):
     with pytest.raises(ConfigError): Objective(modes('f2 s'), **kw)
 
@@ -154,11 +181,16 @@ def test_objective_refused(kw):
 @pytest.mark.parametrize('loss', LOSSES)
 def test_evaluate_sums_in_float64(loss):
     ms = modes('f2 s'); n = 10000; x = randn(n, 2, *GRIDS['space'].shape, dtype=torch.float32)
-    m = filled(LowRank(ms, 2, 2, dtype=torch.float32)); y = (randn(n, 2, seed=7) > 0).double(); y[::3, 0] = math.nan; w = torch.rand(n, generator=generator(3))+.1
+    m = filled(LowRank(ms, 2, 2, dtype=torch.float32))
+    y = (randn(n, 2, seed=7) > 0).double()
+    y[::3, 0] = math.nan
+    w = torch.rand(n, generator=generator(3))+.1
     d = FieldDesign(x, GRIDS['space'], ('f0',), space='s1'); data = Data(d, y, w)
     with torch.no_grad(): s = m(d.batch()).double()
     e = torch.where(y.isnan(), 0., w[:,None].double()); want = float((LOSSES[loss](s, y.nan_to_num())*e).sum()/e.sum())
-    assert evaluate(m, data, loss) == pytest.approx(want, rel=1e-6) and evaluate(m, data, loss, chunk=17) == pytest.approx(evaluate(m, data, loss), rel=1e-9) # scores are float32, whose rounding depends on the rows at once
+    # scores are float32, whose rounding depends on the rows at once
+    assert evaluate(m, data, loss) == pytest.approx(want, rel=1e-6) and evaluate(m, data, loss,
+            chunk=17) == pytest.approx(evaluate(m, data, loss), rel=1e-9)
 
 def test_data_refused():
     d = FieldDesign(randn(5, 3, 5), GRIDS['space'])
@@ -171,47 +203,64 @@ def problem(n=60, p=7, seed=0):
 
 def trained(design, y, loss, l2, w=None, **kw):
     m = FullRank(design.modes, y.shape[1], dtype=torch.float64)
-    Trainer(m, Data(design, y, w, torch.float64), objective=Objective(design.modes, loss, l2=l2), **(dict(optimizer='lbfgs', max_epochs=100)|kw)).fit()
+    Trainer(m, Data(design, y, w, torch.float64), objective=Objective(design.modes, loss, l2=l2),
+            **(dict(optimizer='lbfgs', max_epochs=100)|kw)).fit()
     return m
 
 @pytest.mark.parametrize('weighted', [False, True])
 def test_lbfgs_is_ridge(weighted):
-    d,x,b = problem(); y = torch.from_numpy(x@b+1.5)[:,None]+.3*randn(60, 1); w = torch.linspace(.2, 2, 60).double() if weighted else torch.ones(60).double()
+    d,x,b = problem()
+    y = torch.from_numpy(x@b+1.5)[:,None]+.3*randn(60, 1)
+    w = torch.linspace(.2, 2, 60).double() if weighted else torch.ones(60).double()
     lam = .05; m = trained(d, y, 'squared', lam, w)
     # scores are means of `beta` over cells, and the norm is a mean as well: with W = beta/p, |beta|^2/p = p |W|^2
     ref = Ridge(alpha=lam*7*float(w.sum())).fit(x, y[:,0], w)
-    np.testing.assert_allclose(m.W.detach().numpy()/7, ref.coef_, atol=1e-6); assert m.bias.item() == pytest.approx(ref.intercept_, abs=1e-6)
+    np.testing.assert_allclose(m.W.detach().numpy()/7, ref.coef_, atol=1e-6)
+    assert m.bias.item() == pytest.approx(ref.intercept_, abs=1e-6)
 
 @pytest.mark.parametrize('weighted', [False, True])
 def test_lbfgs_is_logistic_regression(weighted):
-    d,x,b = problem(); y = (torch.from_numpy(x@b)[:,None]+randn(60, 1) > 0).double(); w = torch.linspace(.2, 2, 60).double() if weighted else torch.ones(60).double()
+    d,x,b = problem()
+    y = (torch.from_numpy(x@b)[:,None]+randn(60, 1) > 0).double()
+    w = torch.linspace(.2, 2, 60).double() if weighted else torch.ones(60).double()
     lam = .02; m = trained(d, y, 'logistic', lam, w)
     ref = LogisticRegression(C=1/(2*lam*7*float(w.sum())), tol=1e-10, max_iter=10000).fit(x, y[:,0], w)
-    np.testing.assert_allclose(m.W.detach().numpy()/7, ref.coef_[0], atol=1e-6); assert m.bias.item() == pytest.approx(ref.intercept_[0], abs=1e-6)
+    np.testing.assert_allclose(m.W.detach().numpy()/7, ref.coef_[0], atol=1e-6)
+    assert m.bias.item() == pytest.approx(ref.intercept_[0], abs=1e-6)
 
 def test_lbfgs_is_poisson_regression():
     d,x,b = problem(); y = torch.poisson(torch.from_numpy(np.exp(.4*x@b+.5)), generator=generator(5))[:,None]
     lam = .02; m = trained(d, y, 'poisson', lam)
     ref = PoissonRegressor(alpha=2*lam*7, tol=1e-10, max_iter=10000).fit(x, y[:,0])
-    np.testing.assert_allclose(m.W.detach().numpy()/7, ref.coef_, atol=1e-5); assert m.bias.item() == pytest.approx(ref.intercept_, abs=1e-5)
+    np.testing.assert_allclose(m.W.detach().numpy()/7, ref.coef_, atol=1e-5)
+    assert m.bias.item() == pytest.approx(ref.intercept_, abs=1e-5)
 
-@pytest.mark.parametrize('name,lr,epochs', [('adam', .05, 300), ('sgd', .5, 300), ('adamw', .05, 300), ('rmsprop', .05, 300)])
+@pytest.mark.parametrize('name,lr,epochs', [('adam', .05, 300), ('sgd', .5, 300), ('adamw', .05, 300),
+                                            ('rmsprop', .05, 300)])
 def test_other_optimisers_get_there_too(name, lr, epochs):
     d,x,b = problem(); y = torch.from_numpy(x@b+1.5)[:,None]+.3*randn(60, 1); best = trained(d, y, 'squared', .05)
-    m = trained(d, y, 'squared', .05, optimizer=name, lr=lr, lr_decay=.985, batch_size=60, max_epochs=epochs, valid=None)
+    m = trained(d, y, 'squared', .05, optimizer=name, lr=lr, lr_decay=.985, batch_size=60,
+                max_epochs=epochs, valid=None)
     J = lambda m: evaluate(m, Data(d, y, dtype=torch.float64), 'squared')+.05*float((m.W**2).mean())
     assert J(m) < J(best)*1.05 or name == 'adamw' and J(m) < J(best)*1.2
 
 def test_several_outputs_are_several_ridges():
-    d,x,b = problem(); y = torch.from_numpy(np.stack([x@b, -x@b+x[:,0]], 1))+.3*randn(60, 2); y[::4, 1] = math.nan; seen = ~y.isnan()
+    d,x,b = problem()
+    y = torch.from_numpy(np.stack([x@b, -x@b+x[:,0]], 1))+.3*randn(60, 2)
+    y[::4, 1] = math.nan; seen = ~y.isnan()
     m = trained(d, y, 'squared', .05); n = float(seen.sum())
     for o in 0,1:
-        k = seen[:,o].numpy(); ref = Ridge(alpha=.05*7*n).fit(x[k], y[seen[:,o], o])  # every observed entry counts the same
+        # every observed entry counts the same
+        k = seen[:,o].numpy(); ref = Ridge(alpha=.05*7*n).fit(x[k], y[seen[:,o], o])
         np.testing.assert_allclose(m.W.detach().numpy()[:,o]/7, ref.coef_, atol=1e-6)
 
 def test_nonnegative_lbfgs():
-    d,x,b = problem(); y = torch.from_numpy(x@b)[:,None]; m = filled(LowRank(d.modes, 1, 1, dtype=torch.float64)); m.project_(('space',))
-    Trainer(m, Data(d, y, None, torch.float64), objective=Objective(d.modes), optimizer='lbfgs', nonnegative=('space',)).fit()
+    d,x,b = problem()
+    y = torch.from_numpy(x@b)[:,None]
+    m = filled(LowRank(d.modes, 1, 1, dtype=torch.float64))
+    m.project_(('space',))
+    Trainer(m, Data(d, y, None, torch.float64), objective=Objective(d.modes), optimizer='lbfgs',
+            nonnegative=('space',)).fit()
     from scipy.optimize import nnls
     want,_ = nnls(np.c_[x, np.ones(60), -np.ones(60)], y[:,0].numpy())
     assert (m.factors[0] >= 0).all(); np.testing.assert_allclose(m.full().detach().numpy()/7, want[:7], atol=1e-4)
@@ -221,17 +270,26 @@ def test_polish():
     np.testing.assert_allclose(A@x, b, atol=1e-12)
     assert polish(lambda v: v*np.nan, np.ones(3)).tolist() == [1, 1, 1]
 
-@pytest.mark.parametrize('kw,error,text', [(dict(optimizer='magic'), ConfigError, "'magic'"), (dict(optimizer='sparseadam'), ConfigError, 'one of'), (dict(optimizer='adam', batch_size=0), ConfigError, 'at least 1')])
+@pytest.mark.parametrize('kw,error,text', [(dict(optimizer='magic'), ConfigError, "'magic'"),
+                                           (dict(optimizer='sparseadam'), ConfigError, 'one of'),
+                                           (dict(optimizer='adam', batch_size=0), ConfigError, 'at least 1')])
 def test_training_refused(kw, error, text):
     d,x,b = problem(); y = torch.from_numpy(x@b)[:,None]
     with pytest.raises(error, match=text): trained(d, y, 'squared', 0., **kw)
     with pytest.raises(ConfigError): make_optimizer('', None, .1)
 
 def test_a_loss_that_explodes_ends_the_level_with_its_best_state():
-    d,x,b = problem(); y = torch.from_numpy(x@b)[:,None]; m = FullRank(d.modes, 1, dtype=torch.float64); first = {k: v.clone() for k,v in m.state_dict().items()}
-    t = Trainer(m, Data(d, y, None, torch.float64), objective=Objective(d.modes), optimizer='sgd', lr=1e99, max_epochs=100); t.fit()
-    assert t.history[-1]['stopped_by']=='diverged' and t.history[-1]['epoch']<10 and all(torch.equal(v, first[k]) for k,v in m.state_dict().items())
-    with pytest.raises(DataError, match='training diverged; lower lr'): trained(d, y*1e200, 'squared', 0., optimizer='sgd', lr=.1)
+    d,x,b = problem()
+    y = torch.from_numpy(x@b)[:,None]
+    m = FullRank(d.modes, 1, dtype=torch.float64)
+    first = {k: v.clone() for k,v in m.state_dict().items()}
+    t = Trainer(m, Data(d, y, None, torch.float64), objective=Objective(d.modes), optimizer='sgd',
+                lr=1e99, max_epochs=100)
+    t.fit()
+    assert t.history[-1]['stopped_by']=='diverged' and t.history[-1]['epoch']<10 and all(torch.equal(v, first[k])
+            for k,v in m.state_dict().items())
+    with pytest.raises(DataError, match='training diverged; lower lr'):
+        trained(d, y*1e200, 'squared', 0., optimizer='sgd', lr=.1)
 
 @pytest.mark.parametrize('optimizer', ['adam','sgd'])
 def test_frozen_parameters_stay_and_replaced_data_are_seen(optimizer):
@@ -240,7 +298,9 @@ def test_frozen_parameters_stay_and_replaced_data_are_seen(optimizer):
     rows = lambda: EventDesign({k.name: torch.randint(k.size, (40,1), generator=g) for k in m}, m)
     one,two = (Data(rows(), torch.rand(40, 1, generator=g), dtype=torch.float64) for _ in range(2))
     def fit(second):
-        t = Trainer(FullRank(m, dtype=torch.float64), one, objective=Objective(m, l2=.01), optimizer=optimizer, lr=.05, batch_size=40); t.model.bias.requires_grad_(False)
+        t = Trainer(FullRank(m, dtype=torch.float64), one, objective=Objective(m, l2=.01),
+                    optimizer=optimizer, lr=.05, batch_size=40)
+        t.model.bias.requires_grad_(False)
         t.epoch = 1; t._epoch(); t.train = second; t.epoch = 2; t._epoch()
         return t.model
     a,b = fit(one),fit(two)

@@ -1,4 +1,5 @@
-"Names are checked at every entry: another order is put right, other names are refused; and magnitudes are judged against themselves."
+"""Names are checked at every entry: another order is put right, other names are refused; and magnitudes are judged
+against themselves."""
 import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from mrtl.bootstrap import block_bootstrap
 from mrtl.core import ConfigError, DataError, MRTLError
@@ -56,12 +57,16 @@ OTHER = {
     'text': lambda x: x.astype(str),
 }
 WORD = { # What the error must tell
-    'foreign variables': 'labels a, b, but .* sst, slp', 'one foreign variable': 'labels air, but', 'a variable twice': 'twice|modes', 'other leads': 'labels 4, but|modes', 'fewer leads': 'modes',
-    'another feature': r"modes (variable, level|\['variable', 'level')", 'another grid': 'grid|lies on Grid', 'no names': 'without names|modes|fitted on', 'only one variable': 'modes', 'numbers for names': 'labels 0, 1, but', 'complex': 'complex128', 'text': 'type <U'}
+    'foreign variables': 'labels a, b, but .* sst, slp', 'one foreign variable': 'labels air, but',
+    'a variable twice': 'twice|modes', 'other leads': 'labels 4, but|modes', 'fewer leads': 'modes',
+    'another feature': r"modes (variable, level|\['variable', 'level')", 'another grid': 'grid|lies on Grid',
+    'no names': 'without names|modes|fitted on', 'only one variable': 'modes',
+    'numbers for names': 'labels 0, 1, but', 'complex': 'complex128', 'text': 'type <U'}
 @pytest.mark.parametrize('change', OTHER)
 def test_other_data_are_refused(fitted, change):
     x = OTHER[change](X)
-    for use in (fitted['sgd'].predict, fitted['sgd'].transform, lambda x: fitted['evidence'].score(x, Y), lambda x: model('sgd').fit(X, Y, valid=(x, Y)),
+    for use in (fitted['sgd'].predict, fitted['sgd'].transform, lambda x: fitted['evidence'].score(x, Y),
+                lambda x: model('sgd').fit(X, Y, valid=(x, Y)),
                 lambda x: block_bootstrap(fitted['sgd'], x, Y, np.arange(N)//12, n=1)):
         with pytest.raises(DataError, match=WORD[change]): use(x)
 
@@ -77,9 +82,12 @@ def test_a_design_in_another_order():
 
 # ---- events
 
-TABLE = pd.DataFrame(dict(player=RNG.choice(['ann', 'bob', 'cat'], 600), x=RNG.uniform(0, 8, 600), y=RNG.uniform(0, 8, 600)))
+TABLE = pd.DataFrame(dict(player=RNG.choice(['ann', 'bob', 'cat'], 600), x=RNG.uniform(0, 8, 600),
+                          y=RNG.uniform(0, 8, 600)))
 GOAL = (RNG.random(600)<np.where(TABLE.player=='ann', .9, .1)).astype(int)
-def events(t, **kw): return EventDesign.from_table(t, dict(player='player', court=('x', 'y')), grids=dict(court=Grid((8, 8), (0, 8), (0, 8))), **kw)
+def events(t, **kw):
+    return EventDesign.from_table(t, dict(player='player', court=('x', 'y')),
+                                  grids=dict(court=Grid((8, 8), (0, 8), (0, 8))), **kw)
 
 @pytest.fixture(scope='module')
 def shots(): return MRTLClassifier(rank=2, max_epochs=20).fit(events(TABLE), GOAL)
@@ -90,21 +98,27 @@ def test_players_by_name(shots, names):
     t = pd.DataFrame(dict(player=names, x=4., y=4.))
     right = shots.predict_proba(events(t, labels=dict(player=['ann', 'bob', 'cat'])))
     np.testing.assert_array_equal(shots.predict_proba(events(t)), right)
-    np.testing.assert_array_equal(shots.predict_proba(events(t, labels=dict(player=['cat', 'zoe', 'bob', 'ann']))), right)
+    np.testing.assert_array_equal(shots.predict_proba(events(t, labels=dict(player=['cat', 'zoe', 'bob', 'ann']))),
+                                  right)
 
 def test_an_unseen_player_is_named(shots):
     t = pd.DataFrame(dict(player=['bob', 'dan'], x=4., y=4.))
-    with pytest.raises(DataError, match='labels dan, but .* ann, bob, cat, in 1 places: leave those rows out'): shots.predict_proba(events(t))
+    with pytest.raises(DataError, match='labels dan, but .* ann, bob, cat, in 1 places: leave those rows out'):
+        shots.predict_proba(events(t))
     assert shots.predict_proba(events(t, like=events(TABLE))).shape==(2, 2)
-    with pytest.raises(DataError, match='dan'): MRTLClassifier(max_epochs=1).fit(events(TABLE), GOAL, valid=(events(t), [0, 1]))
+    with pytest.raises(DataError, match='dan'):
+        MRTLClassifier(max_epochs=1).fit(events(TABLE), GOAL, valid=(events(t), [0, 1]))
 
 # ---- targets by date
 
 S = pd.Series(Y, TIME)
 ALIGNED = {
-    'the same': S, 'last first': S[::-1], 'shuffled': S.sample(frac=1, random_state=0), 'a DataArray, last first': S[::-1].rename_axis('time').to_xarray(),
-    'months': S.set_axis(TIME.to_period('M')), 'more months than X': pd.concat([pd.Series([9.], [pd.Timestamp('1980-01-01')]), S]),
-    'a table of one column': S.to_frame('flow'), 'a list without dates': list(Y), 'rows by number': S.reset_index(drop=True), 'with a time zone': S.tz_localize('UTC'),
+    'the same': S, 'last first': S[::-1], 'shuffled': S.sample(frac=1, random_state=0),
+    'a DataArray, last first': S[::-1].rename_axis('time').to_xarray(),
+    'months': S.set_axis(TIME.to_period('M')),
+    'more months than X': pd.concat([pd.Series([9.], [pd.Timestamp('1980-01-01')]), S]),
+    'a table of one column': S.to_frame('flow'), 'a list without dates': list(Y),
+    'rows by number': S.reset_index(drop=True), 'with a time zone': S.tz_localize('UTC'),
 }
 @pytest.mark.parametrize('kind', ALIGNED)
 def test_targets_find_their_dates(fitted, kind):
@@ -113,13 +127,18 @@ def test_targets_find_their_dates(fitted, kind):
     assert m.score(X, ALIGNED[kind])==pytest.approx(fitted['evidence'].score(X, Y), abs=1e-12)
 
 REFUSED = {
-    '30 years off': S.set_axis(TIME+pd.DateOffset(years=30)), 'one month off': S.set_axis(TIME+pd.DateOffset(months=1)), 'the middle of the month': S.set_axis(TIME+pd.DateOffset(days=14)),
-    'a month twice': pd.concat([S[:-1], S[:1]]), 'one month short': S[1:], 'a DataArray 30 years off': S.set_axis(TIME+pd.DateOffset(years=30)).rename_axis('time').to_xarray(),
-    'two levels': S.set_axis(pd.MultiIndex.from_arrays([TIME, range(N)])), 'a frame 30 years off': S.to_frame().set_axis(TIME+pd.DateOffset(years=30)),
+    '30 years off': S.set_axis(TIME+pd.DateOffset(years=30)),
+    'one month off': S.set_axis(TIME+pd.DateOffset(months=1)),
+    'the middle of the month': S.set_axis(TIME+pd.DateOffset(days=14)),
+    'a month twice': pd.concat([S[:-1], S[:1]]), 'one month short': S[1:],
+    'a DataArray 30 years off': S.set_axis(TIME+pd.DateOffset(years=30)).rename_axis('time').to_xarray(),
+    'two levels': S.set_axis(pd.MultiIndex.from_arrays([TIME, range(N)])),
+    'a frame 30 years off': S.to_frame().set_axis(TIME+pd.DateOffset(years=30)),
 }
 @pytest.mark.parametrize('kind', REFUSED)
 def test_targets_of_other_dates_are_refused(fitted, kind):
-    for use in (lambda y: model().fit(X, y), lambda y: fitted['evidence'].score(X, y), lambda y: model('sgd').fit(X, Y, valid=(X, y)),
+    for use in (lambda y: model().fit(X, y), lambda y: fitted['evidence'].score(X, y),
+                lambda y: model('sgd').fit(X, Y, valid=(X, y)),
                 lambda y: model().fit(FieldDesign.from_xarray(X, dtype=torch.float64), y)):
         with pytest.raises(DataError): use(REFUSED[kind])
 
@@ -140,33 +159,44 @@ def test_no_window_across_a_hole(gap):
 
 def test_no_window_across_a_hole_in_a_calendar_without_leap_days():
     at = xr.date_range('1990-01', periods=N+10, freq='MS', calendar='noleap', use_cftime=True)
-    x = X[:,0,0].assign_coords(time=at[[*range(60), *range(70, N+10)]]); d = FieldDesign.from_xarray(x, leads=3, dtype=torch.float64)
+    x = X[:,0,0].assign_coords(time=at[[*range(60), *range(70, N+10)]])
+    d = FieldDesign.from_xarray(x, leads=3, dtype=torch.float64)
     assert len(d)==N-6 and not set(d.rows.tolist())&{60, 61, 62}
     y = xr.DataArray(Y[d.rows], dict(time=x.time[d.rows.numpy()]), ('time',))
     m = model().fit(d, y[::-1]); assert m.score(d, y)==model().fit(d, y).score(d, y) # aligned by date
     with pytest.raises(DataError, match='same time'): m.score(d, y.assign_coords(time=at[:len(d)]))
 
-@pytest.mark.parametrize('units', ['degrees_north degrees_east', 'degreeN degreeE', 'degree_N degree_E', 'degrees_N degrees_E'])
+@pytest.mark.parametrize('units', ['degrees_north degrees_east', 'degreeN degreeE', 'degree_N degree_E',
+                                   'degrees_N degrees_E'])
 def test_a_map_by_what_its_coordinates_say(fitted, units):
     x = X.rename(lat='row', lon='column').transpose('column', 'time', 'variable', 'row', 'lead')
     for d,u in zip(('row', 'column'), units.split()): x[d].attrs['units'] = u
     assert model().fit(x, Y).coef_.dims==('variable', 'lead', 'row', 'column')
 
-@pytest.mark.parametrize('attrs,globe', [((dict(units='degrees_north'), dict(units='degrees_east')), True), ((dict(standard_name='latitude'), dict(standard_name='longitude')), True), ((dict(axis='Y'), dict(axis='X')), False), ((dict(units='m'), dict(units='m')), False), (({}, {}), False),
-    ((dict(units='degrees_north'), {}), False), ((dict(standard_name='grid_latitude', units='degrees'), dict(standard_name='grid_longitude', units='degrees')), False)], ids=str)
+@pytest.mark.parametrize('attrs,globe', [((dict(units='degrees_north'), dict(units='degrees_east')), True),
+                                         ((dict(standard_name='latitude'), dict(standard_name='longitude')), True),
+                                         ((dict(axis='Y'), dict(axis='X')), False),
+                                         ((dict(units='m'), dict(units='m')), False), (({}, {}), False),
+    ((dict(units='degrees_north'), {}), False),
+    ((dict(standard_name='grid_latitude', units='degrees'), dict(standard_name='grid_longitude', units='degrees')),
+     False)], ids=str)
 def test_degrees_are_a_globe_whatever_they_are_called(fitted, attrs, globe):
     "Also longitudes that jump, and those a turn further."
     x = X.rename(lat='y', lon='x').assign_coords(y=X.lat.values, x=X.lon.values)
     for d,a in zip('yx', attrs): x[d].attrs.update(a)
     d = FieldDesign.from_xarray(x); assert d.grid.sphere==globe
     if not globe: return
-    m = model().fit(x, Y); np.testing.assert_array_equal(m.coef_.values, fitted['evidence'].coef_.values); assert m.coef_.dims[-2:]==('y', 'x')
-    for to in x.x.values+360, np.where(x.x.values>125, x.x.values-360, x.x.values): np.testing.assert_allclose(m.predict(x.assign_coords(x=('x', to, x.x.attrs))), m.predict(x))
+    m = model().fit(x, Y)
+    np.testing.assert_array_equal(m.coef_.values, fitted['evidence'].coef_.values)
+    assert m.coef_.dims[-2:]==('y', 'x')
+    for to in x.x.values+360, np.where(x.x.values>125, x.x.values-360, x.x.values):
+        np.testing.assert_allclose(m.predict(x.assign_coords(x=('x', to, x.x.attrs))), m.predict(x))
 
 def test_weights_find_their_dates(fitted):
     w = pd.Series(np.arange(N)+1., TIME); m = fitted['evidence']
     assert m.score(X, Y, sample_weight=w[::-1])==m.score(X, Y, sample_weight=w)
-    np.testing.assert_array_equal(model().fit(X, Y, sample_weight=w[::-1]).coef_, model().fit(X, Y, sample_weight=w.values).coef_)
+    np.testing.assert_array_equal(model().fit(X, Y, sample_weight=w[::-1]).coef_,
+                                  model().fit(X, Y, sample_weight=w.values).coef_)
     a,b = (model('sgd').fit(X[:80], Y[:80], valid=(X[80:], Y[80:], v)) for v in (w[80:], w[80:][::-1]))
     np.testing.assert_array_equal(a.coef_, b.coef_)
 
@@ -194,11 +224,13 @@ def test_magnitudes_change_nothing(fitted, s, way):
 @pytest.mark.parametrize('s', [1e-12, 1e-7, 1e9, 1e12])
 def test_round_magnitudes_too(fitted, s):
     for way,tol in (('evidence', 1e-9), ('sgd', 1e-4)):
-        np.testing.assert_allclose(np.asarray(model(way).fit(X*s, Y/s).predict(X*s))*s, np.asarray(fitted[way].predict(X)), rtol=tol, atol=tol)
+        np.testing.assert_allclose(np.asarray(model(way).fit(X*s, Y/s).predict(X*s))*s,
+                                   np.asarray(fitted[way].predict(X)), rtol=tol, atol=tol)
 
 def test_constants_keep_the_scale_one():
     d = FieldDesign(torch.full((5, 2, 3, 3), 300.1, dtype=torch.float64), Grid((3, 3)))
-    assert (d.moments()[1]==1).all() and target_scale(np.full((5, 1), 1e9+.1), np.ones(5))[1]==1 and target_scale(np.zeros((5, 1)), np.ones(5))[1]==1
+    assert (d.moments()[1]==1).all() and target_scale(np.full((5, 1), 1e9+.1),
+            np.ones(5))[1]==1 and target_scale(np.zeros((5, 1)), np.ones(5))[1]==1
 
 def test_lbfgs_by_name_does_not_depend_on_the_order_of_variables():
     fit = lambda x: MRTLRegressor(rank=2, method='sgd', optimizer='lbfgs', max_epochs=30).fit(x, Y)
@@ -207,19 +239,28 @@ def test_lbfgs_by_name_does_not_depend_on_the_order_of_variables():
 
 def test_an_exploding_loss_is_told():
     x = np.random.default_rng(0).normal(size=(300, 2, 6, 8)).cumsum(2).cumsum(3)/3; y = x[:,0,1:3,2:5].mean((1, 2))
-    with pytest.warns(UserWarning, match=r'training loss exploded: .*lower lr \(10\)'): m = MRTLRegressor(rank=2, method='sgd', lr=10).fit(x, y)
+    with pytest.warns(UserWarning, match=r'training loss exploded: .*lower lr \(10\)'):
+        m = MRTLRegressor(rank=2, method='sgd', lr=10).fit(x, y)
     assert np.isfinite(m.predict(x)).all()
 
-@pytest.mark.parametrize('kw', [dict(lr=10), dict(lr=1e30), dict(lr=1e30, criterion='grad_variance'), dict(lr=10, init='random', schedule=[(6, 8)]), dict(lr=10, full_options=dict(lr=.01))])
+@pytest.mark.parametrize('kw', [dict(lr=10), dict(lr=1e30), dict(lr=1e30, criterion='grad_variance'),
+                                dict(lr=10, init='random', schedule=[(6, 8)]), dict(lr=10, full_options=dict(lr=.01))])
 def test_a_loss_beyond_all_numbers_is_survived(kw, tmp_path):
     "The levels end there, the best state before is kept, and files and tables hold the fit."
-    x = np.random.default_rng(0).normal(size=(300, 2, 6, 8)).cumsum(2).cumsum(3)/3; y = x[:,0,1:3,2:5].mean((1, 2)); m = MRTLRegressor(rank=2, method='sgd', optimizer='sgd', **kw)
+    x = np.random.default_rng(0).normal(size=(300, 2, 6, 8)).cumsum(2).cumsum(3)/3
+    y = x[:,0,1:3,2:5].mean((1, 2))
+    m = MRTLRegressor(rank=2, method='sgd', optimizer='sgd', **kw)
     with pytest.warns(UserWarning, match=r'training loss exploded: too large for a number at .*lower lr'): m.fit(x, y)
-    assert 'diverged' in [l['stopped_by'] for l in m.levels_] and np.isfinite(m.predict(x)).all() and np.isfinite(m.history_[['train_loss', 'valid_loss']].values).all()
+    assert ('diverged' in [l['stopped_by'] for l in m.levels_] and np.isfinite(m.predict(x)).all()
+            and np.isfinite(m.history_[['train_loss', 'valid_loss']].values).all())
     assert all(l['best_loss']<=l['start_loss'] for l in m.levels_)
-    m.save(tmp_path/'m.mrtl'); np.testing.assert_array_equal(MRTLRegressor.load(tmp_path/'m.mrtl').predict(x), m.predict(x)); m.report(tmp_path/'r.html'); assert 'a loss that exploded' in (tmp_path/'r.html').read_text()
+    m.save(tmp_path/'m.mrtl')
+    np.testing.assert_array_equal(MRTLRegressor.load(tmp_path/'m.mrtl').predict(x), m.predict(x))
+    m.report(tmp_path/'r.html')
+    assert 'a loss that exploded' in (tmp_path/'r.html').read_text()
     if 'full_options' in kw: assert m.score(x, y)>.5 # what the full-rank levels learnt is not lost
 
 def test_data_beyond_all_numbers_are_an_error():
     x = np.random.default_rng(0).normal(size=(60, 4, 6))*1e200
-    with pytest.raises(DataError, match='diverged; lower lr .* huge values in the data'): MRTLRegressor(rank=1, method='sgd', optimizer='adam', init='random', standardise=False).fit(x, x[:,1,1]/1e200)
+    with pytest.raises(DataError, match='diverged; lower lr .* huge values in the data'):
+        MRTLRegressor(rank=1, method='sgd', optimizer='adam', init='random', standardise=False).fit(x, x[:,1,1]/1e200)

@@ -1,4 +1,5 @@
-"""Every notebook runs from top to bottom, as `nbdev_test` runs it, with one line of pytest a notebook; a warning is an error."""
+"""Every notebook runs from top to bottom, as `nbdev_test` runs it, with one line of pytest a notebook; a warning is
+an error."""
 import signal, warnings
 import pytest
 from nbdev.doclinks import nbglob
@@ -6,7 +7,8 @@ from nbdev.test import nb_test_cells, test_nb as run_notebook
 from conftest import ROOT
 
 SKIP = ['cuda', 'slow']
-THEIRS = '__array(_wrap)?__ ','.torch.jit.script. is deprecated' # warnings of torch about itself: NumPy 2's protocol, its own use of jit
+# warnings of torch about itself: NumPy 2's protocol, its own use of jit
+THEIRS = '__array(_wrap)?__ ','.torch.jit.script. is deprecated'
 NOTEBOOKS = sorted(nbglob(ROOT/'nbs', as_path=True))
 
 @pytest.fixture(autouse=True)
@@ -18,7 +20,8 @@ def same_interrupt():
 
 @pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda p: p.relative_to(ROOT/'nbs').with_suffix('').as_posix())
 def test_notebook(notebook, record_property):
-    cells = [c for c in nb_test_cells(notebook, skip_flags=SKIP) if any(not l.startswith('#') for l in c.source.splitlines())]
+    cells = [c for c in nb_test_cells(notebook, skip_flags=SKIP) if any(not l.startswith('#')
+            for l in c.source.splitlines())]
     record_property('cells', len(cells))
     assert cells, f'{notebook.name} has no cell that runs'
     with warnings.catch_warnings():

@@ -8,11 +8,15 @@ from mrtl.grids import Grid
 from mrtl.penalties import Smoothness, weighted_l1, weighted_l2
 
 KERNELS = ['gaussian', 'exponential']
-def draw(*shape, dtype=torch.float64): return torch.randn(*shape, generator=generator('test', *shape), dtype=torch.float64).to(dtype)
+def draw(*shape, dtype=torch.float64):
+    return torch.randn(*shape, generator=generator('test', *shape), dtype=torch.float64).to(dtype)
 def holes(h, w): return (torch.arange(h*w).reshape(h, w)*7)%5 > 1
 
-GRIDS = dict(plain=Grid((6,7)), stretched=Grid((5,8), (0,50), (-3,3)), masked=Grid((6,7), mask=holes(6,7)), sphere=Grid((8,5), (-80,40), (100,250), sphere=True),
-    ocean=Grid((7,9), (-60,30), (100,280), sphere=True, mask=holes(7,9)), row=Grid((1,11)), column=Grid((9,1)), cell=Grid((1,1)), pair=Grid((1,2)), nearly=Grid((6,7), area=1+1e-6*torch.sin(torch.arange(42.))), coarsened=Grid((12,14), mask=holes(12,14)).coarsen((5,6)))
+GRIDS = dict(plain=Grid((6,7)), stretched=Grid((5,8), (0,50), (-3,3)), masked=Grid((6,7), mask=holes(6,7)),
+             sphere=Grid((8,5), (-80,40), (100,250), sphere=True),
+    ocean=Grid((7,9), (-60,30), (100,280), sphere=True, mask=holes(7,9)), row=Grid((1,11)), column=Grid((9,1)),
+    cell=Grid((1,1)), pair=Grid((1,2)), nearly=Grid((6,7), area=1+1e-6*torch.sin(torch.arange(42.))),
+    coarsened=Grid((12,14), mask=holes(12,14)).coarsen((5,6)))
 
 def plain(B, grid, sigma, kernel):
     "The definition, pair by pair."
@@ -41,7 +45,8 @@ def test_no_shape_wraps_around(shape, kernel):
     assert smooth(B).item() == pytest.approx(plain(B, Grid(shape), .4, kernel).item(), rel=1e-11)
 
 @pytest.mark.parametrize('kernel', KERNELS)
-def test_gradcheck(kernel): assert torch.autograd.gradcheck(Smoothness(GRIDS['ocean'], .1, kernel), draw(2, 7, 9).requires_grad_())
+def test_gradcheck(kernel):
+    assert torch.autograd.gradcheck(Smoothness(GRIDS['ocean'], .1, kernel), draw(2, 7, 9).requires_grad_())
 
 @pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('lead', [(), (1,), (4,), (2,3), (2,1,3)])
@@ -76,7 +81,8 @@ def waves(grid):
 @pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('kind', [dict(), dict(y=(-20,60), x=(180,260), sphere=True)])
 def test_means_the_same_at_every_resolution(kind, kernel):
-    costs = [Smoothness(g, .05, kernel)(waves(g)).item() for g in (Grid(s, **kind) for s in ((20,25),(40,50),(80,100),(160,200)))]
+    costs = [Smoothness(g, .05, kernel)(waves(g)).item()
+             for g in (Grid(s, **kind) for s in ((20,25),(40,50),(80,100),(160,200)))]
     assert max(costs)/min(costs) < 1.002 and costs[0] > 1e-3
 
 @pytest.mark.parametrize('kernel', KERNELS)
@@ -119,7 +125,9 @@ assert B.grad.isfinite().all()
 print(grown)""")
     assert 3_200_000 <= int(grown) < 200_000_000  # bytes: at least the gradient itself
 
-@pytest.mark.parametrize('shape,extent,cell', [((4,5), {}, 1/math.hypot(4,5)), ((10,10), dict(y=(0,1), x=(0,3)), .3/math.hypot(1,3)), ((1,1), {}, 1/math.sqrt(2))])
+@pytest.mark.parametrize('shape,extent,cell',
+                         [((4,5), {}, 1/math.hypot(4,5)), ((10,10), dict(y=(0,1), x=(0,3)), .3/math.hypot(1,3)),
+                          ((1,1), {}, 1/math.sqrt(2))])
 def test_sigma_is_raised_to_one_cell(shape, extent, cell):
     grid = Grid(shape, **extent)
     low,high = Smoothness(grid, cell/3),Smoothness(grid, cell*1.5)
@@ -157,7 +165,8 @@ def test_value_and_laplacian_needs_no_autograd():
     smooth,B = Smoothness(GRIDS['ocean'], .1),draw(2, 7, 9).requires_grad_()
     value,L = smooth.value_and_laplacian(B)
     smooth(B).backward()
-    assert not L.requires_grad and torch.equal(2*L, B.grad) and value.item() == pytest.approx((B.detach()*L).sum().item())
+    assert not L.requires_grad and torch.equal(2*L,
+                                               B.grad) and value.item() == pytest.approx((B.detach()*L).sum().item())
 
 def test_second_derivatives_are_refused():
     B = draw(2, 6, 7).requires_grad_()
@@ -173,7 +182,8 @@ def test_kernel_refused():
 
 @pytest.mark.parametrize('shape', [(7,6), (2,6,8), (41,), (), (42,2)])
 def test_maps_of_another_grid_refused(shape):
-    with pytest.raises(DataError, match=r'maps must end in \(6, 7\) or in 42 cells'): Smoothness((6,7))(torch.zeros(shape))
+    with pytest.raises(DataError, match=r'maps must end in \(6, 7\) or in 42 cells'):
+        Smoothness((6,7))(torch.zeros(shape))
 
 def test_integers_refused():
     with pytest.raises(DataError, match='floating-point'): Smoothness((6,7))(torch.zeros(6, 7, dtype=torch.int64))
@@ -189,12 +199,14 @@ def test_size_averages_and_sums(size, power, dtype):
     assert size(B, [None]*3).item() == pytest.approx(x.sum().item(), **tol)
     assert size(B, [None, None, u]).item() == pytest.approx((x@u.flatten()).sum().item(), **tol)
     total = size(B, [None, v, u])
-    assert total.dtype == dtype and total.item() == pytest.approx(torch.einsum('pcd,c,d->', x, v.flatten(), u.flatten()).item(), **tol)
+    assert total.dtype == dtype and total.item() == pytest.approx(torch.einsum('pcd,c,d->', x, v.flatten(),
+            u.flatten()).item(), **tol)
     total.backward()
     assert (B.grad[:,~GRIDS['ocean'].mask.flatten()] == 0).all()
 
 def test_shares_of_another_grid_refused():
-    with pytest.raises(DataError, match='an axis of 63 entries needs as many shares, got 42'): weighted_l2(draw(3, 63), [None, GRIDS['plain'].share])
+    with pytest.raises(DataError, match='an axis of 63 entries needs as many shares, got 42'):
+        weighted_l2(draw(3, 63), [None, GRIDS['plain'].share])
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
@@ -204,10 +216,14 @@ def test_gpu_agrees(kernel):
     here,there = B.clone().requires_grad_(),B.cuda().requires_grad_()
     a,b = smooth(here),smooth(there)
     a.backward(), b.backward()
-    assert b.is_cuda and b.item() == pytest.approx(a.item(), rel=1e-10) and torch.allclose(there.grad.cpu(), here.grad, atol=1e-12)
+    assert b.is_cuda and b.item() == pytest.approx(a.item(),
+                                                   rel=1e-10) and torch.allclose(there.grad.cpu(), here.grad,
+            atol=1e-12)
 
 @pytest.mark.parametrize('kernel', list(KERNELS))
 def test_maps_in_any_memory_order(kernel):
     "Maps that are views of a transposed tensor, as a full-rank tensor with several outputs gives them."
-    grid = Grid((3,5)); B = torch.randn(15, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).T; R = Smoothness(grid, .2, kernel)
+    grid = Grid((3,5))
+    B = torch.randn(15, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).T
+    R = Smoothness(grid, .2, kernel)
     assert not B.is_contiguous() and R(B).item() == pytest.approx(R(B.contiguous()).item(), rel=1e-12)

@@ -1,4 +1,5 @@
-"""The rank that is asked for is the rank that predicts, in both ways; 'auto' finds one and says what it leaves out; a refit takes all rows for as long as was needed."""
+"""The rank that is asked for is the rank that predicts, in both ways; 'auto' finds one and says what it leaves out;
+a refit takes all rows for as long as was needed."""
 import warnings
 from dataclasses import replace
 import numpy as np, pytest, torch, xarray as xr
@@ -24,7 +25,8 @@ QUICK = dict(max_epochs=10, lr=.05, patience=3)
 def months():
     "Two planted components over leads and variables, in raw units far from zero."
     ds = simulate_field(n=240, shape=(6,8), leads=2, variables=3, rank=2, r2=.8, seed=2)
-    d = FieldDesign.from_xarray(ds.X*xr.DataArray([1., 50., .02], dims='variable')+xr.DataArray([280., 1e3, 0.], dims='variable'), leads=2, dtype=torch.float64)
+    d = FieldDesign.from_xarray(ds.X*xr.DataArray([1., 50., .02], dims='variable')+xr.DataArray([280., 1e3, 0.],
+            dims='variable'), leads=2, dtype=torch.float64)
     y = ds.y.values[d.rows]
     return d,y,np.stack([y, .5*np.roll(y, 1)+y**2], 1)
 
@@ -39,7 +41,8 @@ def fits(months, short):
     made = {}
     def get(way, outputs=1, rank='auto'):
         d,y = (short[0],short[1][outputs]) if way=='evidence' else (months[0],months[outputs])
-        if (way, outputs, rank) not in made: made[way,outputs,rank] = MRTLRegressor(method=way, rank=rank, **(QUICK if way=='sgd' else {})).fit(d, y)
+        if (way, outputs, rank) not in made:
+            made[way,outputs,rank] = MRTLRegressor(method=way, rank=rank, **(QUICK if way=='sgd' else {})).fit(d, y)
         return made[way,outputs,rank],d,y
     return get
 
@@ -48,7 +51,8 @@ def rebuilt(m, X):
     F,T = m.factors_,np.asarray(m.transform(X))
     out = (T@F.output_loading.values.T if 'output_loading' in F else T.sum(1, keepdims=True))+F.bias.values
     if 'remainder' in F:
-        R = F.remainder.fillna(0).values; R = R.reshape(-1, R.shape[-1]) if 'output' in F.remainder.dims else R.reshape(-1, 1)
+        R = F.remainder.fillna(0).values
+        R = R.reshape(-1, R.shape[-1]) if 'output' in F.remainder.dims else R.reshape(-1, 1)
         out = out+(X.batch().x.flatten(1).numpy()@R-np.mean(X.batch().x.flatten(1).numpy()@R, 0))
     return out
 
@@ -59,10 +63,12 @@ def rebuilt(m, X):
 @pytest.mark.parametrize('outputs', [1, 2])
 def test_what_is_shown_predicts(fits, way, rank, outputs):
     m,d,y = fits(way, outputs, rank); p = m.predict(d).reshape(len(d), -1)
-    assert m.transform(d).shape==(len(d), m.rank_)==(len(d), m.factors_.sizes['component']) and (rank=='auto' or m.rank_==rank)
+    assert m.transform(d).shape==(len(d), m.rank_)==(len(d),
+            m.factors_.sizes['component']) and (rank=='auto' or m.rank_==rank)
     np.testing.assert_allclose(rebuilt(m, d), p, rtol=1e-6, atol=1e-6*p.std())
     W = m.coef_.fillna(0).values.reshape(-1, outputs); x = d.batch().x.flatten(1).numpy(); s = x@W
-    np.testing.assert_allclose(s-s.mean(0), p-p.mean(0), rtol=1e-6, atol=1e-6*p.std()) # the coefficients are those that predict
+    # the coefficients are those that predict
+    np.testing.assert_allclose(s-s.mean(0), p-p.mean(0), rtol=1e-6, atol=1e-6*p.std())
 
 def test_scores_of_a_search_differ(fits):
     score = {k: m.score(d, y) for k in (1, 2) for m,d,y in [fits('evidence', 1, k)]}
@@ -73,7 +79,8 @@ def test_the_remainder_is_what_auto_leaves_out(fits):
     assert F.remainder.dims==m.coef_.dims and ENOUGH<=F.attrs['carried']<1 and m.rank_>=2
     part = np.asarray(m.transform(d)).sum(1); p = m.predict(d)
     assert 1-(p-part).var()/p.var()==pytest.approx(F.attrs['carried'], abs=1e-9)
-    fewer = m.fitted_.in_rank(d, m.rank_-1); assert 1-(p-fewer.scores(d)[:,0]).var()/p.var()<ENOUGH # one component less would not do
+    # one component less would not do
+    fewer = m.fitted_.in_rank(d, m.rank_-1); assert 1-(p-fewer.scores(d)[:,0]).var()/p.var()<ENOUGH
     assert 'remainder' not in fits('evidence', 1, 1)[0].factors_
 
 def test_spread_grows_by_what_components_leave_out(fits):
@@ -90,18 +97,23 @@ def test_components_do_not_depend_on_units(fits):
 def test_files_keep_rank_and_remainder(fits, tmp_path):
     for rank in ('auto', 1):
         m,d,_ = fits('evidence', 1, rank); m.save(tmp_path/'m.mrtl'); back = MRTLRegressor.load(tmp_path/'m.mrtl')
-        assert back.rank==rank and back.factors_.identical(m.factors_) and np.array_equal(back.predict(d), m.predict(d)) and back.coef_.equals(m.coef_)
+        assert back.rank==rank and back.factors_.identical(m.factors_) and np.array_equal(back.predict(d),
+                m.predict(d)) and back.coef_.equals(m.coef_)
 
 # ---- which rank
 
 def test_one_full_rank_start_for_all(months):
     "Each branch ends where a run of its own would, and the best on validation rows is taken."
-    d,y,_ = months; z = (y-y.mean())/y.std(); s = Samples(d.standardise(*d.moments()), z[:,None]); sets = [s.take(np.arange(180)),s.take(np.arange(185, len(d)))]
-    o = GradientOptions(optimizer='adam', dtype='float64', schedule=[(3,4),(6,8)], full_levels=1, **QUICK); levels = make_levels(d.modes, o.schedule, 1)
+    d,y,_ = months; z = (y-y.mean())/y.std()
+    s = Samples(d.standardise(*d.moments()), z[:,None])
+    sets = [s.take(np.arange(180)),s.take(np.arange(185, len(d)))]
+    o = GradientOptions(optimizer='adam', dtype='float64', schedule=[(3,4),(6,8)], full_levels=1, **QUICK)
+    levels = make_levels(d.modes, o.schedule, 1)
     runs,models = branches(sets, [1, 2, 4], o, levels, '')
     for k,r,m in zip((1, 2, 4), runs, models):
         own = Run(*sets, levels=levels, rank=k, options=o); assert torch.equal(own.fit().full(), m.full())
-        assert [t['best_loss'] for t in own.table]==[t['best_loss'] for t in r.table] and own.table[1]['jump']==pytest.approx(r.table[1]['jump'])
+        assert ([t['best_loss'] for t in own.table]==[t['best_loss'] for t in r.table]
+                and own.table[1]['jump']==pytest.approx(r.table[1]['jump']))
     run,model = fit_ranks(sets, 'auto', o, levels)
     best = min(runs, key=lambda r: r.best[0]); assert run.best[0]<=best.best[0] and model.rank==run.rank
 
@@ -119,21 +131,28 @@ def test_a_killed_search_resumes_to_the_same_bits(months, fits, tmp_path):
     with pytest.raises(KeyboardInterrupt): MRTLRegressor(checkpoint=tmp_path/'c', **kw).fit(d, y, callbacks=[Stop()])
     assert list(tmp_path.glob('c.*'))
     m = MRTLRegressor(checkpoint=tmp_path/'c', **kw).fit(d, y)
-    assert m.rank_==want.rank_ and np.array_equal(m.predict(d), want.predict(d)) and not [f for f in tmp_path.iterdir() if not f.name.startswith('.')]
+    assert m.rank_==want.rank_ and np.array_equal(m.predict(d), want.predict(d)) and not [f
+            for f in tmp_path.iterdir() if not f.name.startswith('.')]
 
 def test_auto_finds_a_planted_rank_of_terms():
-    rng = np.random.default_rng(0); n = 1500; modes = [Mode('who', 20, indexed=True),Mode('where', 12, Grid((3,4)), indexed=True)]
-    idx = dict(who=rng.integers(20, size=n), where=rng.integers(12, size=n)); A,B = rng.normal(size=(20, 2)),rng.normal(size=(12, 2))
+    rng = np.random.default_rng(0); n = 1500
+    modes = [Mode('who', 20, indexed=True),Mode('where', 12, Grid((3,4)), indexed=True)]
+    idx = dict(who=rng.integers(20, size=n), where=rng.integers(12, size=n))
+    A,B = rng.normal(size=(20, 2)),rng.normal(size=(12, 2))
     y = (A[idx['who']]*B[idx['where']]).sum(1)+rng.normal(size=n); d = EventDesign(idx, modes)
     m = MRTLRegressor(terms=[Term(('who','where'), ridge=1., smooth=0.)]).fit(d, y); assert m.terms_[0].rank==m.rank_==2
-    fixed = MRTLRegressor(terms=[Term(('who','where'), rank=1, ridge=1., smooth=0.)]).fit(d, y); assert fixed.terms_[0].rank==1
+    fixed = MRTLRegressor(terms=[Term(('who','where'), rank=1, ridge=1., smooth=0.)]).fit(d, y)
+    assert fixed.terms_[0].rank==1
     np.testing.assert_allclose(m.transform(d).sum(1)+float(m.factors_.bias[0]), m.predict(d), atol=1e-6)
     assert list(m.get_feature_names_out())==['who:where_component1','who:where_component2']
 
 def test_a_rank_beyond_the_weights_is_told(months):
-    rng = np.random.default_rng(0); X = xr.DataArray(rng.normal(size=(60, 4, 5)), dims=('time','lat','lon')); y = X.values[:,1,2]
+    rng = np.random.default_rng(0)
+    X = xr.DataArray(rng.normal(size=(60, 4, 5)), dims=('time','lat','lon'))
+    y = X.values[:,1,2]
     for way in ('sgd','evidence'):
-        with pytest.warns(UserWarning, match='rank=4 is more than the 1 that weights over space 20 can have'): m = MRTLRegressor(rank=4, method=way, max_epochs=200).fit(X, y)
+        with pytest.warns(UserWarning, match='rank=4 is more than the 1 that weights over space 20 can have'):
+            m = MRTLRegressor(rank=4, method=way, max_epochs=200).fit(X, y)
         assert m.rank_==1
     with pytest.raises(ConfigError, match="rank must be 'auto' or a whole number"): MRTLRegressor(rank='many').fit(X, y)
     with pytest.raises(ConfigError, match='rank must be'): MRTLRegressor(rank=0).fit(X, y)
@@ -141,12 +160,17 @@ def test_a_rank_beyond_the_weights_is_told(months):
 # ---- condensing
 
 def test_a_fit_that_is_nothing_has_one_component():
-    d = FieldDesign(torch.randn(30, 2, 3, 4, dtype=torch.float64), Grid((3,4))); full = FullRank(d.modes, dtype=torch.float64); full.bias.data += 3
-    found = condense(full, d, 'auto', torch.ones(2, 1).double(), np.ones(1)); assert (found.low.rank, found.carried, found.whole)==(1, 1., False)
+    d = FieldDesign(torch.randn(30, 2, 3, 4, dtype=torch.float64), Grid((3,4)))
+    full = FullRank(d.modes, dtype=torch.float64)
+    full.bias.data += 3
+    found = condense(full, d, 'auto', torch.ones(2, 1).double(), np.ones(1))
+    assert (found.low.rank, found.carried, found.whole)==(1, 1., False)
     with torch.no_grad(): assert float((found.low(d.batch())-3).abs().max())<1e-9
 
 def test_share_is_of_variance():
-    a = torch.randn(200, 2, dtype=torch.float64); assert carries(a, a*torch.tensor([1., 0.]), torch.tensor([1., 1e9]))==pytest.approx(1.) # in units of the targets
+    # in units of the targets
+    a = torch.randn(200, 2, dtype=torch.float64)
+    assert carries(a, a*torch.tensor([1., 0.]), torch.tensor([1., 1e9]))==pytest.approx(1.)
 
 # ---- refit
 
@@ -157,22 +181,30 @@ def test_refit_takes_all_rows_for_as_many_epochs(months, cls):
     assert again.levels_==first.levels_ or [l['epochs'] for l in again.levels_]==[l['epochs'] for l in first.levels_]
     assert again.rank_==2 and not np.allclose(again.coef_.fillna(0), first.coef_.fillna(0))
     m = cls(**kw); m._kept = first.fitted_.kept; rows = m.fit(d, y) # every row trains, none is set aside
-    epochs,batch = first.fitted_.kept; assert {(l['stage'], l['level']): l['epochs'] for l in rows.levels_}==epochs and batch==rows.levels_[-1]['batch']
+    epochs,batch = first.fitted_.kept
+    assert {(l['stage'], l['level']): l['epochs'] for l in rows.levels_}==epochs and batch==rows.levels_[-1]['batch']
     assert rows.history_.valid_loss.isna().all()
 
 def test_every_run_has_a_model_on_all_rows(months):
     d,y,_ = months
     d,y,rows = d.take(range(170)),y[:170],dict(train=np.arange(90), valid=np.arange(95, 120), test=np.arange(125, 170))
     for way in ('sgd','evidence'):
-        p = Problem(d, y, rows); m = p.fit(p.estimator(rank=2, **({} if way=='sgd' else dict(method=way)))); full = p.refit(m) # given validation rows, 'auto' means gradients
-        assert full.method_==way and full.rank_==2 and p.scores(p.predicted(full))['test']['r2']>p.scores(p.predicted(m))['test']['r2']-.05
+        # given validation rows, 'auto' means gradients
+        p = Problem(d, y, rows)
+        m = p.fit(p.estimator(rank=2, **({} if way=='sgd' else dict(method=way))))
+        full = p.refit(m)
+        assert (full.method_==way and full.rank_==2
+                and p.scores(p.predicted(full))['test']['r2']>p.scores(p.predicted(m))['test']['r2']-.05)
         assert not np.allclose(full.predict(d), m.predict(d))
 
 # ---- the path
 
 def test_rank_path_by_gradients_and_its_refusals(months):
-    d,y,_ = months; path = rank_path(MRTLRegressor(method='sgd', optimizer='adam', **QUICK), d, y, (1, 2), 2); t = path.table.set_index('rank')
-    assert list(t.index)==[1, 2] and t.score[2]>t.score[1] and ((0<=t.stability)&(t.stability<=1)).all() and len(path.figure.axes)==3
+    d,y,_ = months
+    path = rank_path(MRTLRegressor(method='sgd', optimizer='adam', **QUICK), d, y, (1, 2), 2)
+    t = path.table.set_index('rank')
+    assert list(t.index)==[1, 2] and t.score[2]>t.score[1] and ((0<=t.stability)
+            &(t.stability<=1)).all() and len(path.figure.axes)==3
     with pytest.raises(DataError, match='sum of terms'): rank_path(MRTLRegressor(terms=['lead']), d, y)
 
 def test_core_consistency_has_no_meaning_for_a_matrix():
@@ -181,5 +213,8 @@ def test_core_consistency_has_no_meaning_for_a_matrix():
 def test_the_strongest_components_of_a_term_stay():
     from types import SimpleNamespace
     from mrtl.terms.ranks import strongest
-    model = SimpleNamespace(parts=[0, 1, 2], of=[[0], [1, 2]], mixed=[False, True]); F = [np.ones((2, 1)), np.diag([1., 5., 3.]), np.eye(3), np.eye(3)*[2., 1., 1.], np.zeros((1, 1))]
-    out = strongest(model, F, 1, 2); assert [f.shape[1] for f in out]==[1, 2, 2, 2, 1] and np.array_equal(out[1], F[1][:,1:]) and np.array_equal(out[3], F[3][:,1:])
+    model = SimpleNamespace(parts=[0, 1, 2], of=[[0], [1, 2]], mixed=[False, True])
+    F = [np.ones((2, 1)), np.diag([1., 5., 3.]), np.eye(3), np.eye(3)*[2., 1., 1.], np.zeros((1, 1))]
+    out = strongest(model, F, 1, 2)
+    assert [f.shape[1] for f in out]==[1, 2, 2, 2, 1] and np.array_equal(out[1],
+            F[1][:,1:]) and np.array_equal(out[3], F[3][:,1:])

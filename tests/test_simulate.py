@@ -10,8 +10,10 @@ from mrtl.grids import Grid
 from mrtl.demo import PLANTED
 from mrtl.simulate import overlapping, planted_factors, random_fields, simulate_events, simulate_field, spread_points
 
-CASES = [dict(n=40, shape=(4, 8)), dict(n=30, shape=(5, 7), leads=1, variables=1, rank=1), dict(n=30, shape=(6, 6), leads=4, variables=2, rank=2),
-         dict(n=30, shape=(8, 16), leads=3, variables=5, rank=3, rho=0., cross=0.), dict(n=30, shape=(4, 8), rank=5), dict(n=30, shape=(4, 8), r2=1.)]
+CASES = [dict(n=40, shape=(4, 8)), dict(n=30, shape=(5, 7), leads=1, variables=1, rank=1),
+         dict(n=30, shape=(6, 6), leads=4, variables=2, rank=2),
+         dict(n=30, shape=(8, 16), leads=3, variables=5, rank=3, rho=0., cross=0.),
+         dict(n=30, shape=(4, 8), rank=5), dict(n=30, shape=(4, 8), r2=1.)]
 
 
 @pytest.fixture(scope='module')
@@ -62,13 +64,15 @@ def test_truth_is_in_the_form_of_factors(kw):
         np.testing.assert_allclose((ds.variable_loading**2).mean('variable'), 1, rtol=1e-10)
         np.testing.assert_allclose((share[..., None]*ds.space**2).sum(('lat', 'lon')), 1, rtol=1e-10)
     assert (ds.strength > 0).all() and (np.diff(ds.strength) <= 0).all()
-    product = (ds.lead_loading*ds.variable_loading*ds.space*ds.strength).sum('component').transpose('lead', 'variable', 'lat', 'lon')
+    product = (ds.lead_loading*ds.variable_loading*ds.space*ds.strength).sum('component').transpose('lead',
+            'variable', 'lat', 'lon')
     np.testing.assert_allclose(ds.beta, product, atol=1e-10)
 
 
 def test_components_share_the_variance_equally(ds):
     share, L = share_of(ds), ds.sizes['lead']
-    P = np.einsum('tvyx,yxk,vk->tk', ds.X.values.astype(float), share[..., None]*ds.space.values, ds.variable_loading.values)
+    P = np.einsum('tvyx,yxk,vk->tk', ds.X.values.astype(float), share[..., None]*ds.space.values,
+                  ds.variable_loading.values)
     s = sum(ds.lead_loading.values[l-1]*P[L-l:len(P)-l] for l in range(1, L+1))*ds.strength.values
     np.testing.assert_allclose(s.std(0), s[:, 0].std(), rtol=1e-4)
     np.testing.assert_allclose(s.sum(1), ds.signal[L:], atol=1e-4)
@@ -82,7 +86,8 @@ def test_noise_has_the_size_promised(r2):
         ds = simulate_field(500, (4, 8), seed=seed, r2=r2)
         e = (ds.y-ds.signal)[ds.attrs['leads']:]
         assert ds.attrs['noise_sd'] == pytest.approx(np.sqrt((1-r2)/r2))
-        assert float(e.std()) == pytest.approx(ds.attrs['noise_sd'], rel=.12) and abs(float(e.mean())) < 4*ds.attrs['noise_sd']/500**.5
+        assert float(e.std()) == pytest.approx(ds.attrs['noise_sd'],
+                                               rel=.12) and abs(float(e.mean())) < 4*ds.attrs['noise_sd']/500**.5
         values.append(float(ds.signal.var()/ds.y.var()))
     assert np.mean(values) == pytest.approx(r2, abs=.04)
 
@@ -91,7 +96,8 @@ def test_default_data_are_what_the_page_says(ds):
     "Rank 3, 32 x 64, 1,000 rows, overlap of .3 or more in every mode, correlation 1/e an eighth of the side away."
     assert ds.X.shape == (1006, 3, 32, 64) and ds.sizes['component'] == 3 and int(ds.y.notnull().sum()) == 1000
     flat = ds.space.values.reshape(-1, 3)
-    for c in (cosines(ds.lead_loading.values), cosines(ds.variable_loading.values), cosines(flat, share_of(ds).ravel())):
+    for c in (cosines(ds.lead_loading.values), cosines(ds.variable_loading.values),
+              cosines(flat, share_of(ds).ravel())):
         assert (c > .3).all() and (c < .6).all()
     X = ds.X.values
     assert (X[:, :, 4:]*X[:, :, :-4]).mean() > .33 and (X[..., 8:]*X[..., :-8]).mean() > .33
@@ -103,7 +109,8 @@ def test_default_data_are_what_the_page_says(ds):
 @pytest.mark.parametrize('seed', range(10))
 def test_no_mode_has_components_that_are_nearly_one(seed, kw):
     g = Grid((32, 64), (-20, 60), (180, 360), ('lat', 'lon'), sphere=True)
-    f = planted_factors(g, seed=seed, **kw); plain = [cosines(f['space'])] if kw else []   # the demo's maps overlap enough when cells count alike, too
+    # the demo's maps overlap enough when cells count alike, too
+    f = planted_factors(g, seed=seed, **kw); plain = [cosines(f['space'])] if kw else []
     for c in (cosines(f['lead']), cosines(f['variable']), cosines(f['space'], g.share.numpy().ravel()), *plain):
         assert (c >= .3).all() and (c <= .6).all()
 
@@ -111,7 +118,8 @@ def test_no_mode_has_components_that_are_nearly_one(seed, kw):
 @pytest.mark.parametrize('shape', [(8, 16), (16, 32), (40, 90)])
 def test_one_seed_is_one_truth_at_every_shape(shape):
     for seed in range(3):
-        fine, coarse = (planted_factors(Grid(s, (-20, 60), (180, 360), ('lat', 'lon'), sphere=True), seed=seed) for s in ((32, 64), shape))
+        fine, coarse = (planted_factors(Grid(s, (-20, 60), (180, 360), ('lat', 'lon'), sphere=True), seed=seed)
+                        for s in ((32, 64), shape))
         for k in ('lead', 'variable'): np.testing.assert_array_equal(fine[k], coarse[k])
         y, x = ((np.arange(n)+.5)/n for n in shape)
         near = fine['space'].reshape(32, 64, 3)[(y*32).astype(int)][:, (x*64).astype(int)].reshape(-1, 3)
@@ -191,13 +199,15 @@ def test_log_odds_are_the_formula_event_by_event(court, defender, rank):
 def test_events_look_right():
     df, truth = simulate_events(20_000, seed=2)
     assert list(df) == ['player', 'x', 'y', *[f'{c}{i}' for i in range(1, 6) for c in 'xy'], 'label']
-    assert df.x.between(0, 50, inclusive='left').all() and df.y.between(0, 40, inclusive='left').all() and set(df.player) == set(range(40))
+    assert df.x.between(0, 50, inclusive='left').all() and df.y.between(0, 40,
+            inclusive='left').all() and set(df.player) == set(range(40))
     xs, ys = df[[f'x{i}' for i in range(1, 6)]], df[[f'y{i}' for i in range(1, 6)]]
     np.testing.assert_array_equal(xs.isna(), ys.isna())
     assert not (xs.isna().values[:, :-1] & xs.notna().values[:, 1:]).any()
     assert all((v[np.isfinite(v)] >= 0).all() and (v[np.isfinite(v)] < 12).all() for v in (xs.values, ys.values))
     p = 1/(1+np.exp(-truth.log_odds))
-    assert float(p.mean()) == pytest.approx(.125, abs=1e-6) and float(truth.log_odds.std()) == pytest.approx(1.5, rel=1e-6)
+    assert float(p.mean()) == pytest.approx(.125,
+                                            abs=1e-6) and float(truth.log_odds.std()) == pytest.approx(1.5, rel=1e-6)
     assert abs(df.label.mean()-.125) < 4*np.sqrt(.125*.875/20_000)
     high = p.values > np.quantile(p, .8)
     assert df.label[high].mean() == pytest.approx(float(p[high].mean()), abs=4*np.sqrt(.25/high.sum()))

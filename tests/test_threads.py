@@ -40,10 +40,12 @@ def test_large_steps_keep_what_torch_had():
 
 def test_evidence_and_predictions_are_held(monkeypatch):
     seen,real = [],torch.linalg.cholesky_ex
-    monkeypatch.setattr(torch.linalg, 'cholesky_ex', lambda *a, **k: (seen.append(torch.get_num_threads()), real(*a, **k))[1])
+    monkeypatch.setattr(torch.linalg, 'cholesky_ex', lambda *a,
+                        **k: (seen.append(torch.get_num_threads()), real(*a, **k))[1])
     m = MRTLRegressor(rank=1, method='evidence').fit(*data()); assert set(seen) == {1}
     assert torch.get_num_threads() == 3
-    monkeypatch.setattr(type(m.fitted_.scorer), 'forward', lambda self, b, old=type(m.fitted_.scorer).forward: (seen.append(torch.get_num_threads()), old(self, b))[1])
+    monkeypatch.setattr(type(m.fitted_.scorer), 'forward', lambda self, b,
+                        old=type(m.fitted_.scorer).forward: (seen.append(torch.get_num_threads()), old(self, b))[1])
     seen.clear(); m.predict(data()[0]); assert set(seen) == {1} and torch.get_num_threads() == 3
 
 class Fails(Callback):

@@ -41,9 +41,11 @@ def simulated() -> None:
     mrtl.simulate_events(n=1000, seed=0)
 
 def shown(path: Path, m: MRTLRegressor, X: xr.DataArray, y: np.ndarray, factors: xr.Dataset, coef: xr.DataArray, history: pd.DataFrame) -> None:
-    mrtl.factor_maps(factors); mrtl.coef_maps(coef, std=coef); mrtl.truth_maps(factors, factors); mrtl.loss_curve(history)
+    mrtl.factor_maps(factors); mrtl.coef_maps(coef, std=coef)
+    mrtl.truth_maps(factors, factors); mrtl.loss_curve(history)
     assert_type(mrtl.block_bootstrap(m, X, y, blocks=np.arange(len(y))//12, n=5), xr.Dataset)
-    assert_type(mrtl.write_report(path, 'Rain', factors=factors, history=history, levels=[], metrics={}, config={}), Path)
+    assert_type(mrtl.write_report(path, 'Rain', factors=factors, history=history, levels=[], metrics={}, config={}),
+                Path)
 
 class Stop(mrtl.Callback):
     def after_epoch(self, trainer: Any) -> None: trainer.stop = True

@@ -25,5 +25,6 @@ if __name__ == '__main__':
     bare,torch = seconds('pass'),seconds('import torch')
     print(f'torch{torch-bare:31.2f} s beyond a bare Python')
     print(f'mrtl{1000*(seconds("import mrtl")-bare):32.0f} ms beyond a bare Python (aim: 20)')
-    print(f'mrtl.estimators{seconds("import torch; from mrtl.estimators import MRTLRegressor")-torch:21.2f} s beyond torch (aim: 2)', flush=True)
+    print(f'mrtl.estimators{seconds("import torch; from mrtl.estimators import MRTLRegressor")-torch:21.2f} s '
+          f'beyond torch (aim: 2)', flush=True)
     subprocess.run([sys.executable, '-c', HELP], check=True)

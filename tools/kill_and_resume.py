@@ -2,9 +2,12 @@
 
     python tools/kill_and_resume.py FOLDER [--trials 100] [--jobs 1] [--only demo,climate]
 
-A trial is killed (SIGKILL) one to three times: after some seconds, at the end of an epoch, or at an event of the disk (making a folder, a half
-written file, before or after a file gets its name or is removed). FOLDER keeps the inputs, the undisturbed runs and `trials.csv`; given again, the same command goes on with the
-trials that are not there. torch is imported once, and each command runs in a fork. A further command is a line in COMMANDS.
+A trial is killed (SIGKILL) one to three times: after some seconds, at the end of an epoch, or at an event of the
+disk (making a folder, a half
+written file, before or after a file gets its name or is removed). FOLDER keeps the inputs, the undisturbed runs and
+`trials.csv`; given again, the same command goes on with the
+trials that are not there. torch is imported once, and each command runs in a fork. A further command is a line in
+COMMANDS.
 """
 import argparse, csv, json, os, random, re, shutil, signal, sys, threading, time, traceback
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -31,13 +34,22 @@ LIMIT = 300 # Seconds after which a command hangs
 
 def inputs(folder):
     "Small files for the commands that read some."
-    rng = np.random.default_rng(0); n = 420; when = pd.date_range('1950-01', periods=n, freq='MS'); lat,lon = np.arange(-25., 26, 10),np.arange(-175., -74, 10)
-    sst = rng.normal(size=(n, len(lat), len(lon))).cumsum(1).cumsum(2)/5; signal = np.roll(sst[:,2:4,4:8].mean((1,2)), 1)
+    rng = np.random.default_rng(0); n = 420
+    when = pd.date_range('1950-01', periods=n, freq='MS')
+    lat,lon = np.arange(-25., 26, 10),np.arange(-175., -74, 10)
+    sst = rng.normal(size=(n, len(lat), len(lon))).cumsum(1).cumsum(2)/5
+    signal = np.roll(sst[:,2:4,4:8].mean((1,2)), 1)
     xr.Dataset({'sst': (('time','lat','lon'), sst)}, dict(time=when, lat=lat, lon=lon)).to_netcdf(folder/'sst.nc')
-    facts = dict(division=['0201','0202','2901'], state=('division', ['AZ','AZ','NM']), census_midwest=('division', np.array([0,0,1], 'int8')), time=when)
-    xr.Dataset({'precip': (('division','time'), 3+signal/signal.std()+.5*rng.normal(size=(3, n)))}, facts).to_netcdf(folder/'rain.nc')
-    pd.DataFrame(dict(month=when.strftime('%Y-%m'), flow=3+signal/signal.std()+.3*rng.normal(size=n))).to_csv(folder/'flow.csv', index=False)
-    shots = pd.DataFrame(dict(player=rng.integers(5, size=600), x=rng.uniform(0, 20, 600), y=rng.uniform(0, 16, 600))); shots.assign(goal=(rng.random(600)<1/(1+np.exp(shots.player-2+.1*(shots.x-10)))).astype(int)).to_csv(folder/'shots.csv', index=False)
+    facts = dict(division=['0201','0202','2901'], state=('division', ['AZ','AZ','NM']),
+                 census_midwest=('division', np.array([0,0,1], 'int8')), time=when)
+    xr.Dataset({'precip': (('division','time'), 3+signal/signal.std()+.5*rng.normal(size=(3, n)))},
+               facts).to_netcdf(folder/'rain.nc')
+    pd.DataFrame(dict(month=when.strftime('%Y-%m'),
+                      flow=3+signal/signal.std()+.3*rng.normal(size=n))).to_csv(folder/'flow.csv', index=False)
+    shots = pd.DataFrame(dict(player=rng.integers(5, size=600), x=rng.uniform(0, 20, 600), y=rng.uniform(0, 16, 600)))
+    shots.assign(goal=(rng.random(600)<1/(1
+                                          +np.exp(shots.player-2+.1*(shots.x
+            -10)))).astype(int)).to_csv(folder/'shots.csv', index=False)
     simulate_games(folder/'games', planted_league(), games=14, quarters=1)
 
 def months():
@@ -46,35 +58,49 @@ def months():
 
 def fit(data, out, resume):
     out.mkdir(exist_ok=True); d,y = months()
-    options = dict(rank=2, schedule=[(2,4),(4,8),(8,16)], full_levels=2, max_epochs=8, patience=3, random_state=5, optimizer='adam')
+    options = dict(rank=2, schedule=[(2,4),(4,8),(8,16)], full_levels=2, max_epochs=8, patience=3,
+                   random_state=5, optimizer='adam')
     m = MRTLRegressor(checkpoint=out/'checkpoint.mrtl', **options).fit(d, y); m.save(out/'model.mrtl'); return 0
 
 def exact(data, out, resume):
     out.mkdir(exist_ok=True); d,y = months()
-    for f in out.glob('.mrtl-*-model.mrtl'): f.unlink() # of a `save` that was killed: outside a run's folder nothing else takes it away
-    m = MRTLRegressor(method='sgd', schedule=[(2,4),(4,8),(8,16)], random_state=5, checkpoint=out/'checkpoint.mrtl').fit(d, y); m.save(out/'model.mrtl'); return 0
+    # of a `save` that was killed: outside a run's folder nothing else takes it away
+    for f in out.glob('.mrtl-*-model.mrtl'): f.unlink()
+    m = MRTLRegressor(method='sgd', schedule=[(2,4),(4,8),(8,16)], random_state=5,
+                      checkpoint=out/'checkpoint.mrtl').fit(d, y)
+    m.save(out/'model.mrtl')
+    return 0
 
 def evidence(data, out, resume):
-    d,y = months(); rows = {k: np.asarray(v) for k,v in block_split(len(y), block=20, gap=2, seed=1).items() if k in ('train','valid','test')}
-    if open_run(out, dict(command='evidence'), resume, False): run_problem(out, Problem(d, y, rows, rivals=field_rivals), dict(method='evidence', rank=2))
+    d,y = months()
+    rows = {k: np.asarray(v) for k,v in block_split(len(y), block=20, gap=2, seed=1).items()
+            if k in ('train','valid','test')}
+    if open_run(out, dict(command='evidence'), resume, False):
+        run_problem(out, Problem(d, y, rows, rivals=field_rivals), dict(method='evidence', rank=2))
     return 0
 
 def command(*words, data=lambda folder: []):
-    def run(folder, out, resume): return mrtl([*words, *map(str, data(folder)), '--out', str(out), *['--resume']*resume])
+    def run(folder, out, resume):
+        return mrtl([*words, *map(str, data(folder)), '--out', str(out), *['--resume']*resume])
     return run
 
 ocean = lambda f: ['--ocean', f/'sst.nc', '--rain', f/'rain.nc']
 games = lambda f: ['--tracking', *sorted((f/'games').glob('*.json')), '--events', f/'games'/'plays.csv']
 COMMANDS = dict(
     fit=fit, exact=exact, evidence=evidence,
-    climate=command('climate', '--region', 'AZ', '--leads', '2', '--rank', '1', '--schedule', '3x6,6x11', '--full-levels', '1', '--bootstrap', '2', data=ocean),
+    climate=command('climate', '--region', 'AZ', '--leads', '2', '--rank', '1', '--schedule', '3x6,6x11',
+                    '--full-levels', '1', '--bootstrap', '2', data=ocean),
     basketball=command('basketball', '--model', 'product', '--least', '1', '--rank', '2', data=games),
     terms=command('basketball', '--inputs', 'paper', '--least', '1', data=games),
-    fields=command('fields', '--leads', '2', '--rank', '2', data=lambda f: ['--fields', f/'sst.nc', '--target', f/'flow.csv']),
-    events=command('events', '--label', 'goal', '--index', 'player', '--place', 'x,y:10x8', data=lambda f: ['--table', f/'shots.csv']),
+    fields=command('fields', '--leads', '2', '--rank', '2',
+                   data=lambda f: ['--fields', f/'sst.nc', '--target', f/'flow.csv']),
+    events=command('events', '--label', 'goal', '--index', 'player', '--place', 'x,y:10x8',
+                   data=lambda f: ['--table', f/'shots.csv']),
     demo=command('demo', '--n', '260'),
-    compare=command('compare', '--quick', '--problem', 'ocean', '--methods', 'mrtl,fixed', '--criteria', 'valid_loss', '--seeds', '2'),
-    maps=command('compare', '--problem', 'maps', '--quick', '--families', 'dense', '--ways', 'ridge,eof_ridge', '--seeds', '2'),
+    compare=command('compare', '--quick', '--problem', 'ocean', '--methods', 'mrtl,fixed', '--criteria',
+                    'valid_loss', '--seeds', '2'),
+    maps=command('compare', '--problem', 'maps', '--quick', '--families', 'dense', '--ways',
+                 'ridge,eof_ridge', '--seeds', '2'),
     search=command('search', '--quick', '--problem', 'ocean', '--methods', 'random', '--draws', '3'))
 
 # ---- ways to die
@@ -132,20 +158,28 @@ def table(file):
 
 def content(file, name):
     "What must be the same of a file, times apart."
-    if file.suffix=='.mrtl': tensors,meta = load_tensors(file); return {k: (v.dtype, v.shape, v.numpy().tobytes()) for k,v in sorted(tensors.items())},bare(meta)
+    if file.suffix=='.mrtl':
+        tensors,meta = load_tensors(file)
+        return {k: (v.dtype, v.shape, v.numpy().tobytes()) for k,v in sorted(tensors.items())},bare(meta)
     if file.name==SEAL: found = json.loads(file.read_text()); return found['finished'],sorted(found['files'])
-    if file.suffix=='.json': return [{k: v for k,v in d.items() if name!='demo' or k!='compare'} for d in [bare(json.loads(file.read_text()))]]
+    if file.suffix=='.json':
+        return [{k: v for k,v in d.items() if name!='demo' or k!='compare'}
+                for d in [bare(json.loads(file.read_text()))]]
     if file.suffix=='.nc':
-        with xr.open_datatree(file) as tree: return {k: v.to_dataset().load().to_dict() for k,v in tree.subtree_with_keys}
-    if file.suffix=='.html': return re.findall(r'</?\w+|(?<=>)[A-Za-z][^<0-9]*', re.sub(r'base64,[^"]*', '', file.read_text()))
-    if name=='demo' and file.name=='compare.csv': return sorted(set(pd.read_csv(file).method)) # as much as fits into the time of the fit
+        with xr.open_datatree(file) as tree:
+            return {k: v.to_dataset().load().to_dict() for k,v in tree.subtree_with_keys}
+    if file.suffix=='.html':
+        return re.findall(r'</?\w+|(?<=>)[A-Za-z][^<0-9]*', re.sub(r'base64,[^"]*', '', file.read_text()))
+    # as much as fits into the time of the fit
+    if name=='demo' and file.name=='compare.csv': return sorted(set(pd.read_csv(file).method))
     if file.suffix=='.csv': return table(file).to_csv()
     return None if file.name=='search.log' else file.read_bytes()
 
 def differences(a, b, name):
     "The names of files that differ."
     files = lambda d: {str(f.relative_to(d)) for f in d.rglob('*') if not f.is_dir()}
-    left,right = files(a),files(b); wrong = [f'{f} is missing' for f in left-right]+[f'{f} is too many' for f in right-left]
+    left,right = files(a),files(b)
+    wrong = [f'{f} is missing' for f in left-right]+[f'{f} is too many' for f in right-left]
     for f in sorted(left&right):
         try: same = repr(content(a/f, name))==repr(content(b/f, name))
         except Exception as e: same = False; f = f'{f} ({type(e).__name__}: {e})'
@@ -158,10 +192,13 @@ def undisturbed(folder, name):
     "The run that others are held against, and how many events it has."
     out,facts = folder/'whole'/name,folder/'whole'/f'{name}.json'
     if facts.exists(): return json.loads(facts.read_text())
-    shutil.rmtree(out, ignore_errors=True); out.parent.mkdir(exist_ok=True); disk,epochs,began = Fate(),Fate(),time.perf_counter()
+    shutil.rmtree(out, ignore_errors=True)
+    out.parent.mkdir(exist_ok=True)
+    disk,epochs,began = Fate(),Fate(),time.perf_counter()
     def work():
         code = COMMANDS[name](folder/'inputs', out, False)
-        core.write_json(facts, dict(disk=disk.n, epochs=epochs.n, seconds=time.perf_counter()-began)) if not code else None
+        core.write_json(facts, dict(disk=disk.n, epochs=epochs.n,
+                                    seconds=time.perf_counter()-began)) if not code else None
         return code
     status = os.waitstatus_to_exitcode(os.waitpid(child(work, disk, epochs, folder/'whole'/f'{name}.log'), 0)[1])
     if status: raise SystemExit(f'{name} does not run undisturbed: exit code {status}; see {folder}/whole/{name}.log')
@@ -169,8 +206,11 @@ def undisturbed(folder, name):
 
 def one_trial(folder, name, number, whole):
     "Kill and resume once; a row of the table."
-    rng = random.Random(f'{name} {number}'); out,log = folder/'killed'/f'{name}-{number}',folder/'killed'/f'{name}-{number}.log'
-    shutil.rmtree(out, ignore_errors=True); out.parent.mkdir(exist_ok=True); log.unlink(missing_ok=True); told,began,resume = [],time.perf_counter(),False
+    rng = random.Random(f'{name} {number}')
+    out,log = folder/'killed'/f'{name}-{number}',folder/'killed'/f'{name}-{number}.log'
+    shutil.rmtree(out, ignore_errors=True)
+    out.parent.mkdir(exist_ok=True); log.unlink(missing_ok=True)
+    told,began,resume = [],time.perf_counter(),False
     for last in [False]*rng.choice([1, 1, 2, 3])+[True]:
         disk,epochs,wait = Fate(),Fate(),None
         if not last:
@@ -182,16 +222,20 @@ def one_trial(folder, name, number, whole):
         if wait: time.sleep(wait); os.kill(pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]); resume = True
         if code!=-signal.SIGKILL and not last: told[-1] += ' (too late)'
-        if code not in (0, -signal.SIGKILL): return dict(command=name, trial=number, kills='; '.join(told), same=False, wrong=f'exit code {code}', seconds=round(time.perf_counter()-began, 1))
+        if code not in (0, -signal.SIGKILL):
+            return dict(command=name, trial=number, kills='; '.join(told), same=False, wrong=f'exit code {code}',
+                        seconds=round(time.perf_counter()-began, 1))
     wrong = differences(folder/'whole'/name, out, name)
     if not wrong: shutil.rmtree(out); log.unlink()
-    return dict(command=name, trial=number, kills='; '.join(told), same=not wrong, wrong='; '.join(wrong), seconds=round(time.perf_counter()-began, 1))
+    return dict(command=name, trial=number, kills='; '.join(told), same=not wrong, wrong='; '.join(wrong),
+                seconds=round(time.perf_counter()-began, 1))
 
 COLUMNS = ['command','trial','kills','same','wrong','seconds']
 
 def run_trials(folder, names, trials, jobs):
     "All trials that are not there yet, several at a time."
-    file = folder/'trials.csv'; done = set(pd.read_csv(file)[['command','trial']].itertuples(index=False, name=None)) if file.exists() else set()
+    file = folder/'trials.csv'
+    done = set(pd.read_csv(file)[['command','trial']].itertuples(index=False, name=None)) if file.exists() else set()
     if not file.exists(): file.write_text(','.join(COLUMNS)+'\n')
     wholes = {n: undisturbed(folder, n) for n in names}
     todo,running = [(names[i%len(names)], i//len(names)) for i in range(trials)],{}
@@ -206,21 +250,31 @@ def run_trials(folder, names, trials, jobs):
             running[pid] = row
         row = running.pop(os.wait()[0])
         if not row.exists(): continue
-        found = json.loads(row.read_text()); row.unlink(); print(f"{found['command']} {found['trial']}: {'the same' if found['same'] else found['wrong']} ({found['kills']}; {found['seconds']} s)", flush=True)
+        found = json.loads(row.read_text()); row.unlink()
+        print(f"{found['command']} {found['trial']}: {'the same' if found['same'] else found['wrong']} "
+              f"({found['kills']}; {found['seconds']} s)", flush=True)
         with open(file, 'a', newline='') as f: csv.DictWriter(f, COLUMNS).writerow(found)
     return pd.read_csv(file, keep_default_na=False)
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('folder', type=Path, help='keeps inputs, undisturbed runs and results'); p.add_argument('--trials', type=int, default=100, help='over all commands')
-    p.add_argument('--jobs', type=int, default=1, help='at a time'); p.add_argument('--only', default=','.join(COMMANDS), help='commands, joined by commas')
+    p.add_argument('folder', type=Path, help='keeps inputs, undisturbed runs and results')
+    p.add_argument('--trials', type=int, default=100, help='over all commands')
+    p.add_argument('--jobs', type=int, default=1, help='at a time')
+    p.add_argument('--only', default=','.join(COMMANDS), help='commands, joined by commas')
     a = p.parse_args(); folder = a.folder.resolve(); names = a.only.split(',')
     if gone := set(names)-COMMANDS.keys(): p.error(f"no command {', '.join(gone)}: there are {', '.join(COMMANDS)}")
-    if not (folder/'inputs'/'games'/'plays.csv').exists(): (folder/'inputs').mkdir(parents=True, exist_ok=True); inputs(folder/'inputs')
+    if not (folder/'inputs'/'games'/'plays.csv').exists():
+        (folder/'inputs').mkdir(parents=True, exist_ok=True)
+        inputs(folder/'inputs')
     os.environ['MRTL_RUNS'] = str(folder/'runs'); torch.set_num_threads(1)
-    t = run_trials(folder, names, a.trials, a.jobs); t['same'] = t.same.astype(str)=='True'; t['kinds'] = t.kills.str.replace(r'[\d.]+|\(too late\)', '', regex=True)
-    print(t.groupby('command', sort=False).agg(trials=('same','size'), same=('same','sum'), seconds=('seconds','mean')).round(1).to_string())
-    print(f"{t.same.sum()} of {len(t)} trials identical, {t.kills.str.count(';').add(1).sum()-t.kills.str.count('too late').sum()} kills")
+    t = run_trials(folder, names, a.trials, a.jobs)
+    t['same'] = t.same.astype(str)=='True'
+    t['kinds'] = t.kills.str.replace(r'[\d.]+|\(too late\)', '', regex=True)
+    print(t.groupby('command', sort=False).agg(trials=('same','size'), same=('same','sum'),
+                                               seconds=('seconds','mean')).round(1).to_string())
+    print(f"{t.same.sum()} of {len(t)} trials identical, "
+          f"{t.kills.str.count(';').add(1).sum()-t.kills.str.count('too late').sum()} kills")
     return int(not t.same.all())
 
 if __name__=='__main__': sys.exit(main())

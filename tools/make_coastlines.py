@@ -4,9 +4,12 @@
     tar xf world-atlas-2.*.tgz --one-top-level=world; tar xf us-atlas-3.*.tgz --one-top-level=us
     python tools/make_coastlines.py world/package/land-110m.json us/package/states-10m.json mrtl/coastlines.npz
 
-Land is Natural Earth's at 1:110 million, states are the US Census Bureau's at 1:10 million, thinned here; both are in the public domain
-(the two npm packages that carry them are under the ISC licence). The file holds, for `land` and for `states`, the points of all lines
-one after another in hundredths of a degree (int16, longitude and latitude) and, as `<name>_starts`, where each line begins; `source` says where the lines are from, with the notice that the ISC licence asks for.
+Land is Natural Earth's at 1:110 million, states are the US Census Bureau's at 1:10 million, thinned here; both are
+in the public domain
+(the two npm packages that carry them are under the ISC licence). The file holds, for `land` and for `states`, the
+points of all lines
+one after another in hundredths of a degree (int16, longitude and latitude) and, as `<name>_starts`, where each line
+begins; `source` says where the lines are from, with the notice that the ISC licence asks for.
 """
 import json, sys
 import numpy as np
@@ -31,7 +34,8 @@ def uses(node, found):
     return found
 
 def mend(line):
-    "Let longitude run on past 180 instead of jumping, near zero, and drop what only follows the 180th meridian, where the sources cut the world open."
+    """Let longitude run on past 180 instead of jumping, near zero, and drop what only follows the 180th meridian,
+    where the sources cut the world open."""
     seam = np.isclose(np.abs(line[:,0]), 180)
     lon = np.unwrap(line[:,0], period=360); lon -= 360*np.round((lon.min()+lon.max())/720)
     parts = np.split(np.c_[lon,line[:,1]], np.flatnonzero(seam[:-1] & seam[1:])+1)

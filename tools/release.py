@@ -1,12 +1,17 @@
 #!/usr/bin/env python
 """Make a release and try it: `python tools/release.py [--tag] [REQUIREMENT ...]`.
 
-1. The version in `mrtl/__init__.py` stands in CITATION.cff, in the footer of `_quarto.yml`, and as a dated heading in CHANGELOG.md; nothing is uncommitted.
-2. A wheel and an sdist are built into dist/, from a fresh clone of the last commit, and a wheel made from the sdist holds the same files.
-3. The wheel is installed into a fresh environment, away from the repository, and used: `mrtl --version`, the names of `import mrtl`, `mrtl demo`, and a model that is loaded again.
-4. With --tag, the commit is tagged `v` and the version. Pushing the tag publishes the docs; `twine upload dist/*` publishes the package.
+1. The version in `mrtl/__init__.py` stands in CITATION.cff, in the footer of `_quarto.yml`, and as a dated heading
+in CHANGELOG.md; nothing is uncommitted.
+2. A wheel and an sdist are built into dist/, from a fresh clone of the last commit, and a wheel made from the sdist
+holds the same files.
+3. The wheel is installed into a fresh environment, away from the repository, and used: `mrtl --version`, the names
+of `import mrtl`, `mrtl demo`, and a model that is loaded again.
+4. With --tag, the commit is tagged `v` and the version. Pushing the tag publishes the docs; `twine upload dist/*`
+publishes the package.
 
-REQUIREMENT: what else to install beside the wheel, such as torch==2.13.0. --draft leaves out the date and the uncommitted changes of step 1."""
+REQUIREMENT: what else to install beside the wheel, such as torch==2.13.0. --draft leaves out the date and the
+uncommitted changes of step 1."""
 import argparse, os, re, shutil, subprocess, sys, tempfile, venv, zipfile
 from pathlib import Path
 
@@ -22,8 +27,10 @@ def disagreements(v, draft=False):
     if f'mrtl {v}\n' not in read('_quarto.yml'): yield f'the footer in _quarto.yml does not say `mrtl {v}`'
     heading = re.search(rf'^## {re.escape(v)} \((.+)\)$', read('CHANGELOG.md'), re.M)
     if not heading: yield f'CHANGELOG.md has no heading `## {v} (date)`'
-    elif not draft and not re.fullmatch(r'\d{4}-\d\d-\d\d', heading[1]): yield f'CHANGELOG.md says {v} ({heading[1]}): give its date, as 2026-01-31'
-    if not draft and (left := run('git', 'status', '--porcelain', cwd=ROOT).strip()): yield f'these changes are not committed:\n{left}'
+    elif not draft and not re.fullmatch(r'\d{4}-\d\d-\d\d', heading[1]):
+        yield f'CHANGELOG.md says {v} ({heading[1]}): give its date, as 2026-01-31'
+    if not draft and (left := run('git', 'status', '--porcelain', cwd=ROOT).strip()):
+        yield f'these changes are not committed:\n{left}'
 
 def run(*args, **kw):
     "Run a command and give what it prints; where it fails, show it and stop."
@@ -47,8 +54,10 @@ def build(work):
     shutil.unpack_archive(sdist, work/'unpacked')
     run(bin/'python', '-m', 'build', '--wheel', '--outdir', work/'again', next((work/'unpacked').iterdir()))
     def names(w): return sorted(zipfile.ZipFile(w).namelist())
-    if (a := names(wheel)) != (b := names(next((work/'again').glob('*.whl')))): raise SystemExit(f'the wheel of the sdist differs: {sorted(set(a) ^ set(b))}')
-    modules = {p.relative_to(source).as_posix() for p in (source/'mrtl').rglob('*') if p.is_file() and p.suffix in ('.py', '.npz', '.typed')}
+    if (a := names(wheel)) != (b := names(next((work/'again').glob('*.whl')))):
+        raise SystemExit(f'the wheel of the sdist differs: {sorted(set(a) ^ set(b))}')
+    modules = {p.relative_to(source).as_posix() for p in (source/'mrtl').rglob('*') if p.is_file()
+               and p.suffix in ('.py', '.npz', '.typed')}
     if missing := modules-set(a): raise SystemExit(f'the wheel lacks {sorted(missing)}')
     return wheel,sdist
 
@@ -74,7 +83,8 @@ def use(wheel, v, more, work):
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument('more', nargs='*', metavar='REQUIREMENT', help='what else to install beside the wheel')
-    args.add_argument('--draft', action='store_true', help='try it before the version has its date; the last commit is built')
+    args.add_argument('--draft', action='store_true', help='try it before the version has its date; '
+                      'the last commit is built')
     args.add_argument('--tag', action='store_true', help='tag the commit when all went well')
     a = args.parse_args()
     v = version()

@@ -1,6 +1,8 @@
 #!/usr/bin/env python
-"""Requirements for a test of other versions: `python tools/requirements.py newest` leaves out the upper bounds and pins of pyproject.toml,
-`lowest` asks for the lower bounds themselves. Tools (nbdev, mypy) and test libraries keep their bounds: what is tested is what a user installs."""
+"""Requirements for a test of other versions: `python tools/requirements.py newest` leaves out the upper bounds and
+pins of pyproject.toml,
+`lowest` asks for the lower bounds themselves. Tools (nbdev, mypy) and test libraries keep their bounds: what is
+tested is what a user installs."""
 import re, sys, tomllib
 from pathlib import Path
 
@@ -23,6 +25,7 @@ def requirements(project, which):
     return sorted({other(l) for l in seen.values()} | {other(l) for l in tests})
 
 if __name__ == '__main__':
-    if sys.argv[1:] not in (['newest'], ['lowest']): raise SystemExit('usage: python tools/requirements.py newest|lowest')
+    if sys.argv[1:] not in (['newest'], ['lowest']):
+        raise SystemExit('usage: python tools/requirements.py newest|lowest')
     project = tomllib.loads((Path(__file__).resolve().parent.parent/'pyproject.toml').read_text(encoding='utf-8'))['project']
     print('\n'.join(requirements(project, sys.argv[1])))

@@ -13,9 +13,11 @@ from ..core import DataError
 from ..panels import axes_at, colour_limit, colourbar, draw_map, factor_parts, heading, loading_bars, new_figure
 
 # %% ../../nbs/basketball/04_court.ipynb #e03fa1aa
-FEET = dict(length=47., width=50., rim_x=5.25, rim_y=25., rim=.75, board_x=4., board=6., lane=16., free_throw=19., circle=6.,
+FEET = dict(length=47., width=50., rim_x=5.25, rim_y=25., rim=.75, board_x=4., board=6., lane=16.,
+            free_throw=19., circle=6.,
     restricted=4., three=23.75, corner=3.)
-AREA,REACH = (40.,50.),(-2.,10.,-6.,6.)  # learning area of the court (x, y); defender grid: ahead from, to, right from, to
+# learning area of the court (x, y); defender grid: ahead from, to, right from, to
+AREA,REACH = (40.,50.),(-2.,10.,-6.,6.)
 
 # %% ../../nbs/basketball/04_court.ipynb #f19aa5ac
 def _arc(x, y, r, lo, hi):
@@ -46,7 +48,8 @@ def draw_court(
     "Draw the half court to scale, rim at the top."
     for p in court_lines().values(): ax.plot(p[:,1], p[:,0], color=colour, linewidth=.8)
     ax.set(xlim=(0,FEET['width']), ylim=(depth,0), aspect='equal')
-    ax.set_xlabel('y (feet)', fontsize=7.5, labelpad=1); ax.set_ylabel('x from the baseline (feet)', fontsize=7.5, labelpad=1)
+    ax.set_xlabel('y (feet)', fontsize=7.5, labelpad=1)
+    ax.set_ylabel('x from the baseline (feet)', fontsize=7.5, labelpad=1)
     return ax
 
 # %% ../../nbs/basketball/04_court.ipynb #7eb9e86d
@@ -57,10 +60,12 @@ def _cells(a, kind, sides):
     v = np.asarray(a, float); high,wide = sides[1]-sides[0],sides[3]-sides[2]
     if v.ndim!=2 or not v.size or v.shape[0]*wide!=v.shape[1]*high:
         rows,columns = _ways[kind]
-        raise DataError(f"a {kind} map covers {high:g} x {wide:g} feet with square cells, such as {high/2:g} x {wide/2:g} of them; "
+        raise DataError(f"a {kind} map covers {high:g} x {wide:g} feet with square cells, such as "
+                        f"{high/2:g} x {wide/2:g} of them; "
             f"got shape {v.shape}: give rows {rows}, columns {columns}")
     side = high/len(v); centres = lambda lo,n: lo+side*(np.arange(n)+.5)
-    return xr.DataArray(v, dims=('down','across'), coords=dict(down=centres(sides[0], v.shape[0]), across=centres(sides[2], v.shape[1])))
+    return xr.DataArray(v, dims=('down','across'),
+                        coords=dict(down=centres(sides[0], v.shape[0]), across=centres(sides[2], v.shape[1])))
 
 # %% ../../nbs/basketball/04_court.ipynb #dbd7c376
 def court_map(
@@ -98,7 +103,8 @@ def _parts(factors):
     "Court (component, x, y), defender (component, ahead, right) and player loadings (component, player)."
     parts = factor_parts(factors)
     if missing := {'court','defender','player_loading'}-parts.keys():
-        raise DataError(f"factors of the modes player, court and defender are needed; {', '.join(sorted(missing))} missing "
+        raise DataError(f"factors of the modes player, court and defender are needed; "
+                        f"{', '.join(sorted(missing))} missing "
             f"among {', '.join(parts)}: pass `factors_` of a model fitted on them")
     return parts['court'],parts['defender'],parts['player_loading']
 
@@ -114,7 +120,8 @@ def court_factors(
     title:str='',           # Title of the whole figure
 )->'Figure':                # matplotlib figure
     "One row per component: court map, defender map and the players with the largest loadings."
-    court,near,who = _parts(factors); who = _named(who, names); top,pitch = .4+.2*bool(title),2.75; end = top+pitch*len(court)
+    court,near,who = _parts(factors); who = _named(who, names)
+    top,pitch = .4+.2*bool(title),2.75; end = top+pitch*len(court)
     fig = new_figure(8.4, end+.25); limits = [colour_limit(v) for v in (court,near,who)]
     for i in range(len(court)):
         axs,meshes = _row(fig, top+i*pitch, (court[i],near[i],who[i]), limits)
@@ -144,7 +151,8 @@ def all_components(
     if kind not in ('court','defender'): raise DataError(f"kind must be court or defender; got {kind!r}")
     v = np.asarray(maps, float); top = .08+.22*bool(title)
     high = width*AREA[0]/AREA[1] if kind=='court' else width
-    if v.ndim!=3 or not len(v): raise DataError(f"all components of a mode are (component, rows, columns); got shape {v.shape}")
+    if v.ndim!=3 or not len(v):
+        raise DataError(f"all components of a mode are (component, rows, columns); got shape {v.shape}")
     lines = -(-len(v)//columns)
     fig = new_figure(.1+(width+.1)*columns, top+lines*(high+.22)+.02)
     for i,m in enumerate(v):
@@ -175,7 +183,8 @@ def court_main(
 )->'Figure':                # matplotlib figure
     "The main effects: court map, defender map, and the players who stand out."
     if 'main_court' not in factors:
-        raise DataError("these factors have no main effects: fit with main_effects=True, or draw the components with court_factors")
+        raise DataError("these factors have no main effects: fit with main_effects=True, or draw the "
+                        "components with court_factors")
     court,near,who = (factors[f'main_{k}'].isel(output=0) for k in ('court','defender','player'))
     parts = court,near,_named(who, names)
     fig = new_figure(8.4, 3.6)
@@ -192,7 +201,8 @@ def shot_probability(
     "The probability of a shot from every cell of the court."
     court,near,who = _parts(factors); labels = who[who.dims[1]].values.tolist()
     if player not in labels:
-        raise DataError(f"player {player!r} is not among the {len(labels)} players of these factors, such as {labels[0]!r}: "
+        raise DataError(f"player {player!r} is not among the {len(labels)} players of these factors, "
+                        f"such as {labels[0]!r}: "
             "give one of their labels")
     D = np.asarray(defenders, float).reshape(-1, 2); p,h = labels.index(player),near.shape[1]
     at = np.floor((D[:,::-1]-[REACH[0],REACH[2]])*h/12).astype(int); at = at[((at>=0)&(at<h)).all(1)]
@@ -245,15 +255,20 @@ def reliability_plot(
     from sklearn.calibration import calibration_curve
     y,p = np.asarray(y),np.asarray(p, float)
     if y.shape!=p.shape or y.ndim!=1 or not len(y):
-        raise DataError(f"labels have shape {y.shape} and probabilities {p.shape}: give one of each per event, not both classes' columns")
+        raise DataError(f"labels have shape {y.shape} and probabilities {p.shape}: give one of each per event, "
+                        f"not both classes' columns")
     if not np.isin(y, (0,1)).all() or not ((p>=0)&(p<=1)).all():
-        raise DataError("labels must be 0 or 1 and probabilities between 0 and 1, none of them NaN: check what was passed")
+        raise DataError("labels must be 0 or 1 and probabilities between 0 and 1, none of them "
+                        "NaN: check what was passed")
     seen,given = calibration_curve(y, p, n_bins=bins, strategy='quantile')
     hi = 1.05*max(seen.max(), given.max(), 1e-3)
     fig = new_figure(3.6, 3.5); ax = axes_at(fig, .6, .35, 2.8, 2.6)
-    ax.plot([0,hi], [0,hi], '--', color='.5', linewidth=.8); ax.plot(given, seen, 'o-', color='C0', markersize=4, linewidth=1)
+    ax.plot([0,hi], [0,hi], '--', color='.5', linewidth=.8)
+    ax.plot(given, seen, 'o-', color='C0', markersize=4, linewidth=1)
     ax.set(xlim=(0,hi), ylim=(0,hi))
-    ax.set_xlabel('predicted probability', fontsize=8.5, labelpad=2); ax.set_ylabel('share of positives', fontsize=8.5, labelpad=2)
-    ax.text(.04, .95, f'Brier score {np.mean((p-y)**2):.4f}\n{len(y)} events', transform=ax.transAxes, va='top', fontsize=8.5)
+    ax.set_xlabel('predicted probability', fontsize=8.5, labelpad=2)
+    ax.set_ylabel('share of positives', fontsize=8.5, labelpad=2)
+    ax.text(.04, .95, f'Brier score {np.mean((p-y)**2):.4f}\n{len(y)} events', transform=ax.transAxes,
+            va='top', fontsize=8.5)
     heading(fig, .6, title)
     return fig

@@ -38,7 +38,8 @@ def shot_odds(
     A,B,C = (truth[k].values.reshape(-1, truth.sizes['component']) for k in ('player_loading','court','defender'))
     y = np.clip(handler[:,1]-truth.drift.values[player], 0, 49.99)
     bag = np.stack([DEFENDER.locate(near[:,i,1], near[:,i,0]) for i in range(5)], 1)
-    return float(truth.bias)+(A[player]*B[COURT.locate(handler[:,0], y)]*np.append(C, 0*C[:1], 0)[bag].sum(1))@truth.strength.values
+    return float(truth.bias)+(A[player]*B[COURT.locate(handler[:,0], y)]*np.append(C, 0*C[:1],
+            0)[bag].sum(1))@truth.strength.values
 
 # %% ../../nbs/basketball/02_games.ipynb #e5129412
 def planted_league(
@@ -50,12 +51,21 @@ def planted_league(
     seed:int=0,         # Of everything
 )->xr.Dataset:          # player_loading, court, defender, strength, drift, bias
     "Maps and player types."
-    check_whole(players=players, rank=rank); check_between(0, 1, rate=rate); check_between(0, 50, spread=spread); check_between(-1e-9, 25, drift=drift)
-    if players%8 or players<16: raise ConfigError(f"players come eight to a team, and two teams at least: give 16, 24, 32, ...; got {players}")
+    check_whole(players=players, rank=rank)
+    check_between(0, 1, rate=rate)
+    check_between(0, 50, spread=spread)
+    check_between(-1e-9, 25, drift=drift)
+    if players%8 or players<16:
+        raise ConfigError(f"players come eight to a team, and two teams at least: give 16, 24, 32, ...; got {players}")
     rng = np.random.default_rng([seed, 5]); k = np.arange(1, rank+1)
     maps = lambda g: np.stack([bump(g, p, rng.uniform(.2,.28)) for p in spread_points(rank, rng)], -1)
-    truth = xr.Dataset(dict(player_loading=(('player','component'), np.abs(overlapping(rng.normal(size=(players, rank))))), court=(('court_x','court_y','component'), maps(COURT)), defender=(('defender_ahead','defender_right','component'), maps(DEFENDER)),
-        strength=('component', (-1.)**(k+1)), drift=('player', drift*rng.normal(size=players)), bias=0.), dict(player=101+np.arange(players), component=k, court_x=COURT.y_centres, court_y=COURT.x_centres, defender_ahead=DEFENDER.y_centres, defender_right=DEFENDER.x_centres), dict(seed=seed))
+    truth = xr.Dataset(dict(player_loading=(('player','component'),
+                                            np.abs(overlapping(rng.normal(size=(players, rank))))),
+                            court=(('court_x','court_y','component'), maps(COURT)),
+                            defender=(('defender_ahead','defender_right','component'), maps(DEFENDER)),
+        strength=('component', (-1.)**(k+1)), drift=('player', drift*rng.normal(size=players)), bias=0.),
+        dict(player=101+np.arange(players), component=k, court_x=COURT.y_centres, court_y=COURT.x_centres,
+             defender_ahead=DEFENDER.y_centres, defender_right=DEFENDER.x_centres), dict(seed=seed))
     s = shot_odds(truth, rng.integers(players, size=20000), *situations(20000, rng)); scale = spread/s.std()
     return truth.assign(strength=scale*truth.strength, bias=intercept_for(scale*s, rate))
 
@@ -109,20 +119,34 @@ def game_frames(
         clock,length = 0.,720. if q<5 else 300.
         n = int(length/1.3); handler,near = situations(n, rng); side = np.cumsum(rng.random(n)<.3)%2
         squad = np.stack([np.stack([8*teams[s]+rng.permutation(8)[:5] for s in (0,1)]) for _ in range(n)])
-        offence = squad[np.arange(n),side]; shoot = rng.random(n)<1/(1+np.exp(-shot_odds(truth, offence[:,0], handler, near)))*shots
-        guard = placed(handler, near); out = np.isnan(guard[...,0]); guard[out] = elsewhere(handler, 5, rng)[out]; mates = elsewhere(handler, 4, rng)
+        offence = squad[np.arange(n),side]
+        shoot = rng.random(n)<1/(1+np.exp(-shot_odds(truth, offence[:,0], handler, near)))*shots
+        guard = placed(handler, near); out = np.isnan(guard[...,0])
+        guard[out] = elsewhere(handler, 5, rng)[out]
+        mates = elsewhere(handler, 4, rng)
         far = np.linalg.norm(handler-RIM, axis=1); fly = np.select([far<8, far<20], [.5, 1.], 1.5); start = []
         for i in range(n):
             if clock+9>length: break
             start.append(clock); made = rng.random()<.3
-            if shoot[i]: goals.append(dict(quarter=q, time=np.floor(length-clock-.5-2), kind=1 if made else 2, side=int(side[i]), player=int(names[offence[i,0]])))
+            if shoot[i]:
+                goals.append(dict(quarter=q, time=np.floor(length-clock-.5-2), kind=1 if made else 2,
+                                  side=int(side[i]), player=int(names[offence[i,0]])))
             clock += .5+((5.2 if made else fly[i]+.8) if shoot[i] else .8)
-        wait = np.arange(0, .5+1e-9, 1/rate); m,w = len(start),len(wait); count = w+np.where(shoot, np.round(fly*rate), 0).astype(int)[:m]
-        i = np.repeat(np.arange(m), count); k = np.arange(len(i))-np.repeat(count.cumsum()-count, count); after = (k-w+1)/rate; t = np.where(k<w, wait[np.minimum(k, w-1)], .5+after)
-        ball = np.where((k<w)[:,None], np.insert(handler[i], 2, 4., 1), ball_flight(handler[i], after, fly[i])); right = (side[i]==0)!=(q<=2)
-        five = np.stack([np.concatenate([handler[:,None], mates], 1), guard], 1); everyone = np.where((side==0)[:,None,None,None], five, five[:,::-1]).reshape(n, 10, 2)[i]+.002*k[:,None,None]
-        ball[:,:2] = turn(ball[:,:2], right); parts.append((np.full(len(i), q), length-np.array(start)[i]-t, ball, turn(everyone, right), names[squad].reshape(n, 10)[i]))
-    return [np.concatenate(v) for v in zip(*parts)],pd.DataFrame(goals, columns=['quarter','time','kind','side','player'])
+        wait = np.arange(0, .5+1e-9, 1/rate); m,w = len(start),len(wait)
+        count = w+np.where(shoot, np.round(fly*rate), 0).astype(int)[:m]
+        i = np.repeat(np.arange(m), count)
+        k = np.arange(len(i))-np.repeat(count.cumsum()-count, count)
+        after = (k-w+1)/rate
+        t = np.where(k<w, wait[np.minimum(k, w-1)], .5+after)
+        ball = np.where((k<w)[:,None], np.insert(handler[i], 2, 4., 1), ball_flight(handler[i], after, fly[i]))
+        right = (side[i]==0)!=(q<=2)
+        five = np.stack([np.concatenate([handler[:,None], mates], 1), guard], 1)
+        everyone = np.where((side==0)[:,None,None,None], five, five[:,::-1]).reshape(n, 10, 2)[i]+.002*k[:,None,None]
+        ball[:,:2] = turn(ball[:,:2], right)
+        parts.append((np.full(len(i), q), length-np.array(start)[i]-t, ball, turn(everyone, right),
+                      names[squad].reshape(n, 10)[i]))
+    return [np.concatenate(v) for v in zip(*parts)],pd.DataFrame(goals,
+            columns=['quarter','time','kind','side','player'])
 
 # %% ../../nbs/basketball/02_games.ipynb #7c569a06
 def game_log(
@@ -133,11 +157,17 @@ def game_log(
 )->dict:             # A game log, as JSON holds it
     "Frames in the layout of SportVU."
     quarter,clock,ball,players,ids = frames; team = [1001+teams[0]]*5+[1001+teams[1]]*5; names = truth.player.values
-    who = lambda t: dict(name=f'Team {t}', teamid=1001+t, abbreviation=f'T{t}', players=[dict(firstname='Player', lastname=str(p), jersey=str(i), playerid=int(p), position='G') for i,p in enumerate(names[8*t:8*t+8])])
+    who = lambda t: dict(name=f'Team {t}', teamid=1001+t, abbreviation=f'T{t}',
+                         players=[dict(firstname='Player', lastname=str(p), jersey=str(i), playerid=int(p),
+                                       position='G') for i,p in enumerate(names[8*t:8*t+8])])
     home,visitor = map(who, teams)
-    rows = [[[-1,-1,*b]]+[[t,p,*xy,0.] for t,p,xy in zip(team, i, x)] for b,x,i in zip(ball.round(3).tolist(), players.round(3).tolist(), np.asarray(ids, int).tolist())]
-    moments = [[int(q), int(1.4e12+1000*(720*q-c)), round(c, 3), 12., None, r] for q,c,r in zip(quarter, np.asarray(clock, float).tolist(), rows)]
-    return dict(gameid=f'{game:010d}', gamedate='2000-01-01', events=[dict(eventId=str(i//60+1), home=home, visitor=visitor, moments=moments[max(0, i-20):i+60]) for i in range(0, len(moments), 60)])
+    rows = [[[-1,-1,*b]]+[[t,p,*xy,0.] for t,p,xy in zip(team, i, x)]
+            for b,x,i in zip(ball.round(3).tolist(), players.round(3).tolist(), np.asarray(ids, int).tolist())]
+    moments = [[int(q), int(1.4e12+1000*(720*q-c)), round(c, 3), 12., None, r]
+               for q,c,r in zip(quarter, np.asarray(clock, float).tolist(), rows)]
+    return dict(gameid=f'{game:010d}', gamedate='2000-01-01',
+                events=[dict(eventId=str(i//60+1), home=home, visitor=visitor, moments=moments[max(0, i-20):i+60])
+                        for i in range(0, len(moments), 60)])
 
 # %% ../../nbs/basketball/02_games.ipynb #de4a3c35
 def game_plays(
@@ -147,9 +177,14 @@ def game_plays(
     quarters:int=4,     # Played
 )->pd.DataFrame:        # One row per play, the league's columns
     "Field goals, and what else stands in a play-by-play."
-    row = lambda q,t,kind,p,team: dict(GAME_ID=game, EVENTMSGTYPE=kind, EVENTMSGACTIONTYPE=1, PERIOD=q, PCTIMESTRING=f'{int(t)//60}:{int(t)%60:02d}', PLAYER1_ID=p, PLAYER1_NAME=f'Player {p}' if p else None, PLAYER1_TEAM_ID=None if team is None else 1001+teams[team])
+    row = lambda q,t,kind,p,team: dict(GAME_ID=game, EVENTMSGTYPE=kind, EVENTMSGACTIONTYPE=1, PERIOD=q,
+                                       PCTIMESTRING=f'{int(t)//60}:{int(t)%60:02d}', PLAYER1_ID=p,
+                                       PLAYER1_NAME=f'Player {p}' if p else None,
+                                       PLAYER1_TEAM_ID=None if team is None else 1001+teams[team])
     rows = [row(q, t, kind, 0, None) for q in range(1, quarters+1) for t,kind in ((720 if q<5 else 300, 12),(0, 13))]
-    for g in goals.itertuples(): rows += [row(g.quarter, g.time, g.kind, g.player, g.side)]+([row(g.quarter, g.time, 4, g.player+1, g.side)] if g.kind==2 else [])
+    for g in goals.itertuples():
+        rows += [row(g.quarter, g.time, g.kind, g.player,
+                     g.side)]+([row(g.quarter, g.time, 4, g.player+1, g.side)] if g.kind==2 else [])
     return pd.DataFrame(rows).sort_values(['PERIOD'], kind='stable').reset_index(drop=True)
 
 # %% ../../nbs/basketball/02_games.ipynb #e0bd9bce
@@ -185,10 +220,15 @@ def simulate_games(
 )->SimulatedGames:        # `files`, a list of log files, and `plays`, the play-by-play CSV
     "Whole games on disk."
     check_whole(games=games, quarters=quarters); check_between(0, 1000, rate=rate)
-    folder,files,plays = Path(folder),[],[]; folder.mkdir(parents=True, exist_ok=True); rng = np.random.default_rng([seed, 6])
+    folder,files,plays = Path(folder),[],[]
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([seed, 6])
     for g in range(1, games+1):
-        teams = tuple(rng.choice(truth.sizes['player']//8, 2, replace=False).tolist()); frames,goals = game_frames(truth, teams, np.random.default_rng([seed, 7, g]), rate, quarters, shots)
-        text = json.dumps(game_log(frames, g, teams, truth)).encode(); files.append(folder/f'{g:010d}.json{".gz" if packed else ""}'); plays.append(game_plays(goals, g, teams, quarters))
+        teams = tuple(rng.choice(truth.sizes['player']//8, 2, replace=False).tolist())
+        frames,goals = game_frames(truth, teams, np.random.default_rng([seed, 7, g]), rate, quarters, shots)
+        text = json.dumps(game_log(frames, g, teams, truth)).encode()
+        files.append(folder/f'{g:010d}.json{".gz" if packed else ""}')
+        plays.append(game_plays(goals, g, teams, quarters))
         with atomic_write(files[-1]) as tmp: Path(tmp).write_bytes(gzip.compress(text, 3) if packed else text)
     with atomic_write(folder/'plays.csv') as tmp: pd.concat(plays).to_csv(tmp, index=False)
     return SimulatedGames(files, folder/'plays.csv')

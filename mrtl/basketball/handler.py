@@ -17,7 +17,7 @@ import xarray as xr
 class ShotRules:
     "Every parameter of the way from frames to the learning table."
     link:float=.6                # Frames less than this apart are neighbours, s
-    jump:float=10.               # Where the median player moves further than this between neighbours, both frames are bad, ft
+    jump:float=10. # Where the median player moves further than this between neighbours, both frames are bad, ft
     reach:float=4.               # Handler to ball at most, on the floor plan, ft
     high:float=10.               # A ball this high is in nobody's hands, ft
     free_throw:tuple=(-1., 2.)   # Clock minus the time of a free throw: left out, s
@@ -35,8 +35,8 @@ class ShotRules:
     horizon:float=1.             # Positive: the handler shoots in less than this, s
     passing:float=1.1            # Left out where another of the offence holds the ball within this, s
     quiet:float=45.              # No play for longer than this: the play-by-play has a hole there, s
-    doubt:float=.1               # A game is refused where the play-by-play does not vouch for more than this share of its rows
-    found:float=1/3              # A game is refused where fewer of its field goals than this share are found in the tracking
+    doubt:float=.1 # A game is refused where the play-by-play does not vouch for more than this share of its rows
+    found:float=1/3 # A game is refused where fewer of its field goals than this share are found in the tracking
 
 # %% ../../nbs/basketball/01_handler.ipynb #4b28d55c
 def time_axis(
@@ -111,9 +111,11 @@ def no_jump(
     rules:ShotRules=ShotRules(),  # Uses `link` and `jump`
 )->np.ndarray:                    # Frames to keep, (n,)
     "Not at either end of a jump of the whole court."
-    step = np.hypot(*np.moveaxis(np.diff(tape.player, axis=0), 2, 0)); swap = np.flatnonzero((np.diff(tape.id, axis=0)!=0).any(1))
+    step = np.hypot(*np.moveaxis(np.diff(tape.player, axis=0), 2, 0))
+    swap = np.flatnonzero((np.diff(tape.id, axis=0)!=0).any(1))
     same = tape.id[swap,:,None]==tape.id[swap+1,None]; matched = same.any(2)
-    moved = np.linalg.norm(tape.player[swap]-np.take_along_axis(tape.player[swap+1], same.argmax(2)[...,None], 1), axis=-1)
+    moved = np.linalg.norm(tape.player[swap]-np.take_along_axis(tape.player[swap+1], same.argmax(2)[...,None], 1),
+                           axis=-1)
     step[swap] = np.where(matched, moved, step[swap]); far = np.median(step, axis=1)>rules.jump
     bad = far&tape.linked(rules.link)[:-1]
     return ~(np.append(bad, False)|np.append(False, bad))
@@ -123,7 +125,7 @@ def attack_left(
     tape:Tape,         # Frames
     goals:pd.DataFrame,# Field goals with game_index, quarter, time and home (is the shooter of the home team?)
     games:int,         # Number of games
-)->np.ndarray:         # Votes that the home team attacks the left rim in the first half, (games,); negative for the right one, 0 unknown
+)->np.ndarray: # Votes that the home team attacks the left rim in the first half, (games,); negative for the right one, 0 unknown
     "The home team's end in the first half."
     start,stop = window(tape.time, time_axis(goals.game_index, goals.quarter, goals.time), (0, 3))
     left = np.append(0, np.cumsum(np.sign(47-tape.ball[:,0])))
@@ -222,7 +224,8 @@ def speeds(
     dt = np.where(linked[rows], tape.time[rows]-tape.time[rows-1], np.nan)
     right = tape.ball[rows,0]>=47
     r,a = relative(turn(hands.xy[rows], right), turn(was[:,:1], right))
-    return dict(speed_in=-a[:,0]/dt, speed_right=-r[:,0]/dt, closing=(gap-np.linalg.norm(was[:,1]-was[:,0], axis=-1))/dt)
+    return dict(speed_in=-a[:,0]/dt, speed_right=-r[:,0]/dt,
+                closing=(gap-np.linalg.norm(was[:,1]-was[:,0], axis=-1))/dt)
 
 # %% ../../nbs/basketball/01_handler.ipynb #6fd213c8
 def durations(
@@ -234,7 +237,8 @@ def durations(
 )->dict:                          # touch, possession_time, s, (m,) each
     "How long the handler, and his team, have had the ball."
     holds = (hands.gap<=rules.reach)&(tape.ball[:,2]<rules.high)
-    same_player = np.append(False, holds[:-1]&(np.diff(hands.id)==0)); same_team = np.append(False, np.diff(hands.home)==0)
+    same_player = np.append(False, holds[:-1]&(np.diff(hands.id)==0))
+    same_team = np.append(False, np.diff(hands.home)==0)
     lasts = lambda same: np.where(linked, since(tape.time, linked&same), np.nan)[rows]
     return dict(touch=lasts(same_player), possession_time=lasts(same_team))
 

@@ -22,7 +22,8 @@ def span_of(
 )->np.ndarray:        # Is the frame in any span? (n,)
     "Frames that can belong to plays between two times."
     most = 1000.; before,after = rules.shot[1]+rules.horizon,rules.shot[0]
-    start,_ = window(tape.time, time_axis(game, quarter, np.minimum(high, most)), (0, before)); _,stop = window(tape.time, time_axis(game, quarter, low), (after, 0))
+    start,_ = window(tape.time, time_axis(game, quarter, np.minimum(high, most)), (0, before))
+    _,stop = window(tape.time, time_axis(game, quarter, low), (after, 0))
     return inside(start, stop, len(tape.time))
 
 # %% ../../nbs/basketball/01_known.ipynb #53f76942
@@ -32,11 +33,15 @@ def silent(
     rules:ShotRules=ShotRules(), # Uses `quiet` and `expected`
 )->np.ndarray:           # Is the frame in a silence? (n,)
     "Frames between two plays that are too far apart, or without plays on one side."
-    here = pd.Series(tape.clock).groupby([tape.game, tape.quarter]).max(); game,quarter = (here.index.get_level_values(i).to_numpy() for i in (0, 1))
-    known = plays[plays.time.notna()&plays.quarter.notna()&(plays.game_index>=0)]; length = np.where((quarter>4)&(here<=300), 300., 720.)
-    start,end = time_axis(game, quarter, length),time_axis(game, quarter, 0*length); t = np.sort(np.concatenate([start, end, time_axis(known.game_index, known.quarter, known.time)]))
+    here = pd.Series(tape.clock).groupby([tape.game, tape.quarter]).max()
+    game,quarter = (here.index.get_level_values(i).to_numpy() for i in (0, 1))
+    known = plays[plays.time.notna()&plays.quarter.notna()&(plays.game_index>=0)]
+    length = np.where((quarter>4)&(here<=300), 300., 720.)
+    start,end = time_axis(game, quarter, length),time_axis(game, quarter, 0*length)
+    t = np.sort(np.concatenate([start, end, time_axis(known.game_index, known.quarter, known.time)]))
     long = np.flatnonzero((np.diff(t)>rules.quiet)&(np.diff(t)<=720.5)); first = np.isin(t[long], start)
-    a = np.searchsorted(tape.time, t[long]-np.where(first, 1e3, rules.expected)-1e-4, 'left'); b = np.searchsorted(tape.time, t[long+1]+1e-4, 'right')
+    a = np.searchsorted(tape.time, t[long]-np.where(first, 1e3, rules.expected)-1e-4, 'left')
+    b = np.searchsorted(tape.time, t[long+1]+1e-4, 'right')
     return inside(a, b, len(tape.time))
 
 # %% ../../nbs/basketball/01_known.ipynb #dfeac957
@@ -48,14 +53,19 @@ def doubtful_frames(
     rules:ShotRules=ShotRules(), # All spans
 )->dict:                    # Reason to frames, (n,) each
     "Frames that the play-by-play does not vouch for."
-    out = {'no plays around': silent(tape, plays, rules)}; unsure = plays[(plays.doubt!='')&(plays.kind.isna()|plays.kind.isin([1,2,3,5]))]
+    out = {'no plays around': silent(tape, plays, rules)}
+    unsure = plays[(plays.doubt!='')&(plays.kind.isna()|plays.kind.isin([1,2,3,5]))]
     quarters = pd.DataFrame(dict(game_index=tape.game, quarter=tape.quarter)).drop_duplicates()
     for reason,p in unsure.groupby('doubt'):
-        at = pd.concat([quarters[((quarters.game_index==g)|(g<0))&((quarters.quarter==q)|np.isnan(q))].assign(high=h, low=l) for g,q,h,l in zip(p.game_index, p.quarter, p.high, p.low)])
-        out[f'play with {reason}' if reason!='no shooter' else 'shot with no shooter'] = span_of(tape, at.game_index, at.quarter, at.high, at.low, rules)
+        at = pd.concat([quarters[((quarters.game_index==g)|(g<0))
+                                 &((quarters.quarter==q)|np.isnan(q))].assign(high=h, low=l)
+                        for g,q,h,l in zip(p.game_index, p.quarter, p.high, p.low)])
+        out[f'play with {reason}' if reason!='no shooter' else 'shot with no shooter'] = span_of(tape,
+                at.game_index, at.quarter, at.high, at.low, rules)
     lost = goals[release<0]; a,b = window(tape.time, time_axis(lost.game_index, lost.quarter, lost.time), rules.shot)
     lost = lost[np.array([not (tape.id[i:j]==p).any() for i,j,p in zip(a, b, lost.player)], bool)]
-    return out|{'shooter not in the tracking': span_of(tape, lost.game_index, lost.quarter, lost.time, lost.time, rules)}
+    return out|{'shooter not in the tracking': span_of(tape, lost.game_index, lost.quarter,
+            lost.time, lost.time, rules)}
 
 # %% ../../nbs/basketball/01_known.ipynb #1eaef671
 class Vouched(NamedTuple):
@@ -73,11 +83,18 @@ def vouched_rows(
     rules:ShotRules=ShotRules(), # Uses `doubt` and `found`
 )->Vouched:               # Rows to keep, and what was left out
     "Leave out rows in doubt, and whole games where they are many."
-    G = len(ids); each = lambda m: np.bincount(tape.game[m], minlength=G); total = each(keep); found,left = [],keep.copy()
-    for reason,m in doubt.items(): n = each(left&m&~sure); left &= ~m|sure; found += [(g, reason, n[g]) for g in np.flatnonzero(n)]
-    seen = goals[goals.outcome!='no frames']; hits = seen.outcome.eq('aligned').groupby(seen.game_index).agg(['sum','size'])
-    strange = hits.index[(hits['size']>=6)&(hits['sum']<rules.found*hits['size'])].to_numpy(int); found += [(g, 'field goals not found where they were logged', each(left)[g]) for g in strange]
-    out = pd.DataFrame(found, columns=['game_index','reason','rows']); out['share'] = out.rows/np.maximum(total[out.game_index], 1)
+    G = len(ids)
+    each = lambda m: np.bincount(tape.game[m], minlength=G)
+    total = each(keep); found,left = [],keep.copy()
+    for reason,m in doubt.items():
+        n = each(left&m&~sure); left &= ~m|sure
+        found += [(g, reason, n[g]) for g in np.flatnonzero(n)]
+    seen = goals[goals.outcome!='no frames']
+    hits = seen.outcome.eq('aligned').groupby(seen.game_index).agg(['sum','size'])
+    strange = hits.index[(hits['size']>=6)&(hits['sum']<rules.found*hits['size'])].to_numpy(int)
+    found += [(g, 'field goals not found where they were logged', each(left)[g]) for g in strange]
+    out = pd.DataFrame(found, columns=['game_index','reason','rows'])
+    out['share'] = out.rows/np.maximum(total[out.game_index], 1)
     share = 1-each(left)/np.maximum(total, 1); bad = np.union1d(np.flatnonzero(share>rules.doubt), strange).astype(int)
     out = out.assign(game=ids[out.game_index], refused=out.game_index.isin(bad))[['game','reason','rows','share','refused']].sort_values(['game','reason']).reset_index(drop=True)
     return Vouched(left&~np.isin(tape.game, bad), out)
@@ -89,8 +106,13 @@ def said_of_plays(
 )->list:               # Sentences
     "What was left out, in words."
     said = []
-    for g,o in list(out[out.refused].groupby('game'))[:most]: said.append(f"game {g} is left out: the play-by-play does not vouch for its rows ("+', '.join(f'{r}: {100*s:.0f} %' for r,s in zip(o.reason, o.share))+')')
-    if (n := out[out.refused].game.nunique())>most: said.append(f"and {n-most} more games are left out for such reasons")
+    for g,o in list(out[out.refused].groupby('game'))[:most]:
+        said.append(f"game {g} is left out: the play-by-play does not vouch "
+                    f"for its rows ("+', '.join(f'{r}: {100*s:.0f} %' for r,s in zip(o.reason, o.share))+')')
+    if (n := out[out.refused].game.nunique())>most:
+        said.append(f"and {n-most} more games are left out for such reasons")
     rest = out[~out.refused].groupby('reason').rows.sum()
-    if len(rest): said.append(f"{rest.sum()} rows of {out[~out.refused].game.nunique()} games are left out, since the play-by-play does not vouch for them: "+', '.join(f'{r}: {n}' for r,n in rest.items()))
+    if len(rest):
+        said.append(f"{rest.sum()} rows of {out[~out.refused].game.nunique()} games are left out, since the "
+                    f"play-by-play does not vouch for them: "+', '.join(f'{r}: {n}' for r,n in rest.items()))
     return said

@@ -52,7 +52,7 @@ def shot_problem(
     table:pd.DataFrame,   # The learning table
     by:str='game',        # Split by 'game', 'possession' or 'frame'
     seed:int=0,           # Seed of the split
-    least:int=20,         # Positives in training that give a player a row of his own; 0 gives one to everybody, where `inputs` are given
+    least:int=20, # Positives in training that give a player a row of his own; 0 gives one to everybody, where `inputs` are given
     inputs:str|None=None, # Inputs of a sum of terms, a key of `INPUTS`; the cells of the paper's model when not given
 )->ShotProblem:           # Inputs, labels and rows
     "Split the table by rows, pool rare players, and bin places."
@@ -62,7 +62,8 @@ def shot_problem(
     rows = {k: np.flatnonzero(split==k) for k in ('train','valid','test')}
     leaky = split.attrs['leaky']
     design = shot_design(table, players) if inputs is None else term_design(table, players, inputs)
-    return ShotProblem(design, table.y_true.values, rows, kind='classes', notes=[LEAKY] if leaky else [], groups=table.game.values, inputs=inputs,
+    return ShotProblem(design, table.y_true.values, rows, kind='classes', notes=[LEAKY] if leaky else [],
+                       groups=table.game.values, inputs=inputs,
         table=table, players=players, leaky=leaky)
 
 # %% ../../nbs/basketball/05_model.ipynb #f7050b1b
@@ -75,12 +76,15 @@ def shot_map_baseline(problem, widths=(1,2,3,4)):
     "Smoothed share of positives at each place, (n,); the width in feet that is best on validation rows."
     at = COURT.locate(problem.table.x, problem.table.y, 'clip'); tr,v = problem.rows['train'],problem.rows['valid']
     both = [np.bincount(at[tr], w, 2000).reshape(40,50) for w in (problem.y[tr],None)]; rate = problem.y[tr].mean()
-    def one(s): hits,all_ = (gaussian_filter(c.astype(float), s) for c in both); return ((hits+rate*.1)/(all_+.1)).ravel()[at]
+    def one(s):
+        hits,all_ = (gaussian_filter(c.astype(float), s) for c in both)
+        return ((hits+rate*.1)/(all_+.1)).ravel()[at]
     return min((one(s) for s in widths), key=lambda p: log_loss(problem.y[v], p[v]))
 
 # %% ../../nbs/basketball/05_model.ipynb #0c8fc737
 def logistic_baseline(problem, penalties=(.3,1,3), least=1):
-    "Additive logistic regression on one-hot players (with `least` positives) and cells, (n,), best `C` on validation rows."
+    """Additive logistic regression on one-hot players (with `least` positives) and cells, (n,), best `C` on
+    validation rows."""
     tr,v = problem.rows['train'],problem.rows['valid']
     everybody = shot_design(problem.table, known_players(problem.table.iloc[tr], least))
     X = one_hot(everybody.at(dict(court=(20,25), defender=(12,12))))
@@ -103,7 +107,8 @@ MODELS = dict(
     terms={},
     product=dict(rank=6, schedule=PAPER_SCHEDULE[2:], init='random', main_effects=True, lr=5e-3, smooth=.5, l2=2e-5,
         patience=3, max_epochs=60, batch_size=1024),
-    paper=dict(rank=20, schedule=PAPER_SCHEDULE, full_levels=3, full_options=dict(lr=3e-3, smooth=30., l2=1., batch_size=4096),
+    paper=dict(rank=20, schedule=PAPER_SCHEDULE, full_levels=3,
+               full_options=dict(lr=3e-3, smooth=30., l2=1., batch_size=4096),
         class_weight='balanced', lr=.01, smooth=1., l2=3e-4, patience=3, max_epochs=60, batch_size=1024))
 
 # %% ../../nbs/basketball/05_model.ipynb #ad3542b6
@@ -112,7 +117,8 @@ LEAST = dict(terms=0, product=20, paper=50)
 
 # %% ../../nbs/basketball/05_model.ipynb #f64f5b42
 def morans_i(maps):
-    "Moran's I (Moran 1950) of maps (h, w) or (h, w, k), with neighbours that share an edge: a number or (k,); NaN where a map is constant."
+    """Moran's I (Moran 1950) of maps (h, w) or (h, w, k), with neighbours that share an edge: a number or (k,); NaN
+    where a map is constant."""
     z = np.asarray(maps, float); z = z-z.mean((0,1)); h,w = z.shape[:2]; pairs = h*(w-1)+(h-1)*w
     with np.errstate(invalid='ignore', divide='ignore'):
         return h*w/pairs*((z[1:]*z[:-1]).sum((0,1))+(z[:,1:]*z[:,:-1]).sum((0,1)))/(z**2).sum((0,1))
@@ -157,7 +163,8 @@ def frame_labels(table):
 
 # %% ../../nbs/basketball/05_model.ipynb #4bfc9f72
 SAID = dict(
-    main='Main effects, in log odds: where everybody shoots, which defenders keep him from it, and the players who stand out. '
+    main='Main effects, in log odds: where everybody shoots, which defenders keep him from it, and the '
+    'players who stand out. '
         'The green dot is the handler, the rim is above.',
     factors='One row per component, {} of {} with a strength worth a look. White is zero. '
         'Where the three colours multiply to a plus, a shot is more likely.',
@@ -166,7 +173,8 @@ SAID = dict(
 
 # %% ../../nbs/basketball/05_model.ipynb #e1bb14da
 SAID_TERMS = dict(
-    player='Who shoots more, and who less, than the average player in the same place with the same defenders, in log odds.',
+    player='Who shoots more, and who less, than the average player in the same place with the same '
+    'defenders, in log odds.',
     court='Where shots are taken, in log odds. The rim is above; the average of all places is zero.',
     nearest='What the nearest defender does, by where he stands. The green dot is the handler, the rim is ahead.',
     second='What the second defender does, by where he stands.', others='What each of the other defenders adds.',
@@ -177,14 +185,17 @@ def said_of(term, gains, stability):
     parts = term.split(':')
     said = ' and '.join(p.replace('_', ' ') for p in parts)
     one,two = f"The effect of {said}, in log odds.",(f"How {said} change each "
-        "other's effect. Where both panels of a row have the same colour a shot is more likely, where they differ less likely.")
+        "other's effect. Where both panels of a row have the same colour a shot is more likely, where "
+        "they differ less likely.")
     text = SAID_TERMS.get(term) or (one if len(parts)==1 else two)
     g,s = gains.get(term),stability.get(term)
     if g:
-        text += (f" Without it, and with the others learnt again, the log loss of the test rows is {g['gain']:.4f} higher "
+        text += (f" Without it, and with the others learnt again, the log loss of the test rows is "
+                 f"{g['gain']:.4f} higher "
             f"(standard error {g['error']:.4f} over games).")
     if s is not None: text += f" Stability {s:.2f}."
-    if s is not None and s<STABLE: text += ' Read this term with caution: it is not sure, and other games could give another picture.'
+    if s is not None and s<STABLE:
+        text += ' Read this term with caution: it is not sure, and other games could give another picture.'
     return text
 
 STABLE = .8 # Mean cosine of the posterior's draws with the estimate from which a term is called stable
@@ -195,7 +206,8 @@ def term_figures(files):
     m = MRTLClassifier.load(files.folder/'model.mrtl'); names = {int(k): v for k,v in files.metrics['players'].items()}
     test = files.predictions[files.predictions.set=='test']
     inputs,gains,stability = (files.metrics[k] for k in ('inputs','gains','stability'))
-    maps = [(term_maps({k: ds}, names, DRAW), said_of(k, gains, stability), f'Term {k}') for k,ds in files.factors.items()]
+    maps = [(term_maps({k: ds}, names, DRAW), said_of(k, gains, stability), f'Term {k}')
+            for k,ds in files.factors.items()]
     star = most_shots(test, names)
     said = SAID['star'].format(names.get(star, str(star)))
     maps.append((term_shot_map(m, star, [(0.,3.)], inputs, names), said, 'Shot map of the player with most shots'))
@@ -211,7 +223,8 @@ def shot_figures(files):
     alive = factors.isel(component=(factors.strength>=.01*factors.strength.max()).values); maps = []
     if 'main_court' in factors: maps.append((court_main(factors, names), SAID['main'], 'Maps of the main effects'))
     if n := len(alive.component):
-        maps.append((court_factors(alive, names), SAID['factors'].format(n, len(factors.component)), 'Court map, defender map and players of each component'))
+        maps.append((court_factors(alive, names), SAID['factors'].format(n, len(factors.component)),
+                     'Court map, defender map and players of each component'))
     star = most_shots(test, names)
     shots = shot_map(factors, star, [(0.,3.)], names=names)
     maps.append((shots, SAID['star'].format(names.get(star, str(star))), 'Shot map of the player with most shots'))
@@ -229,17 +242,20 @@ def chosen_model(model, inputs, rank):
     options = {} if rank is None else dict(rank=rank)
     if model!='terms':
         if inputs not in (None, 'paper'):
-            raise ConfigError(f"--model {model} knows only what the paper's inputs know; got --inputs {inputs}: leave it out, or take --model terms")
+            raise ConfigError(f"--model {model} knows only what the paper's inputs know; got --inputs {inputs}: "
+                              f"leave it out, or take --model terms")
         return MODELS[model]|options,None
     if rank is not None:
-        raise ConfigError("--rank is of the models product and paper; the terms of --model terms have ranks of their own: leave it out")
+        raise ConfigError("--rank is of the models product and paper; the terms of --model terms have ranks of "
+                          "their own: leave it out")
     inputs = 'defenders' if inputs is None else inputs
     return dict(terms=shot_terms(inputs)),inputs
 
 def described(options):
     "Options as a configuration file holds them."
     if 'terms' not in options: return options
-    return options|dict(terms=[f'{t.name}, rank {t.rank or 1}, smooth {t.smooth}, ridge {t.ridge}' for t in options['terms']])
+    return options|dict(terms=[f'{t.name}, rank {t.rank or 1}, smooth {t.smooth}, ridge {t.ridge}'
+                               for t in options['terms']])
 
 # %% ../../nbs/basketball/05_model.ipynb #48ca737a
 def shots_command(
@@ -258,24 +274,29 @@ def shots_command(
     overwrite:bool=False,      # Do the same run again
 ):
     "Who shoots, from where, past whom: from tracking logs to maps."
-    if not tracking or not events: raise ConfigError("give the files: mrtl basketball --tracking FILE [FILE ...] --events FILE")
+    if not tracking or not events:
+        raise ConfigError("give the files: mrtl basketball --tracking FILE [FILE ...] --events FILE")
     if model not in MODELS: raise ConfigError(f"--model must be one of {', '.join(MODELS)}; got {model!r}")
     s = settings(device=device, seed=seed); get_device(s['device']); out = Path(out or Path(s['runs'])/'basketball')
     split_seed = s['seed'] if split_seed is None else split_seed
     chosen,given = chosen_model(model, inputs, rank); least = LEAST[model] if least is None else least
     config = dict(command='basketball', title='Shots in the half court', tracking=[Path(f).name for f in tracking],
-        events=Path(events).name, split=split, model=model, least=least, **({} if given is None else dict(inputs=given)),
+        events=Path(events).name, split=split, model=model, least=least,
+        **({} if given is None else dict(inputs=given)),
         **described(chosen), seed=s['seed'], split_seed=split_seed)
     start = time.perf_counter(); files = read_shots(tracking, events, given=='past')
     problem = shot_problem(files.learned.table, split, split_seed, least, given)
     notes = problem.notes+said_of_plays(files.learned.doubts)
-    problem = replace(problem, names=frame_labels(problem.table), rivals=shot_baselines, figures=shot_figures, notes=notes)
-    if not parallel.on_main(lambda: open_run(out, config, resume, overwrite)): return print(f"{out} is finished: nothing to do")
+    problem = replace(problem, names=frame_labels(problem.table), rivals=shot_baselines,
+                      figures=shot_figures, notes=notes)
+    if not parallel.on_main(lambda: open_run(out, config, resume,
+                                             overwrite)): return print(f"{out} is finished: nothing to do")
     facts = partial(shot_facts, problem, files, time.perf_counter()-start)
     metrics = run_problem(out, problem, chosen|dict(device=s['device'], random_state=s['seed']), more=facts)
     if not metrics: return
     test,leaky = metrics['test'],' (leaky split)' if problem.leaky else ''
-    print(f"test AUC {test['auc']:.4f}, average precision {test['average_precision']:.4f}, {metrics['seconds']:.1f} s{leaky}")
+    print(f"test AUC {test['auc']:.4f}, average precision {test['average_precision']:.4f}, "
+          f"{metrics['seconds']:.1f} s{leaky}")
 
 # %% ../../nbs/basketball/05_model.ipynb #58274e02
 def shot_facts(problem, files, seconds_reading, m, p):
@@ -293,7 +314,8 @@ def shot_facts(problem, files, seconds_reading, m, p):
 def predict_games(run, out, tracking, events):
     "Predict the frames of other games with a finished run, and score them."
     if not tracking or not events:
-        raise ConfigError("a basketball run predicts from games: give --tracking FILE [FILE ...] --events FILE as `mrtl basketball` takes them")
+        raise ConfigError("a basketball run predicts from games: give --tracking FILE [FILE ...] --events FILE as "
+                          "`mrtl basketball` takes them")
     inputs = read_json(Path(run)/'config.json').get('inputs')
     known = next(m.labels for m in MRTLClassifier.load(Path(run)/'model.mrtl').fitted_.modes if m.name=='player')
     files = read_shots(tracking, events, inputs=='past'); table = files.learned.table; y = table.y_true.values

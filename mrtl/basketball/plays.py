@@ -14,12 +14,15 @@ import pandas as pd
 from ..core import FormatError
 
 # %% ../../nbs/basketball/00_plays.ipynb #8ca3c5be
-V2 = dict(GAME_ID='game', PERIOD='quarter', PCTIMESTRING='time', EVENTMSGTYPE='kind', EVENTMSGACTIONTYPE='action', PLAYER1_ID='player', PLAYER1_TEAM_ID='team',
+V2 = dict(GAME_ID='game', PERIOD='quarter', PCTIMESTRING='time', EVENTMSGTYPE='kind', EVENTMSGACTIONTYPE='action',
+          PLAYER1_ID='player', PLAYER1_TEAM_ID='team',
     PLAYER1_NAME='name', EVENTNUM='number')
-V3 = dict(gameId='game', period='quarter', clock='time', actionType='kind', subType='action', personId='player', teamId='team', playerName='name', actionNumber='number',
+V3 = dict(gameId='game', period='quarter', clock='time', actionType='kind', subType='action', personId='player',
+          teamId='team', playerName='name', actionNumber='number',
     shotResult='result', isFieldGoal='goal')
 MAY_LACK = ('action','name','number','result','goal')
-ACTIONS = {'madeshot': 1, 'missedshot': 2, 'freethrow': 3, 'rebound': 4, 'turnover': 5, 'foul': 6, 'violation': 7, 'substitution': 8, 'timeout': 9, 'jumpball': 10,
+ACTIONS = {'madeshot': 1, 'missedshot': 2, 'freethrow': 3, 'rebound': 4, 'turnover': 5, 'foul': 6, 'violation': 7,
+           'substitution': 8, 'timeout': 9, 'jumpball': 10,
     'ejection': 11, 'instantreplay': 18}
 
 # %% ../../nbs/basketball/00_plays.ipynb #2d0ded79
@@ -29,17 +32,22 @@ def columns_of(
     "The layout of a play-by-play: the one that lacks fewer columns."
     plain = lambda c: re.sub('[^a-z0-9]', '', str(c).lower()); there = {}
     for c in raw.columns:
-        if (k := plain(c)) in map(plain, (*V2, *V3)) and k in there: raise FormatError(f"the play-by-play has two columns that mean the same, {there[k]} and {c}: leave one out")
+        if (k := plain(c)) in map(plain, (*V2, *V3)) and k in there:
+            raise FormatError(f"the play-by-play has two columns that mean the same, {there[k]} and {c}: leave one out")
         there[k] = c
-    found = [({w: there[plain(c)] for c,w in v.items() if plain(c) in there}, [c for c,w in v.items() if plain(c) not in there and w not in MAY_LACK]) for v in (V2,V3)]
+    found = [({w: there[plain(c)] for c,w in v.items() if plain(c) in there},
+              [c for c,w in v.items() if plain(c) not in there and w not in MAY_LACK]) for v in (V2,V3)]
     columns,missing = min(found, key=lambda f: len(f[1]))
     if missing:
-        some = ', '.join(map(str, raw.columns[:30])); more = f' and {len(raw.columns)-30} more' if len(raw.columns)>30 else ''
-        raise FormatError(f"the play-by-play has no column {', '.join(missing)}; it has {some[:500]}{more}: rename its columns as the league's v2 (PCTIMESTRING) or v3 layout (clock) has them")
+        some = ', '.join(map(str, raw.columns[:30]))
+        more = f' and {len(raw.columns)-30} more' if len(raw.columns)>30 else ''
+        raise FormatError(f"the play-by-play has no column {', '.join(missing)}; it has {some[:500]}{more}: rename "
+                          f"its columns as the league's v2 (PCTIMESTRING) or v3 layout (clock) has them")
     return columns
 
 # %% ../../nbs/basketball/00_plays.ipynb #e4985100
-CLOCKS = (r'^(\d{1,2}):([0-5]\d(?:[.,]\d+)?)$', r'^():([0-5]?\d[.,]\d+)$', r'(?i)^PT(?:(\d{1,2})M)?(?:([0-5]?\d(?:\.\d+)?)S)?$', r'^()([0-5]?\d[.,]\d+)$')
+CLOCKS = (r'^(\d{1,2}):([0-5]\d(?:[.,]\d+)?)$', r'^():([0-5]?\d[.,]\d+)$',
+          r'(?i)^PT(?:(\d{1,2})M)?(?:([0-5]?\d(?:\.\d+)?)S)?$', r'^()([0-5]?\d[.,]\d+)$')
 
 def seconds_left(
     text:pd.Series,  # Clocks as they are written
@@ -48,7 +56,8 @@ def seconds_left(
     text = text.astype(str).str.strip(); out = pd.Series(np.nan, text.index)
     for i,pattern in enumerate(CLOCKS):
         if i==3 and out.notna().mean()<=.5: break
-        part = text[out.isna()].str.extract(pattern); part = part[part.notna().any(axis=1)&(text[part.index].str.len()>2)]
+        part = text[out.isna()].str.extract(pattern)
+        part = part[part.notna().any(axis=1)&(text[part.index].str.len()>2)]
         number = lambda c: pd.to_numeric(part[c].str.replace(',', '.'), errors='coerce').fillna(0)
         out[part.index] = 60*number(0)+number(1)
     return out.where(out<=720)
@@ -60,18 +69,23 @@ def check_clocks(
     column:str,          # The header of that column
 )->None:                 # Nothing; `FormatError` where the column holds no clock
     "Refuse a column that is no clock that runs down."
-    want = "write the minutes and seconds left in the quarter (11:35, 00:51.6 or PT11M35.00S)"; unread = plays.time.isna()
+    want = "write the minutes and seconds left in the quarter (11:35, 00:51.6 or PT11M35.00S)"
+    unread = plays.time.isna()
     if len(plays) and unread.mean()>.5:
         value = str(text[unread].iloc[0])[:40]; hint = ''
-        if re.fullmatch(r'\d+:\d+:\d+(\.\d+)?', value): hint = '. Hours, minutes and seconds are what a spreadsheet makes of 11:35'
-        elif re.fullmatch(r'\d+(\.\d+)?', value): hint = '. Plain numbers can be seconds since the tip-off or seconds left'
-        raise FormatError(f"no time can be read from column {column} in {int(unread.sum())} of {len(plays)} rows, such as {value!r}{hint}: {want}")
+        if re.fullmatch(r'\d+:\d+:\d+(\.\d+)?', value):
+            hint = '. Hours, minutes and seconds are what a spreadsheet makes of 11:35'
+        elif re.fullmatch(r'\d+(\.\d+)?', value):
+            hint = '. Plain numbers can be seconds since the tip-off or seconds left'
+        raise FormatError(f"no time can be read from column {column} in {int(unread.sum())} of {len(plays)} rows, "
+                          f"such as {value!r}{hint}: {want}")
     first,last = (plays.time[plays.kind==k].median() for k in (12,13))
     order = plays.sort_values(['game','quarter','number'], kind='stable') if plays.number.notna().all() else plays
     step = order.groupby(['game','quarter'], sort=False).time.diff(); up,down = (step>0).sum(),(step<0).sum()
     if first<last or (up>20 and up>4*down):
         at = order.index[step>0][:1] if up else plays.index[plays.kind==13][:1]
-        raise FormatError(f"the clock in column {column} runs up through a quarter, as at {str(text[at[0]])[:40]!r}, so it is not the time left: {want}, earlier plays first")
+        raise FormatError(f"the clock in column {column} runs up through a quarter, as at "
+                          f"{str(text[at[0]])[:40]!r}, so it is not the time left: {want}, earlier plays first")
 
 # %% ../../nbs/basketball/00_plays.ipynb #139e78e6
 LARGEST_TABLE = 2**28  # Bytes of text
@@ -85,13 +99,22 @@ def read_table(
         with open(file, 'rb') as f: packed = f.read(2)==b'\x1f\x8b'
         with (gzip.open if packed else open)(file, 'rb') as f: data = f.read(LARGEST_TABLE+1)
     except FileNotFoundError: raise FormatError(f"there is no play-by-play {str(file)!r}: give a CSV file") from None
-    except (EOFError, zlib.error, OSError) as e: raise FormatError(f"{said} cannot be read as CSV ({e}): it is damaged, or no .csv or .csv.gz") from None
-    if len(data)>LARGEST_TABLE: raise FormatError(f"{said} holds more than {LARGEST_TABLE>>20} MB of text, and a season takes about 100: give one of fewer games")
-    text = data.decode('utf-16' if data[:2] in (b'\xff\xfe',b'\xfe\xff') else 'utf-8-sig', 'replace'); head = text.lstrip().partition('\n')[0]
-    if '\0' in text: raise FormatError(f"{said} cannot be read as CSV: it holds zero bytes, so it is damaged or another kind of file")
+    except (EOFError, zlib.error, OSError) as e:
+        raise FormatError(f"{said} cannot be read as CSV ({e}): it is damaged, or no .csv or .csv.gz") from None
+    if len(data)>LARGEST_TABLE:
+        raise FormatError(f"{said} holds more than {LARGEST_TABLE>>20} MB of text, and a season takes about 100: "
+                          f"give one of fewer games")
+    text = data.decode('utf-16' if data[:2] in (b'\xff\xfe',b'\xfe\xff') else 'utf-8-sig', 'replace')
+    head = text.lstrip().partition('\n')[0]
+    if '\0' in text:
+        raise FormatError(f"{said} cannot be read as CSV: it holds zero bytes, so it is damaged "
+                          f"or another kind of file")
     try: raw = pd.read_csv(io.StringIO(text), sep=max(',;\t|', key=head.count), dtype=str, skipinitialspace=True)
-    except (ValueError, OverflowError) as e: raise FormatError(f"{said} cannot be read as CSV ({str(e).strip()[:200]}): give .csv or .csv.gz") from None
-    if not isinstance(raw.index, pd.RangeIndex): raise FormatError(f"{said} has more fields in its rows than in its header ({head[:200]!r}): give every column a name")
+    except (ValueError, OverflowError) as e:
+        raise FormatError(f"{said} cannot be read as CSV ({str(e).strip()[:200]}): give .csv or .csv.gz") from None
+    if not isinstance(raw.index, pd.RangeIndex):
+        raise FormatError(f"{said} has more fields in its rows than in its header ({head[:200]!r}): "
+                          f"give every column a name")
     return raw
 
 # %% ../../nbs/basketball/00_plays.ipynb #4c369b7f
@@ -107,10 +130,13 @@ def kinds(
     number = pd.to_numeric(t.kind, errors='coerce')
     if number.notna().any(): return number.where(number.isin(range(100)))
     word = t.kind.fillna('').astype(str).str.lower().str.replace('[^a-z0-9]', '', regex=True); kind = word.map(ACTIONS)
-    end = t.action.astype(str).str.lower().str.strip().map({'start': 12, 'end': 13}); kind = kind.mask(word.eq('period'), end.fillna(0))
-    goal = pd.to_numeric(t.goal, errors='coerce').eq(1)|word.isin(['2pt','3pt','heave']); made = t.result.astype(str).str.lower().str.strip().map({'made': 1, 'missed': 2})
+    end = t.action.astype(str).str.lower().str.strip().map({'start': 12, 'end': 13})
+    kind = kind.mask(word.eq('period'), end.fillna(0))
+    goal = pd.to_numeric(t.goal, errors='coerce').eq(1)|word.isin(['2pt','3pt','heave'])
+    made = t.result.astype(str).str.lower().str.strip().map({'made': 1, 'missed': 2})
     kind = kind.mask(kind.isna()&goal, made)
-    told = pd.to_numeric(t.goal, errors='coerce').eq(0)|word.isin(['steal','block','game','stoppage','challenge','memo'])|(word.eq('')&t.goal.isna().all())
+    told = (pd.to_numeric(t.goal, errors='coerce').eq(0)
+            |word.isin(['steal','block','game','stoppage','challenge','memo'])|(word.eq('')&t.goal.isna().all()))
     return kind.mask(kind.isna()&~goal&told, 0)
 
 # %% ../../nbs/basketball/00_plays.ipynb #3c6ebe58
@@ -119,8 +145,10 @@ def time_bounds(
 )->pd.DataFrame:         # high and low, s left
     "The latest and the earliest time at which each play can have been."
     by = plays.groupby(['game','quarter'], sort=False, dropna=False).time
-    high,low = by.ffill().fillna(np.inf),by.bfill().fillna(0.); known = plays[plays.time.notna()]; keys = ['game','quarter']
-    jumps = known[known.groupby(keys, sort=False).time.diff()>5]; rises = pd.MultiIndex.from_frame(plays[keys]).isin(pd.MultiIndex.from_frame(jumps[keys]))
+    high,low = by.ffill().fillna(np.inf),by.bfill().fillna(0.)
+    known = plays[plays.time.notna()]; keys = ['game','quarter']
+    jumps = known[known.groupby(keys, sort=False).time.diff()>5]
+    rises = pd.MultiIndex.from_frame(plays[keys]).isin(pd.MultiIndex.from_frame(jumps[keys]))
     free = plays.time.isna()&(rises|plays.quarter.isna()|plays.game.eq(''))
     return pd.DataFrame(dict(high=high.mask(free, np.inf), low=low.mask(free, 0.)))
 
@@ -129,31 +157,40 @@ def doubts(
 )->pd.Series:            # A reason, or ''
     "Why a play cannot be used as it stands."
     shot = plays.kind.isin([1,2]); nobody = ~(plays.player>0)|~(plays.team>0)
-    why = {'time unreadable': plays.time.isna(), 'game unreadable': plays.game.eq(''), 'quarter unreadable': plays.quarter.isna(), 'kind unreadable': plays.kind.isna(), 'no shooter': shot&nobody}
+    why = {'time unreadable': plays.time.isna(), 'game unreadable': plays.game.eq(''),
+           'quarter unreadable': plays.quarter.isna(), 'kind unreadable': plays.kind.isna(), 'no shooter': shot&nobody}
     return pd.Series(np.select(list(why.values()), list(why), ''), plays.index)
 
 # %% ../../nbs/basketball/00_plays.ipynb #295eb92a
 def read_play_by_play(
     file:str|Path|pd.DataFrame,  # Play-by-play CSV in the league's v2 or v3 layout, also .gz, or that table
-)->Plays:                         # `plays`, a table with a row for each play, those in doubt marked; and `report`, a Series of what was read and what is in doubt
+)->Plays: # `plays`, a table with a row for each play, those in doubt marked; and `report`, a Series of what was read and what is in doubt
     "Read play-by-play."
     raw = file if isinstance(file, pd.DataFrame) else read_table(file); columns = columns_of(raw)
     t = raw.drop_duplicates().rename(columns={c: w for w,c in columns.items()}).reindex(columns=list(dict.fromkeys((*V2.values(),*V3.values())))).reset_index(drop=True)
     number = lambda c: pd.to_numeric(t[c], errors='coerce'); whole = lambda v: v.where((v%1==0)&v.between(0, 2**53))
-    game = t.game.astype(str).str.strip().str.replace(r'\.0$', '', regex=True); quarter = whole(number('quarter')); quarter = quarter.where(quarter.between(1, 14))
-    game = game.str.zfill(10).where(game.str.fullmatch(r'\d{1,10}'), ''); game = game.mask((game.map(game.value_counts())<=3)&(len(game)>50), '')
+    game = t.game.astype(str).str.strip().str.replace(r'\.0$', '', regex=True)
+    quarter = whole(number('quarter'))
+    quarter = quarter.where(quarter.between(1, 14))
+    game = game.str.zfill(10).where(game.str.fullmatch(r'\d{1,10}'), '')
+    game = game.mask((game.map(game.value_counts())<=3)&(len(game)>50), '')
     plays = t[['action','name']].assign(game=game, quarter=quarter, time=seconds_left(t.time), kind=kinds(t),
         player=whole(number('player')), team=whole(number('team')), number=number('number'))
     plays['team'] = plays.team.where(plays.team>0); check_clocks(plays, t.time, columns['time'])
-    plays = plays.assign(**time_bounds(plays), doubt=doubts(plays)); odd = plays.doubt.isin(['game unreadable','quarter unreadable','kind unreadable','no shooter'])
+    plays = plays.assign(**time_bounds(plays), doubt=doubts(plays))
+    odd = plays.doubt.isin(['game unreadable','quarter unreadable','kind unreadable','no shooter'])
     twice = plays[plays.kind.isin([1,2,3,5])&plays.number.notna()].duplicated(['game','number'])
-    counts = {'rows read': len(raw), 'repeated': len(raw)-len(plays), 'time unreadable': int((plays.doubt=='time unreadable').sum()), 'game, quarter, kind or shooter unreadable': int(odd.sum()), 'numbers used twice': int(twice.sum())}
-    return Plays(plays[['game','quarter','time','kind','action','player','team','name','high','low','doubt']], pd.Series(counts, name='count'))
+    counts = {'rows read': len(raw), 'repeated': len(raw)-len(plays),
+              'time unreadable': int((plays.doubt=='time unreadable').sum()),
+              'game, quarter, kind or shooter unreadable': int(odd.sum()), 'numbers used twice': int(twice.sum())}
+    return Plays(plays[['game','quarter','time','kind','action','player','team','name','high','low','doubt']],
+                 pd.Series(counts, name='count'))
 
 # %% ../../nbs/basketball/00_plays.ipynb #54c9afc9
 def tiny_plays(
     **changes:object,  # Columns to change
 )->pd.DataFrame:       # One row, the basket of `tiny_game`
     "Play-by-play of the log made by hand."
-    row = dict(GAME_ID=7, PERIOD=1, PCTIMESTRING='11:35', EVENTMSGTYPE=1, EVENTMSGACTIONTYPE=1, PLAYER1_ID=1, PLAYER1_TEAM_ID=10., PLAYER1_NAME='Ann')
+    row = dict(GAME_ID=7, PERIOD=1, PCTIMESTRING='11:35', EVENTMSGTYPE=1, EVENTMSGACTIONTYPE=1, PLAYER1_ID=1,
+               PLAYER1_TEAM_ID=10., PLAYER1_NAME='Ann')
     return pd.DataFrame([row|changes])

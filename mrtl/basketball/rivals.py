@@ -36,7 +36,8 @@ def player_rates(
     seen = table.iloc[train]; player = table.player.values
     band = np.digitize(np.hypot(seen.x-RIM[0], seen.y-RIM[1]), bands)
     def rate(part):
-        counts = part.groupby('player').y_true.agg(['sum','count']); mean = part.y_true.mean() if len(part) else seen.y_true.mean()
+        counts = part.groupby('player').y_true.agg(['sum','count'])
+        mean = part.y_true.mean() if len(part) else seen.y_true.mean()
         return ((counts['sum']+prior*mean)/(counts['count']+prior)).reindex(player, fill_value=mean).values
     parts = [seen]+[seen[band==b] for b in range(len(bands)+1) if bands]
     return np.column_stack([rate(p) for p in parts])
@@ -55,7 +56,8 @@ def tree_columns(
     return np.column_stack([given, np.hypot(dx, dy), np.arctan2(dy, dx), *gaps, player_rates(table, train)])
 
 # %% ../../nbs/basketball/03_rivals.ipynb #86e1c0b7
-TREES = [dict(learning_rate=a, max_leaf_nodes=k, l2_regularization=l) for a,k,l in ((.06,31,30.),(.06,63,100.),(.1,31,100.),(.1,63,30.))]
+TREES = [dict(learning_rate=a, max_leaf_nodes=k, l2_regularization=l)
+         for a,k,l in ((.06,31,30.),(.06,63,100.),(.1,31,100.),(.1,63,30.))]
 
 def boosting(
     X:np.ndarray,        # Inputs, (n, columns)
@@ -67,8 +69,10 @@ def boosting(
     "Gradient boosting with the setting and the number of trees that are best on validation rows."
     tr,v = rows['train'],rows['valid']
     def fit(options):
-        m = HistGradientBoostingClassifier(max_iter=most, min_samples_leaf=50, early_stopping=False, random_state=0, **options).fit(X[tr], y[tr])
-        odds = np.where(y[v]==m.classes_[1], 1, -1) # the log loss of all trees so far, without the checks that log_loss repeats at each
+        m = HistGradientBoostingClassifier(max_iter=most, min_samples_leaf=50, early_stopping=False, random_state=0,
+                                           **options).fit(X[tr], y[tr])
+        # the log loss of all trees so far, without the checks that log_loss repeats at each
+        odds = np.where(y[v]==m.classes_[1], 1, -1)
         loss = [np.logaddexp(0, -odds*s.ravel()).mean() for s in m.staged_decision_function(X[v])]
         return min(loss),int(np.argmin(loss)),m
     _,trees,m = min((fit(o) for o in grid), key=lambda f: f[0])
@@ -76,10 +80,13 @@ def boosting(
 
 # %% ../../nbs/basketball/03_rivals.ipynb #255aa998
 NODES = dict(x=np.arange(0, 41, 2.), y=np.arange(0, 51, 2.),
-    right=np.array([-44.,-24,-14,-10,-8,*range(-6, 7),8,10,14,24,44]), ahead=np.array([-40.,-20,-10,-6,-4,*range(-3, 11),12,15,20,30,52]),
-    shot_clock=np.array([0.,1,2,3,4,6,8,10,12,14,16,18,20,22,24]), clock=np.array([0.,1,2,3,5,8,12,18,25,35,60,120,720]),
+    right=np.array([-44.,-24,-14,-10,-8,*range(-6, 7),8,10,14,24,44]),
+    ahead=np.array([-40.,-20,-10,-6,-4,*range(-3, 11),12,15,20,30,52]),
+    shot_clock=np.array([0.,1,2,3,4,6,8,10,12,14,16,18,20,22,24]),
+    clock=np.array([0.,1,2,3,5,8,12,18,25,35,60,120,720]),
     speed_in=np.array([-16.,-10,-6,-3,-1,0,1,3,6,10,16]), speed_right=np.array([-16.,-10,-6,-3,-1,0,1,3,6,10,16]),
-    closing=np.array([-14.,-8,-5,-3,-1,0,1,3,6]), touch=np.array([0.,.5,1,1.5,2,3,4,6,9]), possession_time=np.array([0.,1,2,3,4,6,9,12,16,20]))
+    closing=np.array([-14.,-8,-5,-3,-1,0,1,3,6]), touch=np.array([0.,.5,1,1.5,2,3,4,6,9]),
+    possession_time=np.array([0.,1,2,3,4,6,9,12,16,20]))
 
 def additive_columns(
     table:pd.DataFrame,  # Rows of the learning table
@@ -121,6 +128,9 @@ def shot_rivals(
     "Rivals with the same inputs, tuned on the same validation rows."
     if inputs not in INPUTS: raise ConfigError(f"inputs must be one of {', '.join(INPUTS)}; got {inputs!r}")
     columns = INPUTS[inputs]; missing = [c for c in columns if c not in table]
-    if missing: raise DataError(f"the table has no {', '.join(missing)}: make it with learning_table(..., past=True), or take other inputs")
+    if missing:
+        raise DataError(f"the table has no {', '.join(missing)}: make it with learning_table(..., "
+                        f"past=True), or take other inputs")
     y,tr = table.y_true.values,rows['train']
-    return {'boosting': boosting(tree_columns(table, tr, columns), y, rows, most=most), 'logistic regression': logistic(additive_columns(table, tr, columns), y, rows)}
+    return {'boosting': boosting(tree_columns(table, tr, columns), y, rows, most=most),
+            'logistic regression': logistic(additive_columns(table, tr, columns), y, rows)}

@@ -47,7 +47,8 @@ def reaches_rim(
     while on.any():
         on &= linked[j]; k = np.minimum(j+1, n-1); on &= tape.time[k]-tape.time[at]<=rules.flight
         p0,p1 = place(j),place(k); shot |= on&(rim_height(p0, p1, radius)>=height)
-        held = (np.minimum(hands.gap, hands.guard)[k]<=rules.reach)&(p1[:,2]<rules.low)&(tape.time[k]-tape.time[at]>rules.settle)&(np.hypot(p1[:,0], p1[:,1])>rules.near)
+        held = (np.minimum(hands.gap, hands.guard)[k]<=rules.reach)&(p1[:,2]<rules.low)&(tape.time[k]
+                -tape.time[at]>rules.settle)&(np.hypot(p1[:,0], p1[:,1])>rules.near)
         on &= ~held&~shot; j = k
     return shot
 
@@ -87,7 +88,8 @@ def put_back(
 )->np.ndarray:          # Was it one? (m,)
     "A contact close to the rim that sends the ball up to it at once."
     k = np.minimum(at+1, len(tape.time)-1); z,d = tape.ball[k,2],np.linalg.norm(tape.ball[k,:2]-rim, axis=1)
-    return tape.linked(rules.link)[at]&(np.linalg.norm(hands.xy[at]-rim, axis=1)<=rules.near)&(z>tape.ball[at,2])&(z>=rules.near_flight[0])&(d<=rules.near_flight[1])
+    return tape.linked(rules.link)[at]&(np.linalg.norm(hands.xy[at]-rim,
+            axis=1)<=rules.near)&(z>tape.ball[at,2])&(z>=rules.near_flight[0])&(d<=rules.near_flight[1])
 
 def _pairs(start, stop):
     "Every (window, frame) pair."
@@ -116,7 +118,8 @@ def passes_soon(
     rules:ShotRules=ShotRules(), # Uses `link` and `passing`
 )->np.ndarray:          # Does another of the offence hold it soon? (n,)
     "Frames before a pass."
-    run = np.cumsum(np.append(0, ~tape.linked(rules.link)[:-1])); stop = np.searchsorted(tape.time, tape.time+rules.passing+1e-4, 'right')
+    run = np.cumsum(np.append(0, ~tape.linked(rules.link)[:-1]))
+    stop = np.searchsorted(tape.time, tape.time+rules.passing+1e-4, 'right')
     soon,n = np.zeros(len(run), bool),np.arange(len(run))
     for k in range(1, int((stop-n).max(initial=0))):
         j = np.minimum(n+k, len(n)-1)
@@ -126,10 +129,10 @@ def passes_soon(
 # %% ../../nbs/basketball/01_shots.ipynb #57a8dfd9
 class Learned(NamedTuple):
     "The learning table and how it came about."
-    table:pd.DataFrame   # A row a frame: game, quarter, clock, possession, team, player, x, y, right1-5, ahead1-5 (nearest first, NaN outside the grid), dright1-5, dahead1-5 (all five), shot_clock, with `past` five more, shot, y_true
+    table:pd.DataFrame # A row a frame: game, quarter, clock, possession, team, player, x, y, right1-5, ahead1-5 (nearest first, NaN outside the grid), dright1-5, dahead1-5 (all five), shot_clock, with `past` five more, shot, y_true
     report:pd.DataFrame  # Frames left after each step
     goals:pd.DataFrame   # A row a field goal: outcome and release (clock)
-    doubts:pd.DataFrame  # Rows that the play-by-play does not vouch for, by game and reason, and which games are refused
+    doubts:pd.DataFrame # Rows that the play-by-play does not vouch for, by game and reason, and which games are refused
 
 # %% ../../nbs/basketball/01_shots.ipynb #e4a0275a
 def learning_table(
@@ -139,18 +142,30 @@ def learning_table(
     past:bool=False,      # Add the columns that earlier frames give?
 )->Learned:               # Table, report, field goals
     "From frames to labelled half-court frames."
-    steps,plays = [],_plays_of(frames, plays); tape = tape_of(frames); _count(steps, 'all complete frames', len(tape.time))
+    steps,plays = [],_plays_of(frames, plays)
+    tape = tape_of(frames)
+    _count(steps, 'all complete frames', len(tape.time))
     tape = tape.take(first_seen(tape)); _count(steps, 'no repetitions', len(tape.time)); every = tape.time
     goals = plays[plays.kind.isin([1,2])&(plays.doubt=='')].reset_index(drop=True); _check_teams(frames, goals)
     tape = tape.take(no_jump(tape, rules)); _count(steps, 'no jumps', len(tape.time))
-    vote = attack_left(tape, goals, frames.sizes['game']); goals['left'] = _left(vote, goals.game_index, goals.quarter)==goals.home
-    if (known := vote[tape.game]!=0).sum()<len(known): tape = tape.take(known); _count(steps, 'ends known from field goals', len(tape.time))
-    if not len(tape.time): raise DataError("no game has a field goal within its frames, so the ends cannot be told: check that the play-by-play is of these games and quarters")
+    vote = attack_left(tape, goals, frames.sizes['game'])
+    goals['left'] = _left(vote, goals.game_index, goals.quarter)==goals.home
+    if (known := vote[tape.game]!=0).sum()<len(known):
+        tape = tape.take(known)
+        _count(steps, 'ends known from field goals', len(tape.time))
+    if not len(tape.time):
+        raise DataError("no game has a field goal within its frames, so the ends cannot be told: check that the "
+                        "play-by-play is of these games and quarters")
     hands = find_hands(tape, _left(vote, tape.game, tape.quarter))
     release,touched = align_goals(tape, hands, goals, rules)
-    if not (release>=0).any(): raise DataError(f"none of {len(goals)} field goals finds its shooter with the ball ({int(touched.sum())} of them found him at all): check that players and clocks of the play-by-play are those of the tracking")
+    if not (release>=0).any():
+        raise DataError(f"none of {len(goals)} field goals finds its shooter with the ball ({int(touched.sum())} "
+                        f"of them found him at all): check that players and clocks of the play-by-play "
+                        f"are those of the tracking")
     start,stop = window(every, time_axis(goals.game_index, goals.quarter, goals.time), rules.shot)
-    goals['outcome'] = np.select([release>=0, start==stop, ~touched], ['aligned','no frames','never in contact'], 'no flight seen'); goals['release'] = np.where(release>=0, tape.clock[release], np.nan)
+    goals['outcome'] = np.select([release>=0, start==stop, ~touched],
+                                 ['aligned','no frames','never in contact'], 'no flight seen')
+    goals['release'] = np.where(release>=0, tape.clock[release], np.nan)
     return _rows(tape, hands, goals, release, plays, frames, steps, rules, past)
 
 # %% ../../nbs/basketball/01_shots.ipynb #b51696c7
@@ -164,47 +179,66 @@ def _plays_of(frames, plays):
     "The plays of these games, with the game's index and the side."
     ids = pd.Index(frames.game_id.values.astype(str)); unknown = (plays.game=='')|plays.quarter.isna()
     plays = plays.assign(game_index=ids.get_indexer(plays.game.astype(str)))
-    plays = plays[((plays.game_index>=0)|(plays.game==''))&(unknown|plays.quarter.isin(np.unique(frames.quarter)))].reset_index(drop=True)
-    if not (plays.game_index>=0).any() or plays.quarter.isna().all(): raise DataError(f"the play-by-play has no row of game {', '.join(ids[:3])}{', ...' if len(ids)>3 else ''}: give that of the same games and quarters")
+    plays = plays[((plays.game_index>=0)|(plays.game==''))
+                  &(unknown|plays.quarter.isin(np.unique(frames.quarter)))].reset_index(drop=True)
+    if not (plays.game_index>=0).any() or plays.quarter.isna().all():
+        raise DataError(f"the play-by-play has no row of game {', '.join(ids[:3])}{', ...' if len(ids)>3 else ''}: "
+                        f"give that of the same games and quarters")
     return plays.assign(home=(plays.team==frames.home_team.values[plays.game_index])&(plays.game_index>=0))
 
 def _check_teams(frames, goals):
     "Field goals are by one of the two teams."
-    home,visitor = (frames[v].values[goals.game_index] for v in ('home_team','visitor_team')); strange = (goals.team!=home)&(goals.team!=visitor)
-    if strange.any(): raise DataError(f"{int(strange.sum())} field goals are by a team that does not play, such as team {goals.team[strange].iloc[0]:.0f} in game {goals.game[strange].iloc[0]}: the play-by-play and the tracking are of different games")
+    home,visitor = (frames[v].values[goals.game_index] for v in ('home_team','visitor_team'))
+    strange = (goals.team!=home)&(goals.team!=visitor)
+    if strange.any():
+        raise DataError(f"{int(strange.sum())} field goals are by a team that does not play, such as team "
+                        f"{goals.team[strange].iloc[0]:.0f} in game {goals.game[strange].iloc[0]}: the "
+                        f"play-by-play and the tracking are of different games")
 
 # %% ../../nbs/basketball/01_shots.ipynb #55a23b87
 def _rows(tape, hands, goals, release, plays, frames, steps, rules, past):
     "The steps from the half court to the table."
     around = lambda p,span: inside(*window(tape.time, time_axis(p.game_index, p.quarter, p.time), span), len(tape.time))
-    shot = label_frames(tape, hands, release[release>=0], rules); soon = shot>=0; shot[soon] = np.flatnonzero(release>=0)[shot[soon]]
+    shot = label_frames(tape, hands, release[release>=0], rules)
+    soon = shot>=0
+    shot[soon] = np.flatnonzero(release>=0)[shot[soon]]
     right = tape.ball[:,0]>=47; x = np.column_stack([tape.ball[:,0], tape.player[...,0]]); xy = turn(hands.xy, right)
-    r,a = relative(xy, turn(tape.player, right)[np.arange(len(right))[:,None],np.where(hands.home, 5, 0)[:,None]+np.arange(5)])
+    r,a = relative(xy, turn(tape.player, right)[np.arange(len(right))[:,None],np.where(hands.home, 5,
+            0)[:,None]+np.arange(5)])
     grid = (r>=-6)&(r<6)&(a>=-2)&(a<10); keep = np.ones(len(right), bool)
     def step(name, ok): keep[:] &= ok; _count(steps, name, keep.sum())
     step('half court', (x<47).all(1)|(x>47).all(1)); step('ball inside the court', in_court(tape.ball))
     step('handler near the ball', hands.gap<=rules.reach); step('ball low enough to be held', tape.ball[:,2]<rules.high)
     step('no defender nearer', hands.guard>=hands.gap); holds = keep.copy()
-    certain = plays[plays.doubt=='']; step('no free throws', ~around(certain[certain.kind==3], rules.free_throw)); step('no turnovers', soon|~around(certain[certain.kind==5], rules.turnover))
+    certain = plays[plays.doubt=='']
+    step('no free throws', ~around(certain[certain.kind==3], rules.free_throw))
+    step('no turnovers', soon|~around(certain[certain.kind==5], rules.turnover))
     step('not the shooter of an unaligned field goal', soon|~_unaligned(tape, hands, goals, release, rules))
-    step('not after a shot', soon|~_after(tape, goals, release, rules)); step('handler inside 40 x 50 ft', (xy>=0).all(1)&(xy<[40,50]).all(1))
+    step('not after a shot', soon|~_after(tape, goals, release, rules))
+    step('handler inside 40 x 50 ft', (xy>=0).all(1)&(xy<[40,50]).all(1))
     step('a defender in the grid', grid.any(1)); step('no pass', soon|~passes_soon(tape, hands, holds, rules))
-    rows,out = _vouched(keep, soon, tape, plays, goals, release, frames, rules); _count(steps, 'the play-by-play vouches for it', len(rows)); more = all_defenders(r[rows], a[rows])|dict(shot_clock=tape.shot_clock[rows])
+    rows,out = _vouched(keep, soon, tape, plays, goals, release, frames, rules)
+    _count(steps, 'the play-by-play vouches for it', len(rows))
+    more = all_defenders(r[rows], a[rows])|dict(shot_clock=tape.shot_clock[rows])
     if past: more |= moves(tape, hands, rows, rules)
-    return Learned(_table(tape, hands, frames, xy, r, a, grid, shot, rows, more), pd.DataFrame(steps, columns=['step','frames']), goals, out)
+    return Learned(_table(tape, hands, frames, xy, r, a, grid, shot, rows, more),
+                   pd.DataFrame(steps, columns=['step','frames']), goals, out)
 
 # %% ../../nbs/basketball/01_shots.ipynb #ff9f0c4f
 def _vouched(keep, soon, tape, plays, goals, release, frames, rules):
     "Rows that are left when those in doubt are out, and a table of what was left out; a warning says it."
     doubt = doubtful_frames(tape, plays, goals, release, rules)
-    keep,out = vouched_rows(keep, soon, doubt, tape, goals, frames.game_id.values.astype(str), rules); said = said_of_plays(out)
-    if len(out) and not keep.any(): raise DataError('; '.join(said)+": nothing is left; give the whole play-by-play of these games")
+    keep,out = vouched_rows(keep, soon, doubt, tape, goals, frames.game_id.values.astype(str), rules)
+    said = said_of_plays(out)
+    if len(out) and not keep.any():
+        raise DataError('; '.join(said)+": nothing is left; give the whole play-by-play of these games")
     for s in said: warnings.warn(s, stacklevel=4)
     return np.flatnonzero(keep),out
 
 def _unaligned(tape, hands, goals, release, rules):
     "The shooter's frames around a field goal that could not be aligned."
-    lost = goals[release<0]; goal,frame = _pairs(*window(tape.time, time_axis(lost.game_index, lost.quarter, lost.time), rules.shot))
+    lost = goals[release<0]
+    goal,frame = _pairs(*window(tape.time, time_axis(lost.game_index, lost.quarter, lost.time), rules.shot))
     out = np.zeros(len(tape.time), bool); out[frame[hands.id[frame]==lost.player.values[goal]]] = True
     return out
 
@@ -217,10 +251,13 @@ def _after(tape, goals, release, rules):
 def _table(tape, hands, frames, xy, right, ahead, grid, shot, rows, more):
     "Rows of the learning table; defenders nearest first; `more` columns before the label."
     far = np.where(grid, np.hypot(right, ahead), np.inf)[rows]; order = far.argsort(1)
-    near = lambda v: np.where(np.isfinite(np.take_along_axis(far, order, 1)), np.take_along_axis(v[rows], order, 1), np.nan)
+    near = lambda v: np.where(np.isfinite(np.take_along_axis(far, order, 1)),
+                              np.take_along_axis(v[rows], order, 1), np.nan)
     poss = np.cumsum(np.append(0, (np.diff(hands.home)!=0)|(np.diff(tape.game)!=0)|(np.diff(tape.quarter)!=0)))
-    game = tape.game[rows]; team = np.where(hands.home[rows], frames.home_team.values[game], frames.visitor_team.values[game])
-    cols = dict(game=frames.game_id.values[game].astype(str), quarter=tape.quarter[rows], clock=tape.clock[rows], possession=poss[rows], team=team, player=hands.id[rows], x=xy[rows,0], y=xy[rows,1])
+    game = tape.game[rows]
+    team = np.where(hands.home[rows], frames.home_team.values[game], frames.visitor_team.values[game])
+    cols = dict(game=frames.game_id.values[game].astype(str), quarter=tape.quarter[rows], clock=tape.clock[rows],
+                possession=poss[rows], team=team, player=hands.id[rows], x=xy[rows,0], y=xy[rows,1])
     cols |= {f'{name}{i+1}': near(v)[:,i] for name,v in (('right',right),('ahead',ahead)) for i in range(5)}
     return pd.DataFrame(cols|more|dict(shot=shot[rows], y_true=(shot[rows]>=0).astype(int)))
 
@@ -230,18 +267,23 @@ def split_table(
     by:str='game',            # 'game', 'possession' or 'frame' (stratified by label)
     shares:tuple=(.6,.2,.2),  # Of train, valid and test
     seed:int=0,               # Of the draw
-)->pd.Series:                 # train, valid or test for each row; `attrs['leaky']` says whether frames of one shot may be on both sides
+)->pd.Series: # train, valid or test for each row; `attrs['leaky']` says whether frames of one shot may be on both sides
     "Split the table by whole games, whole possessions, or single frames."
-    if by not in ('game','possession','frame'): raise ConfigError(f"split must be game, possession or frame; got {by!r}")
-    if len(shares)!=3 or min(shares)<0 or abs(sum(shares)-1)>1e-6: raise ConfigError(f"shares must be three numbers from 0 up that add up to 1; got {shares}")
+    if by not in ('game','possession','frame'):
+        raise ConfigError(f"split must be game, possession or frame; got {by!r}")
+    if len(shares)!=3 or min(shares)<0 or abs(sum(shares)-1)>1e-6:
+        raise ConfigError(f"shares must be three numbers from 0 up that add up to 1; got {shares}")
     rng = np.random.default_rng(seed); part = np.empty(len(table), int); bounds = np.cumsum(shares)[:2]
     place = lambda n: np.searchsorted(np.round(bounds*n), rng.permutation(n), 'right')
     if by=='frame':
         for label in np.unique(table.y_true): part[rows] = place(len(rows := np.flatnonzero(table.y_true==label)))
     else: part = place(len(units := table[by].unique()))[pd.Index(units).get_indexer(table[by])]
-    split = pd.Series(np.array(['train','valid','test'])[part], table.index, name=f'by {by}'); split.attrs['leaky'] = by=='frame'
+    split = pd.Series(np.array(['train','valid','test'])[part], table.index, name=f'by {by}')
+    split.attrs['leaky'] = by=='frame'
     for name,share in zip(('train','valid','test'), shares):
-        if share and table.y_true[split==name].nunique()<2: raise DataError(f"the {name} rows of a split by {by} lack a class ({int((split==name).sum())} rows): use more games or other shares")
+        if share and table.y_true[split==name].nunique()<2:
+            raise DataError(f"the {name} rows of a split by {by} lack a class ({int((split==name).sum())} rows): "
+                            f"use more games or other shares")
     return split
 
 # %% ../../nbs/basketball/01_shots.ipynb #784a7d77
@@ -249,7 +291,8 @@ COURT = Grid((40,50), y=(0,40), x=(0,50), names=('x','y'))
 DEFENDER = Grid((12,12), y=(-2,10), x=(-6,6), names=('ahead','right'))
 
 # %% ../../nbs/basketball/01_shots.ipynb #8558be65
-PAPER_SCHEDULE = [dict(court=c, defender=d) for c,d in (((4,5),(6,6)), ((8,10),(6,6)), ((8,10),(12,12)), ((20,25),(12,12)), ((40,50),(12,12)))]
+PAPER_SCHEDULE = [dict(court=c, defender=d) for c,d in (((4,5),(6,6)), ((8,10),(6,6)), ((8,10),(12,12)),
+        ((20,25),(12,12)), ((40,50),(12,12)))]
 
 # %% ../../nbs/basketball/01_shots.ipynb #575df156
 def known_players(
@@ -268,4 +311,5 @@ def shot_design(
     "The model's inputs on the finest grids."
     who = table.player.where(table.player.isin(players), 0)
     bags = [(f'right{i}', f'ahead{i}') for i in range(1, 6)]
-    return EventDesign.from_table(table.assign(player=who), dict(player='player', court=('y','x'), defender=bags), dict(court=COURT, defender=DEFENDER), dict(player=players))
+    return EventDesign.from_table(table.assign(player=who), dict(player='player', court=('y','x'), defender=bags),
+                                  dict(court=COURT, defender=DEFENDER), dict(player=players))

@@ -30,13 +30,15 @@ def draw_lines(ax):
 def draw_handler(ax):
     "A dot where the handler stands; the rim is ahead, up."
     ax.plot(0, 0, 'o', color='#1a9850', markersize=5, markeredgecolor='w', markeredgewidth=.6)
-    ax.set_xlabel('right of the handler (feet)', fontsize=7.5, labelpad=1); ax.set_ylabel('towards the rim (feet)', fontsize=7.5, labelpad=1)
+    ax.set_xlabel('right of the handler (feet)', fontsize=7.5, labelpad=1)
+    ax.set_ylabel('towards the rim (feet)', fontsize=7.5, labelpad=1)
 
 DRAW = dict(court=draw_lines, nearest=draw_handler, second=draw_handler, others=draw_handler, inside=draw_handler)
 
 # %% ../../nbs/basketball/04_termcourt.ipynb #2ac9b3db
 def court_table(player, defenders, **columns):
-    "Rows of the learning table with the handler at the centre of every cell of the court and defenders at given places; no others."
+    """Rows of the learning table with the handler at the centre of every cell of the court and defenders at given
+    places; no others."""
     x,y = np.meshgrid(COURT.y_centres, COURT.x_centres, indexing='ij')
     D = np.asarray(defenders, float).reshape(-1, 2); D = D[np.hypot(*D.T).argsort(kind='stable')]
     if len(D)>5: raise DataError(f"there are five defenders; got {len(D)}: give at most five pairs (right, ahead)")
@@ -55,12 +57,13 @@ def court_probability(
     player:int,                      # The player's number; 0 is the average player
     defenders:tuple|list=((0.,3.),), # Defenders: feet right of the handler, feet towards the rim; at most five
     inputs:str='defenders',          # The model's set of inputs
-    **columns:float,                 # Other columns of the learning table, such as `shot_clock=4`; what is not given adds nothing
+    **columns:float, # Other columns of the learning table, such as `shot_clock=4`; what is not given adds nothing
 )->np.ndarray:                       # Probability on each square foot of the court, (40, 50), rows along x
     "The probability of a shot from every place of the court."
     players = next(m.labels for m in model.fitted_.modes if m.name=='player')
     if player not in players:
-        raise DataError(f"player {player!r} is not among the {len(players)} players of this model, such as {players[-1]!r}: "
+        raise DataError(f"player {player!r} is not among the {len(players)} players of this model, "
+                        f"such as {players[-1]!r}: "
             "give one of their numbers, or 0 for the average player")
     table = court_table(player, defenders, **columns)
     return model.predict_proba(term_design(table, players, inputs))[:,1].reshape(COURT.shape)
@@ -79,7 +82,9 @@ def term_shot_map(
     mesh = court_map(axes_at(fig, .5, .35, 3.3, 2.64), P, P.max() if limit is None else limit, 0., 'Reds')
     colourbar(fig, mesh, 'probability of a shot', .95, 3.4, 2.4)
     D = np.reshape(defenders, (-1,2)); wide = max(8., 1.1*np.abs(D).max(initial=0))
-    ax = axes_at(fig, 4.5, .55, 2.1, 2.1); ax.set(xlim=(-wide,wide), ylim=(-wide/2,1.5*wide), aspect='equal'); draw_handler(ax)
+    ax = axes_at(fig, 4.5, .55, 2.1, 2.1)
+    ax.set(xlim=(-wide,wide), ylim=(-wide/2,1.5*wide), aspect='equal')
+    draw_handler(ax)
     ax.plot(D[:,0], D[:,1], 'kX', markersize=7, zorder=5); ax.set_title('defenders', fontsize=9, loc='left', pad=4)
     heading(fig, .5, f'{(names or {}).get(player, player)}')
     return fig
@@ -90,21 +95,25 @@ def movable_defenders(model, player, inputs='defenders', names=None):
     try: from ipywidgets import FloatSlider, interactive
     except ImportError: return term_shot_map(model, player, inputs=inputs, names=names)
     slide = lambda v,lo,hi: FloatSlider(v, min=lo, max=hi, step=.5, continuous_update=False)
-    def draw(right, ahead, right2, ahead2): return term_shot_map(model, player, [(right,ahead), (right2,ahead2)], inputs, names)
-    return interactive(draw, right=slide(0., -8., 8.), ahead=slide(3., -4., 12.), right2=slide(6., -20., 20.), ahead2=slide(8., -6., 30.))
+    def draw(right, ahead, right2, ahead2):
+        return term_shot_map(model, player, [(right,ahead), (right2,ahead2)], inputs, names)
+    return interactive(draw, right=slide(0., -8., 8.), ahead=slide(3., -4., 12.), right2=slide(6., -20., 20.),
+                       ahead2=slide(8., -6., 30.))
 
 # %% ../../nbs/basketball/04_termcourt.ipynb #d8a50d44
 def without(model, name, train):
     "The scores' model without one term: the others are learnt again, from where they stand, on the same rows."
     fit = model.fitted_; kept = [t for t in fit.terms if t.name!=name]
-    blocks = [(Fs,w) for t,Fs,w,_ in fit.blocks(fit.F) if t.name!=name]; F = [f for Fs,_ in blocks for f in Fs]+[fit.F[-1]]
+    blocks = [(Fs,w) for t,Fs,w,_ in fit.blocks(fit.F) if t.name!=name]
+    F = [f for Fs,_ in blocks for f in Fs]+[fit.F[-1]]
     run = Learning(model._request(train.design, [0]), kept, 1, base_rate)
     _,F = run.stage_of(Rows.of(train), F, ladders(kept)[-1], iters=60)
     w = [v for _,ws in blocks for v in ws]
     return SumFit(fit.modes, kept, F, w, None, {}, fit.loss, 1, None, [], None, fit.scale)
 
 def term_gains(model, design, y, rows, groups):
-    "What each term is worth: how much the log loss of the test rows rises, per row, without it; the mean over groups and its standard error."
+    """What each term is worth: how much the log loss of the test rows rises, per row, without it; the mean over
+    groups and its standard error."""
     train = Samples(design.take(rows['train']), np.asarray(y, float)[rows['train'],None])
     test,yt = design.take(rows['test']),np.asarray(y)[rows['test']]
     code = np.unique(np.asarray(groups)[rows['test']], return_inverse=True)[1]; n = np.bincount(code)

@@ -40,7 +40,8 @@ def term_design(
     "What a sum of terms sees of each row."
     columns = INPUTS[inputs]
     if missing := [c for c in columns if c not in table]:
-        raise DataError(f"the table has no {', '.join(missing)}: make it with learning_table(..., past=True), or take other inputs")
+        raise DataError(f"the table has no {', '.join(missing)}: make it with learning_table(..., "
+                        f"past=True), or take other inputs")
     pair = lambda d,i: (f'{d}right{i}', f'{d}ahead{i}')
     modes = dict(player='player', court=('y','x'))
     if inputs=='paper': modes |= dict(nearest=pair('', 1), inside=[pair('', i) for i in range(1, 6)])
@@ -49,15 +50,18 @@ def term_design(
     if 'touch' in columns:
         modes |= dict(velocity=('speed_right','speed_in'), **{k: k for k in ('closing','touch','possession_time')})
     known = table.assign(player=table.player.where(table.player.isin(players), 0))
-    if 'clock' in columns and 'no_shot_clock' not in table: known['no_shot_clock'] = np.where(table.shot_clock.isna(), 'off', 'on')
+    if 'clock' in columns and 'no_shot_clock' not in table:
+        known['no_shot_clock'] = np.where(table.shot_clock.isna(), 'off', 'on')
     pick = lambda d: {k: v for k,v in d.items() if k in modes}
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', '.* lie outside its rectangle') # Who is far away is moved to the edge, often
-        return EventDesign.from_table(known, modes, pick(SHOT_NODES), pick(dict(player=players, no_shot_clock=['off','on'])),
+        return EventDesign.from_table(known, modes, pick(SHOT_NODES),
+                                      pick(dict(player=players, no_shot_clock=['off','on'])),
             outside=pick(dict(nearest='clip', second='clip', velocity='clip')))
 
 # %% ../../nbs/basketball/03_terms.ipynb #5964a81f
-LADDERS = dict(court=[(5,13),(10,13)], nearest=[(3,3),(6,6)], second=[(4,4),(8,8)], others=[(4,4),(8,8),(16,16)], velocity=[(3,3),(6,6)])
+LADDERS = dict(court=[(5,13),(10,13)], nearest=[(3,3),(6,6)], second=[(4,4),(8,8)], others=[(4,4),(8,8),(16,16)],
+               velocity=[(3,3),(6,6)])
 
 def pair_term(
     a:str,              # A mode
@@ -102,5 +106,7 @@ def past_terms()->list: # `Term`s
     def pair(a, b):
         return Term((a,b), rank=2, schedule=[{a: n} for n in LADDERS[a]],
             smooth={a: speed['smooth'], b: curve['smooth']}, ridge={a: speed['ridge'], b: curve['ridge']})
-    return [Term('velocity', smooth=.0025, ridge=.2), *(Term(k, **CURVE) for k in ('closing','touch','possession_time')),
-        pair_term('court', 'velocity', 2, .0072, dict(court=150., velocity=50.)), pair('nearest', 'closing'), pair('velocity', 'touch')]
+    return [Term('velocity', smooth=.0025, ridge=.2),
+            *(Term(k, **CURVE) for k in ('closing','touch','possession_time')),
+        pair_term('court', 'velocity', 2, .0072, dict(court=150., velocity=50.)), pair('nearest', 'closing'),
+        pair('velocity', 'touch')]

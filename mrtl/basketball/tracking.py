@@ -37,7 +37,9 @@ def sportvu_events(
         if damaged or at and text.startswith(']'): event,end = None,0
         elif text.startswith(']'): return
         else: event,end = _parsed(text if at is None else text[:at.start()])
-        if event is None and at is None: yield game,'events damaged' if damaged or text.rstrip().endswith('}') else 'files cut'; return
+        if event is None and at is None:
+            yield game,'events damaged' if damaged or text.rstrip().endswith('}') else 'files cut'
+            return
         yield game,'events damaged' if event is None else event
         text,damaged = text[at.start() if event is None else end:],False
 
@@ -49,20 +51,28 @@ def _text(file):
         while True:
             try: piece = f.read1(1<<16)
             except EOFError: return
-            except (zlib.error, gzip.BadGzipFile) as e: raise FormatError(f"{str(file)!r} is damaged ({e}), and what gzip made of it cannot be trusted: download it again") from None
+            except (zlib.error, gzip.BadGzipFile) as e:
+                raise FormatError(f"{str(file)!r} is damaged ({e}), and what gzip made of it cannot be trusted: "
+                                  f"download it again") from None
             if not piece: return
-            if (size := size+len(piece))>LARGEST: raise FormatError(f"{str(file)!r} holds more than {LARGEST/2**30:.1f} GiB of text, and a game takes about 0.1: do not trust it")
+            if (size := size+len(piece))>LARGEST:
+                raise FormatError(f"{str(file)!r} holds more than {LARGEST/2**30:.1f} GiB of text, and a game "
+                                  f"takes about 0.1: do not trust it")
             yield decode(piece)
 
 def _header(pieces, file):
     "The game's id, the text from its first event on, and the pattern with which an event begins."
     text = ''
     for piece in pieces:
-        text += piece; game,start = re.search(r'"gameid"\s*:\s*(?:"(\d{1,10})"|(\d{1,10})(?!\d))', text),re.search(r'"events"\s*:\s*\[', text)
+        text += piece
+        game,start = re.search(r'"gameid"\s*:\s*(?:"(\d{1,10})"|(\d{1,10})(?!\d))',
+                               text),re.search(r'"events"\s*:\s*\[', text)
         if len(text)>1<<20 or game and start and len(text)>start.end()+200: break
-    game,start = re.search(r'"gameid"\s*:\s*(?:"(\d{1,10})"|(\d{1,10})(?!\d))', text),re.search(r'"events"\s*:\s*\[', text)
+    game,start = re.search(r'"gameid"\s*:\s*(?:"(\d{1,10})"|(\d{1,10})(?!\d))',
+                           text),re.search(r'"events"\s*:\s*\[', text)
     if not (game and start):
-        raise FormatError(f"{str(file)!r} is not a SportVU game log: it has no {'gameid' if start else 'events'} near its start (it begins {text[:40]!r}); give a .json or .json.gz of one game")
+        raise FormatError(f"{str(file)!r} is not a SportVU game log: it has no {'gameid' if start else 'events'} "
+                          f"near its start (it begins {text[:40]!r}); give a .json or .json.gz of one game")
     text = text[start.end():]; key = re.match(r'\s*\{\s*"(\w{1,40})"\s*:', text)
     return (game[1] or game[2]).zfill(10),text,re.compile(r'\{\s*"%s"\s*:' % (key[1] if key else 'eventId'))
 
@@ -80,9 +90,11 @@ def tiny_game(
     "A log made by hand: player 1 holds the ball for six frames, then shoots at the left rim."
     ball = [(25.,25.,4.)]*6+[(18.,25.,14.),(10.,25.,15.),(5.5,25.,9.8)]+[(6.,25.,2.)]*(n-9)
     spots = [(25.,26.),(30.,10.),(30.,40.),(20.,5.),(20.,45.),(20.,25.),(28.,12.),(28.,38.),(15.,10.),(15.,40.)]
-    moments = [[1, 0, 700-.5*i, 20., None, [[-1,-1,*b]]+[[10+(j>4),j+1,x+shift*i,y+.01*i,0.] for j,(x,y) in enumerate(spots)]] for i,b in enumerate(ball[:n])]
+    moments = [[1, 0, 700-.5*i, 20., None, [[-1,-1,*b]]+[[10+(j>4),j+1,x+shift*i,y+.01*i,0.]
+            for j,(x,y) in enumerate(spots)]] for i,b in enumerate(ball[:n])]
     side = lambda team,ids: dict(name='', teamid=team, players=[dict(playerid=i) for i in ids])
-    return dict(gameid='0000000007', gamedate='2000-01-01', events=[dict(eventId='1', home=side(10, range(1,6)), visitor=side(11, range(6,11)), moments=moments)])
+    return dict(gameid='0000000007', gamedate='2000-01-01',
+                events=[dict(eventId='1', home=side(10, range(1,6)), visitor=side(11, range(6,11)), moments=moments)])
 
 # %% ../../nbs/basketball/00_tracking.ipynb #f144fcf6
 @cache
@@ -90,7 +102,8 @@ def event_schema():
     "What an event must have."
     from typing import Annotated, Any
     from pydantic import Field, create_model
-    team = create_model('Side', teamid=Annotated[int, Field(gt=0, lt=2**53)], players=(Annotated[list[Any], Field(max_length=100)], []))
+    team = create_model('Side', teamid=Annotated[int, Field(gt=0, lt=2**53)],
+                        players=(Annotated[list[Any], Field(max_length=100)], []))
     return create_model('Event', home=team, visitor=team, moments=Annotated[list[Any], Field(max_length=200_000)])
 
 def teams_of(
@@ -107,14 +120,19 @@ def teams_of(
 def moment_arrays(
     event:dict,   # One event of a game log
     faults:dict,  # Counts of what was left out, by reason; added to
-)->dict|None:     # quarter, game_clock, shot_clock (n,), ball (n, 3), player (n, 10, 2), player_id (n, 10); None where nothing is left
+)->dict|None: # quarter, game_clock, shot_clock (n,), ball (n, 3), player (n, 10, 2), player_id (n, 10); None where nothing is left
     "The complete moments of an event."
     count = lambda why,n: faults.update({why: faults.get(why, 0)+int(n)})
-    moments = event.get('moments'); moments = moments if isinstance(moments, list) else []; count('moments read', len(moments))
+    moments = event.get('moments')
+    moments = moments if isinstance(moments, list) else []
+    count('moments read', len(moments))
     if not moments: count('events without moments', 1); return None
-    rows = [[r for r in m[5] if isinstance(r, list)] if isinstance(m, list) and len(m)>5 and isinstance(m[5], list) else [] for m in moments]
-    ball = [any(r[:1]==[-1] for r in rs) for rs in rows]; ten = [len(rs)==11 and all(len(r)==5 for r in rs) for rs in rows]
-    count('ball missing', sum(not b for b in ball)); count('not ten players', sum(b and not t for b,t in zip(ball, ten)))
+    rows = [[r for r in m[5] if isinstance(r, list)] if isinstance(m, list) and len(m)>5
+            and isinstance(m[5], list) else [] for m in moments]
+    ball = [any(r[:1]==[-1] for r in rs) for rs in rows]
+    ten = [len(rs)==11 and all(len(r)==5 for r in rs) for rs in rows]
+    count('ball missing', sum(not b for b in ball))
+    count('not ten players', sum(b and not t for b,t in zip(ball, ten)))
     full = [m for m,b,t in zip(moments, ball, ten) if b and t]
     if (teams := teams_of(event)) is None: count('events without teams or numbers', 1); return None
     return _sorted_moments(teams, full, count) if full else None
@@ -125,7 +143,8 @@ def _numbers(v):
     try: a = np.array(v, float)
     except (TypeError, ValueError, OverflowError, RecursionError): a = None
     shape = (len(v), len(v[0]), len(v[0][0])) if isinstance(v[0][0], list) and len(v[0])==11 else (len(v), len(v[0]))
-    return a if a is not None and a.shape==shape else np.array([_number(x) for m in v for r in (m if len(shape)==3 else [m]) for x in r]).reshape(shape)
+    return a if a is not None and a.shape==shape else np.array([_number(x) for m in v
+            for r in (m if len(shape)==3 else [m]) for x in r]).reshape(shape)
 
 def _number(v):
     "A number, or NaN."
@@ -134,16 +153,21 @@ def _number(v):
 
 def _sorted_moments(teams, full, count):
     "Rows by slot: ball, five of the home team, five visitors."
-    when,rows = (_numbers(v) for v in ([[m[0],m[2],m[3]] for m in full], [[r for r in m[5] if isinstance(r, list)] for m in full]))
+    when,rows = (_numbers(v) for v in ([[m[0],m[2],m[3]] for m in full],
+                                       [[r for r in m[5] if isinstance(r, list)] for m in full]))
     team = rows[...,0]; kind = np.select([team==-1, team==teams[0], team==teams[1]], [0,1,2], 3)
     order = kind.argsort(1, kind='stable'); rows = np.take_along_axis(rows, order[...,None], 1)
     right = (np.take_along_axis(kind, order, 1)==[0]+[1]*5+[2]*5).all(1); count('not five against five', (~right).sum())
-    finite = np.isfinite(when[:,:2]).all(1)&np.isfinite(rows[:,0,2:]).all(1)&np.isfinite(rows[:,1:,1:4]).all((1,2)); count('positions or clock missing', (right&~finite).sum())
-    ok = right&finite; when,rows = when[ok],rows[ok]; can = _possible(when, rows); count('positions, players or clock that cannot be', (~can).sum())
+    finite = np.isfinite(when[:,:2]).all(1)&np.isfinite(rows[:,0,2:]).all(1)&np.isfinite(rows[:,1:,1:4]).all((1,2))
+    count('positions or clock missing', (right&~finite).sum())
+    ok = right&finite; when,rows = when[ok],rows[ok]
+    can = _possible(when, rows)
+    count('positions, players or clock that cannot be', (~can).sum())
     when,rows = when[can],rows[can]; shot = when[:,2]; shot[~((shot>=0)&(shot<=60))] = np.nan
     count('clock runs backwards', ((np.diff(when[:,1])>0)&(np.diff(when[:,0])==0)).sum())
     if not len(when): return None
-    return dict(quarter=when[:,0].astype(int), game_clock=when[:,1], shot_clock=shot, ball=rows[:,0,2:], player=rows[:,1:,2:4], player_id=rows[:,1:,1].astype(int))
+    return dict(quarter=when[:,0].astype(int), game_clock=when[:,1], shot_clock=shot, ball=rows[:,0,2:],
+                player=rows[:,1:,2:4], player_id=rows[:,1:,1].astype(int))
 
 def _possible(when, rows):
     "Moments in a quarter, at a clock, with places and players' numbers that there can be."
@@ -172,19 +196,24 @@ class Frames(NamedTuple):
 def read_sportvu(
     files:str|Path|list,  # Game logs, one file a game: .json, .json.gz or .7z
     quarters:list=None,   # Quarters to keep; all when not given
-)->Frames:                # `frames`, a Dataset (frame, slot, xy, xyz, game), and `report`, a Series of what was read and left out
+)->Frames: # `frames`, a Dataset (frame, slot, xy, xyz, game), and `report`, a Series of what was read and left out
     "Read SportVU game logs."
-    files = [files] if isinstance(files, (str, Path)) else list(files); faults,parts,games = {'files cut': 0, 'events damaged': 0},[],{}
+    files = [files] if isinstance(files, (str, Path)) else list(files)
+    faults,parts,games = {'files cut': 0, 'events damaged': 0},[],{}
     for file in progress(files, desc='games'):
         game,teams,found = _read_log(file, faults)
         if not found: continue
         if game in games: _same_game(game, teams, file, games[game], faults)
         index,_,_ = games.setdefault(game, (len(games), teams, file))
         for part in found:
-            keep = np.isin(part['quarter'], quarters) if quarters else slice(None); part = {k: v[keep] for k,v in part.items()}
+            keep = np.isin(part['quarter'], quarters) if quarters else slice(None)
+            part = {k: v[keep] for k,v in part.items()}
             parts.append(part|dict(game_index=np.full(len(part['quarter']), index)))
-    if not parts: raise DataError(f"no complete moment in {', '.join(map(str, files)) or 'no file'}; left out: {faults}: give other logs")
-    frames = _dataset({k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, list(games), np.array([t for _,t,_ in games.values()]))
+    if not parts:
+        raise DataError(f"no complete moment in {', '.join(map(str, files)) or 'no file'}; left out: "
+                        f"{faults}: give other logs")
+    frames = _dataset({k: np.concatenate([p[k] for p in parts]) for k in parts[0]}, list(games),
+                      np.array([t for _,t,_ in games.values()]))
     return Frames(check_frames(frames), pd.Series(faults, name='count'))
 
 # %% ../../nbs/basketball/00_tracking.ipynb #dc656d2d
@@ -195,19 +224,24 @@ def _read_log(file, faults):
         for game,event in sportvu_events(log):
             if isinstance(event, str): faults[event] += 1; continue
             if (part := moment_arrays(event, faults)) is None: continue
-            found.append((teams_of(event), part|dict(event_id=np.full(len(part['quarter']), _whole(event.get('eventId'))))))
+            found.append((teams_of(event),
+                          part|dict(event_id=np.full(len(part['quarter']), _whole(event.get('eventId'))))))
     many = Counter(t for t,_ in found).most_common(2)
     if len(many)>1 and many[1][1]>len(found)/10:
-        (a,n),(b,m) = many; raise DataError(f"{str(file)!r} contradicts itself: in {n} events team {a[0]} is at home to {a[1]}, in {m} team {b[0]} to {b[1]}: give a log of one game")
+        (a,n),(b,m) = many
+        raise DataError(f"{str(file)!r} contradicts itself: in {n} events team {a[0]} is at home to {a[1]}, in {m} "
+                        f"team {b[0]} to {b[1]}: give a log of one game")
     teams = many[0][0] if many else None; kept = [p for t,p in found if t==teams]
-    if len(kept)<len(found): faults['events of other teams'] = faults.get('events of other teams', 0)+len(found)-len(kept)
+    if len(kept)<len(found):
+        faults['events of other teams'] = faults.get('events of other teams', 0)+len(found)-len(kept)
     return game,teams,kept
 
 def _same_game(game, teams, file, before, faults):
     "Refuse a second log of a game that names the teams otherwise; count one that agrees."
     _,known,first = before
     if known!=teams:
-        raise DataError(f"two logs have the game id {game}: in {str(first)!r} team {known[0]} is at home to {known[1]}, in {str(file)!r} team {teams[0]} to {teams[1]}: leave the wrong one out")
+        raise DataError(f"two logs have the game id {game}: in {str(first)!r} team {known[0]} is at home to "
+                        f"{known[1]}, in {str(file)!r} team {teams[0]} to {teams[1]}: leave the wrong one out")
     faults['logs of a game read before'] = faults.get('logs of a game read before', 0)+1
 
 # %% ../../nbs/basketball/00_tracking.ipynb #bcbfca93
@@ -216,7 +250,8 @@ def _whole(v):
     try: return int(v) if abs(int(v))<2**53 else -1
     except (TypeError, ValueError, OverflowError): return -1
 
-_DIMS = dict(ball=('frame','xyz'), player=('frame','slot','xy'), player_id=('frame','slot'), game_id='game', home_team='game', visitor_team='game')
+_DIMS = dict(ball=('frame','xyz'), player=('frame','slot','xy'), player_id=('frame','slot'), game_id='game',
+             home_team='game', visitor_team='game')
 
 def _dataset(arrays, games, teams):
     "Arrays as the Dataset that all readers give."
@@ -228,9 +263,14 @@ def read_tracking(
     file:str|Path,   # A netCDF table of frames
 )->xr.Dataset:       # Frames (frame, slot, xy, xyz, game); quarter is 1 where the file does not say
     "Read a tidy table of frames."
-    ds = open_netcdf(file); need = ['game_index','game_clock','ball','player','player_id','game_id','home_team','visitor_team']
-    if missing := [v for v in need if v not in ds]: raise FormatError(f"{str(file)!r} has no {', '.join(missing)}; it has {', '.join(map(str, ds.variables))}: rename its variables")
-    if odd := [f"{v} has {', '.join(map(str, ds[v].dims))}" for v in need[:5] if set(ds[v].dims)!={*({'ball': ('frame','xyz'), 'player': ('frame','slot','xy'), 'player_id': ('frame','slot')}.get(v, ('frame',)))}]:
+    ds = open_netcdf(file)
+    need = ['game_index','game_clock','ball','player','player_id','game_id','home_team','visitor_team']
+    if missing := [v for v in need if v not in ds]:
+        raise FormatError(f"{str(file)!r} has no {', '.join(missing)}; it has "
+                          f"{', '.join(map(str, ds.variables))}: rename its variables")
+    if odd := [f"{v} has {', '.join(map(str, ds[v].dims))}"
+               for v in need[:5] if set(ds[v].dims)!={*({'ball': ('frame','xyz'), 'player': ('frame','slot','xy'),
+            'player_id': ('frame','slot')}.get(v, ('frame',)))}]:
         raise FormatError(f"{str(file)!r} has other dimensions than frame, slot, xy and xyz: {'; '.join(odd)}")
     if 'quarter' not in ds: ds = ds.assign(quarter=('frame', np.ones(ds.sizes['frame'], int)))
     bad = ~(np.isfinite(ds.ball).all('xyz')&np.isfinite(ds.player).all(('slot','xy'))&np.isfinite(ds.game_clock))
@@ -244,11 +284,21 @@ def check_frames(
     xy = frames.player.values
     if not len(xy): raise DataError("there is no complete frame: check the files and the quarters asked for")
     ids,index = frames.game_id.values.astype(str),frames.game_index.values
-    if len(set(ids))<len(ids): raise DataError(f"game id {Counter(ids.tolist()).most_common(1)[0][0]} stands for {Counter(ids.tolist()).most_common(1)[0][1]} games in this table: give each game an id of its own")
-    if index.min()<0 or index.max()>=len(ids): raise DataError(f"game_index goes from {index.min()} to {index.max()}, and the table has {len(ids)} games, counted from 0")
-    if ((frames.game_clock<0)|(frames.game_clock>720.5)).any(): raise DataError(f"game_clock goes from {float(frames.game_clock.min()):g} to {float(frames.game_clock.max()):g}: it must be the seconds left in the quarter, 0 to 720")
+    if len(set(ids))<len(ids):
+        raise DataError(f"game id {Counter(ids.tolist()).most_common(1)[0][0]} stands for "
+                        f"{Counter(ids.tolist()).most_common(1)[0][1]} games in this table: give "
+                        f"each game an id of its own")
+    if index.min()<0 or index.max()>=len(ids):
+        raise DataError(f"game_index goes from {index.min()} to {index.max()}, and the table has "
+                        f"{len(ids)} games, counted from 0")
+    if ((frames.game_clock<0)|(frames.game_clock>720.5)).any():
+        raise DataError(f"game_clock goes from {float(frames.game_clock.min()):g} to "
+                        f"{float(frames.game_clock.max()):g}: it must be the seconds left in the quarter, 0 to 720")
     reach = pd.DataFrame(xy.max(1)).groupby(frames.game_index.values).max(); small = reach[(reach[0]<32)&(reach[1]<18)]
-    if len(small): raise DataError(f"positions of game {frames.game_id.values[small.index[0]]} reach only {small.iloc[0,0]:.1f} x {small.iloc[0,1]:.1f}, which looks like metres: multiply them by 3.2808, since a court is 94 x 50 ft")
+    if len(small):
+        raise DataError(f"positions of game {frames.game_id.values[small.index[0]]} reach only "
+                        f"{small.iloc[0,0]:.1f} x {small.iloc[0,1]:.1f}, which looks like metres: multiply them by "
+                        f"3.2808, since a court is 94 x 50 ft")
     return frames
 
 # %% ../../nbs/basketball/00_tracking.ipynb #9ece7e19
@@ -257,10 +307,17 @@ def read_games(
     quarters:list=None,   # Quarters to keep; all when not given
 )->Frames:                # `frames` as `read_sportvu` gives them, and `report`, a Series of what was read and left out
     "Read tracking, whatever form it is in."
-    files = [files] if isinstance(files, (str, Path)) else list(files); tables = [f for f in files if str(f).lower().endswith(('.nc','.nc4'))]
-    if odd := [str(f) for f in files if f not in tables and not str(f).lower().endswith(('.json','.json.gz','.7z'))]: raise FormatError(f"{odd[0]!r} is not tracking that mrtl reads: give .json, .json.gz or .7z game logs, or one .nc table")
+    files = [files] if isinstance(files, (str, Path)) else list(files)
+    tables = [f for f in files if str(f).lower().endswith(('.nc','.nc4'))]
+    if odd := [str(f) for f in files if f not in tables and not str(f).lower().endswith(('.json','.json.gz','.7z'))]:
+        raise FormatError(f"{odd[0]!r} is not tracking that mrtl reads: give .json, .json.gz or .7z game "
+                          f"logs, or one .nc table")
     if not tables: return read_sportvu(files, quarters)
-    if len(files)>1: raise FormatError(f"{str(tables[0])!r} is a table of games and stands alone; got {len(files)} files: give one .nc, or game logs only")
+    if len(files)>1:
+        raise FormatError(f"{str(tables[0])!r} is a table of games and stands alone; got {len(files)} files: give "
+                          f"one .nc, or game logs only")
     frames = read_tracking(files[0]); n = frames.sizes['frame']
     if quarters: frames = check_frames(frames.isel(frame=np.isin(frames.quarter, quarters)))
-    return Frames(frames, pd.Series({'frames read': n+frames.incomplete, 'positions or clock missing': frames.incomplete, 'other quarters': n-frames.sizes['frame']}, name='count'))
+    return Frames(frames, pd.Series({'frames read': n+frames.incomplete,
+                                     'positions or clock missing': frames.incomplete,
+                                     'other quarters': n-frames.sizes['frame']}, name='count'))

@@ -34,7 +34,8 @@ def _reading(text):
     "The one thing that a unit means as it stands; None where it is no rain."
     if (u := parse_unit(text)) is None: return None
     kg,m,months,s = (u.dims.get(k, 0) for k in ('mass','length','calendar_month','time'))
-    if set(u.dims)-{'mass','length','calendar_month','time'} or (kg,m) not in ((0,1),(1,-2)) or (months,s) not in ((0,0),(-1,0),(0,-1)): return None
+    if set(u.dims)-{'mass','length','calendar_month','time'} or (kg,m) not in ((0,1),(1,-2)) or (months,s) not in ((0,0),(-1,0),(0,-1)):
+        return None
     return Reading(text, float(f'{u.factor*(1 if kg else 1000)*(_DAY if s else 1):.10g}'), s==-1)
 
 # %% ../../nbs/climate/03_amounts.ipynb #d467eb24
@@ -48,20 +49,30 @@ def rain_readings(
 )->list:           # Of `Reading`; the first is the unit as it stands; none where it is no unit of rain
     "All that a unit of rain may mean, as far as the file's words go."
     if m := re.fullmatch(r'(.*?)\s*[x*×]\s*(10+)', str(text).strip()):
-        return [Reading(f'{f:g} {m[1].strip()}', r.mm*f, r.rate) for f in (1/float(m[2]), float(m[2])) if (r := _reading(m[1]))]
+        return [Reading(f'{f:g} {m[1].strip()}', r.mm*f, r.rate)
+                for f in (1/float(m[2]), float(m[2])) if (r := _reading(m[1]))]
     plain = _reading(text)
     if plain is None: return []
     steps = _steps(text, attrs) if not plain.rate and 'calendar_month' not in parse_unit(text).dims else ['month']
-    return [replace(plain, usual=steps==_USUAL) if k=='month' else Reading(f'{str(text).strip()}/{k}', plain.mm*_STEPS[k], True) for k in steps]
+    return [replace(plain, usual=steps==_USUAL) if k=='month' else Reading(f'{str(text).strip()}/{k}',
+            plain.mm*_STEPS[k], True) for k in steps]
 
 def _steps(text, attrs):
     "The times in which a plain depth may have fallen, by what the file says."
     said = lambda *keys: ' '.join(str(attrs[k]) for k in keys if k in attrs)
-    about = said('cell_methods','long_name','description','comment','history','title','source'); name = said('standard_name')
-    metres = parse_unit(text).name=='meter'; ecmwf = any(str(k).startswith('GRIB_') for k in attrs) or bool(re.search(r'\bera-?(5|interim|20c|40)|ecmwf|grib_to_netcdf', about+said('institution','name'), re.I)) or 'water equivalent' in str(text).lower()
+    about = said('cell_methods','long_name','description','comment','history','title','source')
+    name = said('standard_name')
+    metres = parse_unit(text).name=='meter'
+    ecmwf = any(str(k).startswith('GRIB_')
+                for k in attrs) or bool(re.search(r'\bera-?(5|interim|20c|40)|ecmwf|grib_to_netcdf',
+                                                  about+said('institution','name'),
+                                                  re.I)) or 'water equivalent' in str(text).lower()
     if re.search(r'flux|rate\b', name): return ['month','day','hour','second']
     if _SUMMED.search(about): return ['month']
-    if ecmwf and (_AVERAGED.search(said('GRIB_stepType')) or _MONTHLY_MEANS.search(about+said('GRIB_stream','GRIB_dataType')) or 'GRIB_shortName' in attrs and 'GRIB_stepType' not in attrs): return ['day']
+    if ecmwf and (_AVERAGED.search(said('GRIB_stepType'))
+                  or _MONTHLY_MEANS.search(about+said('GRIB_stream','GRIB_dataType')) or 'GRIB_shortName' in attrs
+                  and 'GRIB_stepType' not in attrs):
+        return ['day']
     if ecmwf or metres or re.search(r'\btime: mean\b', said('cell_methods')): return ['month','day','hour']
     return _USUAL
 
@@ -80,7 +91,9 @@ class Amounts:
     def add(self, x):
         "Count one month's numbers."
         x = x[np.isfinite(x)]; self.n += x.size; self.months += 1
-        if x.size: self.total,self.low,self.high = self.total+float(x.sum(dtype=float)),min(self.low, float(x.min())),max(self.high, float(x.max()))
+        if x.size:
+            self.total,self.low,self.high = self.total+float(x.sum(dtype=float)),min(self.low,
+                    float(x.min())),max(self.high, float(x.max()))
 
 def why_not(
     a:Amounts,   # In the file's own numbers
@@ -91,8 +104,12 @@ def why_not(
     low,mean,high = (float(r.totals(v, 30.4)) for v in (a.low, a.total/a.n, a.high))
     if low<-ROUNDING: return f"{a.low:g}, which is below zero"
     if high>MOST: return f"{a.high:g}, which would be {high:.6g} mm in a month, and no place on earth has had {MOST:g}"
-    if mean>ON_AVERAGE: return f"{a.total/a.n:.4g} on average, which would be {mean:.4g} mm a month, and no place on earth has {ON_AVERAGE:g}"
-    if 0<high<LEAST and a.months>=12: return f"at most {a.high:.4g}, which would be {high:.2g} mm in the wettest of {a.months} months, and hardly a region is as dry"
+    if mean>ON_AVERAGE:
+        return (f"{a.total/a.n:.4g} on average, which would be {mean:.4g} mm a month, and no place on "
+                f"earth has {ON_AVERAGE:g}")
+    if 0<high<LEAST and a.months>=12:
+        return (f"at most {a.high:.4g}, which would be {high:.2g} mm in the wettest of {a.months} months, and "
+                f"hardly a region is as dry")
     return ''
 
 # %% ../../nbs/climate/03_amounts.ipynb #83b38b2a
@@ -102,7 +119,9 @@ def look_at(
 )->Amounts:            # Of its numbers
     "How large the numbers of some rain are."
     x = rain.transpose('time', ...); a = Amounts()
-    for t in range(len(x)) if x.chunks is None else np.unique(np.linspace(0, len(x)-1, min(len(x), months)).round().astype(int)): a.add(in_memory(x[int(t):int(t)+1]))
+    for t in range(len(x)) if x.chunks is None else np.unique(np.linspace(0, len(x)-1,
+            min(len(x), months)).round().astype(int)):
+        a.add(in_memory(x[int(t):int(t)+1]))
     return a
 
 ASK = "say what it is with units='{}' (--rain-units '{}')"
@@ -115,21 +134,32 @@ def choose_reading(
     "What the numbers of some rain mean; `DataError` where it cannot be known, or cannot be."
     name,given = str(rain.name or 'the rain'),' '.join(str(rain.attrs.get('units', '')).split())
     if units is not None:
-        if (r := _reading(units)) is None: raise ConfigError(f"{units!r} is no unit of rain: give one like mm, inch, mm/day, m/day or kg m-2 s-1")
+        if (r := _reading(units)) is None:
+            raise ConfigError(f"{units!r} is no unit of rain: give one like mm, inch, mm/day, m/day or kg m-2 s-1")
         return r
     found = rain_readings(given, (about or {})|rain.attrs|dict(name=name))
-    if not found: raise DataError(f"{name} has {f'the unit {given!r}, which is none of rain' if given else 'no unit'}: set attrs['units'], or "+ASK.format(*['mm']*2)+", or inch, mm/day or kg m-2 s-1, whichever it is")
+    if not found:
+        raise DataError(f"{name} has {f'the unit {given!r}, which is none of rain' if given else 'no unit'}: set "
+                        f"attrs['units'], or "+ASK.format(*['mm']*2)+", or inch, mm/day or kg m-2 s-1, whichever it is")
     if len(found)==1: return found[0]
-    a,first = look_at(rain),found[0]; wrong = {r: why_not(a, r) for r in found}; left = [r for r in found if not wrong[r]]; mean = a.total/max(1, a.n)
+    a,first = look_at(rain),found[0]
+    wrong = {r: why_not(a, r) for r in found}
+    left = [r for r in found if not wrong[r]]
+    mean = a.total/max(1, a.n)
     if first.usual:
-        odd = a.low*first.mm<-ROUNDING or first.totals(a.high, 1.)>MOST # perhaps no unit's fault: values are looked at one by one later
+        # perhaps no unit's fault: values are looked at one by one later
+        odd = a.low*first.mm<-ROUNDING or first.totals(a.high, 1.)>MOST
         if odd or not a.n or first in left and first.totals(mean, 30.4)>=DRY: return first
         if wrong[first]: left = []
     elif len(left)==1: return left[0]
     size = f"its numbers are {a.low:.4g} to {a.high:.4g}, {mean:.4g} on average"
-    if not left: raise DataError(f"{name} has the unit {given!r}, but holds {wrong[first]} ({size}): "+ASK.format(*['mm/day']*2)+", or whatever it is")
+    if not left:
+        raise DataError(f"{name} has the unit {given!r}, but holds {wrong[first]} ({size}): "
+                        +ASK.format(*['mm/day']*2)+", or whatever it is")
     would = ' or '.join(f"{r.totals(mean, 30.4):.3g} mm a month as {r.said}" for r in left)
-    raise DataError(f"{name} has the unit {given!r}, which may mean {', '.join(r.said for r in left)}; {size}, which would be {would}: "+ASK.format(*[left[-1].said if len(left)<3 else left[1].said]*2)+', or another of them')
+    raise DataError(f"{name} has the unit {given!r}, which may mean {', '.join(r.said for r in left)}; {size}, "
+                    f"which would be {would}: "+ASK.format(*[left[-1].said if len(left)<3 else left[1].said]*2)
+                    +', or another of them')
 
 # %% ../../nbs/climate/03_amounts.ipynb #d6083238
 def month_days(rain):
@@ -145,7 +175,8 @@ def monthly_total(
     given = ' '.join(str(rain.attrs.get('units', '')).split())
     if given.lower()=='unknown' and units is None: return rain.drop_vars('month_days', errors='ignore')
     r = choose_reading(rain, units, about); said = units or given
-    if r.rate: rain = (rain*xr.DataArray(month_days(rain)*r.mm).astype('float32')).transpose(*rain.dims).rename(rain.name).assign_attrs(rain.attrs|dict(units='mm/month'))
+    if r.rate:
+        rain = (rain*xr.DataArray(month_days(rain)*r.mm).astype('float32')).transpose(*rain.dims).rename(rain.name).assign_attrs(rain.attrs|dict(units='mm/month'))
     elif r.said!=given: rain = rain.assign_attrs(units=r.said)
     rain = rain.drop_vars('month_days', errors='ignore'); rain.encoding = rain.encoding|dict(rain_units=said)
     return rain

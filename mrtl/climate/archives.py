@@ -17,17 +17,25 @@ from ..units import unit_name
 from .fields import check_months, month_starts
 
 # %% ../../nbs/climate/01_archives.ipynb #5c4f3a54
-EN4_DEPTHS = np.array([5.02159, 15.07854, 25.16046, 35.27829, 45.44776, 55.69149, 66.04198, 76.54591, 87.27029, 98.31118, 109.8062, 121.9519, 135.0285, 149.4337,
-    165.7285, 184.6975, 207.4254, 235.3862, 270.5341, 315.3741, 372.9655, 446.8009, 540.5022, 657.3229, 799.5496, 967.9958, 1161.806, 1378.661, 1615.291, 1868.071,
-    2133.517, 2408.583, 2690.780, 2978.166, 3269.278, 3563.041, 3858.676, 4155.628, 4453.502, 4752.021, 5050.990, 5350.272], 'f4') # metres
+EN4_DEPTHS = np.array([5.02159, 15.07854, 25.16046, 35.27829, 45.44776, 55.69149, 66.04198, 76.54591, 87.27029,
+                       98.31118, 109.8062, 121.9519, 135.0285, 149.4337,
+    165.7285, 184.6975, 207.4254, 235.3862, 270.5341, 315.3741, 372.9655, 446.8009, 540.5022, 657.3229, 799.5496,
+    967.9958, 1161.806, 1378.661, 1615.291, 1868.071,
+    # metres
+    2133.517, 2408.583, 2690.780, 2978.166, 3269.278, 3563.041, 3858.676, 4155.628, 4453.502, 4752.021,
+    5050.990, 5350.272], 'f4')
 
 _PACKING = dict(
-    temperature=(.001678, 288.4, dict(standard_name='sea_water_potential_temperature', long_name='Temperature', units='kelvin', valid_min=np.float32(-5), valid_max=np.float32(45))),
-    salinity=(.0015, 22.5, dict(standard_name='sea_water_salinity', long_name='Salinity', units='psu', valid_min=np.float32(0), valid_max=np.float32(50))),
+    temperature=(.001678, 288.4, dict(standard_name='sea_water_potential_temperature', long_name='Temperature',
+                                      units='kelvin', valid_min=np.float32(-5), valid_max=np.float32(45))),
+    salinity=(.0015, 22.5, dict(standard_name='sea_water_salinity', long_name='Salinity', units='psu',
+                                valid_min=np.float32(0), valid_max=np.float32(50))),
     temperature_uncertainty=(.0005, 15., dict(long_name='Temperature error standard deviation', units='kelvin')),
     salinity_uncertainty=(.0005, 15., dict(long_name='Salinity error standard deviation', units='psu')),
-    temperature_observation_weights=(.00002, .5, dict(long_name='Weight of observations in the temperature analysis', units='1')),
-    salinity_observation_weights=(.00002, .5, dict(long_name='Weight of observations in the salinity analysis', units='1')))
+    temperature_observation_weights=(.00002, .5,
+                                     dict(long_name='Weight of observations in the temperature analysis', units='1')),
+    salinity_observation_weights=(.00002, .5,
+                                  dict(long_name='Weight of observations in the salinity analysis', units='1')))
 
 # %% ../../nbs/climate/01_archives.ipynb #98e61e94
 def pack_short(
@@ -37,7 +45,8 @@ def pack_short(
     "Pack one variable as EN4 does; `DataError` where it does not fit."
     scale,offset,attrs = _PACKING[name]; raw = np.round((x-offset)/scale)
     if (odd := x[abs(raw)>32767]).size:
-        raise DataError(f"{name} must be in {attrs['units']}, {offset-32767*scale:.4g} to {offset+32767*scale:.4g}; got {odd.size} values outside, like {odd[0]:g}: convert its unit")
+        raise DataError(f"{name} must be in {attrs['units']}, {offset-32767*scale:.4g} to "
+                        f"{offset+32767*scale:.4g}; got {odd.size} values outside, like {odd[0]:g}: convert its unit")
     return np.where(np.isnan(raw), -32768, raw).astype('i2')
 
 # %% ../../nbs/climate/01_archives.ipynb #67e44cfb
@@ -47,22 +56,28 @@ def en4_month(
     levels:int=2,      # Of the 42, from the surface down
 )->xr.Dataset:         # The variables of one file, packed, (1, levels, 173, 360)
     "One month as EN4 lays it out."
-    k = np.arange(levels)[:,None,None]; z = EN4_DEPTHS[:levels]; edges = np.r_[0., (EN4_DEPTHS[1:]+EN4_DEPTHS[:-1])/2, 1.5*EN4_DEPTHS[-1]-.5*EN4_DEPTHS[-2]].astype('f4')
+    k = np.arange(levels)[:,None,None]; z = EN4_DEPTHS[:levels]
+    edges = np.r_[0., (EN4_DEPTHS[1:]+EN4_DEPTHS[:-1])/2, 1.5*EN4_DEPTHS[-1]-.5*EN4_DEPTHS[-2]].astype('f4')
     days = lambda m: float((m.astype('M8[D]')-np.datetime64('1800-01-01')).astype(int))
     start,end = days(month.astype('M8[M]')),days(month.astype('M8[M]')+1)
     full = dict(temperature=surface['temperature']-.25*k, salinity=surface['salinity']+.01*k)
     empty = np.full((levels,173,360), np.nan); dims = ('time','depth','lat','lon')
-    data = {v: (dims, pack_short(full.get(v, empty), v)[None], dict(scale_factor=s, add_offset=o, _FillValue=np.int16(-32768))|a) for v,(s,o,a) in _PACKING.items()}
-    data |= dict(time_bnds=(('time','bnds'), np.array([[start,end]], 'f4')), depth_bnds=(('depth','bnds'), np.stack([edges[:levels],edges[1:levels+1]], 1)))
-    coords = dict(time=('time', np.array([(start+end)/2], 'f4'), dict(units='days since 1800-01-01 00:00:00', calendar='gregorian', standard_name='time', bounds='time_bnds')),
+    data = {v: (dims, pack_short(full.get(v, empty), v)[None],
+                dict(scale_factor=s, add_offset=o, _FillValue=np.int16(-32768))|a) for v,(s,o,a) in _PACKING.items()}
+    data |= dict(time_bnds=(('time','bnds'), np.array([[start,end]], 'f4')),
+                 depth_bnds=(('depth','bnds'), np.stack([edges[:levels],edges[1:levels+1]], 1)))
+    coords = dict(time=('time', np.array([(start+end)/2], 'f4'),
+                        dict(units='days since 1800-01-01 00:00:00', calendar='gregorian',
+                             standard_name='time', bounds='time_bnds')),
                   depth=('depth', z, dict(units='metres', positive='down', standard_name='depth', bounds='depth_bnds')),
                   lat=('lat', np.arange(-83, 90, dtype='f4'), dict(units='degrees_north', standard_name='latitude')),
                   lon=('lon', np.arange(1, 361, dtype='f4'), dict(units='degrees_east', standard_name='longitude')))
-    return xr.Dataset(data, coords, dict(Conventions='CF-1.0', title='Temperature and salinity analysis', institution='UK Met Office', source='simulated by mrtl, in the layout of EN4'))
+    return xr.Dataset(data, coords, dict(Conventions='CF-1.0', title='Temperature and salinity analysis',
+                                         institution='UK Met Office', source='simulated by mrtl, in the layout of EN4'))
 
 # %% ../../nbs/climate/01_archives.ipynb #942240ad
 def write_en4(
-    ds:xr.Dataset,         # temperature in kelvin and salinity in psu, (time, lat, lon), monthly, on whole degrees; may be lazy
+    ds:xr.Dataset, # temperature in kelvin and salinity in psu, (time, lat, lon), monthly, on whole degrees; may be lazy
     folder:str|Path,       # Where to; made where missing
     version:str='4.2.2',   # EN4's version, in the names
     zipped:bool=True,      # A zip a year, else a file a month
@@ -71,12 +86,16 @@ def write_en4(
 )->list:                   # Paths written
     "Write simulated fields as an archive of EN4 objective analyses."
     ds = ds if isinstance(ds, xr.Dataset) else xr.merge(ds); _check_en4(ds, levels)
-    ds = ds[['temperature','salinity']].transpose('time','lat','lon').assign_coords(time=month_starts(ds.time)).sortby('time'); check_months(ds.time.values, 'the sea')
+    ds = ds[['temperature','salinity']].transpose('time','lat','lon').assign_coords(time=month_starts(ds.time)).sortby('time')
+    check_months(ds.time.values, 'the sea')
     rows,cols = ds.lat.values.astype(int)+83,(ds.lon.values.astype(int)-1)%360
     paths,name = [],f'EN.{version}.f.analysis.{analysis}'
     for year,part in progress(ds.groupby('time.year'), desc='writing EN4'):
-        part = part.load(); months = [(f"{name}.{str(t)[:7].replace('-', '')}.nc", t, {v: part[v].values[i] for v in part.data_vars}) for i,t in enumerate(part.time.values)]
-        files = [(f'EN.{version}.analyses.{analysis}.{year}.zip', _write_zip, [months])] if zipped else [(file, _write_month, month) for file,*month in months]
+        part = part.load()
+        months = [(f"{name}.{str(t)[:7].replace('-', '')}.nc", t, {v: part[v].values[i] for v in part.data_vars})
+                  for i,t in enumerate(part.time.values)]
+        files = [(f'EN.{version}.analyses.{analysis}.{year}.zip', _write_zip, [months])] if zipped else [(file,
+                _write_month, month) for file,*month in months]
         for file,write,what in files:
             with atomic_write(Path(folder)/file) as temporary: write(temporary, *what, rows, cols, levels)
             paths.append(Path(folder)/file)
@@ -85,14 +104,20 @@ def write_en4(
 # %% ../../nbs/climate/01_archives.ipynb #13dfa571
 def _check_en4(ds, levels):
     "`DataError` for fields that EN4's grid cannot take."
-    if missing := {'temperature','salinity'}-set(ds.data_vars): raise DataError(f"an EN4 archive needs temperature and salinity; {', '.join(sorted(missing))} is missing: name the variables so")
+    if missing := {'temperature','salinity'}-set(ds.data_vars):
+        raise DataError(f"an EN4 archive needs temperature and salinity; {', '.join(sorted(missing))} is "
+                        f"missing: name the variables so")
     if not 1<=levels<=42: raise ConfigError(f"levels must be 1 to 42; got {levels!r}")
     for v in ('temperature','salinity'):
-        if set(ds[v].dims)!={'time','lat','lon'}: raise DataError(f"{v} must be over time, lat and lon; got {ds[v].dims}")
-    if (u := unit_name(ds.temperature.attrs.get('units', 'K')))!='K': raise DataError(f"temperature must be in kelvin; its unit is {u}: convert it")
+        if set(ds[v].dims)!={'time','lat','lon'}:
+            raise DataError(f"{v} must be over time, lat and lon; got {ds[v].dims}")
+    if (u := unit_name(ds.temperature.attrs.get('units', 'K')))!='K':
+        raise DataError(f"temperature must be in kelvin; its unit is {u}: convert it")
     lat,lon = ds.lat.values,ds.lon.values
-    if not (np.equal(lat%1, 0).all() and np.equal(lon%1, 0).all() and lat.min()>=-83 and lat.max()<=89 and len(set(lon%360))==len(lon)):
-        raise DataError(f"EN4 has whole degrees, -83..89 and 1..360; got latitudes {lat.min():g}..{lat.max():g} and longitudes {lon.min():g}..{lon.max():g}: regrid the fields first")
+    if not (np.equal(lat%1, 0).all() and np.equal(lon%1, 0).all() and lat.min()>=-83 and lat.max()<=89
+            and len(set(lon%360))==len(lon)):
+        raise DataError(f"EN4 has whole degrees, -83..89 and 1..360; got latitudes {lat.min():g}..{lat.max():g} "
+                        f"and longitudes {lon.min():g}..{lon.max():g}: regrid the fields first")
 
 def _write_month(path, month, surface, rows, cols, levels):
     "One month's file; the chunks of empty variables are left out, which netCDF reads as fill values."
@@ -104,32 +129,51 @@ def _write_month(path, month, surface, rows, cols, levels):
         nc.setncatts(one.attrs)
         for d,n in one.sizes.items(): nc.createDimension(d, None if d=='time' else n)
         for v,x in one.variables.items():
-            packing = dict(compression='zlib', complevel=1, chunksizes=(1,1,173,360), fill_value=-32768) if v in _PACKING else {}
+            packing = dict(compression='zlib', complevel=1, chunksizes=(1,1,173,360),
+                           fill_value=-32768) if v in _PACKING else {}
             to = nc.createVariable(v, x.dtype, x.dims, **packing); to.set_auto_maskandscale(False)
             to.setncatts({k: a for k,a in x.attrs.items() if k!='_FillValue'})
             if v in surface or v not in _PACKING: to[:] = x.values
 
 def _write_zip(path, months, rows, cols, levels):
     "One year's zip, month by month."
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED, compresslevel=1) as z:
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path, 'w',
+            zipfile.ZIP_DEFLATED, compresslevel=1) as z:
         for file,*month in months:
             _write_month(Path(folder)/file, *month, rows, cols, levels)
             z.write(Path(folder)/file, file); (Path(folder)/file).unlink()
 
 # %% ../../nbs/climate/01_archives.ipynb #c0a57a13
 SOURCES = dict(
-    ersst=dict(about='ERSSTv5, monthly files, 2 degrees', base='https://www.ncei.noaa.gov/pub/data/cmb/ersst/v5/netcdf/', file='ersst.v5.{year}{month:02d}.nc', each='month', first=1854, pause=0.,
+    ersst=dict(about='ERSSTv5, monthly files, 2 degrees',
+               base='https://www.ncei.noaa.gov/pub/data/cmb/ersst/v5/netcdf/', file='ersst.v5.{year}{month:02d}.nc',
+               each='month', first=1854, pause=0.,
         terms='US government work, free to use; cite Huang et al. 2017', by_hand='open the address in a browser'),
-    ersst_psl=dict(about='ERSSTv5, one file of all months', base='https://downloads.psl.noaa.gov/Datasets/noaa.ersst.v5/', file='sst.mnmean.nc', each='', first=1854, pause=0.,
-        terms='US government work, free to use; cite Huang et al. 2017 and NOAA PSL', by_hand='see https://psl.noaa.gov/data/gridded/data.noaa.ersst.v5.html'),
-    en4=dict(about='EN.4.2.2 objective analyses, g10, yearly zips, 1 degree', base='https://www.metoffice.gov.uk/hadobs/en4/data/en4-2-1/EN.4.2.2/', file='EN.4.2.2.analyses.g10.{year}.zip', each='year', first=1900, pause=0.,
-        terms='Crown copyright, Non-Commercial Government Licence; cite Good et al. 2013', by_hand='see https://www.metoffice.gov.uk/hadobs/en4/download-en4-2-2.html, in a browser'),
-    nclimdiv=dict(about='nClimDiv precipitation by climate division', base='https://www.ncei.noaa.gov/pub/data/cirs/climdiv/', file='climdiv-pcpndv-v1.0.0-{stamp}', each='', first=1895, pause=0.,
-        terms='US government work, free to use; cite Vose et al. 2014', by_hand='open the folder in a browser and take the file whose name begins with climdiv-pcpndv'),
-    prism=dict(about='PRISM monthly precipitation, 4 km, zips', base='https://services.nacse.org/prism/data/get/us/4km/ppt/', file='{year}{month:02d}', name='prism_ppt_us_25m_{year}{month:02d}.zip', each='month', first=1895, pause=2.,
-        terms='PRISM Group, Oregon State University: free with attribution, at most two downloads of a file a day; read https://prism.oregonstate.edu/terms/', by_hand='see https://prism.oregonstate.edu/downloads/, in a browser'),
-    prism_bil=dict(about='PRISM, the older BIL zips', base=None, file='PRISM_ppt_stable_4kmM3_{year}{month:02d}_bil.zip', each='month', first=1895, pause=0.,
-        terms='as prism', by_hand='choose the months at https://prism.oregonstate.edu/recent/ or /historical/ in a browser, and save the zips; nothing else is needed, they are read as they are'))
+    ersst_psl=dict(about='ERSSTv5, one file of all months',
+                   base='https://downloads.psl.noaa.gov/Datasets/noaa.ersst.v5/', file='sst.mnmean.nc',
+                   each='', first=1854, pause=0.,
+        terms='US government work, free to use; cite Huang et al. 2017 and NOAA PSL',
+        by_hand='see https://psl.noaa.gov/data/gridded/data.noaa.ersst.v5.html'),
+    en4=dict(about='EN.4.2.2 objective analyses, g10, yearly zips, 1 degree',
+             base='https://www.metoffice.gov.uk/hadobs/en4/data/en4-2-1/EN.4.2.2/',
+             file='EN.4.2.2.analyses.g10.{year}.zip', each='year', first=1900, pause=0.,
+        terms='Crown copyright, Non-Commercial Government Licence; cite Good et al. 2013',
+        by_hand='see https://www.metoffice.gov.uk/hadobs/en4/download-en4-2-2.html, in a browser'),
+    nclimdiv=dict(about='nClimDiv precipitation by climate division',
+                  base='https://www.ncei.noaa.gov/pub/data/cirs/climdiv/', file='climdiv-pcpndv-v1.0.0-{stamp}',
+                  each='', first=1895, pause=0.,
+        terms='US government work, free to use; cite Vose et al. 2014', by_hand='open the folder in a browser and '
+        'take the file whose name begins with climdiv-pcpndv'),
+    prism=dict(about='PRISM monthly precipitation, 4 km, zips',
+               base='https://services.nacse.org/prism/data/get/us/4km/ppt/', file='{year}{month:02d}',
+               name='prism_ppt_us_25m_{year}{month:02d}.zip', each='month', first=1895, pause=2.,
+        terms='PRISM Group, Oregon State University: free with attribution, at most two downloads of a file a day; '
+        'read https://prism.oregonstate.edu/terms/',
+        by_hand='see https://prism.oregonstate.edu/downloads/, in a browser'),
+    prism_bil=dict(about='PRISM, the older BIL zips', base=None,
+                   file='PRISM_ppt_stable_4kmM3_{year}{month:02d}_bil.zip', each='month', first=1895, pause=0.,
+        terms='as prism', by_hand='choose the months at https://prism.oregonstate.edu/recent/ or /historical/ in a '
+        'browser, and save the zips; nothing else is needed, they are read as they are'))
 
 # %% ../../nbs/climate/01_archives.ipynb #e17e1c68
 _BEGINS = {'.nc': (b'CDF', b'\x89HDF'), '.zip': (b'PK',)}
@@ -140,7 +184,10 @@ def _check_sum(path):
     "`DataError` where a file is not the one that was fetched; a file that was put there by hand has no sum."
     if not (note := _sum_file(path)).is_file(): return path
     with open(path, 'rb') as f: now = hashlib.file_digest(f, 'sha256').hexdigest()
-    if (was := note.read_text(encoding='latin-1').split()[:1])!=[now]: raise DataError(f"{str(path)!r} is not the file that was fetched: its SHA-256 is {now}, and {note.name} says {(was or ['nothing'])[0][:70]}; delete both to fetch it again, or only {note.name} if you changed the file on purpose")
+    if (was := note.read_text(encoding='latin-1').split()[:1])!=[now]:
+        raise DataError(f"{str(path)!r} is not the file that was fetched: its SHA-256 is {now}, and {note.name} "
+                        f"says {(was or ['nothing'])[0][:70]}; delete both to fetch it again, or only {note.name} "
+                        f"if you changed the file on purpose")
     return path
 
 def _fetch(url, path, by_hand):
@@ -173,12 +220,16 @@ def download(
 )->list:                   # Paths, those that were there already included
     "Fetch an archive's files into the data folder, each once."
     if name not in SOURCES: raise ConfigError(f"unknown source {name!r}: the sources are {', '.join(SOURCES)}")
-    source = SOURCES[name]; base = base or source['base']; folder = Path(settings()['data'])/name if folder is None else Path(folder)
+    source = SOURCES[name]; base = base or source['base']
+    folder = Path(settings()['data'])/name if folder is None else Path(folder)
     if base is None: raise ConfigError(f"{source['about']} cannot be fetched without a person: {source['by_hand']}")
-    if source['each'] and years is None: raise ConfigError(f"{name} has a file a {source['each']}: say which years, like years=range({source['first']}, 2019)")
+    if source['each'] and years is None:
+        raise ConfigError(f"{name} has a file a {source['each']}: say which years, like "
+                          f"years=range({source['first']}, 2019)")
     wanted = [{}] if not source['each'] else [dict(year=int(y)) for y in ([years] if isinstance(years, int) else years)]
     if source['each']=='month': wanted = [w|dict(month=int(m)) for w in wanted for m in months]
-    if early := [w['year'] for w in wanted if w and w['year']<source['first']]: raise ConfigError(f"{name} begins in {source['first']}; got {min(early)}: leave the earlier years out")
+    if early := [w['year'] for w in wanted if w and w['year']<source['first']]:
+        raise ConfigError(f"{name} begins in {source['first']}; got {min(early)}: leave the earlier years out")
     base = base.rstrip('/')+'/'; out = []
     if name=='nclimdiv': wanted = [dict(stamp=_stamp(base, folder, source['by_hand']))]
     for w in progress(wanted, desc=name):
@@ -192,4 +243,5 @@ def _stamp(base, folder, by_hand):
     with tempfile.TemporaryDirectory() as temporary:
         text = _fetch(base+'procdate.txt', Path(temporary)/'procdate.txt', by_hand).read_text().split()
     if text and text[0].isdecimal() and len(text[0])==8: return text[0]
-    raise DataError(f"{base}procdate.txt should hold a date like 20240206; it begins {' '.join(text)[:40]!r}: by hand, {by_hand}")
+    raise DataError(f"{base}procdate.txt should hold a date like 20240206; it begins "
+                    f"{' '.join(text)[:40]!r}: by hand, {by_hand}")

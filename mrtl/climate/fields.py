@@ -28,7 +28,9 @@ def month_starts(
     times = np.atleast_1d(getattr(times, 'values', times))
     if times.dtype==object: times = np.array([f'{t.year:04d}-{t.month:02d}' for t in times])
     m = times.astype('datetime64[M]')
-    if (odd := m[(m<np.datetime64('1678-01'))|(m>np.datetime64('2261-12'))]).size: raise DataError(f"months must lie in the years 1678 to 2261; got {odd[0]}: shift the time axis, or check its units")
+    if (odd := m[(m<np.datetime64('1678-01'))|(m>np.datetime64('2261-12'))]).size:
+        raise DataError(f"months must lie in the years 1678 to 2261; got {odd[0]}: shift the time "
+                        f"axis, or check its units")
     return m.astype('datetime64[ns]')
 
 # %% ../../nbs/climate/00_fields.ipynb #dcb677ed
@@ -41,18 +43,27 @@ def _in_months(times):
     return m.astype(int)+(times.astype('datetime64[s]')-start)/(end-start)
 
 AS_IS = 'as it is'
-STAMPS = "say stamp='within' (--stamp within) where a stamp lies in its month, or stamp='end' (--stamp end) where it ends it"
+STAMPS = ("say stamp='within' (--stamp within) where a stamp lies in its month, or stamp='end' "
+          "(--stamp end) where it ends it")
 
 def _bounded_months(times, begin, end, source):
     "The month of each stretch of time, months since 1970; `DataError` where it is none, or contradicts its stamp."
     t,a,b = map(_in_months, (times, begin, end)); size = b-a; month = np.floor((a+b)/2)
     inside = (np.minimum(b, month+1)-np.maximum(a, month))/np.where(size>0, size, 1)
-    wrong = {'end before they begin, or at once': size<=0, 'are longer than a month': size>1.06, 'are shorter than half a month': size<.5,
+    wrong = {'end before they begin, or at once': size<=0, 'are longer than a month': size>1.06,
+             'are shorter than half a month': size<.5,
              'do not fit into one month': inside<.9, 'do not hold the stamp': (t<a-.02)|(t>b+.02)}
     for how,bad in wrong.items():
-        if bad.any(): k = int(bad.argmax()); raise DataError(f"the time bounds of {source} {how}: the stamp {times[k]} has the bounds {begin[k]} to {end[k]}; give monthly means, each of one month, or, if the bounds are wrong, {STAMPS}")
-    order = np.argsort(a, kind='stable'); over = np.flatnonzero((b[order][:-1]>a[order][1:]+.02)&(np.diff(month[order])>0))
-    if len(over): k,l = order[over[0]],order[over[0]+1]; raise DataError(f"the time bounds of {source} overlap: {begin[k]} to {end[k]} and {begin[l]} to {end[l]}; give monthly means, or, if the bounds are wrong, {STAMPS}")
+        if bad.any():
+            k = int(bad.argmax())
+            raise DataError(f"the time bounds of {source} {how}: the stamp {times[k]} has the bounds {begin[k]} to "
+                            f"{end[k]}; give monthly means, each of one month, or, if the bounds are wrong, {STAMPS}")
+    order = np.argsort(a, kind='stable')
+    over = np.flatnonzero((b[order][:-1]>a[order][1:]+.02)&(np.diff(month[order])>0))
+    if len(over):
+        k,l = order[over[0]],order[over[0]+1]
+        raise DataError(f"the time bounds of {source} overlap: {begin[k]} to {end[k]} and {begin[l]} to {end[l]}; "
+                        f"give monthly means, or, if the bounds are wrong, {STAMPS}")
     return month
 
 # %% ../../nbs/climate/00_fields.ipynb #603e6ab2
@@ -61,24 +72,31 @@ def decode_months(
     source:str='time',  # What to call it in an error
     bounds:tuple=None,  # Begins and ends, from `time_bounds`
     lost:str=None,      # The name of bounds that the file names and does not hold
-    stamp:str=None,     # 'within' or 'end': what a stamp is to its month, whatever the file says; 'as it is' for data that are not monthly
+    stamp:str=None, # 'within' or 'end': what a stamp is to its month, whatever the file says; 'as it is' for data that are not monthly
 )->np.ndarray:          # Month starts, datetime64[ns], (n,); the stamps themselves where they are taken as they are
     "The months that a file's time axis counts."
     if stamp not in (None,'within','end',AS_IS): raise ConfigError(f"stamp must be 'within' or 'end'; got {stamp!r}")
     times = np.atleast_1d(decode_times(time, source))
     if stamp==AS_IS: return as_dates(times)
-    if bounds is not None and stamp is None: return month_starts(_bounded_months(times, *bounds, source).astype(int).astype('datetime64[M]'))
-    if stamp is None and times.dtype!='M8[M]' and len(times) and (_in_months(times)%1==0).all(): stamp = _first_days(time, times, source, lost)
+    if bounds is not None and stamp is None:
+        return month_starts(_bounded_months(times, *bounds, source).astype(int).astype('datetime64[M]'))
+    if stamp is None and times.dtype!='M8[M]' and len(times) and (_in_months(times)%1==0).all():
+        stamp = _first_days(time, times, source, lost)
     if stamp=='end': times = times-(timedelta(days=1) if times.dtype==object else np.timedelta64(1, 'D'))
     return month_starts(times)
 
 def _first_days(time, times, source, lost):
     "What stamps mean that all lie on the first of a month at 0:00."
-    if re.search(r'\bend(s|ing)?\b', f"{time.attrs.get('long_name', '')} {time.attrs.get('comment', '')}", re.I): return 'end'
+    if re.search(r'\bend(s|ing)?\b', f"{time.attrs.get('long_name', '')} {time.attrs.get('comment', '')}", re.I):
+        return 'end'
     months = np.sort(month_starts(times)); why = None
     if lost is not None: why = f"its bounds, {lost}, are not in the file"
-    elif len(months)%12==0 and months[0].astype('datetime64[M]').astype(int)%12==1 and np.ptp(months.astype('datetime64[M]').astype(int))==len(months)-1: why = f"they run from {str(months[0])[:7]} to {str(months[-1])[:7]}, as whole years do that are stamped at the end"
-    if why: raise DataError(f"{source} has stamps on the first of the month, which may begin their month or end the one before: {why}; {STAMPS}")
+    elif len(months)%12==0 and months[0].astype('datetime64[M]').astype(int)%12==1 and np.ptp(months.astype('datetime64[M]').astype(int))==len(months)-1:
+        why = (f"they run from {str(months[0])[:7]} to {str(months[-1])[:7]}, as whole years do that "
+               f"are stamped at the end")
+    if why:
+        raise DataError(f"{source} has stamps on the first of the month, which may begin their month or end the "
+                        f"one before: {why}; {STAMPS}")
 
 def file_months(ds, lay):
     "The months of an open file."
@@ -94,20 +112,25 @@ def check_months(
     "`DataError` where a month comes twice, or is missing."
     m = np.asarray(time).astype('datetime64[M]'); step = np.diff(m.astype(int))
     if (twice := np.flatnonzero(step==0)).size:
-        raise DataError(f"{what} has {len(twice)} months more than once, the first is {m[twice[0]]}: give monthly means, each month once")
+        raise DataError(f"{what} has {len(twice)} months more than once, the first is {m[twice[0]]}: give monthly "
+                        f"means, each month once")
     if every and (hole := np.flatnonzero(step!=1)).size:
-        raise DataError(f"{what} must have every month from {m[0]} to {m[-1]}; {m[hole[0]]+1} is missing: fill it, or use the longest stretch without a gap")
+        raise DataError(f"{what} must have every month from {m[0]} to {m[-1]}; {m[hole[0]]+1} is missing: fill it, "
+                        f"or use the longest stretch without a gap")
 
 # %% ../../nbs/climate/00_fields.ipynb #1ba88c6f
 def _read(source, first, span, months):
     "The months of one block: variable to values (time, lat, lon)."
     with opened(*source) as ds:
         lay = file_layout(ds, source_name(*source), first.names, first.kind, first.missing, first.stamp)
-        if missing := [v for v in first.names if v not in lay.names]: raise DataError(f"{lay.what} has no {', '.join(missing)}, unlike {first.what}: it holds {', '.join(lay.held)}")
+        if missing := [v for v in first.names if v not in lay.names]:
+            raise DataError(f"{lay.what} has no {', '.join(missing)}, unlike {first.what}: it "
+                            f"holds {', '.join(lay.held)}")
         check_alike(first, lay); found = file_months(ds, lay)[span]
         if not np.array_equal(found, months):
             said,holds = (', '.join(str(t)[:7] for t in m[:3]) for m in (months, found))
-            raise DataError(f"{lay.what} should hold {said} by its name, but its time axis says {holds}: rename it, or fetch it again")
+            raise DataError(f"{lay.what} should hold {said} by its name, but its time axis says {holds}: "
+                            f"rename it, or fetch it again")
         return {v: read_values(ds[v], lay, span) for v in lay.names}
 
 # %% ../../nbs/climate/00_fields.ipynb #259db82d
@@ -120,14 +143,17 @@ def _lazy(reads, lay):
     "One dask array (time, lat, lon) a variable, whose blocks come from these calls of `_read`."
     import dask.array
     if not lay.names: return {}
-    chunks = (tuple(len(r[3]) for r in reads),(len(lay.names),),(len(lay.lat),),(len(lay.lon),)); kind = np.result_type(*lay.types.values())
-    x = dask.array.map_blocks(partial(_block, reads), chunks=chunks, dtype=kind, meta=np.empty((0,)*4, kind), name=f'fields-{uuid4().hex}')
+    chunks = (tuple(len(r[3]) for r in reads),(len(lay.names),),(len(lay.lat),),(len(lay.lon),))
+    kind = np.result_type(*lay.types.values())
+    x = dask.array.map_blocks(partial(_block, reads), chunks=chunks, dtype=kind, meta=np.empty((0,)*4, kind),
+                              name=f'fields-{uuid4().hex}')
     return {v: x[:,i].astype(lay.types[v]) for i,v in enumerate(lay.names)}
 
 def _spans(ds, lay, n, size=2**23):
     "The months of one file, cut into blocks."
     k = max(1, size//(8*len(lay.lat)*len(lay.lon)))
-    chunk = max([(ds[v].encoding.get('preferred_chunks') or {}).get(lay.dim['time']) or 1 for v in lay.names], default=1)
+    chunk = max([(ds[v].encoding.get('preferred_chunks') or {}).get(lay.dim['time']) or 1
+                 for v in lay.names], default=1)
     k = k-k%chunk if chunk<=k else min(chunk, 8*k)
     return [slice(i, i+k) for i in range(0, n, k)] if n>k else [slice(None)]
 
@@ -141,22 +167,30 @@ def _sources(files):
         if archive_kind(path) in ('zip','tar') and path.is_file(): yield from ((path, m) for m in _members(path))
         elif not path.is_dir() or is_zarr(path): yield path,None
         else:
-            inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(('.nc','.nc4','.cdf','.nc.gz','.zip','.tar','.zarr')) and not p.name.startswith('.'))
-            if not inside: raise DataError(f"the folder {str(path)!r} holds no netCDF file, zip or zarr store: check the path")
+            inside = sorted(p for p in path.iterdir()
+                            if p.name.lower().endswith(('.nc','.nc4','.cdf','.nc.gz','.zip','.tar','.zarr'))
+                            and not p.name.startswith('.'))
+            if not inside:
+                raise DataError(f"the folder {str(path)!r} holds no netCDF file, zip or zarr store: check the path")
             yield from _sources(inside)
 
 def _members(path):
     "The netCDF members of an archive."
     if found := members_ending(path, ('.nc','.nc4','.cdf')): return found
-    raise DataError(f"{str(path)!r} holds no netCDF file but {', '.join(list(members(path))[:3]) or 'nothing'}: leave it out, or give the zip of an ocean archive")
+    raise DataError(f"{str(path)!r} holds no netCDF file but {', '.join(list(members(path))[:3]) or 'nothing'}: "
+                    f"leave it out, or give the zip of an ocean archive")
 
 # %% ../../nbs/climate/00_fields.ipynb #9f79f103
 def _groups(files):
-    "Sources that share a header: archive and version, '' if unknown, and its [(month, source)]; month None where the name does not tell."
+    """Sources that share a header: archive and version, '' if unknown, and its [(month, source)]; month None where
+    the name does not tell."""
     groups = {}
     for path,member in _sources(files):
-        m = _MONTH_FILE.fullmatch(PurePosixPath(member or path.name).name); named = m and [g for g in m.groups() if g is not None]
-        if m: groups.setdefault(' '.join(named[:2]).strip(), []).append((np.datetime64('-'.join(named[2:]), 'ns'), (path,member)))
+        m = _MONTH_FILE.fullmatch(PurePosixPath(member or path.name).name)
+        named = m and [g for g in m.groups() if g is not None]
+        if m:
+            groups.setdefault(' '.join(named[:2]).strip(),
+                              []).append((np.datetime64('-'.join(named[2:]), 'ns'), (path,member)))
         else: groups[path,member] = [(None, (path,member))]
     return [(kind if isinstance(kind, str) else '', group) for kind,group in groups.items()]
 
@@ -164,10 +198,14 @@ def _part(kind, group, variables, missing, stamp):
     "What a group of sources holds: header, months, lazy arrays, and in which file each month is."
     month,source = group[0]
     with opened(*source) as ds:
-        lay = file_layout(ds, source_name(*source), variables, kind, missing, None if month is not None and stamp==AS_IS else stamp); months = file_months(ds, lay); spans = _spans(ds, lay, len(months))
+        lay = file_layout(ds, source_name(*source), variables, kind, missing, None if month is not None
+                          and stamp==AS_IS else stamp)
+        months = file_months(ds, lay)
+        spans = _spans(ds, lay, len(months))
     if month is not None:
         group = sorted(group, key=lambda g: g[0]); months = np.array([m for m,_ in group])
-        return lay,months,_lazy([(s, lay, slice(None), months[i:i+1]) for i,(_,s) in enumerate(group)], lay),[source_name(*s) for _,s in group]
+        return lay,months,_lazy([(s, lay, slice(None), months[i:i+1]) for i,(_,s) in enumerate(group)],
+                                lay),[source_name(*s) for _,s in group]
     x = {}
     for names in [lay.names] if source[1] else [[v] for v in lay.names]:
         part = replace(lay, names=names, types={v: lay.types[v] for v in names})
@@ -177,9 +215,9 @@ def _part(kind, group, variables, missing, stamp):
 # %% ../../nbs/climate/00_fields.ipynb #dedc4529
 def open_fields(
     files:str|Path|list,   # netCDF files, zarr stores, zips with netCDF files, folders of those: one, or a list
-    variables:list=None,   # Names of the variables to keep, in this order; all when not given, of EN4 temperature and salinity
+    variables:list=None, # Names of the variables to keep, in this order; all when not given, of EN4 temperature and salinity
     *,
-    missing:list=None,     # Numbers that are no values, beside those that the files declare; an empty list: there are none, do not look for any
+    missing:list=None, # Numbers that are no values, beside those that the files declare; an empty list: there are none, do not look for any
     stamp:str=None,        # 'within' or 'end': what a time stamp is to its month; what a file says, when not given
 )->list:                   # One lazy DataArray (time, lat, lon) a variable, named by it, its unit in `attrs`
     "Monthly fields, read when they are computed: latitude and longitude ascending, time as month starts."
@@ -200,11 +238,14 @@ def _joined(name, parts):
     time = np.concatenate([p[0] for p in parts]); order = np.argsort(time, kind='stable')
     if (twice := time[order][1:][np.diff(time[order])==np.timedelta64(0)]).size:
         where = ' and in '.join(dict.fromkeys(w for p in parts for t,w in zip(p[0], p[3]) if t==twice[0]))
-        raise DataError(f"{name} has {len(twice)} {'times' if lay.stamp==AS_IS else 'months'} more than once, the first is {str(twice[0])[:16 if lay.stamp==AS_IS else 7]} (in {where}): give {'each time' if lay.stamp==AS_IS else 'monthly means, each month'} once")
+        raise DataError(f"{name} has {len(twice)} {'times' if lay.stamp==AS_IS else 'months'} more than once, the "
+                        f"first is {str(twice[0])[:16 if lay.stamp==AS_IS else 7]} (in {where}): give "
+                        f"{'each time' if lay.stamp==AS_IS else 'monthly means, each month'} once")
     x = dask.array.concatenate([p[1] for p in parts]) if len(parts)>1 else parts[0][1]
     x = x if (np.diff(order)==1).all() else x[order]
     cells = {k: (k[:3], v) for k,v in lay.cells.items()}
-    da = xr.DataArray(x, dict(time=time[order], lat=lay.lat, lon=lay.lon)|cells, ('time','lat','lon'), name, lay.attrs[name])
+    da = xr.DataArray(x, dict(time=time[order], lat=lay.lat, lon=lay.lon)|cells,
+                      ('time','lat','lon'), name, lay.attrs[name])
     for k in ('lat','lon'): da[k].encoding['source'] = lay.what
     da.encoding['month_days'] = np.concatenate([_calendar_days(p[0], p[2].calendar) for p in parts])[order]
     return da
@@ -213,8 +254,10 @@ def _calendar_days(months, calendar):
     "Days of each month in a calendar, (n,); those of our own where it is none that is known."
     import cftime
     ym = months.astype('datetime64[M]').astype(int)
-    try: return np.array([cftime.datetime(1970+m//12, m%12+1, 1, calendar=calendar if calendar in ('noleap','365_day','360_day','all_leap','366_day') else 'standard').daysinmonth for m in ym.tolist()], int)
-    except ValueError: return ((months.astype('datetime64[M]')+1).astype('datetime64[D]')-months.astype('datetime64[D]')).astype(int)
+    try:
+        return np.array([cftime.datetime(1970+m//12, m%12+1, 1, calendar=calendar if calendar in ('noleap','365_day','360_day','all_leap','366_day') else 'standard').daysinmonth for m in ym.tolist()], int)
+    except ValueError:
+        return ((months.astype('datetime64[M]')+1).astype('datetime64[D]')-months.astype('datetime64[D]')).astype(int)
 
 # %% ../../nbs/climate/00_fields.ipynb #1c2b6f18
 def ordered(
@@ -225,23 +268,31 @@ def ordered(
 )->xr.DataArray:       # (time, ..., lat, lon), ascending, as months, checked
     "A field of the caller's, as one from a file would be."
     what = f'the array {name}'; dim,coords = find_axes(ds, what); check_axes(ds, what, dim, coords); da = ds[name]
-    if da.dtype.kind not in 'fiu' or 'scale_factor' in da.attrs: raise DataError(f"{what} must hold real numbers; got {da.dtype}{', still packed' if 'scale_factor' in da.attrs else ''}: convert them, or give the file itself")
+    if da.dtype.kind not in 'fiu' or 'scale_factor' in da.attrs:
+        raise DataError(f"{what} must hold real numbers; got "
+                        f"{da.dtype}{', still packed' if 'scale_factor' in da.attrs else ''}: convert them, "
+                        f"or give the file itself")
     for k in ('lat','lon'): check_places(ds[coords[k]], k, what)
-    bounds,lost = time_bounds(ds, coords['time'], what); lat,lon = (ds[coords[k]].values.astype(float) for k in ('lat','lon'))
-    months = decode_months(ds[coords['time']], what, bounds, lost, stamp or ('within' if bounds is None and lost is None else None))
-    x = da.drop_vars([c for c in da.coords if set(dim.values())&set(da[c].dims) and c not in CELLS]).rename({d: k for k,d in dim.items() if d!=k}).transpose('time', ..., 'lat', 'lon')
+    bounds,lost = time_bounds(ds, coords['time'], what)
+    lat,lon = (ds[coords[k]].values.astype(float) for k in ('lat','lon'))
+    months = decode_months(ds[coords['time']], what, bounds, lost, stamp
+                           or ('within' if bounds is None and lost is None else None))
+    x = da.drop_vars([c for c in da.coords if set(dim.values())&set(da[c].dims) and c not in CELLS]).rename({d: k
+            for k,d in dim.items() if d!=k}).transpose('time', ..., 'lat', 'lon')
     rows = np.argsort(lat); lon,cols = (lon,np.arange(len(lon))) if (np.diff(lon)>0).all() else along_longitude(lon)
     for k,order in ('lat', rows),('lon', cols):
         if not np.array_equal(order, np.arange(x.sizes[k])): x = x.isel({k: order})
     clean = partial(checked, what='memory', attrs=da.attrs, enc=da.encoding, missing=missing)
-    if x.dtype.kind=='f' and x.size and not (x.chunks and x.ndim>3): x = x.copy(data=x.data.map_blocks(clean, name, dtype=x.dtype) if x.chunks else _each(x, clean, name))
+    if x.dtype.kind=='f' and x.size and not (x.chunks and x.ndim>3):
+        x = x.copy(data=x.data.map_blocks(clean, name, dtype=x.dtype) if x.chunks else _each(x, clean, name))
     return x.assign_coords(time=months, lat=lat[rows], lon=lon)
 
 def _each(x, clean, name):
     "Checked values of every field in an array; the same array where none changes."
     v = x.values
     if v.ndim!=4: return clean(v, name)
-    labels = x[x.dims[1]].values if x.dims[1] in x.coords else range(v.shape[1]); parts = [clean(v[:,i], str(k)) for i,k in enumerate(labels)]
+    labels = x[x.dims[1]].values if x.dims[1] in x.coords else range(v.shape[1])
+    parts = [clean(v[:,i], str(k)) for i,k in enumerate(labels)]
     return v if all(np.shares_memory(p, v) for p in parts) else np.stack(parts, 1)
 
 # %% ../../nbs/climate/00_fields.ipynb #59f01182
@@ -273,11 +324,14 @@ def regrid(
         out = np.empty((*x.shape[:-2], len(My), len(Mx)))
         for t in np.ndindex(x.shape[:-2]): # a month at a time, so that a block of a fine field is not copied whole
             v = x[t].astype(float); ok = np.isfinite(v)
-            with np.errstate(invalid='ignore', divide='ignore'): out[t] = My@np.where(ok, v, 0.)@Mx.T/(My@ok.astype(float)@Mx.T)
+            with np.errstate(invalid='ignore', divide='ignore'):
+                out[t] = My@np.where(ok, v, 0.)@Mx.T/(My@ok.astype(float)@Mx.T)
         return out
     if da.chunks: da = da.chunk(lat=-1, lon=-1)
-    out = xr.apply_ufunc(moved, da.drop_vars(CELLS, errors='ignore'), input_core_dims=[['lat','lon']], output_core_dims=[['lat','lon']], exclude_dims={'lat','lon'}, keep_attrs=True,
-                         dask='parallelized', output_dtypes=[float], dask_gufunc_kwargs=dict(output_sizes=dict(lat=len(lat), lon=len(lon))))
+    out = xr.apply_ufunc(moved, da.drop_vars(CELLS, errors='ignore'), input_core_dims=[['lat','lon']],
+                         output_core_dims=[['lat','lon']], exclude_dims={'lat','lon'}, keep_attrs=True,
+                         dask='parallelized', output_dtypes=[float],
+                         dask_gufunc_kwargs=dict(output_sizes=dict(lat=len(lat), lon=len(lon))))
     return out.assign_coords(lat=lat, lon=lon)
 
 # %% ../../nbs/climate/00_fields.ipynb #f4bb1c0d
@@ -287,20 +341,24 @@ def common_grid(
 )->xr.DataArray:               # (time, variable, lat, lon), float64, on the months common to all; lazy if a field is
     "Stack fields as variables on one grid."
     fields = list(fields); names = [f.name for f in fields]
-    if len(set(names))<len(names): raise DataError(f"two fields have one name: got {', '.join(map(str, names))}; rename one")
+    if len(set(names))<len(names):
+        raise DataError(f"two fields have one name: got {', '.join(map(str, names))}; rename one")
     for f in fields: _check_field(f)
     lat,lon = (onto.y_centres,onto.x_centres) if isinstance(onto, Grid) else _common_cells(fields, onto)
     time = _common_months(fields)
     on = [regrid(f if f.sizes['time']==len(time) else f.sel(time=time), lat, lon).data.astype(float) for f in fields]
     units = ', '.join(f"{f.name}: {f.attrs.get('units', '?')}" for f in fields)
-    return xr.DataArray(np.stack(on, 1), dict(time=time, variable=names, lat=lat, lon=lon), ('time','variable','lat','lon'), 'fields', dict(units=units))
+    return xr.DataArray(np.stack(on, 1), dict(time=time, variable=names, lat=lat, lon=lon),
+                        ('time','variable','lat','lon'), 'fields', dict(units=units))
 
 # %% ../../nbs/climate/00_fields.ipynb #89771398
 def _check_field(f):
     "`DataError` for a field without a value, or with two of one time."
-    if not f.size: raise DataError(f"{f.name} has no value: its sizes are {', '.join(f'{k} {n}' for k,n in f.sizes.items())}")
+    if not f.size:
+        raise DataError(f"{f.name} has no value: its sizes are {', '.join(f'{k} {n}' for k,n in f.sizes.items())}")
     times = f.indexes.get('time')
-    if times is not None and (twice := times[times.duplicated()]).size: raise DataError(f"{f.name} has the time {str(twice[0])[:10]} more than once: keep one of them")
+    if times is not None and (twice := times[times.duplicated()]).size:
+        raise DataError(f"{f.name} has the time {str(twice[0])[:10]} more than once: keep one of them")
 
 def _common_cells(fields, onto):
     "Centres of the chosen field's cells that lie inside every field."
@@ -312,11 +370,14 @@ def _common_cells(fields, onto):
     edges = lambda f, axis: cell_edges(f[axis])
     covered = lambda axis, f: overlap_area(edges(chosen, axis), edges(f, axis), axis).sum(1)
     rows,cols = (np.all([covered(axis, f)>.999*covered(axis, chosen) for f in fields], 0) for axis in ('lat','lon'))
-    if not (rows.any() and cols.any()): raise DataError(f"the fields {', '.join(by_name)} have no place in common: compare their latitudes and longitudes")
+    if not (rows.any() and cols.any()):
+        raise DataError(f"the fields {', '.join(by_name)} have no place in common: compare their "
+                        f"latitudes and longitudes")
     return _equal_rows(chosen.lat, rows),_equal_rows(chosen.lon, cols)
 
 def _equal_rows(c, at):
-    "Centres of the cells kept, equally spaced: where those of the file are not, as many equal cells in the same stretch."
+    """Centres of the cells kept, equally spaced: where those of the file are not, as many equal cells in the same
+    stretch."""
     e,at = cell_edges(c),np.flatnonzero(at); even = np.ptp(np.diff(e))<=1e-3*np.diff(e).mean()
     if even and not {f'{c.name}_from'}&set(c.coords): return c.values[at]
     e = np.linspace(*(e.clip(-90, 90) if c.name=='lat' else e)[[at[0],at[-1]+1]], len(at)+1)
@@ -328,7 +389,9 @@ def _common_months(fields):
     time = fields[0].time.values
     for f in fields[1:]: time = np.intersect1d(time, f.time.values)
     if len(time): return time
-    raise DataError("the fields have no month in common: " + '; '.join(f"{f.name} runs from {f.time.values[0].astype('datetime64[M]')} to {f.time.values[-1].astype('datetime64[M]')}" for f in fields))
+    raise DataError("the fields have no month in common: " + '; '.join(f"{f.name} runs from "
+            f"{f.time.values[0].astype('datetime64[M]')} to "
+            f"{f.time.values[-1].astype('datetime64[M]')}" for f in fields))
 
 # %% ../../nbs/climate/00_fields.ipynb #e17b4b23
 def select_box(
@@ -338,13 +401,19 @@ def select_box(
 )->xr.DataArray:       # The cells with centres in the box, ascending; longitudes in 0..360 if the box fits in there, else from negative to positive
     "Cut a box out of a field, by the centres of cells."
     (south,north),(west,east) = lat,lon
-    if not (south<north and 0<abs(east-west)<=360): raise ConfigError(f"a box runs from south to north and from west to east, at most once round, like lat=(-20, 60), lon=(-180, 0); got lat={tuple(lat)}, lon={tuple(lon)}")
+    if not (south<north and 0<abs(east-west)<=360):
+        raise ConfigError(f"a box runs from south to north and from west to east, at most once round, like "
+                          f"lat=(-20, 60), lon=(-180, 0); got lat={tuple(lat)}, lon={tuple(lon)}")
     width,west = (east-west)%360 or 360,west%360; west -= 360*(west+width>360)
     y = da.lat.values.astype(float); x = np.round((da.lon.values-west)%360, 9); x[x==0] = 360
     rows,cols = np.flatnonzero((y>south)&(y<=north)),np.flatnonzero(x<=width)
     rows,cols = rows[np.argsort(y[rows])],cols[np.argsort(x[cols])]
-    if not (len(rows) and len(cols)): raise DataError(f"no cell has its centre in the box lat={tuple(lat)}, lon={tuple(lon)}: the grid runs from {y.min():g} to {y.max():g} along latitude and from {float(da.lon[0]):g} to {float(da.lon[-1]):g} along longitude; take another box")
-    _check_cover('latitude', y, y[rows], south, north); _check_cover('longitude', west+x, west+x[cols], west, west+width)
+    if not (len(rows) and len(cols)):
+        raise DataError(f"no cell has its centre in the box lat={tuple(lat)}, lon={tuple(lon)}: the grid runs from "
+                        f"{y.min():g} to {y.max():g} along latitude and from {float(da.lon[0]):g} to "
+                        f"{float(da.lon[-1]):g} along longitude; take another box")
+    _check_cover('latitude', y, y[rows], south, north)
+    _check_cover('longitude', west+x, west+x[cols], west, west+width)
     turns = np.round((west+x[cols]-da.lon.values[cols])/360)
     part = lambda at: slice(at[0], at[-1]+1) if (np.diff(at)==1).all() else at
     return da.isel(lat=part(rows), lon=part(cols)).assign_coords(lon=da.lon.values[cols]+360*turns)
@@ -353,7 +422,9 @@ def _check_cover(axis, every, inside, lo, hi):
     "`DataError` where more than a cell of the box lies outside the grid."
     step = np.median(np.diff(np.sort(every))) if len(every)>1 else hi-lo
     ends = np.r_[lo,inside,hi]; k = np.diff(ends).argmax()
-    if ends[k+1]-ends[k]>1.5*step+1e-6: raise DataError(f"the grid does not cover the box: it has no {axis} between {ends[k]:g} and {ends[k+1]:g}; choose a smaller box, or files that reach further")
+    if ends[k+1]-ends[k]>1.5*step+1e-6:
+        raise DataError(f"the grid does not cover the box: it has no {axis} between {ends[k]:g} and {ends[k+1]:g}; "
+                        f"choose a smaller box, or files that reach further")
 
 # %% ../../nbs/climate/00_fields.ipynb #4dc7c7ee
 def box_mean(

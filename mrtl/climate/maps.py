@@ -11,7 +11,8 @@ import pandas as pd
 import xarray as xr
 from ..core import ConfigError, DataError
 from ..panels import (
-    axes_at, axis_of, colour_limit, colourbar, column_title, degrees, draw_map, factor_parts, has_numbers, heading, is_globe, label_of,
+    axes_at, axis_of, colour_limit, colourbar, column_title, degrees, draw_map, factor_parts, has_numbers,
+    heading, is_globe, label_of,
     labelled, loading_bars, map_edges, new_figure, only_last, outlines, part_columns, say_shown)
 from .rain import STATE_CODES
 
@@ -35,7 +36,8 @@ def halves_apart(
 )->np.ndarray:         # CIELAB distance between the colours of v and -v, (n,); 2 can just be told apart, 10 at a glance
     "How different plus and minus look."
     import matplotlib
-    if sight not in (None,*SIGHT): raise ConfigError(f"sight must be one of {', '.join(SIGHT)}, or not given; got {sight!r}")
+    if sight not in (None,*SIGHT):
+        raise ConfigError(f"sight must be one of {', '.join(SIGHT)}, or not given; got {sight!r}")
     v = np.linspace(.1, 1, n); M = np.eye(3) if sight is None else np.array(SIGHT[sight])
     c = matplotlib.colormaps[cmap](np.r_[.5+v/2,.5-v/2])[:,:3]
     a = _lab((np.where(c<=.04045, c/12.92, ((c+.055)/1.055)**2.4)@M.T).clip(0, 1))
@@ -49,11 +51,13 @@ def projection(
     "A projection by name; `ConfigError` without cartopy."
     try: from cartopy import crs
     except ImportError:
-        raise ConfigError("projections need cartopy: install it with pip install 'mrtl[maps]', or draw without a projection") from None
+        raise ConfigError("projections need cartopy: install it with pip install 'mrtl[maps]', or draw "
+                          "without a projection") from None
     if isinstance(name, crs.Projection): return name
     known = dict(plate=lambda: crs.PlateCarree(middle), robinson=lambda: crs.Robinson(middle),
         us=lambda: crs.LambertConformal(-96, 39, standard_parallels=(33,45)))
-    if name not in known: raise ConfigError(f"projection must be one of {', '.join(known)}, or one of cartopy's; got {name!r}")
+    if name not in known:
+        raise ConfigError(f"projection must be one of {', '.join(known)}, or one of cartopy's; got {name!r}")
     return known[name]()
 
 # %% ../../nbs/climate/07_maps.ipynb #a4443066
@@ -62,7 +66,8 @@ def _onto(da, name):
     from shapely import segmentize
     from shapely.geometry import box
     if not is_globe(da):
-        raise DataError(f"only maps over latitude and longitude have a projection; got the dims {da.dims[-2:]}: draw this one without")
+        raise DataError(f"only maps over latitude and longitude have a projection; got the dims "
+                        f"{da.dims[-2:]}: draw this one without")
     y,x = (map_edges(axis_of(da, d)) for d in da.dims[-2:]); lo,hi = np.sort(x)[[0,-1]]
     crs = projection(name, 180. if name=='plate' and 0<=lo and hi<=360 else (lo+hi)/2)
     edge = segmentize(box(lo+1e-6, max(min(y), -89.9), hi-1e-6, min(max(y), 89.9)), 2.).exterior
@@ -93,7 +98,8 @@ def draw_projected(
         cells = union_all(box(west, south, east, north))
         ax.add_geometries([cells], plate, facecolor='none', edgecolor='k', linewidth=0, hatch='////')
     for name,width in (('land',.6),('states',.36))[:1+(np.ptp(x)<=90)]:
-        ax.add_geometries([MultiLineString(list(outlines(name)))], plate, facecolor='none', edgecolor='.25', linewidth=width)
+        ax.add_geometries([MultiLineString(list(outlines(name)))], plate, facecolor='none',
+                          edgecolor='.25', linewidth=width)
     return mesh
 
 # %% ../../nbs/climate/07_maps.ipynb #5e5436c1
@@ -123,7 +129,8 @@ def projected_map(
     "One field in a projection, on colours symmetric about zero."
     da = labelled(da)
     if da.ndim!=2:
-        raise DataError(f"a map has two dims, latitude and longitude; got {da.dims}: select one entry of the others with `.isel` first")
+        raise DataError(f"a map has two dims, latitude and longitude; got {da.dims}: select one entry of the "
+                        f"others with `.isel` first")
     crs,extent = _onto(da, name); top = colour_limit(da)
     ratio = (extent[3]-extent[2])/(extent[1]-extent[0])
     w,h = (5.2,5.2*ratio) if ratio<=.7 else (3.6/ratio,3.6)
@@ -152,7 +159,8 @@ def _bars(ax, part, lower, upper, limit, most=10):
     loading_bars(ax, part[shown], limit)
     say_shown(ax, part, len(shown))
     at = part[part.dims[0]].values.astype(float) if numeric else -np.arange(len(shown))
-    (ax.vlines if numeric else ax.hlines)(at, lower.values[shown], upper.values[shown], color='k', linewidth=.9, zorder=3)
+    (ax.vlines if numeric else ax.hlines)(at, lower.values[shown], upper.values[shown], color='k',
+                                          linewidth=.9, zorder=3)
 
 # %% ../../nbs/climate/07_maps.ipynb #d4d7b9d4
 def uncertain_maps(
@@ -160,17 +168,21 @@ def uncertain_maps(
     name:str=None,        # Projection: 'plate', 'robinson', 'us', or one of cartopy's; plain degrees when not given
     title:str='',         # Title of the whole figure
 )->'Figure':              # matplotlib figure
-    "One row per component: its map, hatched where unsure, with its stability; and the bars of its other modes, with their intervals."
+    """One row per component: its map, hatched where unsure, with its stability; and the bars of its other modes,
+    with their intervals."""
     parts = {n: v for n,v in factor_parts(boot).items() if f'{n}_lower' in boot}
-    if not parts or 'stability' not in boot: raise DataError("these factors have no intervals: give what `block_bootstrap` returns")
+    if not parts or 'stability' not in boot:
+        raise DataError("these factors have no intervals: give what `block_bootstrap` returns")
     onto = None if name is None else next((_onto(v[0], name) for v in parts.values() if v.ndim==3), None)
     columns,high,wide = part_columns({n: _stand_in(v, onto[1]) if onto and v.ndim==3 else v for n,v in parts.items()})
     comps = boot.component.values; top,pitch = .36+.26*bool(title),high+.36; end = top+pitch*len(comps)
     fig = new_figure(wide, end+.55)
     for (n,part),(x,w) in zip(parts.items(), columns):
-        limit = colour_limit(part if part.ndim==3 else [boot[f'{n}_lower'].min(), boot[f'{n}_upper'].max(), np.abs(part).max()])
+        limit = colour_limit(part if part.ndim==3 else [boot[f'{n}_lower'].min(),
+                                                        boot[f'{n}_upper'].max(), np.abs(part).max()])
         for i in range(len(comps)):
-            ax,mesh = _uncertain_part(fig, (x, top+i*pitch, w, high), boot, n, part, i, limit, onto, last=i+1==len(comps))
+            ax,mesh = _uncertain_part(fig, (x, top+i*pitch, w, high), boot, n, part, i, limit,
+                                      onto, last=i+1==len(comps))
             if x==columns[0][0]: ax.set_title(_headline(boot, i), fontsize=9, loc='left', pad=4)
             elif i==0: column_title(ax, part, n, first=False)
         if part.ndim==3: colourbar(fig, mesh, _unsure_label(boot), x+.15*w, end+.02, .7*w)
@@ -187,14 +199,16 @@ def _uncertain_part(fig, place, boot, name, part, i, limit, onto, last):
     only_last(ax, last)
     return ax,None
 
-def _unsure_label(boot): return f'map (unit RMS, no units); hatched where the {boot.attrs.get("level", .9):.0%} interval spans zero'
+def _unsure_label(boot):
+    return f'map (unit RMS, no units); hatched where the {boot.attrs.get("level", .9):.0%} interval spans zero'
 
 # %% ../../nbs/climate/07_maps.ipynb #0f4f2198
 def _stand_in(part, extent):
     "An empty field with the proportions of a projected one."
     inside = lambda lo,hi: lo+np.array([.25,.75])*(hi-lo)
     west,east,south,north = extent
-    return xr.DataArray(np.zeros((len(part), 2, 2)), dims=('component','y','x'), coords=dict(y=inside(south, north), x=inside(west, east)))
+    return xr.DataArray(np.zeros((len(part), 2, 2)), dims=('component','y','x'),
+                        coords=dict(y=inside(south, north), x=inside(west, east)))
 
 def _map_at(fig, place, da, limit, hatch, onto, last):
     "A plain or a projected map; its axes and mesh."
@@ -209,7 +223,8 @@ def _map_at(fig, place, da, limit, hatch, onto, last):
 def _headline(boot, i):
     "Title of a row: strength with its interval, and stability."
     c = boot.isel(component=i); text = f"component {boot.component.values[i]}, strength {float(c.strength):.3g}"
-    return f"{text} ({float(c.strength_lower):.3g} to {float(c.strength_upper):.3g}), stability {float(c.stability):.2f}"
+    return (f"{text} ({float(c.strength_lower):.3g} to {float(c.strength_upper):.3g}), stability "
+            f"{float(c.stability):.2f}")
 
 # %% ../../nbs/climate/07_maps.ipynb #1d2f0841
 STATES = list(STATE_CODES.values())[:48] # in the order of their codes, 01 to 48
@@ -238,11 +253,13 @@ def by_place(
     "Values by state or division, checked."
     if isinstance(values, xr.DataArray):
         if values.ndim!=1 or values.dims[0] not in values.coords:
-            raise DataError(f"values need one dim whose coordinate names the places; got dims {values.dims}: select one component first")
+            raise DataError(f"values need one dim whose coordinate names the places; got dims {values.dims}: "
+                            f"select one component first")
         values = pd.Series(values.values, values[values.dims[0]].values)
     v = pd.Series(values, dtype=float)
     v.index = [code_of(i) for i in v.index]
-    if v.index.has_duplicates: raise DataError(f"{v.index[v.index.duplicated()][0]!r} has more than one value: give each place one")
+    if v.index.has_duplicates:
+        raise DataError(f"{v.index[v.index.duplicated()][0]!r} has more than one value: give each place one")
     for i in v.index: state_of(i)
     return v
 
@@ -258,7 +275,8 @@ def tile_places(
     return {c: (x+(k-cols/2)*side, y+(rows/2-1-r)*side, side) for c,r,k in zip(codes, row, col)}
 
 def _largest_inside(ring, cols, rows):
-    "Centre of a block of square tiles that lies inside a ring, and the side of a tile: the largest of 25 sizes that fits."
+    """Centre of a block of square tiles that lies inside a ring, and the side of a tile: the largest of 25 sizes
+    that fits."""
     from matplotlib.path import Path
     (x0,y0),(x1,y1) = ring.min(0),ring.max(0); path = Path(ring); edge = np.linspace(-1, 1, 7)
     frame = np.concatenate([np.stack([edge,s*np.ones(7)], 1)[:,::o] for s in (-1,1) for o in (1,-1)])
@@ -286,7 +304,8 @@ def _shapes(values, outlines, divisions, flat):
             "give `outlines` with a ring (points, 2) of longitude and latitude for each state")
     rings = {s: [flat(r) for r in outlines[s]] for s in states.index}
     codes = [c for c in values.index if c.isdecimal()]
-    if divisions is None: return [(states[s], rings[s], s) for s in states.index]+_tiles(values, codes, rings),rings,bool(codes)
+    if divisions is None:
+        return [(states[s], rings[s], s) for s in states.index]+_tiles(values, codes, rings),rings,bool(codes)
     if missing := [c for c in codes if c not in divisions]:
         raise DataError(f"no outline of division {', '.join(missing[:5])}: "
             "give rings for all of them, or leave `divisions` out to have tiles")
@@ -303,7 +322,8 @@ def _tiles(values, codes, rings):
             out += [(values[c], [square*places[c][2]+places[c][:2]], c) for c in mine]
     return out
 
-def _rings_of(values, outlines): return [r for s in {state_of(c) for c in values.index} if s in outlines for r in outlines[s]]
+def _rings_of(values, outlines):
+    return [r for s in {state_of(c) for c in values.index} if s in outlines for r in outlines[s]]
 
 # %% ../../nbs/climate/07_maps.ipynb #5d1c54aa
 def draw_places(
@@ -340,15 +360,16 @@ def _fill(ax, shapes, others, colours, hatch, tiles):
         face = colours.to_rgba(v) if np.isfinite(v) else '.8'
         edge = 'w' if tiles and code.isdecimal() else '.25'
         marks = '////' if code in hatch else None
-        ax.add_collection(PolyCollection(rs, facecolor=face, edgecolor=edge, linewidth=.6, hatch=marks, hatchcolor='.2'), autolim=False)
+        ax.add_collection(PolyCollection(rs, facecolor=face, edgecolor=edge, linewidth=.6, hatch=marks,
+                                         hatchcolor='.2'), autolim=False)
 
 # %% ../../nbs/climate/07_maps.ipynb #054289ae
 def response_maps(
-    table:pd.DataFrame|xr.Dataset,  # One column a map, one row a state or division; or factors with an `output_loading` (output, component)
+    table:pd.DataFrame|xr.Dataset, # One column a map, one row a state or division; or factors with an `output_loading` (output, component)
     outlines:dict,                  # Postal code to rings (points, 2) of longitude and latitude
     *,
     divisions:dict=None,            # Division to rings; tiles when not given
-    name:str=None,                  # Projection: 'plate', 'robinson', 'us', or one of cartopy's; plain degrees when not given
+    name:str=None, # Projection: 'plate', 'robinson', 'us', or one of cartopy's; plain degrees when not given
     title:str='',                   # Title of the whole figure
     label:str='',                   # What the colours are
     limit:float=None,               # Where the colours end; the largest value when not given
@@ -394,9 +415,11 @@ def _loadings(factors):
             "a response map needs a model of several outputs")
     names = [f'component {c}'+(f', strength {float(factors.strength[i]):.3g}' if 'strength' in factors else '')
         for i,c in enumerate(factors.component.values)]
-    frame = lambda v: pd.DataFrame(v.transpose('output','component').values, [str(o) for o in factors.output.values], names)
+    frame = lambda v: pd.DataFrame(v.transpose('output','component').values,
+                                   [str(o) for o in factors.output.values], names)
     if 'output_loading_lower' not in factors: return frame(factors.output_loading),{}
-    return frame(factors.output_loading),{c: set(s.index[s]) for c,s in frame(unsure(factors, 'output_loading')).items()}
+    return frame(factors.output_loading),{c: set(s.index[s])
+                                          for c,s in frame(unsure(factors, 'output_loading')).items()}
 
 # %% ../../nbs/climate/07_maps.ipynb #842ea47a
 def response_map(
@@ -417,7 +440,8 @@ def skill_map(
     **kw:object,        # Of `response_maps`: divisions, name, limit
 )->'Figure':            # matplotlib figure
     "Where there is skill and where there is none."
-    if len(r2)!=len(outputs): raise DataError(f"each output needs one score; got {len(r2)} scores for {len(outputs)} outputs")
+    if len(r2)!=len(outputs):
+        raise DataError(f"each output needs one score; got {len(r2)} scores for {len(outputs)} outputs")
     v = by_place(dict(zip(map(code_of, outputs), r2)))
     counted = f'{title}: above zero in {int((v>0).sum())} of {len(v)}'
     return response_map(v, outlines, counted, label='$R^2$ (white: as good as climatology)', **kw)

@@ -77,7 +77,8 @@ def nino34(
 def nino_fits(problem, sst=None):
     "The candidate with one slope on Nino-3.4; none if there is no such index."
     if (index := nino34(problem.design, sst)) is None: return []
-    x = np.mean([index[problem.starts-l] for l in range(1, problem.design.leads+1)], 0); y = problem.targets; f = np.zeros(y.shape)
+    x = np.mean([index[problem.starts-l] for l in range(1, problem.design.leads+1)], 0)
+    y = problem.targets; f = np.zeros(y.shape)
     for outputs,rows in known_rows(problem): f[:,outputs] = ridge_path(np.outer(x, x), y[:,outputs], rows, [0.])[0]
     return [({}, f)]
 
@@ -90,7 +91,7 @@ def baselines(
     methods:tuple=CLIMATE_RIVALS[:4],    # Which, out of `CLIMATE_RIVALS`
     sst:str=None,                        # Variable to take Nino-3.4 from; found by its name when not given
     **options:object,                    # Of `field_rivals`: what each method chooses from
-)->dict:                                 # Method to valid and test scores, seasons, and what was chosen; no nino34 where there is none
+)->dict: # Method to valid and test scores, seasons, and what was chosen; no nino34 where there is none
     "What simple rules reach on the problem's own rows."
     return field_rivals(problem, methods, dict(nino34=lambda: nino_fits(problem, sst)), **options)
 
@@ -109,33 +110,41 @@ def compare_rivals(
     **kw:object,                  # Further arguments of `baselines`
 )->Compared:                      # Table of method, valid and test R2, test R2 by season, chosen; and all scores
     "Compare MRTL and its rivals on one problem."
-    found = trained_ways(problem, options or climate_options(problem.targets.shape[1]), random)|baselines(problem, methods, **kw)
+    found = trained_ways(problem, options or climate_options(problem.targets.shape[1]),
+                         random)|baselines(problem, methods, **kw)
     known = ('valid','test','seasons','seconds','model')
     def chosen(s): return ', '.join(f'{n} {v:.4g}' for n,v in s.items() if n not in known)
-    rows = [dict(method=k, valid=s['valid']['r2'], test=s['test']['r2'], **s['seasons'], chosen=chosen(s)) for k,s in found.items()]
+    rows = [dict(method=k, valid=s['valid']['r2'], test=s['test']['r2'], **s['seasons'], chosen=chosen(s))
+            for k,s in found.items()]
     return Compared(pd.DataFrame(rows), found)
 
 # %% ../../nbs/climate/08_model.ipynb #7a0ce066
 SAID = dict(
-    interval="Blocks of training months were drawn anew {draws} times and the model fitted again. Bars and hatching show the middle {level:.0%} of these fits: "
-        "hatched where it spans zero, so that the sign is unsure. Stability is the mean match of a component with its refits, 1 for the same. "
+    interval="Blocks of training months were drawn anew {draws} times and the model fitted again. Bars and "
+    "hatching show the middle {level:.0%} of these fits: "
+        "hatched where it spans zero, so that the sign is unsure. Stability is the mean match of a component with "
+        "its refits, 1 for the same. "
         "This says how firm the maps are under this model and its penalties; it is no interval for the truth.",
-    maps='One row per component. Colours are symmetric about zero and shared by all maps of a column; grey cells have no data.',
+    maps='One row per component. Colours are symmetric about zero and shared by all maps of a column; '
+    'grey cells have no data.',
     response='Where the rain answers to each component: red goes up with it, blue down.',
     skill='Test R2 of each place. White is as good as its climatology, blue worse.')
 
 # %% ../../nbs/climate/08_model.ipynb #b49c531e
 def climate_figures(files):
-    "Pictures that only a climate run has: maps with intervals, and over states or divisions what responds and what is predicted."
+    """Pictures that only a climate run has: maps with intervals, and over states or divisions what responds and
+    what is predicted."""
     maps,factors = [],files.factors
     if (files.folder/'bootstrap.nc').exists():
         boot = read_netcdf(files.folder/'bootstrap.nc')
         maps.append((uncertain_maps(boot), SAID['interval'].format(**boot.attrs), 'Factor maps with intervals'))
     if (places := places_of(factors)) is None: return dict(factors=maps, prediction=[])
     if not maps: maps.append((factor_maps(factors), SAID['maps'], 'Factor maps and loadings'))
-    maps.append((response_maps(factors, state_outlines()), SAID['response'], 'Response of each component over states or divisions'))
+    maps.append((response_maps(factors, state_outlines()), SAID['response'],
+                 'Response of each component over states or divisions'))
     r2 = [np.nan if v is None else v for v in files.metrics['test']['r2_by_output']]
-    return dict(factors=maps, prediction=[(skill_map(r2, places, state_outlines(), 'test R2'), SAID['skill'], 'Skill by place')])
+    return dict(factors=maps, prediction=[(skill_map(r2, places, state_outlines(), 'test R2'),
+                                           SAID['skill'], 'Skill by place')])
 
 def places_of(factors):
     "Outputs as states or divisions; None where there is one output, or outputs that are no places."
@@ -162,7 +171,8 @@ def fit_climate(out, problem, options):
     "Fit, score against the baselines, and write the folder, except its report."
     problem = replace(problem, rivals=baselines)
     metrics = run_problem(out, problem, options, more=partial(climate_facts, out, problem), report=False)
-    if metrics: print(f"test R2 {metrics['test']['r2']:.3f} against the training climatology, {metrics['seconds']:.1f} s")
+    if metrics:
+        print(f"test R2 {metrics['test']['r2']:.3f} against the training climatology, {metrics['seconds']:.1f} s")
 
 def climate_facts(out, problem, m, yhat):
     "What only months know: scores by season, and months lost for the gaps; and the preparation goes into the folder."
@@ -176,14 +186,16 @@ def bootstrap_climate(out, problem, n, seed=0):
     for new,old in ((problem.prep_x,x), (problem.prep_y,y)):
         for k,v in new.to_dict()['arrays'].items():
             if not np.array_equal(old.to_dict()['arrays'][k], np.asarray(v), equal_nan=True):
-                raise ConfigError(f"{out} was made from other data than these: give the same files, or add --overwrite to fit again")
+                raise ConfigError(f"{out} was made from other data than these: give the same files, or add "
+                                  f"--overwrite to fit again")
     bootstrap_run(out, problem, time_blocks(problem.times[problem.rows['train']], problem.config['block']), n, seed)
 
 # %% ../../nbs/climate/08_model.ipynb #f1af96e8
 def whole_numbers(text):
     "Month numbers joined by commas, as a list; None for nothing."
     try: return None if text in (None, '') else [int(t) for t in str(text).split(',')]
-    except ValueError: raise ConfigError(f"--start-months takes month numbers joined by commas, like 11,12,1; got {text!r}") from None
+    except ValueError:
+        raise ConfigError(f"--start-months takes month numbers joined by commas, like 11,12,1; got {text!r}") from None
 
 # %% ../../nbs/climate/08_model.ipynb #519d6f53
 def ocean_box(text):
@@ -201,18 +213,19 @@ def ocean_box(text):
 def grid_shapes(text):
     "Grids from coarse to fine, like 4x9,8x18,40x90, as (h, w); None for nothing."
     if text in (None, ''): return None
-    if all(found := [re.fullmatch(r'(\d+)x(\d+)', t.strip()) for t in str(text).split(',')]): return [(int(m[1]),int(m[2])) for m in found]
+    if all(found := [re.fullmatch(r'(\d+)x(\d+)', t.strip()) for t in str(text).split(',')]):
+        return [(int(m[1]),int(m[2])) for m in found]
     raise ConfigError(f"--schedule takes shapes joined by commas, like 4x9,8x18,40x90; got {text!r}")
 
 # %% ../../nbs/climate/08_model.ipynb #6170d985
 def climate_command(
-    ocean:FILES=None,          # Files or folders of monthly fields: netCDF, zarr, EN4 or ERSST archives; they are put on one grid
-    rain:FILES=None,           # Rain by climate division (netCDF, nClimDiv text) or on a grid (PRISM archive, netCDF, zarr)
-    region:str='midwest',      # midwest, all, states or divisions, joined by commas; for gridded rain also S,N,W,E or a GeoJSON file
+    ocean:FILES=None, # Files or folders of monthly fields: netCDF, zarr, EN4 or ERSST archives; they are put on one grid
+    rain:FILES=None, # Rain by climate division (netCDF, nClimDiv text) or on a grid (PRISM archive, netCDF, zarr)
+    region:str='midwest', # midwest, all, states or divisions, joined by commas; for gridded rain also S,N,W,E or a GeoJSON file
     by:str=None,               # division or state: each is an output
     box:str=None,              # Part of the ocean, like 20S,60N,180W,0W
     variables:str=None,        # Of the fields, joined by commas; all when not given
-    missing:str=None,          # Numbers that mark a missing value in the fields, joined by commas, such as -999; say none if every number is a value
+    missing:str=None, # Numbers that mark a missing value in the fields, joined by commas, such as -999; say none if every number is a value
     stamp:str=None,            # within, if each date of the fields lies in the month that it stands for, or end, if it is the moment at which that month ends. When not given, what the files say
     rain_units:str=None,       # Unit of the rain, like mm, inch, mm/day or m/day, whatever the file says
     rain_variable:str=None,    # Which variable is the rain; found by its name when not given
@@ -236,21 +249,28 @@ def climate_command(
     overwrite:bool=False,      # Do the same run again
 ):
     "Predict a region's rain from ocean fields: from files to factor maps."
-    if not ocean or not rain: raise ConfigError("give the files: mrtl climate --ocean FILE [FILE ...] --rain FILE [FILE ...]")
+    if not ocean or not rain:
+        raise ConfigError("give the files: mrtl climate --ocean FILE [FILE ...] --rain FILE [FILE ...]")
     check_numbers(rank, smooth, l2, bootstrap)
     s = settings(device=device, seed=seed); get_device(s['device']); out = Path(out or Path(s['runs'])/'climate')
     split_seed = s['seed'] if split_seed is None else split_seed
-    asked = dict(region=region, by=by, box=ocean_box(box), leads=leads, start_months=whole_numbers(start_months), window=window,
-        detrend=None if detrend=='none' else detrend)|{k: v for k,v in said_of_files(variables, missing, stamp).items() if v is not None}
-    rain_as = {k: v for k,v in (dict(units=rain_units, variable=rain_variable)|said_of_files(None, rain_missing, rain_stamp)).items() if v is not None}
+    asked = dict(region=region, by=by, box=ocean_box(box), leads=leads,
+                 start_months=whole_numbers(start_months), window=window,
+        detrend=None if detrend=='none' else detrend)|{k: v
+            for k,v in said_of_files(variables, missing, stamp).items() if v is not None}
+    rain_as = {k: v for k,v in (dict(units=rain_units, variable=rain_variable)|said_of_files(None, rain_missing,
+            rain_stamp)).items() if v is not None}
     asked |= dict(rain_as=rain_as) if rain_as else {}
-    config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=file_names(ocean), rain=file_names(rain), **asked,
-        rank=rank, schedule=grid_shapes(schedule), full_levels=full_levels, smooth=smooth, l2=l2, seed=s['seed'], split_seed=split_seed)
+    config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=file_names(ocean),
+                  rain=file_names(rain), **asked,
+        rank=rank, schedule=grid_shapes(schedule), full_levels=full_levels, smooth=smooth, l2=l2,
+        seed=s['seed'], split_seed=split_seed)
     if bootstrap and parallel.process_count()>1:
         raise ConfigError("--bootstrap does not share its draws among processes: fit with torchrun first, "
                           "then give the same command with --resume --bootstrap to mrtl alone")
     claim = partial(open_run, out, config, resume, overwrite); todo = None
-    if parallel.on_main(lambda: resume and (out/SEAL).exists()): todo = parallel.on_main(claim) # before the data are read
+    # before the data are read
+    if parallel.on_main(lambda: resume and (out/SEAL).exists()): todo = parallel.on_main(claim)
     if not (todo is None or todo or bootstrap): return print(f"{out} is finished: nothing to do")
     problem = climate_problem(ocean, rain, split_seed=split_seed, **asked)
     options = climate_settings(problem, config['schedule'], full_levels, rank=rank, smooth=smooth, l2=l2,
@@ -267,12 +287,15 @@ def check_numbers(rank, smooth, l2, bootstrap):
     check_whole(rank=rank)
     for k,v in dict(smooth=smooth, l2=l2).items():
         if v is not None and not 0<=v<math.inf: raise ConfigError(f"{k} must be a number of at least 0; got {v!r}")
-    if not isinstance(bootstrap, int) or bootstrap<0: raise ConfigError(f"--bootstrap takes a number of draws, 0 or more; got {bootstrap!r}")
+    if not isinstance(bootstrap, int) or bootstrap<0:
+        raise ConfigError(f"--bootstrap takes a number of draws, 0 or more; got {bootstrap!r}")
 
 def said_of_files(variables, missing, stamp):
     "What the command line says of the fields' files, as `climate_problem` takes it."
     try: numbers = missing and ([] if missing=='none' else [float(m) for m in str(missing).split(',')])
-    except ValueError: raise ConfigError(f"--missing takes numbers joined by commas, like -1000,255, or none; got {missing!r}") from None
+    except ValueError:
+        raise ConfigError(f"--missing takes numbers joined by commas, like -1000,255, or none; "
+                          f"got {missing!r}") from None
     return dict(variables=variables and [v.strip() for v in variables.split(',')], missing=numbers, stamp=stamp)
 
 def file_names(files): return [Path(f).name for f in ([files] if isinstance(files, str) else files)]
@@ -285,16 +308,21 @@ def same_units(a, b):
 
 def check_units(run_units, problem, rain):
     "Fields and rain in the units of the run, or a `DataError`; unknown units are let through."
-    for what,was,now in zip(('fields','rain'), run_units, (problem.config['units'], problem.config['target_units'] if rain else '')):
+    for what,was,now in zip(('fields','rain'), run_units,
+                            (problem.config['units'], problem.config['target_units'] if rain else '')):
         if was and now and not same_units(was, now):
             raise DataError(f"the {what} must be in the units of the run, {was}; got {now}: convert them")
 
 # %% ../../nbs/climate/08_model.ipynb #8828990b
 def predict_months(run, out, config, ocean, rain=None):
     "Predict the months of other files with a finished run, and score them where their rain is given."
-    if not ocean: raise ConfigError("a climate run predicts from fields: give --ocean FILE [FILE ...] as `mrtl climate` takes them")
+    if not ocean:
+        raise ConfigError("a climate run predicts from fields: give --ocean FILE [FILE ...] as "
+                          "`mrtl climate` takes them")
     prep,units = load_preps(run); at = prep[0].state_
     grid = Grid.from_coords(at.lat.values, at.lon.values, names=('lat','lon'), sphere=True)
-    problem = climate_problem(ocean, rain, prep=prep, onto=grid, **{k: config[k] for k in ('region','by','leads','start_months','window')}, **{k: config.get(k) for k in ('variables','missing','stamp','rain_as')})
+    problem = climate_problem(ocean, rain, prep=prep, onto=grid,
+                              **{k: config[k] for k in ('region','by','leads','start_months','window')},
+                              **{k: config.get(k) for k in ('variables','missing','stamp','rain_as')})
     check_units(units, problem, rain)
     p = predict_run(run, out, problem); print(f"{len(p)} rows: {out}")

@@ -41,7 +41,8 @@ def ocean_grid(
     "Cells of the ocean, centred on whole degrees as EN4's are."
     check_whole(step=step)
     if any(float(c)%1 for c in (*lat, *lon)) or not (-83<=lat[0]<lat[1]<=89 and lon[0]<lon[1]<lon[0]+360):
-        raise ConfigError(f"lat and lon are first and last whole degrees, ascending, -83 to 89 north; got {lat} and {lon}")
+        raise ConfigError(f"lat and lon are first and last whole degrees, ascending, -83 to 89 "
+                          f"north; got {lat} and {lon}")
     y,x = (np.arange(a, b+1., step) for a,b in (lat, lon))
     return Grid.from_coords(y, x, names=('lat','lon'), sphere=True, mask=~land_mask(y, x))
 
@@ -105,7 +106,8 @@ class RedNoise:
         k = np.hypot(ky[:,None], 1.4*kx); half = self.padded[1]//2+1
         spectrum = ((1+k**2)**(-power/2)/((1+k**2)**(-power/2)).mean())[:,:half]
         keep = np.exp(-1/(memory[1]+(memory[0]-memory[1])/(1+(k[:,:half]/3)**2)))
-        self.first,self.keep,self.kick = (a.astype('f4') for a in (np.sqrt(spectrum), keep, np.sqrt(spectrum*(1-keep**2))))
+        self.first,self.keep,self.kick = (a.astype('f4')
+                                          for a in (np.sqrt(spectrum), keep, np.sqrt(spectrum*(1-keep**2))))
 
     def __repr__(self): return f"RedNoise{self.shape}, {self.step:g} degrees"
 
@@ -129,16 +131,23 @@ def ocean_climate(
     lon:np.ndarray,  # Columns, degrees east, (w,)
 )->xr.Dataset:       # mean, trend (a century), spread (variable, lat, lon); season (variable, month, lat, lon); tie (lat): correlation of salinity with temperature
     "Mean, season, trend and spread of temperature (K) and salinity (psu)."
-    y,x = np.asarray(lat, float),np.asarray(lon, float); b = lambda *a: blob(y, x, a[:2], a[2:]); flat = np.ones((len(y), len(x))); rad = np.deg2rad(y)[:,None]*flat
+    y,x = np.asarray(lat, float),np.asarray(lon, float)
+    b = lambda *a: blob(y, x, a[:2], a[2:])
+    flat = np.ones((len(y), len(x))); rad = np.deg2rad(y)[:,None]*flat
     month = np.arange(1, 13)[:,None,None]
-    mean = 301.3-26*np.sin(rad)**2*(1+.15*np.cos(rad))-3.5*b(-4,268,7,22)+3*b(45,335,12,18),35.+1.1*np.sin(2*rad.clip(0))+1.*b(28,320,14,26)-1.6*b(52,215,14,30)-.9*b(6,268,6,16)
-    swing = 5.5*np.sin(np.deg2rad(1.4*(y-3)).clip(-1.5, 1.5))[:,None]*(flat+.5*b(41,292,7,12)),-.12*np.sin(np.deg2rad(2*(y-5)))[:,None]*flat
+    mean = (301.3-26*np.sin(rad)**2*(1+.15*np.cos(rad))-3.5*b(-4,268,7,22)+3*b(45,335,12,18),35.
+            +1.1*np.sin(2*rad.clip(0))+1.*b(28,320,14,26)-1.6*b(52,215,14,30)-.9*b(6,268,6,16))
+    swing = 5.5*np.sin(np.deg2rad(1.4*(y-3)).clip(-1.5, 1.5))[:,None]*(flat
+            +.5*b(41,292,7,12)),-.12*np.sin(np.deg2rad(2*(y-5)))[:,None]*flat
     season = [s*np.cos(2*np.pi*(month-late)/12) for s,late in zip(swing, (8.5,8.))]
     trend = .7*flat+.3*b(35,300,15,30)-.5*b(55,325,8,15),.05*flat+.1*b(25,320,15,30)-.1*b(45,205,15,30)
-    spread = .48*flat+.5*b(0,245,6,36)+.3*b(40,295,7,22)+.25*b(40,185,8,25)+.2*b(50,320,10,25),.15*flat+.1*b(8,250,6,40)+.1*b(43,305,8,15)+.08*b(8,315,8,15)
+    spread = (.48*flat+.5*b(0,245,6,36)+.3*b(40,295,7,22)+.25*b(40,185,8,25)+.2*b(50,320,10,25),.15*flat
+              +.1*b(8,250,6,40)+.1*b(43,305,8,15)+.08*b(8,315,8,15))
     s = ('variable','lat','lon')
-    return xr.Dataset(dict(mean=(s, np.stack(mean)), season=(('variable','month','lat','lon'), np.stack(season)), trend=(s, np.stack(trend)), spread=(s, np.stack(spread)),
-        tie=('lat', .45*np.tanh((y-22)/12))), dict(variable=['temperature','salinity'], month=np.arange(1, 13), lat=y, lon=x))
+    return xr.Dataset(dict(mean=(s, np.stack(mean)), season=(('variable','month','lat','lon'), np.stack(season)),
+                           trend=(s, np.stack(trend)), spread=(s, np.stack(spread)),
+        tie=('lat', .45*np.tanh((y-22)/12))),
+        dict(variable=['temperature','salinity'], month=np.arange(1, 13), lat=y, lon=x))
 
 # %% ../../nbs/climate/06_ocean.ipynb #1847216b
 class OceanMonths:
@@ -152,9 +161,14 @@ class OceanMonths:
     ):
         store_attr('grid,months'); y,x = grid.y_centres,grid.x_centres; c = ocean_climate(y, x)
         f4 = lambda a: np.asarray(a, 'f4')
-        self.modes = f4(mode_maps(y, x)); self.rest = np.sqrt(1-(self.modes**2).sum(0)); self.series = f4(mode_series(months, seed))
-        self.noise = RedNoise(grid.shape, y[1]-y[0], seed, memory=memory); self.tie = f4(c.tie)[:,None]; self.own = np.sqrt(1-self.tie**2)
-        self.spread,self.trend,self.base = f4(c.spread)*grid.mask.numpy(),f4(c.trend),f4((c['mean']+c.season).transpose('month','variable','lat','lon'))
+        self.modes = f4(mode_maps(y, x))
+        self.rest = np.sqrt(1-(self.modes**2).sum(0))
+        self.series = f4(mode_series(months, seed))
+        self.noise = RedNoise(grid.shape, y[1]-y[0], seed, memory=memory)
+        self.tie = f4(c.tie)[:,None]
+        self.own = np.sqrt(1-self.tie**2)
+        self.spread,self.trend,self.base = f4(c.spread)*grid.mask.numpy(),f4(c.trend),f4((c['mean']
+                +c.season).transpose('month','variable','lat','lon'))
         g = np.linspace(1, growth, months); self.size = f4(g/np.sqrt((g**2).mean()))
         self.base[:,:,~grid.mask.numpy()] = np.nan
 
@@ -183,7 +197,8 @@ class OceanMonths:
         return x.transpose(1, 0, 2, 3)
 
 # %% ../../nbs/climate/06_ocean.ipynb #e79e2c96
-PLACES = (((44,198),(8,300)), ((26,298),(-4,205)), ((28,232),(48,325)), ((-8,258),(14,330)), ((16,210),(36,325)), ((50,222),(-12,195)))
+PLACES = (((44,198),(8,300)), ((26,298),(-4,205)), ((28,232),(48,325)), ((-8,258),(14,330)),
+          ((16,210),(36,325)), ((50,222),(-12,195)))
 _LOADS = np.array([(1,.2), (-.2,1), (1,-.6), (.9,.6), (.2,1), (1,-.2)]).T
 
 # %% ../../nbs/climate/06_ocean.ipynb #d9a29c35
@@ -207,11 +222,13 @@ def teleconnection(
 )->dict:               # lead (leads, rank), variable (2, rank), space (h*w, rank): columns of unit root mean square; mix (rank, rank): space is `dipoles` times it
     "What rain will owe to the ocean."
     share,D = grid.share.numpy().ravel(),dipoles(grid, rank)
-    if not np.linalg.cond((D.T*share)@D)<1e6: raise DataError(f"{grid!r} has too little sea for {rank} components: take a larger box or fewer components")
+    if not np.linalg.cond((D.T*share)@D)<1e6:
+        raise DataError(f"{grid!r} has too little sea for {rank} components: take a larger box or fewer components")
     lead = np.exp(-.5*((np.arange(1, leads+1)[:,None]-1-(leads-1)*(np.arange(rank)+.5)/rank)/(leads/5))**2)
     lead = overlapping(lead, cosine) if rank<=leads else lead/np.sqrt((lead**2).mean(0))
     space = overlapping(D, cosine, share); loads = _LOADS[:,:rank]
-    return dict(lead=lead, variable=loads/np.sqrt((loads**2).mean(0)), space=space, mix=np.linalg.lstsq(D, space, rcond=None)[0])
+    return dict(lead=lead, variable=loads/np.sqrt((loads**2).mean(0)), space=space,
+                mix=np.linalg.lstsq(D, space, rcond=None)[0])
 
 # %% ../../nbs/climate/06_ocean.ipynb #95889536
 def simulate_ocean(
@@ -231,9 +248,16 @@ def simulate_ocean(
     seed:int=0,            # Of everything
 )->xr.Dataset:             # temperature (K), salinity (psu) (time, lat, lon) float32, NaN on land; y, signal (time), NaN in the first months; lead_loading, variable_loading, space, strength, beta
     "Months of an ocean of full size, the rain that follows, and the planted maps."
-    check_whole(months=months, leads=leads, rank=rank, block=block); check_between(-1/max(rank-1, 1), 1, cosine=cosine); check_between(0, 1+1e-9, r2=r2); check_between(0, 100, growth=growth); check_between(-100, 100, drift=drift); check_between(0, 100, **{'memory of large scales': memory[0], 'memory of small scales': memory[1]})
-    if months<leads+24: raise ConfigError(f"months must be at least leads+24={leads+24}, got {months}: a season needs two years")
-    grid = ocean_grid(lat, lon, step); ocean,f = OceanMonths(grid, months, growth, seed, memory),teleconnection(grid, leads, rank, cosine)
+    check_whole(months=months, leads=leads, rank=rank, block=block)
+    check_between(-1/max(rank-1, 1), 1, cosine=cosine)
+    check_between(0, 1+1e-9, r2=r2)
+    check_between(0, 100, growth=growth)
+    check_between(-100, 100, drift=drift)
+    check_between(0, 100, **{'memory of large scales': memory[0], 'memory of small scales': memory[1]})
+    if months<leads+24:
+        raise ConfigError(f"months must be at least leads+24={leads+24}, got {months}: a season needs two years")
+    grid = ocean_grid(lat, lon, step)
+    ocean,f = OceanMonths(grid, months, growth, seed, memory),teleconnection(grid, leads, rank, cosine)
     data = None if lazy else np.empty((2, months, *grid.shape), 'f4')
     parts,states = _first_pass(ocean, f, drift, block, data)
     ds = _truth(parts, f, grid, leads, months, r2, seed).assign_attrs(drift=drift, growth=growth)
@@ -243,7 +267,8 @@ def simulate_ocean(
 
 # %% ../../nbs/climate/06_ocean.ipynb #1b56809a
 def _first_pass(ocean, f, drift, block, data):
-    "Make every month once: what each component sees in it (months, 2, rank), and, where the months are not kept, the state before each block."
+    """Make every month once: what each component sees in it (months, 2, rank), and, where the months are not kept,
+    the state before each block."""
     T,share = ocean.months,ocean.grid.share.numpy().ravel(); rank = f['space'].shape[1]
     parts,power,states,state = np.empty((T, 2, rank)),np.zeros(2),[],None
     for a in progress(range(0, T, block), desc='simulating months'):
@@ -260,28 +285,39 @@ def _lazy(ocean, states, block):
     import dask, dask.array as da
     make = dask.delayed(lambda a, b, state: ocean.dressed(ocean.anomalies(a, b, state)[0], a), pure=False)
     ends = [(a, min(a+block, ocean.months)) for a in range(0, ocean.months, block)]
-    return da.concatenate([da.from_delayed(make(a, b, s), (2, b-a, *ocean.grid.shape), 'f4') for (a,b),s in zip(ends, states)], axis=1)
+    return da.concatenate([da.from_delayed(make(a, b, s), (2, b-a, *ocean.grid.shape), 'f4')
+                           for (a,b),s in zip(ends, states)], axis=1)
 
 # %% ../../nbs/climate/06_ocean.ipynb #ad2fc5fb
 def _truth(parts, f, grid, leads, months, r2, seed):
     "Signal, rain anomaly and factors, labelled as `simulate_field` labels them; strengths descend."
     s = sum(f['lead'][l-1]*np.einsum('tvk,vk->tk', parts, f['variable'])[leads-l:months-l] for l in range(1, leads+1))
     strength = 1/s.std(0)/(s/s.std(0)).sum(1).std(); found = s@strength; found -= found.mean()
-    noise = np.random.default_rng([seed, 8]).standard_normal(len(found)); noise -= noise.mean(); noise -= found*(noise@found)/(found@found)
+    noise = np.random.default_rng([seed, 8]).standard_normal(len(found))
+    noise -= noise.mean()
+    noise -= found*(noise@found)/(found@found)
     noise *= math.sqrt((1-r2)/r2)/noise.std(); order = np.argsort(-strength); k = np.arange(1, len(order)+1)
     late = lambda v: ('time', np.concatenate([np.full(leads, np.nan), v])); space = f['space'].reshape(*grid.shape, -1)
     beta = np.einsum('lk,vk,ijk,k->lvij', f['lead'], f['variable'], space, strength)
-    return xr.Dataset(dict(y=late(found+noise), signal=late(found), lead_loading=(('lead','component'), f['lead'][:,order]), variable_loading=(('variable','component'), f['variable'][:,order]),
-        space=(('lat','lon','component'), space[...,order]), strength=('component', strength[order]), beta=(('lead','variable','lat','lon'), beta)),
-        dict(time=pd.date_range('1900-01', periods=months, freq='MS'), variable=['temperature','salinity'], lead=np.arange(1, leads+1), component=k, **grid.coords()), dict(r2=r2, noise_sd=math.sqrt((1-r2)/r2), seed=seed, leads=leads))
+    return xr.Dataset(dict(y=late(found+noise), signal=late(found),
+                           lead_loading=(('lead','component'), f['lead'][:,order]),
+                           variable_loading=(('variable','component'), f['variable'][:,order]),
+        space=(('lat','lon','component'), space[...,order]), strength=('component', strength[order]),
+        beta=(('lead','variable','lat','lon'), beta)),
+        dict(time=pd.date_range('1900-01', periods=months, freq='MS'), variable=['temperature','salinity'],
+             lead=np.arange(1, leads+1), component=k, **grid.coords()),
+        dict(r2=r2, noise_sd=math.sqrt((1-r2)/r2), seed=seed, leads=leads))
 
 # %% ../../nbs/climate/06_ocean.ipynb #101efad3
 def rain_climate(
     lat:np.ndarray,  # Rows, degrees, (h,)
     lon:np.ndarray,  # Columns, degrees east, negative, (w,)
 )->np.ndarray:       # mm a month, (12, h, w), above zero
-    "A rough climate of US rain: wet in the south-east and on the north-west coast, summer rain inland, winter rain in the west."
-    y,x = np.asarray(lat, float),np.asarray(lon, float); b = lambda *a: blob(y, x, a[:2], a[2:]); month = np.arange(1, 13)[:,None,None]
+    """A rough climate of US rain: wet in the south-east and on the north-west coast, summer rain inland, winter
+    rain in the west."""
+    y,x = np.asarray(lat, float),np.asarray(lon, float)
+    b = lambda *a: blob(y, x, a[:2], a[2:])
+    month = np.arange(1, 13)[:,None,None]
     mean = 20+75/(1+np.exp(-(x+99)/4))*(1-.012*(y[:,None]-25))+110*b(46,-124,6,3)
     return mean*(1+.45*b(43,-97,9,11)*np.cos(2*np.pi*(month-6.5)/12)+.8*b(42,-122,10,5)*np.cos(2*np.pi*(month-1)/12))
 
@@ -301,18 +337,23 @@ class RainMonths:
     ):
         from mrtl.climate.regions import region_weights
         store_attr('seed,first')
-        square = lambda c, first: np.unique(np.rint((c-first)*24).astype(int)//cells, return_index=True, return_inverse=True)
+        square = lambda c, first: np.unique(np.rint((c-first)*24).astype(int)//cells,
+                                            return_index=True, return_inverse=True)
         (rows,r0,self.rows),(cols,c0,self.cols) = square(lat, _FIRST[0]),square(lon, _FIRST[1])
         self.dry = region_weights('all', lat, lon).values<=0
         w = np.where(self.dry, 0., region_weights(region, lat, lon).values)
-        if not w.sum()>0: raise DataError(f"the grid {lat[0]:g}..{lat[-1]:g} N, {lon[0]:g}..{lon[-1]:g} E has no land cell of the US in the region: take other rows and columns")
+        if not w.sum()>0:
+            raise DataError(f"the grid {lat[0]:g}..{lat[-1]:g} N, {lon[0]:g}..{lon[-1]:g} E has no land cell of "
+                            f"the US in the region: take other rows and columns")
         self.w = np.add.reduceat(np.add.reduceat(w, r0, 0), c0, 1)/w.sum()
         self.climate = rain_climate(*(first+(k*cells+(cells-1)/2)/24 for first,k in zip(_FIRST, (rows,cols))))
         self.normal = (self.climate*self.w).sum((1,2)); self.grid = Grid(self.w.shape)
         self.near = np.exp(-(ndimage.distance_transform_edt(self.w<=0)*cells/24/6)**2/2)
-        self.mm = min(9., .8*self.normal.min()/max(np.abs(target).max(), 1e-9)); self.mean = self.normal[(first+np.arange(len(target)))%12]+self.mm*target
+        self.mm = min(9., .8*self.normal.min()/max(np.abs(target).max(), 1e-9))
+        self.mean = self.normal[(first+np.arange(len(target)))%12]+self.mm*target
 
-    def __repr__(self): return f"RainMonths({len(self.mean)} months, {len(self.rows)}x{len(self.cols)} cells, {self.mm:.3g} mm a unit)"
+    def __repr__(self):
+        return f"RainMonths({len(self.mean)} months, {len(self.rows)}x{len(self.cols)} cells, {self.mm:.3g} mm a unit)"
 
     def months(self,
         start:int,  # First month
@@ -321,7 +362,8 @@ class RainMonths:
         "Make some months."
         out = np.empty((stop-start, len(self.rows), len(self.cols)), 'f4')
         for t,x in enumerate(out, start):
-            wet = self.climate[(self.first+t)%12]*np.exp(.35*random_fields(1, self.grid, .1, np.random.default_rng([self.seed, 9, t]))[0])
+            wet = self.climate[(self.first+t)%12]*np.exp(.35*random_fields(1, self.grid, .1,
+                    np.random.default_rng([self.seed, 9, t]))[0])
             wet *= 1+self.near*(self.mean[t]/(wet*self.w).sum()-1)
             x[:] = np.round(wet, 2)[np.ix_(self.rows, self.cols)]; x[self.dry] = np.nan
         return out
@@ -340,11 +382,14 @@ def simulate_rain(
     from mrtl.climate.prism import prism_grid
     check_whole(block=block); grid = prism_grid()
     rows,cols = (c[(c>lo)&(c<hi)] for c,(lo,hi) in ((grid.y_centres,lat), (grid.x_centres,lon)))
-    if min(len(rows), len(cols))<2: raise DataError(f"PRISM's grid has no two rows and columns in {lat} N, {lon} E: take a box within 24 to 50 N, -125 to -66.5 E")
+    if min(len(rows), len(cols))<2:
+        raise DataError(f"PRISM's grid has no two rows and columns in {lat} N, {lon} E: take a box within 24 "
+                        f"to 50 N, -125 to -66.5 E")
     rain = RainMonths(np.nan_to_num(y.values.astype(float)), rows, cols, region, seed, int(y.time.dt.month[0])-1)
     make = dask.delayed(rain.months, pure=False); ends = [(a, min(a+block, len(y))) for a in range(0, len(y), block)]
     data = da.concatenate([da.from_delayed(make(a, b), (b-a, len(rows), len(cols)), 'f4') for a,b in ends])
-    return xr.DataArray(data, dict(time=y.time, lat=rows, lon=cols), ('time','lat','lon'), 'ppt', dict(units='mm', mm_per_unit=rain.mm))
+    return xr.DataArray(data, dict(time=y.time, lat=rows, lon=cols), ('time','lat','lon'), 'ppt',
+                        dict(units='mm', mm_per_unit=rain.mm))
 
 # %% ../../nbs/climate/06_ocean.ipynb #0f1de536
 def write_ocean_archives(
@@ -352,13 +397,14 @@ def write_ocean_archives(
     bil_until:str='2014-12',     # Last month that is packed as BIL; GeoTIFF after it
     us:tuple=((24,50), (-125.1,-66.4)), # Edges of the part of PRISM's grid to fill, latitudes and longitudes
     region:str|tuple|list='midwest', # Region whose mean rain follows the ocean
-    **kwargs:object,             # `months`, `lat`, `lon`, `rank`, `r2`, `drift`, `seed` and the others of `simulate_ocean`
+    **kwargs:object, # `months`, `lat`, `lon`, `rank`, `r2`, `drift`, `seed` and the others of `simulate_ocean`
 )->dict:                         # Paths: ocean (EN4's zips), rain (PRISM's zips), truth (one netCDF file)
     "Simulate an ocean and its rain, and leave them as the archives that one would download."
     from mrtl.climate.archives import write_en4
     from mrtl.climate.prism import write_prism
     folder = Path(folder); ds = simulate_ocean(**kwargs, lazy=True); truth = ds.drop_vars(['temperature','salinity'])
-    rain = simulate_rain(ds.y, *us, region, kwargs.get('seed', 0)); truth.attrs['mm_per_unit'] = rain.attrs['mm_per_unit']
+    rain = simulate_rain(ds.y, *us, region, kwargs.get('seed', 0))
+    truth.attrs['mm_per_unit'] = rain.attrs['mm_per_unit']
     old = rain.time.values.astype('datetime64[M]')<=np.datetime64(bil_until, 'M')
     out = dict(ocean=write_en4(ds[['temperature','salinity']], folder/'en4'), rain=[])
     for part,layout in ((rain[old],'bil'), (rain[~old],'cog')):

@@ -30,7 +30,8 @@ def moving_sum(
     window:int=1,     # Months to add up
 )->xr.DataArray:      # Sum over t, ..., t+window-1 at month t, same shape; NaN where the series ends first
     "Add up each month and the ones after it."
-    if int(window)!=window or window<1: raise ConfigError(f"window must be a whole number of months, 1 or more; got {window!r}")
+    if int(window)!=window or window<1:
+        raise ConfigError(f"window must be a whole number of months, 1 or more; got {window!r}")
     check_months(y.time.values, 'the target', every=True)
     return sum((y.shift(time=-i) for i in range(1, window)), y)
 
@@ -41,7 +42,8 @@ class ClimatePrep(TransformerMixin, BaseEstimator):
         detrend:str=None,   # None, 'linear' (a line per cell) or 'difference' (change since the month before)
         scale:bool=True,    # Divide by one standard deviation per variable or output?
     ):
-        if detrend not in (None,'linear','difference'): raise ConfigError(f"detrend must be None, 'linear' or 'difference'; got {detrend!r}")
+        if detrend not in (None,'linear','difference'):
+            raise ConfigError(f"detrend must be None, 'linear' or 'difference'; got {detrend!r}")
         store_attr()
 
     def __repr__(self): return f"ClimatePrep(detrend={self.detrend!r}, scale={self.scale})"
@@ -51,7 +53,7 @@ def _years(time): return (time.dt.year + (time.dt.month-1)/12).drop_vars('time')
 # %% ../../nbs/climate/05_prepare.ipynb #ac270a4f
 @patch
 def fit(self:ClimatePrep,
-    x:xr.DataArray,          # Monthly data, (time, ...): fields (time, variable, lat, lon) or a series (time[, output]), in memory or lazy
+    x:xr.DataArray, # Monthly data, (time, ...): fields (time, variable, lat, lon) or a series (time[, output]), in memory or lazy
     months:np.ndarray=None,  # Which months are for training, booleans or indices into time; all when not given
 )->ClimatePrep:              # Itself
     "Learn from the training months."
@@ -62,7 +64,8 @@ def fit(self:ClimatePrep,
     c,tc = _monthly_means(x, at, month, t); slope = np.zeros(x.shape[1:])
     if self.detrend=='linear': slope = _slope(x, at, month, t, c, tc); c = c-slope*tc
     dims = x.dims[1:]; kinds = np.unique(month)
-    state = xr.Dataset(dict(climatology=(('month',*dims), c[kinds]), slope=(dims, slope)), coords=dict(month=kinds)|{k: x[k].drop_attrs() for k in dims if k in x.coords})
+    state = xr.Dataset(dict(climatology=(('month',*dims), c[kinds]), slope=(dims, slope)),
+                       coords=dict(month=kinds)|{k: x[k].drop_attrs() for k in dims if k in x.coords})
     self.state_ = state.assign(scale=self._spread(x, at, state) if self.scale else xr.DataArray(1.))
     return self
 
@@ -85,7 +88,9 @@ def _slope(x, at, month, t, c, tc):
     for b,v in _values(x, at):
         e = v-c[month[b]]; d = np.where(np.isnan(e), 0., t[b].reshape(-1, *[1]*(v.ndim-1))-tc[month[b]])
         xt += np.nansum(e*d, 0); tt += (d**2).sum(0)
-    if not (tt>0).any(): raise DataError("a linear trend needs two training years of at least one calendar month: train on more months or use detrend=None")
+    if not (tt>0).any():
+        raise DataError("a linear trend needs two training years of at least one calendar month: train on more "
+                        "months or use detrend=None")
     return np.where(tt>0, xt/np.where(tt>0, tt, 1.), 0.)
 
 # %% ../../nbs/climate/05_prepare.ipynb #b7541a39
@@ -108,7 +113,9 @@ def _row_weights(lat):
 def _season(self:ClimatePrep, time, state):
     "Season and trend of some months, (time, ...)."
     want,have = set(time.dt.month.values.tolist()),set(state.month.values.tolist())
-    if want-have: raise DataError(f"no training month to learn the season of calendar month {min(want-have)} from; those seen are {sorted(have)}: train on more months")
+    if want-have:
+        raise DataError(f"no training month to learn the season of calendar month {min(want-have)} from; those "
+                        f"seen are {sorted(have)}: train on more months")
     return state.climatology.sel(month=time.dt.month).drop_vars('month') + state.slope*(_years(time)-self.t0)
 
 @patch
@@ -156,11 +163,13 @@ def inverse_transform(self:ClimatePrep,
 @patch
 def _matched(self:ClimatePrep, x):
     "The data under the coordinates of those it was fitted on; `DataError` if they are others."
-    if not hasattr(self, 'state_'): raise DataError("this ClimatePrep has not learnt anything yet: call `fit` with training months first")
+    if not hasattr(self, 'state_'):
+        raise DataError("this ClimatePrep has not learnt anything yet: call `fit` with training months first")
     for k in (k for k in self.state_.dims if k!='month'):
         want,got = self.state_[k].values,x[k].values if k in x.dims else np.zeros(0)
         if len(got)!=len(want) or not (np.allclose(want, got) if want.dtype.kind=='f' else (want==got).all()):
-            raise DataError(f"{k} must be that of the training data, {len(want)} from {want[0]} to {want[-1]}; got {len(got)}{f' from {got[0]} to {got[-1]}' if len(got) else ''}")
+            raise DataError(f"{k} must be that of the training data, {len(want)} from {want[0]} to {want[-1]}; got "
+                            f"{len(got)}{f' from {got[0]} to {got[-1]}' if len(got) else ''}")
         x = x.assign_coords({k: want})
     return x
 
@@ -171,7 +180,8 @@ def to_dict(self:ClimatePrep)->dict: # `config` (JSON) and `arrays` (name to num
     s = self.state_
     dims = {k: list(map(str, s[k].dims)) for k in ('climatology','slope','scale')}
     coords = {k: s[k].values.tolist() for k in s.dims if k in s.coords}
-    return dict(config=dict(detrend=self.detrend, scale=self.scale, t0=self.t0, dims=dims, coords=coords), arrays={k: s[k].values for k in dims})
+    return dict(config=dict(detrend=self.detrend, scale=self.scale, t0=self.t0, dims=dims, coords=coords),
+                arrays={k: s[k].values for k in dims})
 
 @patch(cls_method=True)
 def from_dict(cls:ClimatePrep,
@@ -179,7 +189,8 @@ def from_dict(cls:ClimatePrep,
 )->ClimatePrep:      # The same preparation
     "The preparation that `to_dict` described."
     c,self = state['config'],cls(state['config']['detrend'], state['config']['scale'])
-    self.t0,self.state_ = c['t0'],xr.Dataset({k: (c['dims'][k], np.asarray(v, float)) for k,v in state['arrays'].items()}, coords=c['coords'])
+    self.t0,self.state_ = c['t0'],xr.Dataset({k: (c['dims'][k], np.asarray(v, float))
+                                              for k,v in state['arrays'].items()}, coords=c['coords'])
     return self
 
 # %% ../../nbs/climate/05_prepare.ipynb #8db4141b
@@ -196,7 +207,8 @@ class ClimateProblem(Problem):
 
     def __repr__(self):
         sizes = zip(('time','variable','lat','lon'), self.design.fields.shape)
-        return f"ClimateProblem({', '.join(f'{len(v)} {k}' for k,v in self.rows.items())}; {self.lost} months lost; {', '.join(f'{k} {v}' for k,v in sizes)})"
+        return (f"ClimateProblem({', '.join(f'{len(v)} {k}' for k,v in self.rows.items())}; {self.lost} months "
+                f"lost; {', '.join(f'{k} {v}' for k,v in sizes)})")
 
 # %% ../../nbs/climate/05_prepare.ipynb #328eb10f
 @patch(as_prop=True)
@@ -204,15 +216,19 @@ def fields(self:ClimateProblem)->xr.DataArray: # (time, variable, lat, lon), NaN
     "The prepared fields, a copy with names."
     d = self.design; sea = d.grid.mask
     x = torch.where(sea, d.u/d.grid.share.where(sea, torch.ones(())).to(d.u), torch.nan)
-    return xr.DataArray(x.numpy(), dict(time=self.months, variable=d.labels['variable'], **d.grid.coords()), ('time','variable','lat','lon'), 'fields')
+    return xr.DataArray(x.numpy(), dict(time=self.months, variable=d.labels['variable'], **d.grid.coords()),
+                        ('time','variable','lat','lon'), 'fields')
 
 # %% ../../nbs/climate/05_prepare.ipynb #4649f613
 def _ocean(ocean, onto, box, variables=None, missing=None, stamp=None):
     "The fields on one grid, every month there, not read yet."
     given = [ocean] if isinstance(ocean, (str, Path, xr.DataArray, xr.Dataset)) else list(ocean)
     files = [f for f in given if not isinstance(f, (xr.DataArray, xr.Dataset))]
-    fields = [f for g in given if isinstance(g, (xr.DataArray, xr.Dataset)) for f in _from_memory(g, variables, missing, stamp)]
-    if files: fields += open_fields(files, [v for v in variables if v not in [f.name for f in fields]] if variables else None, missing=missing, stamp=stamp)
+    fields = [f for g in given if isinstance(g, (xr.DataArray, xr.Dataset))
+              for f in _from_memory(g, variables, missing, stamp)]
+    if files:
+        fields += open_fields(files, [v for v in variables if v not in [f.name for f in fields]] if variables
+                              else None, missing=missing, stamp=stamp)
     if variables: fields = sorted(fields, key=lambda f: list(variables).index(f.name))
     if box is not None: fields = [select_box(f, *box) for f in fields]
     one = len(fields)==1 and 'variable' in fields[0].dims
@@ -227,8 +243,13 @@ def _from_memory(given, variables, missing, stamp):
         f = ordered(given.to_dataset(name=name), name, missing, stamp).rename(given.name)
         if 'variable' in f.dims and variables: f = f.sel(variable=list(variables))
         return [f]
-    names = [v for v in given.data_vars if given[v].ndim>2]; chosen = [v for v in names if not variables or v in variables]
-    if not chosen: raise DataError(f"the dataset has no field {', '.join(variables)}; it holds {', '.join(map(str, names)) or 'none over time, latitude and longitude'}" if variables else f"the dataset has no variable over time, latitude and longitude: it holds {', '.join(f'{v} {given[v].dims}' for v in given.data_vars) or 'nothing'}")
+    names = [v for v in given.data_vars if given[v].ndim>2]
+    chosen = [v for v in names if not variables or v in variables]
+    if not chosen:
+        raise DataError(f"the dataset has no field {', '.join(variables)}; it holds "
+                        f"{', '.join(map(str, names)) or 'none over time, latitude and longitude'}" if variables
+                        else f"the dataset has no variable over time, latitude and longitude: it holds "
+                        f"{', '.join(f'{v} {given[v].dims}' for v in given.data_vars) or 'nothing'}")
     return [ordered(given, v, missing, stamp) for v in chosen]
 
 def _read(fields, dtype):
@@ -236,37 +257,50 @@ def _read(fields, dtype):
     out = np.empty(fields.shape, torch.empty(0, dtype=dtype).numpy().dtype)
     for b in progress(time_slices(fields.shape, fields.chunks and fields.chunks[0]), desc='reading fields'):
         out[b] = in_memory(fields[b])
-        if n := int(np.isinf(out[b]).sum()): raise DataError(f"the ocean holds {n} infinite values between {_ym(fields.time.values[b.start])} and {_ym(fields.time.values[b.stop-1])}: mask or replace them")
+        if n := int(np.isinf(out[b]).sum()):
+            raise DataError(f"the ocean holds {n} infinite values between {_ym(fields.time.values[b.start])} and "
+                            f"{_ym(fields.time.values[b.stop-1])}: mask or replace them")
         if (empty := np.isnan(out[b]).all((2,3))).any():
             t,v = np.argwhere(empty)[0]
-            raise DataError(f"{fields['variable'].values[v]} has no value at all in {_ym(fields.time.values[b][t])}: leave that variable or those months out")
+            raise DataError(f"{fields['variable'].values[v]} has no value at all in "
+                            f"{_ym(fields.time.values[b][t])}: leave that variable or those months out")
     return fields.copy(data=out)
 
 def _target(rain, region, by, window, rain_as=None):
     "The target by its first month, or None."
     if rain is None: return None
     if isinstance(rain, (pd.Series, pd.DataFrame)): rain = _from_pandas(rain)
-    y = rain if isinstance(rain, xr.DataArray) and not {'division','lat'}&set(rain.dims) else rain_target(rain, region, by, **rain_as or {})
-    if n := int(np.isinf(y.values).sum()): raise DataError(f"the rainfall holds {n} infinite values: mask or replace them")
-    return moving_sum(y.astype(float).assign_coords(time=month_starts(y.time)), window).assign_attrs(units=str(y.attrs.get('units', '')))
+    y = rain if isinstance(rain, xr.DataArray) and not {'division','lat'}&set(rain.dims) else rain_target(rain,
+            region, by, **rain_as or {})
+    if n := int(np.isinf(y.values).sum()):
+        raise DataError(f"the rainfall holds {n} infinite values: mask or replace them")
+    return moving_sum(y.astype(float).assign_coords(time=month_starts(y.time)),
+                      window).assign_attrs(units=str(y.attrs.get('units', '')))
 
 def _from_pandas(y):
     "A target with dates as its index, (time[, output])."
-    if not isinstance(y.index, (pd.DatetimeIndex, pd.PeriodIndex)): raise DataError(f"the target must have dates as its index; got {type(y.index).__name__} {list(y.index[:3])}: set it with pd.to_datetime")
+    if not isinstance(y.index, (pd.DatetimeIndex, pd.PeriodIndex)):
+        raise DataError(f"the target must have dates as its index; got {type(y.index).__name__} "
+                        f"{list(y.index[:3])}: set it with pd.to_datetime")
     time = (y.index if isinstance(y.index, pd.PeriodIndex) else y.index.to_period('M')).to_timestamp()
-    return xr.DataArray(y.to_numpy(), dict(time=time)|({} if y.ndim==1 else dict(output=[str(c) for c in y.columns])), ('time',) if y.ndim==1 else ('time','output'))
+    return xr.DataArray(y.to_numpy(),
+                        dict(time=time)|({} if y.ndim==1 else dict(output=[str(c) for c in y.columns])),
+                        ('time',) if y.ndim==1 else ('time','output'))
 
 # %% ../../nbs/climate/05_prepare.ipynb #5d07a8ea
 def lead_rows(time, y, leads=6):
-    "The months that can be predicted, as indices into the ocean's months: every one from the first usable to the last, which may be one past the ocean's; y is None for every month possible."
-    if int(leads)!=leads or leads<1: raise ConfigError(f"leads must be a whole number of months, 1 or more; got {leads!r}")
+    """The months that can be predicted, as indices into the ocean's months: every one from the first usable to the
+    last, which may be one past the ocean's; y is None for every month possible."""
+    if int(leads)!=leads or leads<1:
+        raise ConfigError(f"leads must be a whole number of months, 1 or more; got {leads!r}")
     t = np.arange(leads, len(time)+1)
     if y is not None:
         known = y.time.values[y.notnull().values.reshape(len(y), -1).any(1)].astype('datetime64[M]')
         t = t[np.isin(np.datetime64(time[0], 'M')+t, known)]
     if len(t): return np.arange(t[0], t[-1]+1)
     spans = [f"{_ym(a[0])} to {_ym(a[-1])}" for a in (time, time if y is None else y.time.values)]
-    raise DataError(f"no target month has {leads} months of ocean before it: the ocean runs from {spans[0]}, the target from {spans[1]}: take fewer leads, or more months")
+    raise DataError(f"no target month has {leads} months of ocean before it: the ocean runs from {spans[0]}, the "
+                    f"target from {spans[1]}: take fewer leads, or more months")
 
 def _ym(t): return str(np.datetime64(t, 'M'))
 
@@ -276,7 +310,8 @@ def _picked(month, y, start_months, unknown=False):
     keep = np.ones(len(month), bool)
     if not unknown: keep &= y.notnull().values.reshape(len(y), -1).any(1)
     if start_months is None: return keep
-    if not len(start_months) or not set(start_months)<=set(range(1, 13)): raise ConfigError(f"start months are calendar months 1..12, like [11, 12, 1]; got {list(start_months)}")
+    if not len(start_months) or not set(start_months)<=set(range(1, 13)):
+        raise ConfigError(f"start months are calendar months 1..12, like [11, 12, 1]; got {list(start_months)}")
     return keep&np.isin(month.astype('datetime64[M]').astype(int)%12+1, start_months)
 
 # %% ../../nbs/climate/05_prepare.ipynb #ca5fb312
@@ -286,20 +321,29 @@ def _fit_preps(x, y, starts, train, train_rows, leads, detrend):
     return ClimatePrep(detrend).fit(x, seen),ClimatePrep(scale=False).fit(y, train_rows)
 
 def _prepared(x, prep, leads, at, window):
-    "A design of anomalies in the place of the data, zero on land and where a month is missing, and how many of the latter there were."
-    z = prep.transform(x, copy=False)[int(prep.detrend=='difference'):]; land = prep.state_.climatology.isnull().all('month').any('variable').values
-    grid = Grid.from_coords(z.lat.values, z.lon.values, names=('lat','lon'), sphere=True, mask=~land); share = grid.share.numpy().astype(z.dtype); holes = np.zeros(z.shape[1:], int)
+    """A design of anomalies in the place of the data, zero on land and where a month is missing, and how many of
+    the latter there were."""
+    z = prep.transform(x, copy=False)[int(prep.detrend=='difference'):]
+    land = prep.state_.climatology.isnull().all('month').any('variable').values
+    grid = Grid.from_coords(z.lat.values, z.lon.values, names=('lat','lon'), sphere=True, mask=~land)
+    share = grid.share.numpy().astype(z.dtype)
+    holes = np.zeros(z.shape[1:], int)
     for b in time_slices(z.shape):
         v = z.values[b]; v[...,land] = 0.; hole = np.isnan(v); holes += hole.sum(0); v[hole] = 0.; v *= share
-    if n := int((holes==len(z)).any(0).sum()): raise DataError(f"{n} cells have training data but no value in {len(z)} months: the files do not cover the model's region")
-    return FieldDesign(torch.from_numpy(z.values), grid, ('variable',), dict(variable=list(z['variable'].values)), leads, at, shared=True, window=window if window>1 else None),int(holes.sum())
+    if n := int((holes==len(z)).any(0).sum()):
+        raise DataError(f"{n} cells have training data but no value in {len(z)} months: the files do not "
+                        f"cover the model's region")
+    return FieldDesign(torch.from_numpy(z.values), grid, ('variable',), dict(variable=list(z['variable'].values)),
+                       leads, at, shared=True, window=window if window>1 else None),int(holes.sum())
 
 # %% ../../nbs/climate/05_prepare.ipynb #30af9172
 def _notes(times, window):
     "What a reader of the scores should know: sentences; none where there is nothing to warn of."
     t = np.sort(times).astype('datetime64[M]').astype(int)
     if not (shared := int((np.diff(t)<window).sum())): return []
-    return [f"Targets are sums of {window} months, and {shared} of {len(t)} rows share months with the row before: neighbouring rows are not independent, so there are fewer facts here than rows. No month is shared between training, validation and test."]
+    return [f"Targets are sums of {window} months, and {shared} of {len(t)} rows share months with the row before: "
+            f"neighbouring rows are not independent, so there are fewer facts here than rows. No month is shared "
+            f"between training, validation and test."]
 
 # %% ../../nbs/climate/05_prepare.ipynb #47542429
 def climate_problem(
@@ -312,7 +356,7 @@ def climate_problem(
     start_months:list=None,                # Calendar months of the target to keep, like [11, 12, 1]; all when not given
     window:int=1,                          # Months added up in the target
     detrend:str='linear',                  # Of the fields: None, 'linear' or 'difference'
-    box:tuple=None,                        # Part of the ocean to take, ((south, north), (west, east)) in degrees; all of it when not given
+    box:tuple=None, # Part of the ocean to take, ((south, north), (west, east)) in degrees; all of it when not given
     onto:str|Grid='coarsest',              # Grid of `common_grid`
     variables:list=None,                   # Of the fields, in this order; all when not given
     missing:list=None,                     # Numbers that are no values, as `open_fields` takes them
@@ -321,32 +365,44 @@ def climate_problem(
     block:int=37,                          # Months in a block
     fractions:tuple=(.6,.2,.2),            # Shares of training, validation and test
     split_seed:int=0,                      # Deals the blocks out
-    prep:tuple=None,                       # (prep_x, prep_y) of an earlier problem: then nothing is learnt and every row is `test`
+    prep:tuple=None, # (prep_x, prep_y) of an earlier problem: then nothing is learnt and every row is `test`
     dtype:torch.dtype=torch.float32,       # Of the design's fields
 )->ClimateProblem:                         # Ready to train on
     "From files to a problem in which nothing leaks."
     fields,y = _ocean(ocean, onto, box, variables, missing, stamp),_target(rain, region, by, window, rain_as)
-    if y is None and prep is None: raise ConfigError("a problem to learn from needs rain: name the rainfall file, or give the `prep` of an earlier problem to predict")
+    if y is None and prep is None:
+        raise ConfigError("a problem to learn from needs rain: name the rainfall file, or give the `prep` of an "
+                          "earlier problem to predict")
     if prep: detrend = prep[0].detrend
     lag = int(detrend=='difference'); gap = leads+window-1+lag
     starts = lead_rows(fields.time.values[lag:], y if prep is None else None, leads)+lag
     month = (np.datetime64(fields.time.values[0], 'M')+starts).astype('datetime64[ns]')
     y = _unknown(month, prep[1]) if y is None else y.reindex(time=month)
-    split = dict(test=np.arange(len(starts)), lost=0) if prep else block_split(len(starts), block, gap, fractions, split_seed)
+    split = dict(test=np.arange(len(starts)), lost=0) if prep else block_split(len(starts), block,
+            gap, fractions, split_seed)
     keep = _picked(month, y, start_months, unknown=prep is not None)
     rows = {k: split[k][keep[split[k]]] for k in ('train','valid','test') if k in split}
-    if empty := [k for k,v in rows.items() if not len(v)]: raise DataError(f"no row is left for {', '.join(empty)}: keep more start months, or give more months")
+    if empty := [k for k,v in rows.items() if not len(v)]:
+        raise DataError(f"no row is left for {', '.join(empty)}: keep more start months, or give more months")
     first = starts[0]-leads-lag; x = _read(fields[first:starts[-1]], dtype); starts = starts-first
     prep = prep or _fit_preps(x, y, starts, split['train'], rows['train'], leads, detrend)
     used = np.sort(np.concatenate(list(rows.values()))); lo = starts[used[0]]-leads; x = x[lo-lag:starts[used[-1]]]
     design,filled = _prepared(x, prep[0], leads, starts[used]-lo, window)
-    config = dict(region=region, by=by, leads=leads, start_months=start_months if start_months is None else [int(m) for m in start_months], window=window,
-                  detrend=detrend, block=block, gap=gap, fractions=list(fractions), split_seed=split_seed, months=len(starts), first=_ym(month[0]),
-                  last=_ym(month[-1]), variables=fields['variable'].values.astype(str).tolist(), units='' if '?' in (units := str(fields.attrs.get('units', ''))) else units, target_units=y.attrs.get('units', ''), filled=filled)
+    config = dict(region=region, by=by, leads=leads, start_months=start_months if start_months is None else [int(m)
+            for m in start_months], window=window,
+                  detrend=detrend, block=block, gap=gap, fractions=list(fractions), split_seed=split_seed,
+                  months=len(starts), first=_ym(month[0]),
+                  last=_ym(month[-1]), variables=fields['variable'].values.astype(str).tolist(),
+                  units='' if '?' in (units := str(fields.attrs.get('units', ''))) else units,
+                  target_units=y.attrs.get('units', ''), filled=filled)
     y = prep[1].transform(y.isel(time=used)); outputs = list(y.output.values) if y.ndim==2 else None
     m = month[used].astype('datetime64[M]'); looks = [(str(a), str(b)) for a,b in zip(m-leads-lag, m-1)]
-    return ClimateProblem(design, y, {k: np.searchsorted(used, v) for k,v in rows.items()}, names=list(pd.DatetimeIndex(month[used]).strftime('%Y-%m')), outputs=outputs, reference=0., base=prep[1].inverse_transform(xr.zeros_like(y)).values, looks=looks, notes=_notes(month[used], window),
-        times=month[used], months=x.time.values[lag:], starts=starts[used]-lo, prep_x=prep[0], prep_y=prep[1], lost=split['lost'], config=config)
+    return ClimateProblem(design, y, {k: np.searchsorted(used, v) for k,v in rows.items()},
+                          names=list(pd.DatetimeIndex(month[used]).strftime('%Y-%m')), outputs=outputs,
+                          reference=0., base=prep[1].inverse_transform(xr.zeros_like(y)).values, looks=looks,
+                          notes=_notes(month[used], window),
+        times=month[used], months=x.time.values[lag:], starts=starts[used]-lo, prep_x=prep[0], prep_y=prep[1],
+        lost=split['lost'], config=config)
 
 def _unknown(month, prep):
     "A target of which nothing is known, shaped as the one that was prepared."
@@ -376,7 +432,8 @@ def by_season(self:ClimateProblem,
 )->dict:             # As `skill_by_season`
     "Scores of the test rows by season."
     r,y = self.rows['test'],np.asarray(self.y, float)
-    return skill_by_season(y[r], np.asarray(yhat, float).reshape(y.shape)[r], self.times[r], self.config.get('window', 1))
+    return skill_by_season(y[r], np.asarray(yhat, float).reshape(y.shape)[r], self.times[r],
+                           self.config.get('window', 1))
 
 @patch
 def scores(self:ClimateProblem,
@@ -387,4 +444,5 @@ def scores(self:ClimateProblem,
     return Problem.scores(self, yhat)|dict(seasons={k: s['r2'] for k,s in self.by_season(yhat).items()})
 
 # %% ../../nbs/climate/05_prepare.ipynb #48aca30c
-LADDER = [(4,9),(8,18),(12,27),(24,54),(40,90),(60,135),(80,180)] # The paper's resolutions; the first two are trained full-rank
+# The paper's resolutions; the first two are trained full-rank
+LADDER = [(4,9),(8,18),(12,27),(24,54),(40,90),(60,135),(80,180)]

@@ -25,7 +25,8 @@ def raster_name(
     name:str,        # Name of a raster, with or without a folder
 )->tuple|None:       # Variable and digits of the date, like ('ppt', '198101'); None for another kind of name
     "What the name of a PRISM raster says."
-    m = re.fullmatch(r'prism_([a-z]+)_(?:\w+_)?(\d{4}|\d{6}|\d{8})(?:_bil)?\.(?:bil|tif)', name.replace('\\','/').rsplit('/', 1)[-1].lower())
+    m = re.fullmatch(r'prism_([a-z]+)_(?:\w+_)?(\d{4}|\d{6}|\d{8})(?:_bil)?\.(?:bil|tif)',
+                     name.replace('\\','/').rsplit('/', 1)[-1].lower())
     return m and (m[1],m[2])
 
 # %% ../../nbs/climate/03_prism.ipynb #5bb2d9d5
@@ -34,7 +35,9 @@ def prism_months(
 )->dict:                  # Month to (file, member of the zip or None), ascending
     "Find the monthly rasters of precipitation."
     given = [Path(f) for f in ([files] if isinstance(files, str|Path) else files)]
-    inside = [p for f in given if f.is_dir() for p in sorted(f.rglob('*')) if p.suffix.lower() in ('.zip','.bil','.tif') and p.name.lower().startswith('prism')]
+    inside = [p for f in given if f.is_dir()
+              for p in sorted(f.rglob('*')) if p.suffix.lower() in ('.zip','.bil','.tif')
+              and p.name.lower().startswith('prism')]
     named = [f for f in given if not f.is_dir()]; found,other = {},[]
     for path in inside+named:
         for member,name in _rasters(path):
@@ -42,7 +45,10 @@ def prism_months(
             if said and said[0]=='ppt' and len(said[1])==6: _add(found, said[1], path, member)
             elif not said or said[0]!='ppt' or len(said[1])==8: other.append((path in named, _why(name, said)))
     if bad := [why for is_named,why in other if is_named or not found]: raise DataError(bad[0])
-    if not found: raise DataError(f"no monthly PRISM raster in {', '.join(str(f) for f in given[:3]) or 'an empty list'}: name files like PRISM_ppt_stable_4kmM3_198101_bil.zip or prism_ppt_us_25m_198101.zip, or their folder")
+    if not found:
+        raise DataError(f"no monthly PRISM raster in {', '.join(str(f) for f in given[:3]) or 'an empty list'}: "
+                        f"name files like PRISM_ppt_stable_4kmM3_198101_bil.zip or "
+                        f"prism_ppt_us_25m_198101.zip, or their folder")
     found = dict(sorted(found.items())); check_months(np.array(list(found)), 'PRISM', every=True)
     return found
 
@@ -57,12 +63,16 @@ def _add(found, date, path, member):
     "Note one month."
     if not '01'<=date[4:]<='12': raise DataError(f"{member or path.name} has no month {date[4:]}: correct its name")
     month = np.datetime64(f'{date[:4]}-{date[4:]}', 'M')
-    if month in found: raise DataError(f"PRISM has {month} twice, in {found[month][0].name} and in {path.name}: keep one, the stable one if there is a choice")
+    if month in found:
+        raise DataError(f"PRISM has {month} twice, in {found[month][0].name} and in {path.name}: keep one, the "
+                        f"stable one if there is a choice")
     found[month] = path,member
 
 def _why(name, said):
     "Why a raster is not wanted."
-    if said is None: return f"{name} is not named as PRISM names a monthly raster, so its month is unknown: keep the archive's names, like prism_ppt_us_25m_198101.tif"
+    if said is None:
+        return (f"{name} is not named as PRISM names a monthly raster, so its month is unknown: keep the archive's "
+                f"names, like prism_ppt_us_25m_198101.tif")
     if said[0]!='ppt': return f"{name} holds {said[0]}, not precipitation: take the ppt files"
     return f"{name} is daily: take the monthly files, six digits in the date"
 
@@ -81,7 +91,9 @@ class Raster:
     def lat(self): return self.north-self.step[0]*np.arange(self.shape[0])[::-1]
     @property
     def lon(self): return self.west+self.step[1]*np.arange(self.shape[1])
-    def same_place(self, other): return self.shape==other.shape and np.allclose([self.north,self.west,*self.step], [other.north,other.west,*other.step], atol=1e-5)
+    def same_place(self, other):
+        return self.shape==other.shape and np.allclose([self.north,self.west,*self.step],
+                                                       [other.north,other.west,*other.step], atol=1e-5)
 
 # %% ../../nbs/climate/03_prism.ipynb #006941b2
 def read_hdr(
@@ -91,16 +103,23 @@ def read_hdr(
     "The header of a .bil raster."
     h = {w[0].upper(): w[1].strip() for line in text.splitlines() if len(w := line.split(None, 1))==2}
     fixed = dict(NBANDS='1', NBITS='32', PIXELTYPE='FLOAT')
-    if wrong := [f"{k} {h[k]}" for k,v in fixed.items() if h.get(k, v).upper()!=v]: raise FormatError(f"{name} says {', '.join(wrong)}: PRISM has one band of 32-bit floats")
-    try: found = Raster((int(h['NROWS']),int(h['NCOLS'])), float(h['ULYMAP']), float(h['ULXMAP']), (float(h['YDIM']),float(h['XDIM'])), float(h.get('NODATA', -9999)), '>f4' if h.get('BYTEORDER','I').upper()=='M' else '<f4')
-    except (KeyError, ValueError) as e: raise FormatError(f"{name} is no header of a .bil ({type(e).__name__} {e}): fetch the file again") from e
+    if wrong := [f"{k} {h[k]}" for k,v in fixed.items() if h.get(k, v).upper()!=v]:
+        raise FormatError(f"{name} says {', '.join(wrong)}: PRISM has one band of 32-bit floats")
+    try:
+        found = Raster((int(h['NROWS']),int(h['NCOLS'])), float(h['ULYMAP']), float(h['ULXMAP']),
+                       (float(h['YDIM']),float(h['XDIM'])), float(h.get('NODATA', -9999)),
+                       '>f4' if h.get('BYTEORDER','I').upper()=='M' else '<f4')
+    except (KeyError, ValueError) as e:
+        raise FormatError(f"{name} is no header of a .bil ({type(e).__name__} {e}): fetch the file again") from e
     return sound(found, name)
 
 def sound(r, name):
     "A `Raster` that can lie on the globe and in memory, or a `FormatError`."
     lat,lon = ([first,first+sign*step*(n-1)] for first,sign,step,n in zip((r.north,r.west), (-1,1), r.step, r.shape))
-    if min(r.shape)>=1 and r.shape[0]*r.shape[1]<=2**30 and np.isfinite([*lat,*lon]).all() and min(r.step)>0 and max(map(abs, lat))<=90 and max(map(abs, lon))<=360: return r
-    raise FormatError(f"{name} says that it has {r.shape[0]} rows of {r.step[0]:g} degrees from {r.north:g}N and {r.shape[1]} columns of {r.step[1]:g} from {r.west:g}E: that is no map; fetch the file again")
+    if min(r.shape)>=1 and r.shape[0]*r.shape[1]<=2**30 and np.isfinite([*lat,*lon]).all() and min(r.step)>0 and max(map(abs, lat))<=90 and max(map(abs, lon))<=360:
+        return r
+    raise FormatError(f"{name} says that it has {r.shape[0]} rows of {r.step[0]:g} degrees from {r.north:g}N and "
+                      f"{r.shape[1]} columns of {r.step[1]:g} from {r.west:g}E: that is no map; fetch the file again")
 
 # %% ../../nbs/climate/03_prism.ipynb #5e0d5a2a
 def prism_grid()->Grid: # 621 x 1405 cells of 1/24 degree
@@ -110,7 +129,8 @@ def prism_grid()->Grid: # 621 x 1405 cells of 1/24 degree
 # %% ../../nbs/climate/03_prism.ipynb #8be4d5e6
 def _rasterio():
     try: import rasterio
-    except ImportError: raise ConfigError("PRISM's GeoTIFFs need rasterio: pip install 'mrtl[prism]', or take the BIL zips") from None
+    except ImportError:
+        raise ConfigError("PRISM's GeoTIFFs need rasterio: pip install 'mrtl[prism]', or take the BIL zips") from None
     return rasterio
 
 def _look(path, member):
@@ -119,7 +139,8 @@ def _look(path, member):
         if member: m = members(path)[member]; check_size(m.size, m.packed, f'{member} in {str(path)!r}')
         return _with_tif(path, member, lambda tif: _tif_raster(tif, path.name), whole=False)
     name = re.sub(r'bil$', 'hdr', member or str(path), flags=re.I)
-    if member is None and not Path(name).is_file(): raise FormatError(f"{path.name} has no header {Path(name).name} beside it: fetch the zip again")
+    if member is None and not Path(name).is_file():
+        raise FormatError(f"{path.name} has no header {Path(name).name} beside it: fetch the zip again")
     return read_hdr((member_bytes(path, name) if member else Path(name).read_bytes()).decode('latin-1'), name)
 
 # %% ../../nbs/climate/03_prism.ipynb #f652dfa4
@@ -129,14 +150,21 @@ def _with_tif(path, member, use, whole=True):
     try:
         with warnings.catch_warnings(), rio.Env(GDAL_DISABLE_READDIR_ON_OPEN='EMPTY_DIR'):
             warnings.simplefilter('ignore')
-            with (rio.MemoryFile(data).open() if data else rio.open(f'/vsizip/{path}/{member}' if member else str(path))) as tif: return use(tif)
-    except rio.errors.RasterioError as e: raise FormatError(f"{member or path.name} in {str(path)!r} cannot be read as GeoTIFF ({e}): fetch it again") from e
+            with (rio.MemoryFile(data).open() if data else rio.open(f'/vsizip/{path}/{member}' if member
+                    else str(path))) as tif:
+                return use(tif)
+    except rio.errors.RasterioError as e:
+        raise FormatError(f"{member or path.name} in {str(path)!r} cannot be read as GeoTIFF "
+                          f"({e}): fetch it again") from e
 
 def _tif_raster(tif, name):
     "The `Raster` of an open GeoTIFF."
     t = tif.transform
-    if tif.count!=1 or t.b or t.d or t.e>=0 or (tif.crs and not tif.crs.is_geographic): raise FormatError(f"{name} is no PRISM raster: it must have one band on a grid of latitude and longitude, north up; it has {tif.count} bands and {tif.crs}")
-    return sound(Raster((tif.height,tif.width), t.f+t.e/2, t.c+t.a/2, (-t.e,t.a), -9999. if tif.nodata is None else tif.nodata), name)
+    if tif.count!=1 or t.b or t.d or t.e>=0 or (tif.crs and not tif.crs.is_geographic):
+        raise FormatError(f"{name} is no PRISM raster: it must have one band on a grid of latitude and longitude, "
+                          f"north up; it has {tif.count} bands and {tif.crs}")
+    return sound(Raster((tif.height,tif.width), t.f+t.e/2, t.c+t.a/2, (-t.e,t.a),
+                        -9999. if tif.nodata is None else tif.nodata), name)
 
 # %% ../../nbs/climate/03_prism.ipynb #9b6be91c
 def read_month(
@@ -148,27 +176,35 @@ def read_month(
 )->np.ndarray:         # mm, float32, NaN where there is no value, (rows, cols), latitude ascending
     "A window of one month."
     name = member or path.name; down = slice(like.shape[0]-rows.stop, like.shape[0]-rows.start)
-    if name.lower().endswith('.tif'): own,x = _with_tif(path, member, lambda tif: (_same_place(_tif_raster(tif, name), like, name), tif.read(1, window=((down.start,down.stop), (cols.start,cols.stop)))))
+    if name.lower().endswith('.tif'):
+        own,x = _with_tif(path, member, lambda tif: (_same_place(_tif_raster(tif, name), like, name),
+                                                     tif.read(1, window=((down.start,down.stop),
+                (cols.start,cols.stop)))))
     else: own = _same_place(_look(path, member), like, name); x = _bil_values(path, member, own)[down,cols]
     x = x[::-1].astype('float32'); x[(x==np.float32(own.nodata))|(x==-9999)] = np.nan
-    if (bad := np.isinf(x)|(x<0)|(x>MOST)).any(): raise DataError(f"{name} holds {bad.sum()} values that are no rain, like {x[bad][0]:g}: declare what marks missing cells, or fetch it again")
+    if (bad := np.isinf(x)|(x<0)|(x>MOST)).any():
+        raise DataError(f"{name} holds {bad.sum()} values that are no rain, like {x[bad][0]:g}: declare what marks "
+                        f"missing cells, or fetch it again")
     return x
 
 def _same_place(own, like, name):
     if own.same_place(like): return own
     where = lambda r: f"{r.shape[0]}x{r.shape[1]} cells from {r.north:g}N {r.west:g}E"
-    raise DataError(f"{name} lies on another grid than the first month, {where(own)} against {where(like)}: keep one resolution and one region")
+    raise DataError(f"{name} lies on another grid than the first month, {where(own)} against {where(like)}: keep "
+                    f"one resolution and one region")
 
 def _bil_values(path, member, own):
     "All numbers of a .bil, north first; a bare file is mapped, not read."
     h,w = own.shape; data = member_bytes(path, member) if member else None
-    if (size := len(data) if member else path.stat().st_size)!=4*h*w: raise FormatError(f"{member or path.name} has {size} bytes where its header makes it {4*h*w}: fetch it again")
+    if (size := len(data) if member else path.stat().st_size)!=4*h*w:
+        raise FormatError(f"{member or path.name} has {size} bytes where its header makes it {4*h*w}: fetch it again")
     return (np.frombuffer(data, own.kind) if member else np.memmap(path, own.kind, 'r')).reshape(h, w)
 
 # %% ../../nbs/climate/03_prism.ipynb #6af5311e
 class _Months:
     "PRISM's months as an array (time, lat, lon) that reads when sliced."
-    def __init__(self, found, like): self.files,self.like,self.shape,self.dtype,self.ndim = list(found.values()),like,(len(found),*like.shape),np.dtype('float32'),3
+    def __init__(self, found, like):
+        self.files,self.like,self.shape,self.dtype,self.ndim = list(found.values()),like,(len(found),*like.shape),np.dtype('float32'),3
     def __getitem__(self, key):
         at = [np.arange(n)[k] for n,k in zip(self.shape, key)]; t,i,j = (np.atleast_1d(a) for a in at)
         if not (t.size and i.size and j.size): return np.zeros([a.size for a in at if a.ndim], 'float32')
@@ -179,13 +215,15 @@ class _Months:
 # %% ../../nbs/climate/03_prism.ipynb #416b804b
 def open_prism(
     files:str|Path|list,  # A folder of PRISM files, one file (.zip, .bil, .tif), or a list of them
-)->xr.DataArray:          # Precipitation, mm, (time, lat, lon), float32, latitude ascending; NaN where there is no value; one dask block a month
+)->xr.DataArray: # Precipitation, mm, (time, lat, lon), float32, latitude ascending; NaN where there is no value; one dask block a month
     "Open PRISM's monthly precipitation; nothing but headers is read."
     import dask.array as da
     found = prism_months(files); like = _look(*next(iter(found.values())))
     x = da.from_array(_Months(found, like), chunks=(1,*like.shape), name=False, meta=np.empty((0,0,0), 'float32'))
-    attrs = dict(units='mm', long_name='monthly total precipitation', source='PRISM Group, Oregon State University, https://prism.oregonstate.edu')
-    return xr.DataArray(x, dict(time=month_starts(np.array(list(found))), lat=like.lat, lon=like.lon), ('time','lat','lon'), 'ppt', attrs)
+    attrs = dict(units='mm', long_name='monthly total precipitation', source='PRISM Group, Oregon State '
+                 'University, https://prism.oregonstate.edu')
+    return xr.DataArray(x, dict(time=month_starts(np.array(list(found))), lat=like.lat, lon=like.lon),
+                        ('time','lat','lon'), 'ppt', attrs)
 
 # %% ../../nbs/climate/03_prism.ipynb #17a6c98b
 def write_prism(
@@ -210,27 +248,35 @@ def write_prism(
 
 def _stem(layout, date):
     "The name of a raster before its last dot; four or six digits of date."
-    return f'prism_ppt_us_25m_{date}' if layout=='cog' else f"PRISM_ppt_stable_4km{'M2' if date<'1981' else 'M3'}_{date}_bil"
+    return (f'prism_ppt_us_25m_{date}' if layout=='cog'
+            else f"PRISM_ppt_stable_4km{'M2' if date<'1981' else 'M3'}_{date}_bil")
 
 # %% ../../nbs/climate/03_prism.ipynb #965aa149
 def _laid_out(rain, grid):
-    "Rain in order, the raster to write, and for each of its rows and columns, south first, where to look in the rain (-1: nowhere)."
-    if set(rain.dims)!={'time','lat','lon'}: raise DataError(f"rain to be written must be (time, lat, lon); got {rain.dims}")
-    if not same_unit(units := str(rain.attrs.get('units', 'mm')), 'mm'): raise DataError(f"PRISM is in mm; got {units!r}: convert the rain first")
-    rain = rain.transpose('time','lat','lon').assign_coords(time=month_starts(rain.time)).sortby(['time','lat','lon']); check_months(rain.time.values, 'the rain')
+    """Rain in order, the raster to write, and for each of its rows and columns, south first, where to look in the
+    rain (-1: nowhere)."""
+    if set(rain.dims)!={'time','lat','lon'}:
+        raise DataError(f"rain to be written must be (time, lat, lon); got {rain.dims}")
+    if not same_unit(units := str(rain.attrs.get('units', 'mm')), 'mm'):
+        raise DataError(f"PRISM is in mm; got {units!r}: convert the rain first")
+    rain = rain.transpose('time','lat','lon').assign_coords(time=month_starts(rain.time)).sortby(['time','lat','lon'])
+    check_months(rain.time.values, 'the rain')
     if rain.lon[0]>=180: rain = rain.assign_coords(lon=rain.lon-360)
     rows,cols = cell_edges(rain.lat),cell_edges(rain.lon)
     if grid is None: grid = Grid(rain.shape[1:], (rows[0],rows[-1]), (cols[0],cols[-1]))
     step = tuple((hi-lo)/n for (lo,hi),n in zip((grid.y,grid.x), grid.shape))
     look = lambda edges, c: np.where((c<edges[0])|(c>=edges[-1]), -1, np.searchsorted(edges, c, 'right')-1)
-    return rain,Raster(grid.shape, grid.y[1]-step[0]/2, grid.x[0]+step[1]/2, step),(look(rows, grid.y_centres),look(cols, grid.x_centres))
+    return rain,Raster(grid.shape, grid.y[1]-step[0]/2, grid.x[0]+step[1]/2,
+                       step),(look(rows, grid.y_centres),look(cols, grid.x_centres))
 
 def _each_month(rain, pick):
     "Each month as it will be written, float32, north first; a block of a dask array is computed once."
     start = 0; rows,cols = pick; empty = (rows[::-1,None]<0)|(cols<0)
     for n in rain.chunks[0] if rain.chunks else (1,)*len(rain):
         for month in rain[start:start+n].values:
-            if (bad := np.isinf(month)|(month<0)).any(): raise DataError(f"the rain holds {bad.sum()} values that are no rain in one month, like {month[bad][0]:g}: make it NaN or at least 0")
+            if (bad := np.isinf(month)|(month<0)).any():
+                raise DataError(f"the rain holds {bad.sum()} values that are no rain in one month, like "
+                                f"{month[bad][0]:g}: make it NaN or at least 0")
             yield np.where(empty, np.nan, month[np.ix_(rows[::-1], cols)]).astype('float32')
         start += n
 
@@ -240,19 +286,35 @@ _PRJ = 'GEOGCS["GCS_North_American_1983",DATUM["D_North_American_1983",SPHEROID[
 def _put(z, layout, date, x, like):
     "Add one raster and the small files that go with it to a zip."
     stem,some = _stem(layout, date),x[np.isfinite(x)]; some = some if some.size else np.zeros(1)
-    v,stats = np.where(np.isfinite(x), x, -9999).astype('<f4'),[float(f(some)) for f in (np.min, np.max, np.mean, np.std)]
+    v,stats = np.where(np.isfinite(x), x, -9999).astype('<f4'),[float(f(some))
+            for f in (np.min, np.max, np.mean, np.std)]
     (h,w),(dy,dx) = like.shape,like.step
-    head = dict(BYTEORDER='I', LAYOUT='BIL', NROWS=h, NCOLS=w, NBANDS=1, NBITS=32, BANDROWBYTES=4*w, TOTALROWBYTES=4*w, PIXELTYPE='FLOAT', ULXMAP=f'{like.west:.12g}', ULYMAP=f'{like.north:.12g}', XDIM=f'{dx:.12g}', YDIM=f'{dy:.12g}', NODATA=-9999)
-    keep = dict(STATISTICS_MINIMUM=stats[0], STATISTICS_MAXIMUM=stats[1], STATISTICS_MEAN=stats[2], STATISTICS_STDDEV=stats[3])
-    aux = '<PAMDataset><PAMRasterBand band="1"><Metadata>'+''.join(f'<MDI key="{k}">{s:g}</MDI>' for k,s in keep.items())+'</Metadata></PAMRasterBand></PAMDataset>'
-    texts = {'.prj': _PRJ, '.stx': '1 '+' '.join(f'{s:g}' for s in stats)+'\n', '.info.txt': f'PRISM_FILENAME: {stem}\nPRISM_DATASET: simulated by mrtl in the layout of PRISM; no PRISM data\nPRISM_VARIABLE: ppt (mm)\n'}
-    if layout=='bil': files = {'.bil': v.tobytes(), '.hdr': ''.join(f'{k:<15}{value}\n' for k,value in head.items()), **texts, '.bil.aux.xml': aux, '.xml': f'<metadata><idinfo><citation><title>{stem}, simulated</title></citation></idinfo></metadata>', '.csv': f'name,{stem}\n'}
+    head = dict(BYTEORDER='I', LAYOUT='BIL', NROWS=h, NCOLS=w, NBANDS=1, NBITS=32, BANDROWBYTES=4*w,
+                TOTALROWBYTES=4*w, PIXELTYPE='FLOAT', ULXMAP=f'{like.west:.12g}', ULYMAP=f'{like.north:.12g}',
+                XDIM=f'{dx:.12g}', YDIM=f'{dy:.12g}', NODATA=-9999)
+    keep = dict(STATISTICS_MINIMUM=stats[0], STATISTICS_MAXIMUM=stats[1], STATISTICS_MEAN=stats[2],
+                STATISTICS_STDDEV=stats[3])
+    aux = '<PAMDataset><PAMRasterBand band="1"><Metadata>'+''.join(f'<MDI key="{k}">{s:g}</MDI>'
+            for k,s in keep.items())+'</Metadata></PAMRasterBand></PAMDataset>'
+    texts = {'.prj': _PRJ, '.stx': '1 '+' '.join(f'{s:g}' for s in stats)+'\n', '.info.txt': f'PRISM_FILENAME: '
+             f'{stem}\nPRISM_DATASET: simulated by mrtl in the layout of PRISM; no PRISM '
+             f'data\nPRISM_VARIABLE: ppt (mm)\n'}
+    if layout=='bil':
+        files = {'.bil': v.tobytes(), '.hdr': ''.join(f'{k:<15}{value}\n' for k,value in head.items()), **texts,
+                 '.bil.aux.xml': aux, '.xml': f'<metadata><idinfo><citation><title>{stem}, '
+                 f'simulated</title></citation></idinfo></metadata>', '.csv': f'name,{stem}\n'}
     else: files = {'.tif': _tif_bytes(v, like), **texts, '.tif.aux.xml': aux}
-    for end,data in files.items(): z.writestr(zipfile.ZipInfo(stem+end, (2000,1,1,0,0,0)), data, zipfile.ZIP_STORED if end=='.tif' else zipfile.ZIP_DEFLATED, 1)
+    for end,data in files.items():
+        z.writestr(zipfile.ZipInfo(stem+end, (2000,1,1,0,0,0)), data,
+                   zipfile.ZIP_STORED if end=='.tif' else zipfile.ZIP_DEFLATED, 1)
 
 def _tif_bytes(v, like):
     "A cloud-optimised GeoTIFF."
-    rio = _rasterio(); where = rio.Affine(like.step[1], 0., like.west-like.step[1]/2, 0., -like.step[0], like.north+like.step[0]/2)
+    rio = _rasterio()
+    where = rio.Affine(like.step[1], 0., like.west-like.step[1]/2, 0., -like.step[0], like.north+like.step[0]/2)
     with rio.MemoryFile() as memory:
-        with memory.open(driver='COG', height=v.shape[0], width=v.shape[1], count=1, dtype='float32', crs='EPSG:4269', transform=where, nodata=-9999., compress='DEFLATE', level=1, blocksize=256, overviews='NONE') as tif: tif.write(v, 1)
+        with memory.open(driver='COG', height=v.shape[0], width=v.shape[1], count=1, dtype='float32',
+                         crs='EPSG:4269', transform=where, nodata=-9999., compress='DEFLATE', level=1,
+                         blocksize=256, overviews='NONE') as tif:
+            tif.write(v, 1)
         return memory.read()

@@ -22,31 +22,40 @@ from .prism import open_prism
 from .regions import CONTIGUOUS, MIDWEST_STATES, geojson_regions, region_weights
 
 # %% ../../nbs/climate/04_rain.ipynb #ec04291d
-STATE_CODES = dict(zip((f'{i:02d}' for i in (*range(1, 49), 50)), 'AL AZ AR CA CO CT DE FL GA ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA RI SC SD TN TX UT VT VA WA WV WI WY AK'.split()))
+STATE_CODES = dict(zip((f'{i:02d}' for i in (*range(1, 49), 50)), 'AL AZ AR CA CO CT DE FL GA ID IL IN IA KS KY LA '
+                       'ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK OR PA RI SC SD TN TX UT VT VA '
+                       'WA WV WI WY AK'.split()))
 
 def _record(line, where):
     "Division, year and twelve values of a line; `FormatError` says where it is broken."
     m = re.fullmatch(r'(\d{4})(\d\d)(\d{4})((?:[ \d.-]{7}){12})\s*', line)
-    if not m: raise FormatError(f"{where} is no nClimDiv record, ten digits and twelve numbers of seven columns; it reads {line.rstrip()[:60]!r} ({len(line.rstrip())} columns): fetch the file again")
+    if not m:
+        raise FormatError(f"{where} is no nClimDiv record, ten digits and twelve numbers of seven columns; it "
+                          f"reads {line.rstrip()[:60]!r} ({len(line.rstrip())} columns): fetch the file again")
     code,element,year,text = m.groups()
-    if element!='01': raise FormatError(f"{where} is of element {element}, not 01, precipitation: take the file climdiv-pcpndv")
-    if code[:2] not in STATE_CODES: raise FormatError(f"{where} is of state {code[:2]}, which has no divisions: take the file climdiv-pcpndv, not the one of states and regions")
+    if element!='01':
+        raise FormatError(f"{where} is of element {element}, not 01, precipitation: take the file climdiv-pcpndv")
+    if code[:2] not in STATE_CODES:
+        raise FormatError(f"{where} is of state {code[:2]}, which has no divisions: take the file climdiv-pcpndv, "
+                          f"not the one of states and regions")
     try: v = [float(text[7*k:7*k+7]) for k in range(12)]
     except ValueError: raise FormatError(f"{where} has a number that cannot be read: {text!r}") from None
-    if (low := min(v))<0 and any(x<0 and x!=-9.99 for x in v): raise FormatError(f"{where} has {low:g} inches of rain: missing is -9.99; fetch the file again")
+    if (low := min(v))<0 and any(x<0 and x!=-9.99 for x in v):
+        raise FormatError(f"{where} has {low:g} inches of rain: missing is -9.99; fetch the file again")
     return code,int(year),[np.nan if x==-9.99 else x for x in v]
 
 # %% ../../nbs/climate/04_rain.ipynb #9ae98d2b
 def open_climdiv(
     file:str|Path,     # NOAA's climdiv-pcpndv-v1.0.0-YYYYMMDD
-)->xr.DataArray:       # Precipitation, inch/month, (division, time), NaN where missing; beside each division its `state` and `census_midwest`
+)->xr.DataArray: # Precipitation, inch/month, (division, time), NaN where missing; beside each division its `state` and `census_midwest`
     "Read nClimDiv precipitation as NOAA publishes it."
     path,rows = Path(file),{}
     if not path.is_file(): raise DataError(f"there is no file {str(file)!r}: check the path")
     for i,line in enumerate(path.read_text(encoding='latin-1').splitlines(), 1):
         if not line.strip(): continue
         code,year,v = _record(line, f"line {i} of {path.name}")
-        if (code,year) in rows: raise FormatError(f"line {i} of {path.name} gives {year} of division {code} again: fetch the file again")
+        if (code,year) in rows:
+            raise FormatError(f"line {i} of {path.name} gives {year} of division {code} again: fetch the file again")
         rows[code,year] = v
     if not rows: raise FormatError(f"{path.name} is empty: fetch it again")
     codes,years = sorted({c for c,_ in rows}),[y for _,y in rows]; first = min(years)
@@ -56,8 +65,11 @@ def open_climdiv(
     if not len(known): raise DataError(f"{path.name} holds no value: every month is -9.99")
     time = (np.datetime64(f'{first}-01')+known).astype('datetime64[ns]'); check_months(time, path.name, every=True)
     state = [STATE_CODES[c[:2]] for c in codes]
-    return xr.DataArray(x[:,known], dict(division=codes, time=time, state=('division', state), census_midwest=('division', np.isin(state, MIDWEST_STATES).astype('int8'))), ('division','time'), 'precip',
-                        dict(units='inch/month', long_name='monthly total precipitation, nClimDiv climate division', source='NOAA NCEI nClimDiv'))
+    return xr.DataArray(x[:,known], dict(division=codes, time=time, state=('division', state),
+                                         census_midwest=('division', np.isin(state,
+            MIDWEST_STATES).astype('int8'))), ('division','time'), 'precip',
+                        dict(units='inch/month', long_name='monthly total precipitation, nClimDiv climate division',
+                             source='NOAA NCEI nClimDiv'))
 
 # %% ../../nbs/climate/04_rain.ipynb #c6555c36
 def pick_divisions(
@@ -65,14 +77,22 @@ def pick_divisions(
     region:str,          # `midwest`, `all`, states or divisions, joined by commas
 )->np.ndarray:           # Which divisions, (division,) booleans
     "The divisions of a region."
-    code,state = rain.division.values.astype(str),(rain.state.values.astype(str) if 'state' in rain.coords else np.full(rain.sizes['division'], ''))
+    code,state = rain.division.values.astype(str),(rain.state.values.astype(str) if 'state' in rain.coords
+                                                   else np.full(rain.sizes['division'], ''))
     pick,words = np.zeros(len(code), bool),[w.strip() for w in region.split(',')] if isinstance(region, str) else []
-    if not words or words[-1].lower().endswith('json') or len(words)==4 and all(re.fullmatch(r'-?\d+\.?\d*', w) and w not in code for w in words):
-        raise ConfigError(f"rain by climate division has no map to lay a box or an outline on; got the region {str(region)[:60]!r}: name states or divisions, or give gridded rain")
+    if not words or words[-1].lower().endswith('json') or len(words)==4 and all(re.fullmatch(r'-?\d+\.?\d*', w)
+            and w not in code for w in words):
+        raise ConfigError(f"rain by climate division has no map to lay a box or an outline on; got the region "
+                          f"{str(region)[:60]!r}: name states or divisions, or give gridded rain")
     for word in words:
-        if word=='midwest' and 'census_midwest' not in rain.coords: raise DataError("the rainfall file has no `census_midwest`, so the Midwest is unknown: name its states instead")
-        new = np.ones(len(code), bool) if word=='all' else rain.census_midwest.values==1 if word=='midwest' else (state==word)|(code==word)
-        if not new.any(): raise DataError(f"no division belongs to {word!r}: use midwest, all, a division or one of the states {', '.join(sorted(set(state)))}")
+        if word=='midwest' and 'census_midwest' not in rain.coords:
+            raise DataError("the rainfall file has no `census_midwest`, so the Midwest is unknown: "
+                            "name its states instead")
+        new = (np.ones(len(code), bool) if word=='all' else rain.census_midwest.values==1 if word=='midwest'
+               else (state==word)|(code==word))
+        if not new.any():
+            raise DataError(f"no division belongs to {word!r}: use midwest, all, a division or one of the states "
+                            f"{', '.join(sorted(set(state)))}")
         pick |= new
     return pick
 
@@ -82,14 +102,21 @@ def no_rain(x):
     r = _reading_of(x); v = in_memory(x); lo,hi = (-ROUNDING/r.mm,MOST/r.mm) if r else (-9.,1e5)
     if not (bad := (v<lo)|(v>hi)).any(): return
     at = np.argwhere(bad)[0]; month = str(x.time.values[at[x.dims.index('time')]])[:7]
-    raise DataError(f"{x.name or 'the rain'} holds {bad.sum()} values that are no rain, like {v[tuple(at)]:g} in {month}: declare what marks missing values as _FillValue, make it NaN, or say missing=[{v[tuple(at)]:g}] (--missing {v[tuple(at)]:g})"
-        +(f"; or the unit is not {x.encoding.get('rain_units', x.attrs['units'])!r}: "+ASK.format(*['mm']*2)+", or whatever it is" if r else ''))
+    raise DataError(f"{x.name or 'the rain'} holds {bad.sum()} values that are no rain, like {v[tuple(at)]:g} in "
+                    f"{month}: declare what marks missing values as _FillValue, make it NaN, or say "
+                    f"missing=[{v[tuple(at)]:g}] (--missing {v[tuple(at)]:g})"
+        +(f"; or the unit is not {x.encoding.get('rain_units', x.attrs['units'])!r}: "+ASK.format(*['mm']*2)
+          +", or whatever it is" if r else ''))
 
 def believable(x):
     "`DataError` where the rain of a region as a whole contradicts its unit."
     if (r := _reading_of(x)) is None: return
-    v = np.asarray(x.values, float); ok = np.isfinite(v); a = Amounts(int(ok.sum()), float(v[ok].sum()), *((float(v[ok].min()),float(v[ok].max())) if ok.any() else ()), months=x.sizes['time'])
-    if why := why_not(a, r): raise DataError(f"{x.name or 'the rain'} has the unit {x.attrs['units']!r}, but holds {why}: "+ASK.format(*['mm/day']*2)+", or whatever it is")
+    v = np.asarray(x.values, float); ok = np.isfinite(v)
+    a = Amounts(int(ok.sum()), float(v[ok].sum()), *((float(v[ok].min()),float(v[ok].max())) if ok.any() else ()),
+                months=x.sizes['time'])
+    if why := why_not(a, r):
+        raise DataError(f"{x.name or 'the rain'} has the unit {x.attrs['units']!r}, but "
+                        f"holds {why}: "+ASK.format(*['mm/day']*2)+", or whatever it is")
 
 def _reading_of(x): return next(iter(rain_readings(u, {})), None) if (u := str(x.attrs.get('units', ''))) else None
 
@@ -100,8 +127,10 @@ def division_means(
     by:str=None,          # 'division' or 'state' makes each an output; one series when not given
 )->xr.DataArray:          # (time,), or (time, output); unweighted means of the divisions that have a value
     "Rain of a region, from divisions."
-    if set(rain.dims)!={'division','time'}: raise DataError(f"rain by division must be (division, time); got {rain.dims}")
-    rain = rain.transpose('division','time').assign_coords(time=month_starts(rain.time)).sortby('time'); check_months(rain.time.values, 'the rainfall', every=True)
+    if set(rain.dims)!={'division','time'}:
+        raise DataError(f"rain by division must be (division, time); got {rain.dims}")
+    rain = rain.transpose('division','time').assign_coords(time=month_starts(rain.time)).sortby('time')
+    check_months(rain.time.values, 'the rainfall', every=True)
     chosen = rain[pick_divisions(rain, region)].astype(float)
     no_rain(chosen.where(abs(chosen)<np.inf))
     if by=='division': return chosen.rename(division='output').transpose('time','output')
@@ -120,13 +149,18 @@ def region_weight_rows(
     at = []
     for name,region in regions.items():
         w = region_weights(region, lat, lon); what = repr(name or str(region)[:60]); inside = float(w.sum())/w.area
-        where = f"the grid covers latitudes {np.min(lat):g}..{np.max(lat):g} and longitudes {np.min(lon):g}..{np.max(lon):g}"
+        where = (f"the grid covers latitudes {np.min(lat):g}..{np.max(lat):g} and longitudes "
+                 f"{np.min(lon):g}..{np.max(lon):g}")
         if not inside>0: raise DataError(f"no cell lies in the region {what}: {where}; take another region or grid")
-        if inside<.97: raise DataError(f"{1-inside:.0%} of the region {what} lies outside the grid: {where}; take a smaller region or a larger grid")
+        if inside<.97:
+            raise DataError(f"{1-inside:.0%} of the region {what} lies outside the grid: {where}; take a smaller "
+                            f"region or a larger grid")
         at.append((*np.nonzero(w.values), w.values[w.values>0]))
     (i,i1),(j,j1) = ((min(a[k].min() for a in at),max(a[k].max() for a in at)+1) for k in (0,1))
-    row = np.repeat(np.arange(len(at)), [len(a[2]) for a in at]); r,c,v = (np.concatenate([a[k] for a in at]) for k in range(3))
-    return coo_array((v, (row, (r-i)*(j1-j)+c-j)), (len(at), (i1-i)*(j1-j))).tocsr(),slice(int(i), int(i1)),slice(int(j), int(j1))
+    row = np.repeat(np.arange(len(at)), [len(a[2]) for a in at])
+    r,c,v = (np.concatenate([a[k] for a in at]) for k in range(3))
+    return coo_array((v, (row, (r-i)*(j1-j)+c-j)), (len(at), (i1-i)*(j1-j))).tocsr(),slice(int(i),
+            int(i1)),slice(int(j), int(j1))
 
 # %% ../../nbs/climate/04_rain.ipynb #fd619d1c
 def region_means(
@@ -140,20 +174,31 @@ def region_means(
     rain = rain[:,rows,cols]; block = rain.chunks[0][0] if rain.chunks else 1
     step = block*max(1, 2**19//(block*rain[0].size))
     y = np.concatenate([_means(rain[i:i+step], W) for i in progress(range(0, len(rain), step), desc='averaging rain')])
-    if (empty := np.isnan(y).all(0)).any(): raise DataError(f"no cell with data lies in the region {list(regions)[int(empty.argmax())] if many else str(regions)[:60]!r}: every month is missing there")
-    y = xr.DataArray(y, dict(time=rain.time.values, output=list(regions) if many else ['']), ('time','output'), rain.name, rain.attrs)
+    if (empty := np.isnan(y).all(0)).any():
+        raise DataError(f"no cell with data lies in the region "
+                        f"{list(regions)[int(empty.argmax())] if many else str(regions)[:60]!r}: every "
+                        f"month is missing there")
+    y = xr.DataArray(y, dict(time=rain.time.values, output=list(regions) if many else ['']),
+                     ('time','output'), rain.name, rain.attrs)
     return y if many else y[:,0].drop_vars('output')
 
 def _means(rain, W):
     "Means of a few months, (t, region)."
-    rain = rain.copy(data=in_memory(rain)); no_rain(rain); x = rain.values.reshape(len(rain), -1).astype(float); ok = ~np.isnan(x)
+    rain = rain.copy(data=in_memory(rain))
+    no_rain(rain)
+    x = rain.values.reshape(len(rain), -1).astype(float)
+    ok = ~np.isnan(x)
     with np.errstate(invalid='ignore'): return ((W@np.where(ok, x, 0.).T)/(W@ok.T.astype(float))).T
 
 def _on_grid(rain):
     "Rain as (time, lat, lon), all ascending; what is in order stays as it is, so that nothing is read."
-    if set(rain.dims)!={'time','lat','lon'} or 0 in rain.shape: raise DataError(f"rain must be (time, lat, lon), or (division, time), with a value or more; got {dict(rain.sizes)}")
-    rain = rain.transpose('time','lat','lon').assign_coords(time=month_starts(rain.time), lon=np.unwrap(rain.lon.values.astype(float), period=360))
-    rain = rain.sortby([k for k in rain.dims if (np.diff(rain[k].values.astype(float))<0).any()]); check_months(rain.time.values, 'the rain', every=True)
+    if set(rain.dims)!={'time','lat','lon'} or 0 in rain.shape:
+        raise DataError(f"rain must be (time, lat, lon), or (division, time), with a value or more; "
+                        f"got {dict(rain.sizes)}")
+    rain = rain.transpose('time','lat','lon').assign_coords(time=month_starts(rain.time),
+            lon=np.unwrap(rain.lon.values.astype(float), period=360))
+    rain = rain.sortby([k for k in rain.dims if (np.diff(rain[k].values.astype(float))<0).any()])
+    check_months(rain.time.values, 'the rain', every=True)
     return rain
 
 # %% ../../nbs/climate/04_rain.ipynb #da8c2826
@@ -164,13 +209,16 @@ def open_rain(
     variable:str=None,                # Which variable is the rain; found by its name when not given
     missing:list=None,                # Numbers that are no values, as `open_fields` takes them
     stamp:str=None,                   # What a time stamp is to its month, as `open_fields` takes it
-)->xr.DataArray:                      # Monthly totals, (division, time) or (time, lat, lon), with units; a grid may be a dask array
+)->xr.DataArray: # Monthly totals, (division, time) or (time, lat, lon), with units; a grid may be a dask array
     "Open rain of any kind."
     with _of_rain():
         about = {}
         if isinstance(rain, xr.DataArray): found = rain
-        else: found,about = _open_files([Path(f) for f in ([rain] if isinstance(rain, str|Path) else rain)], variable, missing, stamp)
-        if 'division' in found.dims and not str(found.attrs.get('units', '')).strip(): found = found.assign_attrs(units='unknown')
+        else:
+            found,about = _open_files([Path(f) for f in ([rain] if isinstance(rain, str|Path) else rain)],
+                                      variable, missing, stamp)
+        if 'division' in found.dims and not str(found.attrs.get('units', '')).strip():
+            found = found.assign_attrs(units='unknown')
         return monthly_total(found, units, about)
 
 @contextmanager
@@ -182,8 +230,11 @@ def _of_rain():
 def _open_files(files, variable, missing, stamp):
     "The rain in files, and what they say of themselves as a whole."
     if not files: raise DataError("no rainfall file was given: name at least one")
-    if gone := [f for f in files if not f.exists()]: raise DataError(f"there is no file {str(gone[0])!r}: check the path")
-    first = files[0]; zarr = first.suffix=='.zarr' or any((first/k).exists() for k in ('zarr.json','.zgroup','.zmetadata')); gridded = lambda f: _one_grid(f, variable, missing, stamp)
+    if gone := [f for f in files if not f.exists()]:
+        raise DataError(f"there is no file {str(gone[0])!r}: check the path")
+    first = files[0]
+    zarr = first.suffix=='.zarr' or any((first/k).exists() for k in ('zarr.json','.zgroup','.zmetadata'))
+    gridded = lambda f: _one_grid(f, variable, missing, stamp)
     if first.is_dir() and not zarr and any(first.glob('*.nc')): return gridded(sorted(first.glob('*.nc')))
     packed = archive_kind(first) in ('zip','tar') and first.is_file()
     if packed and any(n.lower().endswith(('.nc','.nc4','.cdf')) for n in members(first)): return gridded(files)
@@ -203,23 +254,34 @@ def _open_divisions(file, variable=None, missing=None, stamp=None):
     "The rain variable of a file by division, with its months decoded, and the file's attributes."
     ds = open_netcdf(file)
     found = [v for v in ds.data_vars if set(ds[v].dims)=={'division','time'} and variable in (None, v)]
-    if len(found)!=1: raise DataError(f"{str(file)!r} must have one variable over (division, time), or one over (time, lat, lon); it has {', '.join(found) or 'none'} among {', '.join(map(str, ds.variables))}"+CHOOSE*(len(found)>1))
+    if len(found)!=1:
+        raise DataError(f"{str(file)!r} must have one variable over (division, time), or one over (time, lat, "
+                        f"lon); it has {', '.join(found) or 'none'} among "
+                        f"{', '.join(map(str, ds.variables))}"+CHOOSE*(len(found)>1))
     ds = ds.set_coords([v for v in ds.data_vars if ds[v].dims==('division',)])
-    if 'time' not in ds.coords: raise DataError(f"{str(file)!r} has no times of its months: give it the coordinate `time`")
+    if 'time' not in ds.coords:
+        raise DataError(f"{str(file)!r} has no times of its months: give it the coordinate `time`")
     rain = ds[found[0]]; attrs = {k: v for k,v in rain.attrs.items() if not k.startswith(('valid_','actual_'))}
-    x = checked(np.asarray(rain.values, float if rain.dtype.kind!='f' else rain.dtype), found[0], repr(str(file)), rain.attrs, rain.encoding, missing) if rain.dtype.kind in 'fiu' else None
-    if x is None: raise DataError(f"{found[0]} in {str(file)!r} must hold real numbers; got {rain.dtype}: write them as numbers")
-    return rain.copy(data=x).assign_attrs(attrs).assign_coords(time=decode_months(ds.time, str(file), *time_bounds(ds, 'time', repr(str(file))), stamp)),ds.attrs
+    x = checked(np.asarray(rain.values, float if rain.dtype.kind!='f' else rain.dtype), found[0], repr(str(file)),
+                rain.attrs, rain.encoding, missing) if rain.dtype.kind in 'fiu' else None
+    if x is None:
+        raise DataError(f"{found[0]} in {str(file)!r} must hold real numbers; got {rain.dtype}: write them as numbers")
+    return rain.copy(data=x).assign_attrs(attrs).assign_coords(time=decode_months(ds.time, str(file),
+            *time_bounds(ds, 'time', repr(str(file))), stamp)),ds.attrs
 
 CHOOSE = ": choose one with variable= (--rain-variable)"
 _RAIN = re.compile('pre|pr|tp|ppt|prcp|precip|precipitation|rain|rainfall|rr|p|prate|mtpr|avg_tprate|tot_?prec|lwe_thickness.*', re.I)
 
 def _one_grid(files, variable, missing, stamp):
     "The rain among the gridded variables of files, and what the first file says of itself."
-    fields = open_fields(files[0] if len(files)==1 else files, [variable] if variable else None, missing=missing, stamp=stamp)
+    fields = open_fields(files[0] if len(files)==1 else files, [variable] if variable else None,
+                         missing=missing, stamp=stamp)
     rain = fields if len(fields)==1 else [f for f in fields if _RAIN.fullmatch(str(f.name))]
-    if len(rain)!=1: rain = [f for f in fields if re.search('prec|rain', f"{f.name} {f.attrs.get('standard_name', '')}", re.I) and not re.search('err|num|gauge|count|flag|quality|std|unc|prob|index', str(f.name), re.I)]
-    if len(rain)!=1: raise DataError(f"which variable is the rain? the files hold {', '.join(str(f.name) for f in fields)}"+CHOOSE)
+    if len(rain)!=1:
+        rain = [f for f in fields if re.search('prec|rain', f"{f.name} {f.attrs.get('standard_name', '')}", re.I)
+                and not re.search('err|num|gauge|count|flag|quality|std|unc|prob|index', str(f.name), re.I)]
+    if len(rain)!=1:
+        raise DataError(f"which variable is the rain? the files hold {', '.join(str(f.name) for f in fields)}"+CHOOSE)
     rain = rain[0].assign_coords(month_days=('time', rain[0].encoding['month_days']))
     if archive_kind(files[0]) in ('zip','tar') or files[0].is_dir() and files[0].suffix!='.zarr': return rain,{}
     with opened(files[0]) as ds: return rain,dict(ds.attrs)
@@ -228,14 +290,21 @@ def _one_grid(files, variable, missing, stamp):
 def rain_target(
     rain:str|Path|list|xr.DataArray,   # As `open_rain` takes it
     region:str|Path|tuple|list|np.ndarray|dict='midwest',  # Where: see the table; words and numbers joined by commas
-    by:str=None,                       # 'division', 'state' or 'feature' makes each an output; one mean series when not given
+    by:str=None, # 'division', 'state' or 'feature' makes each an output; one mean series when not given
     **options:object,                  # Of `open_rain`: units, variable, missing, stamp
 )->xr.DataArray:                       # (time,), or (time, output); NaN where missing; `attrs['units']`
     "Monthly rain of a region."
-    if by not in (None,'division','state','feature'): raise ConfigError(f"by must be 'division', 'state', 'feature' or not given; got {by!r}")
+    if by not in (None,'division','state','feature'):
+        raise ConfigError(f"by must be 'division', 'state', 'feature' or not given; got {by!r}")
     rain = open_rain(rain, **options); table = 'division' in rain.dims
-    if by==('feature' if table else 'division'): raise ConfigError(f"by={by!r} is for {'gridded rain and GeoJSON' if table else 'rain by climate division'}: use 'state', or leave it out")
-    with _of_rain(): y = division_means(rain, region, by) if table else region_means(rain, {s: s for s in _states_of(region)} if by=='state' else _features_of(region) if by=='feature' else region)
+    if by==('feature' if table else 'division'):
+        raise ConfigError(f"by={by!r} is for "
+                          f"{'gridded rain and GeoJSON' if table else 'rain by climate division'}: use "
+                          f"'state', or leave it out")
+    with _of_rain():
+        y = division_means(rain, region, by) if table else region_means(rain,
+                {s: s for s in _states_of(region)} if by=='state' else _features_of(region)
+                if by=='feature' else region)
     if options.get('units') is None: believable(y)
     return y
 
@@ -248,5 +317,6 @@ def _states_of(region):
 
 def _features_of(region):
     "The features of a GeoJSON file or dict."
-    if isinstance(region, dict|Path) or isinstance(region, str) and region.lower().endswith(('.json','.geojson')): return geojson_regions(region)
+    if isinstance(region, dict|Path) or isinstance(region, str) and region.lower().endswith(('.json','.geojson')):
+        return geojson_regions(region)
     raise ConfigError(f"by='feature' needs a GeoJSON file as the region; got {str(region)[:60]!r}")

@@ -16,15 +16,18 @@ from ..core import ConfigError, DataError, FormatError
 from ..axes import cell_edges
 
 # %% ../../nbs/climate/02_regions.ipynb #317ea43e
-REGIONS = dict(midwest=((-104,41), (-104,49), (-95,49), (-90,48), (-84,46), (-80.5,42), (-80.5,40.5), (-82.5,38.5), (-83.5,36.5), (-94.5,36.5), (-94.5,37), (-102,37), (-102,41)))
+REGIONS = dict(midwest=((-104,41), (-104,49), (-95,49), (-90,48), (-84,46), (-80.5,42), (-80.5,40.5), (-82.5,38.5),
+                        (-83.5,36.5), (-94.5,36.5), (-94.5,37), (-102,37), (-102,41)))
 MIDWEST_STATES = tuple('IA IL IN KS MI MN MO ND NE OH SD WI'.split())
-CONTIGUOUS = tuple('AL AR AZ CA CO CT DE FL GA IA ID IL IN KS KY LA MA MD ME MI MN MO MS MT NC ND NE NH NJ NM NV NY OH OK OR PA RI SC SD TN TX UT VA VT WA WI WV WY'.split())
+CONTIGUOUS = tuple('AL AR AZ CA CO CT DE FL GA IA ID IL IN KS KY LA MA MD ME MI MN MO MS MT NC ND NE NH NJ NM NV '
+                   'NY OH OK OR PA RI SC SD TN TX UT VA VT WA WI WV WY'.split())
 
 # %% ../../nbs/climate/02_regions.ipynb #be5e01bd
 @lru_cache
 def state_outlines()->dict: # Postal code to rings of (longitude, latitude) in degrees, each (points, 2), the last point repeating the first; shared, so do not write to them
     "The outlines of the US states, read once."
-    with np.load(files('mrtl')/'states.npz') as f: points,starts,state = f['points']/1000,f['starts'],f['state'].tolist()
+    with np.load(files('mrtl')/'states.npz') as f:
+        points,starts,state = f['points']/1000,f['starts'],f['state'].tolist()
     points.flags.writeable = False
     rings = np.split(points, starts[1:])
     return {s: [r for r,of in zip(rings, state) if of==s] for s in sorted(set(state))}
@@ -38,7 +41,9 @@ def box_ring(
 )->np.ndarray:       # Its ring, (5, 2): lon, lat
     "The ring of a box between two parallels and two meridians."
     s,n,w,e = map(float, (south, north, west, east)); e += 360*(e<=w)
-    if not (-90<=s<n<=90 and -360<=w<=360 and e-w<=360): raise ConfigError(f"a box is 'S,N,W,E' in degrees, south below north, no wider than the globe; got {south},{north},{west},{east}")
+    if not (-90<=s<n<=90 and -360<=w<=360 and e-w<=360):
+        raise ConfigError(f"a box is 'S,N,W,E' in degrees, south below north, no wider than the globe; got "
+                          f"{south},{north},{west},{east}")
     return np.array([(w,s), (e,s), (e,n), (w,n), (w,s)])
 
 # %% ../../nbs/climate/02_regions.ipynb #a72c0b17
@@ -49,9 +54,11 @@ def checked_ring(
     "A ring that can be used, or a `DataError`."
     try: p = np.array([c[:2] for c in points], float)
     except (TypeError, ValueError, LookupError, OverflowError): p = np.zeros(0)
-    if p.ndim!=2 or p.shape[1:]!=(2,) or len(np.unique(p, axis=0))<3: raise DataError(f"{what} needs three corners or more, each (lon, lat); got {str(points)[:80]}")
+    if p.ndim!=2 or p.shape[1:]!=(2,) or len(np.unique(p, axis=0))<3:
+        raise DataError(f"{what} needs three corners or more, each (lon, lat); got {str(points)[:80]}")
     if not (np.isfinite(p).all() and np.abs(p[:,1]).max()<=90 and np.abs(p[:,0]).max()<=540):
-        raise DataError(f"{what} leaves the globe: corners are (lon, lat) in degrees; longitudes run from {p[:,0].min():g} to {p[:,0].max():g}, latitudes from {p[:,1].min():g} to {p[:,1].max():g}")
+        raise DataError(f"{what} leaves the globe: corners are (lon, lat) in degrees; longitudes run from "
+                        f"{p[:,0].min():g} to {p[:,0].max():g}, latitudes from {p[:,1].min():g} to {p[:,1].max():g}")
     return p if (p[0]==p[-1]).all() else np.concatenate([p, p[:1]])
 
 # %% ../../nbs/climate/02_regions.ipynb #b689b2b7
@@ -62,26 +69,33 @@ def geojson_regions(
     tree,what = (source,'the GeoJSON') if isinstance(source, dict) else (_read_json(Path(source)),repr(str(source)))
     out = {}
     for i,f in enumerate(tree['features'] if isinstance(tree.get('features'), list) else [tree]):
-        if not isinstance(f, dict): raise FormatError(f"feature {i+1} of {what} is no object: write it again as GeoJSON")
+        if not isinstance(f, dict):
+            raise FormatError(f"feature {i+1} of {what} is no object: write it again as GeoJSON")
         props = f['properties'] if isinstance(f.get('properties'), dict) else {}
-        name = next((str(v) for v in (*(props.get(k) for k in ('name','NAME','Name')), f.get('id')) if v is not None), f'feature {i+1}')
-        out.setdefault(name, []).extend(_geometry(f.get('geometry') if f.get('type')=='Feature' else f, f'{name!r} in {what}'))
+        name = next((str(v) for v in (*(props.get(k) for k in ('name','NAME','Name')), f.get('id'))
+                     if v is not None), f'feature {i+1}')
+        out.setdefault(name, []).extend(_geometry(f.get('geometry') if f.get('type')=='Feature' else f,
+                                                  f'{name!r} in {what}'))
     if not out: raise DataError(f"{what} holds no feature: draw a polygon first")
     return out
 
 def _read_json(path):
     if not path.is_file(): raise DataError(f"there is no file {str(path)!r}: check the path")
     try: tree = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as e: raise FormatError(f"{str(path)!r} cannot be read as GeoJSON ({e}): write it again") from e
+    except (ValueError, RecursionError) as e:
+        raise FormatError(f"{str(path)!r} cannot be read as GeoJSON ({e}): write it again") from e
     if isinstance(tree, dict): return tree
     raise FormatError(f"{str(path)!r} is no GeoJSON: it must hold an object with a type; got a {type(tree).__name__}")
 
 def _geometry(g, what):
     "Polygons of a GeoJSON geometry."
     kind,c = (g.get('type'),g.get('coordinates')) if isinstance(g, dict) else (None,None)
-    if kind not in ('Polygon','MultiPolygon'): raise DataError(f"{what} is a {kind or 'feature without geometry'}: only Polygon and MultiPolygon enclose an area")
+    if kind not in ('Polygon','MultiPolygon'):
+        raise DataError(f"{what} is a {kind or 'feature without geometry'}: only Polygon and "
+                        f"MultiPolygon enclose an area")
     polygons = [c] if kind=='Polygon' else c
-    if not isinstance(polygons, list) or not polygons or not all(isinstance(p, list) and p for p in polygons): raise FormatError(f"{what} has no list of rings as its coordinates: write it again as GeoJSON")
+    if not isinstance(polygons, list) or not polygons or not all(isinstance(p, list) and p for p in polygons):
+        raise FormatError(f"{what} has no list of rings as its coordinates: write it again as GeoJSON")
     return [[checked_ring(r, what) for r in p] for p in polygons]
 
 # %% ../../nbs/climate/02_regions.ipynb #5c1e78d6
@@ -91,7 +105,9 @@ def region_polygons(
     "The polygons of a region, however it is given."
     if isinstance(region, dict|Path): return [p for f in geojson_regions(region).values() for p in f]
     if isinstance(region, str): return _worded(region)
-    if isinstance(region, list) and region and isinstance(region[0], list) and region[0] and isinstance(region[0][0], np.ndarray): return region
+    if isinstance(region, list) and region and isinstance(region[0],
+            list) and region[0] and isinstance(region[0][0], np.ndarray):
+        return region
     try: a = np.asarray(region, float)
     except (TypeError, ValueError, OverflowError): a = np.zeros(0)
     if a.shape==(4,): return [[box_ring(*a)]]
@@ -113,7 +129,8 @@ def _named(word):
     if word=='all': return [state_outlines()[s] for s in CONTIGUOUS]
     if word in REGIONS: return [[checked_ring(REGIONS[word])]]
     if word in state_outlines(): return [state_outlines()[word]]
-    raise ConfigError(f"no region {word!r}: use {', '.join(REGIONS)}, all, states by postal code like 'AZ,NM', a box 'S,N,W,E' or a GeoJSON file")
+    raise ConfigError(f"no region {word!r}: use {', '.join(REGIONS)}, all, states by postal code like 'AZ,NM', a "
+                      f"box 'S,N,W,E' or a GeoJSON file")
 
 # %% ../../nbs/climate/02_regions.ipynb #72c146d1
 _EARTH,_STRIP = 6371.0088,.5 # Mean radius in km; greatest height of a strip in degrees
@@ -124,7 +141,8 @@ def _sides(rings):
     return ax,bx,ay,by
 
 def _crossings(at, a, b, c, d):
-    "Which of the ascending lines `at` are crossed by sides that run from `a` to `b`, and where between `c` and `d`, (m,) each."
+    """Which of the ascending lines `at` are crossed by sides that run from `a` to `b`, and where between `c` and
+    `d`, (m,) each."""
     first,end = (np.searchsorted(at, k, 'right') for k in (np.minimum(a, b), np.maximum(a, b)))
     n = end-first; side = np.repeat(np.arange(len(n)), n); line = np.arange(n.sum())+np.repeat(first-np.cumsum(n)+n, n)
     return line,c[side]+(at[line]-a[side])/(b-a)[side]*(d-c)[side]
@@ -132,10 +150,13 @@ def _crossings(at, a, b, c, d):
 def _strips(polygons, rows, cols):
     "Mean latitude of each strip by area, and its height as a difference of sines."
     ax,bx,ay,by = _sides([r for p in polygons for r in p])
-    turned = np.unique(np.concatenate([cols+k for k in range(-720, 721, 360)])); turned = turned[(turned>ax.min())&(turned<ax.max())]
-    cut = np.unique(np.round(np.concatenate([ay, rows[(rows>ay.min())&(rows<ay.max())], _crossings(turned, ax, bx, ay, by)[1]]), 10))
+    turned = np.unique(np.concatenate([cols+k for k in range(-720, 721, 360)]))
+    turned = turned[(turned>ax.min())&(turned<ax.max())]
+    cut = np.unique(np.round(np.concatenate([ay, rows[(rows>ay.min())&(rows<ay.max())],
+                                             _crossings(turned, ax, bx, ay, by)[1]]), 10))
     n = np.ceil(np.diff(cut)/_STRIP).astype(int)
-    cut = np.append(np.repeat(cut[:-1], n)+np.repeat(np.diff(cut)/n, n)*(np.arange(n.sum())-np.repeat(np.cumsum(n)-n, n)), cut[-1])
+    cut = np.append(np.repeat(cut[:-1], n)+np.repeat(np.diff(cut)/n,
+            n)*(np.arange(n.sum())-np.repeat(np.cumsum(n)-n, n)), cut[-1])
     mid,high = np.deg2rad(cut[1:]+cut[:-1])/2,np.deg2rad(np.diff(cut))
     return np.rad2deg(mid-np.tan(mid)*high**2/12),np.diff(np.sin(np.deg2rad(cut)))
 
@@ -149,11 +170,14 @@ def stretches(
     for ax,bx,ay,by in map(_sides, polygons):
         line,x = _crossings(y, ay, by, ax, bx); order = np.lexsort((x, line))
         ends.append(x[order].reshape(-1, 2)); at.append(line[order][::2])
-    ends,at = np.concatenate(ends),np.concatenate(at); order = np.lexsort((ends[:,0], at)); ends,at = _merged(ends[order], at[order])
+    ends,at = np.concatenate(ends),np.concatenate(at)
+    order = np.lexsort((ends[:,0], at))
+    ends,at = _merged(ends[order], at[order])
     return np.split(ends, np.searchsorted(at, np.arange(1, len(y))))
 
 def _merged(ends, at):
-    "The union of stretches that may overlap, line by line, sorted by line and west end; by ranks, so that nothing is rounded."
+    """The union of stretches that may overlap, line by line, sorted by line and west end; by ranks, so that nothing
+    is rounded."""
     v,rank = np.unique(ends, return_inverse=True); key = rank.reshape(ends.shape)+len(v)*at[:,None]
     top = np.maximum.accumulate(key[:,1]); new = np.append(True, key[1:,0]>top[:-1])[:len(ends)]
     return np.stack([ends[new,0], v[top[np.append(new[1:], True)[:len(ends)]]%max(1, len(v))]], 1),at[new]
@@ -177,12 +201,17 @@ def region_weights(
     region:str|Path|tuple|list|np.ndarray|dict,  # A region, as `region_polygons` takes it
     lat:np.ndarray,                              # Centres of the grid's rows, equally spaced degrees, (h,)
     lon:np.ndarray,                              # Centres of its columns, either convention, (w,)
-)->xr.DataArray:                                 # Area of each cell inside the region, km2, (lat, lon); `attrs['area']` is the whole region's
+)->xr.DataArray: # Area of each cell inside the region, km2, (lat, lon); `attrs['area']` is the whole region's
     "The area that each cell shares with a region."
     polygons,(rows,down),(cols,across) = region_polygons(region),_edges(lat, 'lat'),_edges(lon, 'lon', turn=True)
-    y,height = _strips(polygons, rows, cols); ends = stretches(polygons, y); n = [len(e) for e in ends]; ends,h = np.concatenate(ends),np.repeat(height, n)
-    total = (h*np.diff(ends)[:,0]).sum(); at = np.searchsorted(np.repeat(np.searchsorted(rows, y)-1, n), np.arange(len(down)+1))
+    y,height = _strips(polygons, rows, cols)
+    ends = stretches(polygons, y); n = [len(e) for e in ends]
+    ends,h = np.concatenate(ends),np.repeat(height, n)
+    total = (h*np.diff(ends)[:,0]).sum()
+    at = np.searchsorted(np.repeat(np.searchsorted(rows, y)-1, n), np.arange(len(down)+1))
     W = np.stack([h[a:b]@_covered(ends[a:b], cols) for a,b in zip(at, at[1:])])
     scale = _EARTH**2*np.pi/180; W *= scale
     if not total>0: raise DataError("the region has no area: its corners lie on one line")
-    return xr.DataArray(W[np.ix_(np.argsort(down), np.argsort(across))], dict(lat=np.asarray(lat), lon=np.asarray(lon)), ('lat','lon'), 'area', dict(units='km2', area=float(total*scale)))
+    return xr.DataArray(W[np.ix_(np.argsort(down), np.argsort(across))],
+                        dict(lat=np.asarray(lat), lon=np.asarray(lon)), ('lat','lon'), 'area',
+                        dict(units='km2', area=float(total*scale)))

@@ -50,9 +50,13 @@ class Pool(MapData):
     ):
         self.of,self.columns,self.sums,self.out = of,columns,sums,out; e,F = of.likelihood.effects,of.rows.shape[1]
         few = pseudo_rows(sums); q = 0 if e is None else e.Z.shape[1]; r = len(few.y)
-        at = of.grid.mask.flatten().to(few.y.device); u = few.y.new_zeros(r, F, of.grid.D); u[:,:,at] = few.X[:,1+q:].unflatten(1, (F, -1))
-        like = Rows(Noise(torch.ones_like(few.y)), e and replace(e, Z=few.X[:,1:1+q].contiguous()), few.X[:,0].contiguous(), few.left)
-        super().__init__(u.unflatten(2, of.grid.shape), feature_rows(torch.arange(r, device=u.device), F), few.y, of.grid, like, of.keep)
+        at = of.grid.mask.flatten().to(few.y.device)
+        u = few.y.new_zeros(r, F, of.grid.D)
+        u[:,:,at] = few.X[:,1+q:].unflatten(1, (F, -1))
+        like = Rows(Noise(torch.ones_like(few.y)), e and replace(e, Z=few.X[:,1:1+q].contiguous()),
+                    few.X[:,0].contiguous(), few.left)
+        super().__init__(u.unflatten(2, of.grid.shape), feature_rows(torch.arange(r, device=u.device), F), few.y,
+                         of.grid, like, of.keep)
 
     @property
     def leads(self): return self.of.leads
@@ -75,7 +79,9 @@ def pooled(
     def columns(i):
         beside = [like.ones[i,None], *([] if e is None else [e.Z[i]])]
         return torch.cat([*beside, table(i), data.y[i,None]], 1)
-    n = len(data.y); apart = folds if like.noise.window==1 else []; none = torch.zeros(n, 1+len(apart), dtype=torch.bool)
+    n = len(data.y)
+    apart = folds if like.noise.window==1 else []
+    none = torch.zeros(n, 1+len(apart), dtype=torch.bool)
     for k,(train,_) in enumerate(apart): none[:,k] = ~torch.isin(torch.arange(n), train)
     kinds,of = none.unique(dim=0, return_inverse=True); total,out = None,[None]*len(apart)
     for j,kind in enumerate(kinds.tolist()):

@@ -30,7 +30,8 @@ def map_components(
     if len(wide)<2:
         F,V = split_maps(W.movedim(space, -1).reshape(-1, W.shape[space]), share, rank, 1-1e-10)
         at = wide[0] if wide else 0
-        factors = [V if i==space else F if i==at else torch.ones(n, F.shape[1], dtype=W.dtype) for i,n in enumerate(W.shape)]
+        factors = [V if i==space else F if i==at else torch.ones(n, F.shape[1], dtype=W.dtype)
+                   for i,n in enumerate(W.shape)]
         if not space: factors = [V*F] if W.ndim==1 else [V, F] # maps alone: nothing else holds their size and sign
     else: factors = cp_decompose(W, rank, weights=shares).factors
     low = LowRank(modes, factors[0].shape[1], outputs, dtype=W.dtype)
@@ -84,7 +85,8 @@ def condense(
     sd:np.ndarray,         # Standard deviations of the targets, (outputs,)
 )->Condensed:              # Components and what they carry
     "Condense maps into components that predict."
-    few,sd = design.take(np.arange(0, len(design), -(-len(design)//2000))).batch(),torch.from_numpy(np.asarray(sd, float))
+    few,sd = design.take(np.arange(0, len(design),
+                                   -(-len(design)//2000))).batch(),torch.from_numpy(np.asarray(sd, float))
     if full.outputs>1: scale = scale[...,None]/sd
     W = full.W.detach()*scale
     auto,limit = isinstance(rank, str),effective_rank(W.shape, 10**9)

@@ -32,7 +32,8 @@ class Effects:
     def to(self, device)->'Effects': return replace(self, Z=self.Z.to(device, torch.float64))
 
     def root(self, A)->tuple:
-        "As `inverse_root`, of A with the prior added; half the logarithm of its determinant, with all that a density has."
+        """As `inverse_root`, of A with the prior added; half the logarithm of its determinant, with all that a
+        density has."""
         q = A.shape[0]
         C,size = inverse_root(A+self.ridge*torch.eye(q, dtype=A.dtype, device=A.device))
         return C,(size-q*math.log(self.ridge or 2*math.pi))/2

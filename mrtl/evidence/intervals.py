@@ -44,7 +44,8 @@ class Cells:
     def variance(self, level, rows)->Tensor: return map_variance(level, rows)
 
     def prior(self, level)->Tensor: # (F, h, w)
-        return torch.stack([sum(float(p.Sigma[f,f])*p.S**2*plain_variance(p) for p in level.parts) for f in range(len(level.maps))])
+        return torch.stack([sum(float(p.Sigma[f,f])*p.S**2*plain_variance(p) for p in level.parts)
+                            for f in range(len(level.maps))])
 
 @dataclass
 class Totals:
@@ -109,7 +110,8 @@ def working(self:Gaussian, level, data):
 def white_samples(level, data):
     "Targets (n,), columns that are always in (n, k), and the root that makes noise independent (none where it is)."
     like,e = data.likelihood,data.likelihood.effects; y,C = data.y,None
-    if not isinstance(like, Rows) or not like.pseudo: y,C = (like.dual() if isinstance(like, Rows) else like).working(level, data)
+    if not isinstance(like, Rows) or not like.pseudo:
+        y,C = (like.dual() if isinstance(like, Rows) else like).working(level, data)
     ones = like.ones if C is None else torch.ones_like(y)
     columns = [math.sqrt(INTERCEPT)*ones[:,None]]+([] if e is None else [e.Z/math.sqrt(max(e.ridge, .01))])
     L = None if C is None else torch.linalg.cholesky(C)
@@ -126,10 +128,14 @@ class AmplitudeField:
         data:MapData,    # What is learnt from
     ):
         self.data,self.s2,p = data,level.s2,level.parts[0]; self.y,self.ones,self.R = white_samples(level, data)
-        self.u = single(data.u); self.modes = tuple(b.to(self.y) for b in kernel_modes(data.grid, length, max(data.keep, 1e-3)))
+        self.u = single(data.u)
+        self.modes = tuple(b.to(self.y) for b in kernel_modes(data.grid, length, max(data.keep, 1e-3)))
         v,V = torch.linalg.eigh(p.Sigma); self.A = ((V*v.clamp(min=0).sqrt())[:,v>1e-3*v.max()]).to(self.y)
-        self.B = tuple(b.to(self.y) for b in kernel_modes(data.grid, p.length, 1e-2)); self.mask = data.grid.mask.to(self.y)
-        B = (torch.kron(*self.B) if len(self.B)>1 else self.B[0])[data.grid.mask.flatten()]; target = p.S[data.grid.mask].log().to(self.y); o = float(target.mean())
+        self.B = tuple(b.to(self.y) for b in kernel_modes(data.grid, p.length, 1e-2))
+        self.mask = data.grid.mask.to(self.y)
+        B = (torch.kron(*self.B) if len(self.B)>1 else self.B[0])[data.grid.mask.flatten()]
+        target = p.S[data.grid.mask].log().to(self.y)
+        o = float(target.mean())
         m = torch.linalg.solve(B.T@B+.05*torch.eye(B.shape[1]).to(B), B.T@(target-o))/TAU
         self.free = [m, torch.full_like(m, math.log(.3)), m.new_tensor(o)]
         for t in self.free: t.requires_grad_()
@@ -153,7 +159,8 @@ def cost(self:AmplitudeField,
     Z = torch.cat([self.ones, self.R(torch.einsum('nfq,fr->nrq', Z, self.A).flatten(1))], 1); n,k = Z.shape
     if few := k<n: K,b,size = Z.T@Z,Z.T@self.y,self.s2
     else: K,b,size = Z@Z.T,self.y,1.
-    L = torch.linalg.cholesky(K+(self.s2+1e-5)*torch.eye(len(K)).to(K)); a = torch.linalg.solve_triangular(L, b[:,None], upper=False)
+    L = torch.linalg.cholesky(K+(self.s2+1e-5)*torch.eye(len(K)).to(K))
+    a = torch.linalg.solve_triangular(L, b[:,None], upper=False)
     return (-1 if few else 1)*(a**2).sum()/2/size+L.diagonal().log().sum()
 
 @patch

@@ -43,7 +43,8 @@ class Rung:
 
 def shown(it, data, what):
     "With a progress bar, where there are many samples."
-    return progress(it, desc=what, disable=None if isinstance(data.likelihood, Rows) or isinstance(data, Pool) else True)
+    return progress(it, desc=what, disable=None if isinstance(data.likelihood, Rows)
+                    or isinstance(data, Pool) else True)
 
 def make_rung(data, prior, S, length):
     "Everything that is needed to weigh one length."
@@ -80,7 +81,8 @@ def climb(
     if steps[1]: x,value = rung.evidence.fit(x, steps[1])
     x,value = finish(rung.evidence, x, value)
     theta = torch.from_numpy(x[:-1].copy())
-    return MapLevel([Part(rung.length, S, prior(theta), rung.modes, rung.Z.flatten(0, 1))], theta, math.exp(x[-1]), value),tried
+    return MapLevel([Part(rung.length, S, prior(theta), rung.modes, rung.Z.flatten(0, 1))], theta,
+                    math.exp(x[-1]), value),tried
 
 # %% ../../nbs/evidence/01_ladder.ipynb #d339c55e
 def valid_in(grid): return grid if isinstance(grid, Points) else grid.mask
@@ -96,7 +98,8 @@ def amplitude(
     at,mask = (mask,mask.mask) if isinstance(mask, Points) else (None,mask)
     m = mask.cpu().numpy().astype(float)
     q = (maps**2).sum(0).cpu().numpy()*m
-    q = gaussian_filter(q, width)/np.maximum(gaussian_filter(m, width), 1e-3)*m if at is None else at.blurred(q, width*at.spacing)*m
+    q = gaussian_filter(q, width)/np.maximum(gaussian_filter(m, width),
+                                             1e-3)*m if at is None else at.blurred(q, width*at.spacing)*m
     q = q/q.max() if q.max()>0 else m
     S = np.sqrt(q+floor)*m
     return torch.from_numpy(S/np.sqrt((S**2).sum()/m.sum())).to(maps)
@@ -190,7 +193,8 @@ def held_out(
     for f,(train,held) in enumerate(shown(folds, data, 'folds')):
         known = (pool or data).without(f, train)
         for k,l in enumerate(levels):
-            level = remake(l, level, data.grid) if k and l.parts else MapLevel([replace(p) for p in l.parts], l.theta, l.s2, 0.)
+            level = remake(l, level, data.grid) if k and l.parts else MapLevel([replace(p)
+                    for p in l.parts], l.theta, l.s2, 0.)
             level = known.likelihood.settle(level, known)
             P[held,k] = known.likelihood.predict(level, known, data.take(held)).cpu()
     return P
@@ -362,19 +366,21 @@ class MapFit:
 def fit_maps(
     data:MapData,       # What is learnt from
     folds:list=None,    # Pairs of training and held-out sample numbers; five blocks without gaps when not given
-    lengths:list=None,  # In cells, from long to short; from a fifth of the grid's side, each shorter by a quarter, when not given
+    lengths:list=None, # In cells, from long to short; from a fifth of the grid's side, each shorter by a quarter, when not given
     known:dict=None,    # As in `pooled`
     wide:object=None,   # Function of the levels, their feature prior and what they learnt from: `MapFit.wide`
 )->MapFit:              # Maps and what intervals need
     "Climb the ladder, adapt, and let the levels vote."
     like = data.likelihood; like.check(data.y)
     folds = block_folds(np.arange(len(data.y))) if folds is None else folds
-    pool = pooled(data, folds, known) if isinstance(like, Rows) and cells_pay(len(data.y), data.rows.shape[1], data.grid) else None
+    pool = pooled(data, folds, known) if isinstance(like, Rows) and cells_pay(len(data.y),
+            data.rows.shape[1], data.grid) else None
     all_ = pool or data; settle = lambda l: all_.likelihood.settle(l, all_)
     lengths = lengths or ladder_lengths(data.grid); can = ladder_within(lengths, data)
     level,prior,tried = first_level(all_, can); levels = [settle(level)]
     if len(can)<len(lengths) and level.parts[0].length==can[-1]:
-        warnings.warn(f"maps may be finer than {can[-1]:.1f} cells: shorter lengths were not tried, since they need too much time and memory; fewer features or coarser fields allow more")
+        warnings.warn(f"maps may be finer than {can[-1]:.1f} cells: shorter lengths were not tried, since they "
+                      f"need too much time and memory; fewer features or coarser fields allow more")
     nothing = no_maps(all_); beaten = level.value+prior.freedom<nothing.value
     nothing = None if like.effects is None else settle(nothing)
     if not beaten:

@@ -32,7 +32,8 @@ class LaplaceLikelihood:
         self.weights,self.base,self.effects = w,base,effects
         self.w = 1/(1/w) # as the inverse of a noise; this rounding is in every fit made so far
 
-    def _like(self, f): return type(self)(f(self.weights), f(self.base) if torch.is_tensor(self.base) else self.base, self.effects)
+    def _like(self, f):
+        return type(self)(f(self.weights), f(self.base) if torch.is_tensor(self.base) else self.base, self.effects)
     def to(self, device):
         new = self._like(lambda t: t.to(device, torch.float64)); new.effects = self.effects and self.effects.to(device)
         return new
@@ -44,7 +45,8 @@ class LaplaceLikelihood:
         "Raise `DataError` for what is no weight."
         w = self.weights
         if not (w>0).all():
-            raise DataError(f"weights must be above zero; got {int((~(w>0)).sum())} of {len(w)} that are not: drop those samples")
+            raise DataError(f"weights must be above zero; got {int((~(w>0)).sum())} of {len(w)} that are "
+                            f"not: drop those samples")
 
     def mean(self, s): return INVERSE_LINKS[self.loss](s)
     def cost(self, s, y): return LOSSES[self.loss](s, y)
@@ -110,7 +112,9 @@ class Ordered(LaplaceLikelihood):
         super().__init__(w, base, effects)
         self.odds = torch.as_tensor(odds, dtype=torch.float64)
 
-    def _like(self, f): return type(self)(f(self.weights), self.odds, self.effects, f(self.base) if torch.is_tensor(self.base) else self.base)
+    def _like(self, f):
+        return type(self)(f(self.weights), self.odds, self.effects,
+                          f(self.base) if torch.is_tensor(self.base) else self.base)
 
     def sides(self, s, y):
         "Log odds of lying above the threshold below the class, and above that above it; infinite where there is none."
@@ -136,7 +140,8 @@ class Ordered(LaplaceLikelihood):
     def check(self, y):
         "Raise `DataError` for what is no weight, or where a class is missing."
         super().check(y)
-        if (n := torch.bincount(y.long(), minlength=len(self.odds)+1)).min()==0: raise DataError(f"every ordered class must occur; number {int(n.argmin())} does not")
+        if (n := torch.bincount(y.long(), minlength=len(self.odds)+1)).min()==0:
+            raise DataError(f"every ordered class must occur; number {int(n.argmin())} does not")
 
 # %% ../../nbs/evidence/02_laplace.ipynb #da5e73ab
 @patch
@@ -150,7 +155,8 @@ def adjust(self:Ordered,
     def value(a):
         S = s[:,None]+torch.from_numpy(a)
         return float((w*LOSSES['ordered'](S, Y)).sum()),(w*LOSS_GRADIENTS['ordered'](S, Y)).sum(0).numpy()
-    self.odds = falling(torch.from_numpy(minimize(value, rising(self.odds.cpu().numpy()), jac=True).x)[None])[0].to(self.odds)
+    self.odds = falling(torch.from_numpy(minimize(value, rising(self.odds.cpu().numpy()),
+                                                  jac=True).x)[None])[0].to(self.odds)
 
 # %% ../../nbs/evidence/02_laplace.ipynb #c27f7f24
 LIKELIHOODS = dict(logistic=Logistic, poisson=Poisson, ordered=Ordered)
@@ -191,7 +197,8 @@ def find_peak(
         if e is not None: h = Ka+e.Z@gamma
         prior = a@Ka+(0. if e is None else e.ridge*gamma@gamma)
         return h,float((like.w*like.log_probability(like.base+h, y)).sum()-prior/2)
-    x = max([(torch.zeros_like(y), none)]+([] if a is None else [(a, none if gamma is None else gamma)]), key=lambda x: at(x)[1])
+    x = max([(torch.zeros_like(y), none)]+([] if a is None else [(a, none if gamma is None else gamma)]),
+            key=lambda x: at(x)[1])
     (h,value),near = at(x),False
     for _ in range(steps):
         g,W,L = _bend(K, y, like, h)
@@ -255,7 +262,8 @@ def __call__(self:LaplaceEvidence,
     return float(p.L.diagonal().log().sum())+more-p.value,np.append(theta.grad.numpy(), 0.)
 
 def _moved(K, KR, e, R):
-    "Posterior variances of scores (n,) and what turns r into t; R, or P where there are covariates; what they add to the value."
+    """Posterior variances of scores (n,) and what turns r into t; R, or P where there are covariates; what they add
+    to the value."""
     sigma = K.diagonal()-(KR*K).sum(1)
     if e is None: return (sigma, lambda r: r-KR.T@r),R,0.
     P,more,E,C = e.taken_out(R)
@@ -299,7 +307,8 @@ def common_peak(
         p = (h+base).softmax(1); D,g = w[:,None]*p,w[:,None]*(Y-p)
         if near: break
         root = D.clamp(min=1e-30).sqrt()
-        E = [r[:,None]*torch.cholesky_inverse(factor(torch.eye(len(r), dtype=r.dtype, device=r.device)+r[:,None]*K*r)[0])*r for K,r in zip(kernels, root.T)]
+        E = [r[:,None]*torch.cholesky_inverse(factor(torch.eye(len(r), dtype=r.dtype, device=r.device)
+                                                     +r[:,None]*K*r)[0])*r for K,r in zip(kernels, root.T)]
         b = D*(h-(p*h).sum(1, keepdim=True))+g; c = torch.stack([e@v for e,v in zip(E, many(b).T)], 1)
         both = torch.cholesky_solve(c.sum(1, keepdim=True), factor(sum(E))[0])[:,0]
         step,size = b-c+torch.stack([e@both for e in E], 1)-a,1.
@@ -317,10 +326,12 @@ def settle_together(
     Y,w = torch.stack([d.y for d in data], 1),data[0].likelihood.weights; base = base.to(Y)
     h,g = common_peak([_wide_kernel(l, d) for l,d in zip(levels, data)], Y, w, base)
     p = (h+base).softmax(1); W = (w[:,None]*p*(1-p)).clamp(min=1e-30)
-    return [Gaussian(torch.diag(1/W[:,c]), d.likelihood.effects).settle(l, replace(d, y=h[:,c]+g[:,c]/W[:,c])) for c,(l,d) in enumerate(zip(levels, data))]
+    return [Gaussian(torch.diag(1/W[:,c]), d.likelihood.effects).settle(l, replace(d, y=h[:,c]+g[:,c]/W[:,c]))
+            for c,(l,d) in enumerate(zip(levels, data))]
 
 def _wide_kernel(level, data):
-    "Covariance of the samples, coefficients of covariates among it: with no prior of their own, of a standard deviation of 100."
+    """Covariance of the samples, coefficients of covariates among it: with no prior of their own, of a standard
+    deviation of 100."""
     K,e = prior_kernel(level, data),data.likelihood.effects
     return K if e is None else K+e.Z@e.Z.T/max(e.ridge, 1e-4)
 
@@ -349,7 +360,8 @@ def predict(self:LaplaceLikelihood,
 )->Tensor:           # Scores, (m,)
     "What a level expects of samples that it has not seen."
     like = new.likelihood; z = None if like.effects is None else like.effects.Z
-    return worth(like.base+level_scores(level, new), score_variance(level, data.rows, [p.Z for p in level.parts], new.rows, z), self.loss)
+    return worth(like.base+level_scores(level, new), score_variance(level, data.rows, [p.Z for p in level.parts],
+            new.rows, z), self.loss)
 
 @patch
 def constant(self:LaplaceLikelihood, y):
@@ -378,6 +390,7 @@ def weigh(self:LaplaceLikelihood,
     size = max(1e-12, np.abs(value(np.zeros(k))[1]).max())
     room = dict(type='ineq', fun=lambda v: 1-v.sum(), jac=lambda v: -np.ones(k))
     how = dict(jac=True, method='SLSQP', bounds=[(0,1)]*k, constraints=room, options=dict(maxiter=200, ftol=1e-10))
-    found = [minimize(lambda v: tuple(t/size for t in value(v)), x, **how).x for x in (np.zeros(k), np.full(k, 1/(k+1)))]
+    found = [minimize(lambda v: tuple(t/size for t in value(v)), x, **how).x
+             for x in (np.zeros(k), np.full(k, 1/(k+1)))]
     found = [np.where(v>1e-6, v, 0.)/max(1., v.sum()) for v in (np.nan_to_num(v).clip(0, 1) for v in found)]
     return min(found, key=lambda v: value(v)[0])

@@ -67,7 +67,8 @@ def check_window(
     if (m := overlap_window(r, t))>1:
         raise DataError(f"targets of neighbouring times look like sums over about {m} times "
             f"(what is left of them correlates by {apart(r, t, 1):.2f} one time apart): give window (window={m}, say) "
-            "so that the shared times are not taken for signal, or window=1 if they are not sums; or train by gradients (method='sgd')")
+            "so that the shared times are not taken for signal, or window=1 if they are not sums; or train by "
+            "gradients (method='sgd')")
 
 # %% ../../nbs/evidence/03_model.ipynb #041c3896
 def known_window(
@@ -78,7 +79,8 @@ def known_window(
     if window is not None and (isinstance(window, bool) or window!=int(window) or window<1):
         raise ConfigError(f"window must be a whole number of times, 1 or more; got {window!r}")
     if None not in (window, design.window) and window!=design.window:
-        raise ConfigError(f"window={window}, but the design says that its targets add up {design.window} times: leave window at None")
+        raise ConfigError(f"window={window}, but the design says that its targets add up {design.window} "
+                          f"times: leave window at None")
     return design.window if window is None else window
 
 # %% ../../nbs/evidence/03_model.ipynb #cdef0b5d
@@ -94,7 +96,7 @@ class EvidenceModel:
     votes:tuple=(1.,0.)          # Of an output's own fit, and of the directions together
     directions:np.ndarray=None   # Outputs in units of their sd per unit of each direction, (outputs, directions)
     loss:str='squared'           # 'squared', 'logistic', 'poisson', 'softmax' or 'ordered'
-    odds:np.ndarray=None         # Of ordered classes: log odds of lying above each threshold where the score is zero, (classes-1,)
+    odds:np.ndarray=None # Of ordered classes: log odds of lying above each threshold where the score is zero, (classes-1,)
     carried:float=1.             # Share of the variance of predictions that the components carry
     whole:bool=True              # Do predictions take all weights? Else the components only
 
@@ -141,7 +143,8 @@ def _likelihood(job, design, used, base):
     effects = None if job.z is None else Effects(torch.from_numpy(job.z[used]), float(job.ridge*size))
     known = 0. if job.offset is None else torch.from_numpy(job.offset[used])
     if job.loss=='ordered': return LIKELIHOODS['ordered'](torch.from_numpy(w), base, effects, known)
-    if job.loss!='squared': return LIKELIHOODS['logistic' if job.loss=='softmax' else job.loss](torch.from_numpy(w), base+known, effects)
+    if job.loss!='squared':
+        return LIKELIHOODS['logistic' if job.loss=='softmax' else job.loss](torch.from_numpy(w), base+known, effects)
     like = Rows(Noise(torch.from_numpy(np.sqrt(w/w.mean())), design.rows.cpu(), job.window or 1), effects)
     return like if rows_pay(len(w)) else like.dual()
 
@@ -149,24 +152,29 @@ def _data_of(job, y, base):
     "What the maps of one output are learnt from, its design, and which samples these are."
     used = np.isfinite(y)&(job.w>0)
     d = job.design.take(np.flatnonzero(used)); u,at = design_times(d, job.moments)
-    return MapData(u, feature_rows(at, u.shape[1]), torch.from_numpy(y[used]), d.grid, _likelihood(job, d, used, base)),d,used
+    return MapData(u, feature_rows(at, u.shape[1]), torch.from_numpy(y[used]), d.grid,
+                   _likelihood(job, d, used, base)),d,used
 
 def _one_output(job, y, base=0.):
     "The fit of one output: standardised numbers, labels or counts."
     data,d,used = _data_of(job, y, base)
     folds = cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used])
-    fit = fit_maps(data, folds, wide=partial(spread_levels, how=job.intervals), known=None if job.known is None else job.known.setdefault((used.tobytes(), job.window or 1), {}))
+    fit = fit_maps(data, folds, wide=partial(spread_levels, how=job.intervals),
+                   known=None if job.known is None else job.known.setdefault((used.tobytes(), job.window or 1), {}))
     if job.loss=='ordered': fit.odds = data.likelihood.odds.cpu().numpy()
-    if job.window is None and d.leads and job.loss in ('squared','poisson'): check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
+    if job.window is None and d.leads and job.loss in ('squared','poisson'):
+        check_window(fit.residuals.numpy(), d.rows.cpu().numpy())
     return fit
 
 # %% ../../nbs/evidence/03_model.ipynb #9e874847
 def _classes_together(fits, job, pairs, base):
     "Several classes, each fitted against the rest: the level with the largest vote of each, settled together."
     which = [int(np.argmax(f.weights)) for f in fits]
-    done = settle_together([f.levels[i] for f,i in zip(fits, which)], [_data_of(job, *p)[0] for p in pairs], torch.from_numpy(base))
+    done = settle_together([f.levels[i] for f,i in zip(fits, which)], [_data_of(job, *p)[0] for p in pairs],
+                           torch.from_numpy(base))
     for f,i,level in zip(fits, which, done): f.levels[i],f.weights = level,np.eye(len(f.levels))[i]
-    wide = [settle_together(list(ls), [_data_of(job, *p)[0] for p in pairs], torch.from_numpy(base)) for ls in zip(*(f.wide for f in fits))]
+    wide = [settle_together(list(ls), [_data_of(job, *p)[0] for p in pairs], torch.from_numpy(base))
+            for ls in zip(*(f.wide for f in fits))]
     for f,ls in zip(fits, zip(*wide)): f.wide = list(ls)
     return fits
 
@@ -184,7 +192,8 @@ def _directions(fits, job, Z):
     D = V[at].T*size[at]
     job = replace(job, window=job.window or 1)
     shared = [_one_output(job, t) for t in progress((T[:,at]/size[at]).T, desc='directions of outputs')]
-    said = [Z[used]-np.stack([f.residuals.numpy() for f in g], 1)@m for g,m in ((fits, np.eye(len(fits))), (shared, D.T))]
+    said = [Z[used]-np.stack([f.residuals.numpy() for f in g], 1)@m
+            for g,m in ((fits, np.eye(len(fits))), (shared, D.T))]
     seen = np.isfinite(said[0]).all(1)
     p,q = stack_weights(np.stack([s[seen].ravel() for s in said], 1), Z[used][seen].ravel()).tolist()
     if job.z is not None and p+q>0: p,q = p/(p+q),q/(p+q) # nothing must shrink what covariates say
@@ -247,14 +256,14 @@ def _allowed_window(design, window, loss):
 # %% ../../nbs/evidence/03_model.ipynb #c9bc6820
 def fit_evidence_model(
     design:FieldDesign,     # Fields as they came
-    Y:np.ndarray,           # Targets, labels 0 and 1, numbers of ordered classes, or counts, (n, outputs), NaN where missing
+    Y:np.ndarray, # Targets, labels 0 and 1, numbers of ordered classes, or counts, (n, outputs), NaN where missing
     w:np.ndarray,           # Sample weights, (n,)
     mean:np.ndarray,        # Of the targets; for labels and counts the score of the base rate, (outputs,); for ordered classes (classes-1,), of the thresholds
     sd:np.ndarray=None,     # Of the targets, (outputs,); ones for labels and counts
     loss:str='squared',     # As in `EvidenceModel`
     shift:float=0.,         # To be taken off the scores in the end
     window:int=None,        # Times added up in a target; what the design says, or else looked for, when not given
-    rank:int|str='auto',    # Components, which then predict alone; 'auto': those that carry 99.5 % of the predictions, and a remainder
+    rank:int|str='auto', # Components, which then predict alone; 'auto': those that carry 99.5 % of the predictions, and a remainder
     standardise:bool=True,  # Centre and scale the fields by the samples?
     groups:np.ndarray=None, # Group of each sample, (n,)
     device:str='cpu',       # Where
@@ -266,15 +275,18 @@ def fit_evidence_model(
     "Fit every output, and carry the maps back to the units of the data."
     mean = np.asarray(mean, float); sd = np.ones(len(mean)) if sd is None else sd
     moments = design.moments(w) if standardise else None
-    job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss, z, offset, ridge=ridge, intervals=intervals)
+    job = _Job(*prepared_fields(design, moments, device), w, _allowed_window(design, window, loss), groups, loss, z,
+               offset, ridge=ridge, intervals=intervals)
     Z = (Y-mean)/sd if loss=='squared' else Y; job.known = {} if Z.shape[1]>1 else None
-    pairs = progress([(Z[:,0], mean)] if loss=='ordered' else list(zip(Z.T, mean.tolist())), desc='outputs', disable=None if Z.shape[1]>1 else True)
+    pairs = progress([(Z[:,0], mean)] if loss=='ordered' else list(zip(Z.T, mean.tolist())), desc='outputs',
+                     disable=None if Z.shape[1]>1 else True)
     if loss=='softmax': pairs = [(z, b-np.logaddexp.reduce(np.delete(mean, i))) for i,(z,b) in enumerate(pairs)]
     fits = [_one_output(job, z, b) for z,b in pairs]
     if loss=='softmax': fits = _classes_together(fits, job, pairs, mean)
     shared,votes,D = _directions(fits, job, Z); odds = fits[0].odds
     if odds is not None: mean,sd = np.zeros(1),np.ones(1)
-    return raw_model(design.take(np.flatnonzero(w>0)), rank, fits=fits+shared, mean=mean-shift, sd=sd, moments=moments, votes=votes, directions=D, loss=loss, odds=odds)
+    return raw_model(design.take(np.flatnonzero(w>0)), rank, fits=fits+shared, mean=mean-shift, sd=sd,
+                     moments=moments, votes=votes, directions=D, loss=loss, odds=odds)
 
 # %% ../../nbs/evidence/03_model.ipynb #ca702728
 @patch
@@ -309,7 +321,8 @@ def noise(self:EvidenceModel)->np.ndarray: # (outputs,), squared units of the ta
     "Variance of the noise of every output; for labels and counts that of the regression at the top."
     if self.loss!='squared': return np.ones(len(self.mean))
     k,(own,shared) = len(self.mean),self.votes
-    each = np.array([sum(w*l.s2 for w,l in f.parties)+(0. if f.nothing is not None else max(0., 1-f.weights.sum())) for f in self.fits])
+    each = np.array([sum(w*l.s2 for w,l in f.parties)+(0. if f.nothing is not None else max(0., 1-f.weights.sum()))
+                     for f in self.fits])
     return self.sd**2*(own*each[:k]+(shared*self.directions**2@each[k:] if shared else 0.)+max(0., 1-own-shared))
 
 @patch
@@ -323,7 +336,8 @@ def score_variances(self:EvidenceModel,
 @patch
 def gamma_std(self:EvidenceModel)->np.ndarray: # (q, outputs)
     "Posterior standard deviation of every coefficient of a covariate, per standard deviation of it."
-    means,sds = (np.stack([v.cpu().numpy() for v in vs], -1) for vs in zip(*((f.gamma, f.gamma_std()) for f in self.fits)))
+    means,sds = (np.stack([v.cpu().numpy() for v in vs], -1)
+                 for vs in zip(*((f.gamma, f.gamma_std()) for f in self.fits)))
     return self.blend(means, sds**2, 0.)
 
 # %% ../../nbs/evidence/03_model.ipynb #e10af114
@@ -347,7 +361,7 @@ def _length(level): return [p.length for p in level.parts] if level.components e
 @patch
 def levels(self:EvidenceModel,
     names:list,  # Of the outputs
-)->list:         # A dict for each level: output, round, length (a list if one a component), noise, evidence, weight, jitter
+)->list: # A dict for each level: output, round, length (a list if one a component), noise, evidence, weight, jitter
     "The levels of every fit."
     return [dict(output=k, round=i, length=_length(l), noise=l.s2, evidence=-l.value, weight=float(v), jitter=l.jitter)
         for k,f in self.named_fits(names) for i,(l,v) in enumerate(zip(f.levels, f.weights))]
@@ -382,7 +396,8 @@ def _pack_fit(fit, name):
     meta = dict(wide=[about for _,about in wide])
     if fit.nothing is not None:
         more,about = _pack_level(fit.nothing, f'{name}.nothing'); tensors |= more; meta |= dict(nothing=about)
-    return tensors,dict(prior=prior, tried=[list(t) for t in fit.tried], weights=[float(fit.weights[i]) for i in kept], levels=levels)|meta
+    return tensors,dict(prior=prior, tried=[list(t) for t in fit.tried],
+                        weights=[float(fit.weights[i]) for i in kept], levels=levels)|meta
 
 # %% ../../nbs/evidence/03_model.ipynb #84c6e06c
 @patch
@@ -415,7 +430,8 @@ def _unpack_fit(tensors, name, f):
     levels = [_unpack_level(tensors, f"{name}.{d['at']}", d) for d in f['levels']]
     nothing = _unpack_level(tensors, f'{name}.nothing', f['nothing']) if 'nothing' in f else None
     wide = [_unpack_level(tensors, f'{name}.wide{i}', d) for i,d in enumerate(f['wide'])]
-    return MapFit(levels, np.array(f['weights']), FeaturePrior(*f['prior']), tensors[f'{name}.rows'], [tuple(t) for t in f['tried']], nothing=nothing, wide=wide)
+    return MapFit(levels, np.array(f['weights']), FeaturePrior(*f['prior']), tensors[f'{name}.rows'],
+                  [tuple(t) for t in f['tried']], nothing=nothing, wide=wide)
 
 # %% ../../nbs/evidence/03_model.ipynb #ee0f505a
 @patch(cls_method=True)
@@ -428,7 +444,8 @@ def unpack(cls:EvidenceModel,
     k = len(meta['mean'])
     kw = dict(dtype=torch.float64, covariates=meta.get('covariates', 0), biases=meta.get('thresholds'))
     held = dict(full=FullRank(modes, k, **kw), low=LowRank(modes, meta['rank'], k, **kw))
-    for n,m in held.items(): m.load_state_dict({k.removeprefix(n+'.'): v for k,v in tensors.items() if k.startswith(n+'.')})
+    for n,m in held.items():
+        m.load_state_dict({k.removeprefix(n+'.'): v for k,v in tensors.items() if k.startswith(n+'.')})
     fits = [_unpack_fit(tensors, f'fit.{o}', f) for o,f in enumerate(meta['fits'])]
     moments = (tensors['moments.mean'],tensors['moments.sd']) if 'moments.mean' in tensors else None
     directions = tensors['directions'].numpy() if 'directions' in tensors else None

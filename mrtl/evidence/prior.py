@@ -51,7 +51,8 @@ def _heat(mask, shape, y, x, sphere):
     at = grid.mask.numpy().ravel().cumsum()-1
     L = np.zeros((at[-1]+1,)*2)
     side = cell_side(grid)
-    for (i,j),(lo,hi),n in zip((at[p] for p in grid.neighbours()), (y, x), shape): L[i,j] = L[j,i] = -(side*n/(hi-lo))**2
+    for (i,j),(lo,hi),n in zip((at[p] for p in grid.neighbours()), (y, x), shape):
+        L[i,j] = L[j,i] = -(side*n/(hi-lo))**2
     L[np.diag_indices(len(L))] = -L.sum(1)
     return np.linalg.eigh(L)
 
@@ -71,10 +72,12 @@ def kernel_modes(
     length:float,     # Of the kernel, in cells
     keep:float=1e-4,  # Smallest eigenvalue kept on each axis, as a share of the largest
 )->tuple:             # Along y (h, k) and x (w, m), or over all cells (h*w, q), float64
-    "Modes along both axes of a grid, or over the cells of a small one with land; `ConfigError` for a length that no map can have."
+    """Modes along both axes of a grid, or over the cells of a small one with land; `ConfigError` for a length that
+    no map can have."""
     longest = max(grid.shape)
     if not 1<=length<=max(longest, 1):
-        raise ConfigError(f"a length is given in cells, from 1 to the longer side of the grid, {longest}; got {length:g}")
+        raise ConfigError(f"a length is given in cells, from 1 to the longer side of the grid, "
+                          f"{longest}; got {length:g}")
     if isinstance(grid, Points): return few_left(grid, length*grid.spacing, keep),
     if 1<grid.mask.sum()<min(grid.D, MOST_CELLS+1): return coast_modes(grid, length, keep),
     L = length*cell_side(grid)
@@ -121,9 +124,10 @@ class FeaturePrior:
     def __init__(self,
         leads:int=1,        # Lead times
         features:int=1,     # Fields per time
-        kind:str='free',    # 'free', 'lagged' (decay over leads, free over fields) or 'apart' (decay over leads, one amplitude a field)
+        kind:str='free', # 'free', 'lagged' (decay over leads, free over fields) or 'apart' (decay over leads, one amplitude a field)
     ):
-        if kind not in ('free','lagged','apart'): raise ConfigError(f"the kind of a feature prior is free, lagged or apart; got {kind!r}")
+        if kind not in ('free','lagged','apart'):
+            raise ConfigError(f"the kind of a feature prior is free, lagged or apart; got {kind!r}")
         self.leads,self.features,self.kind,F = leads,features,kind,leads*features
         f,g = torch.tril_indices(F, F)
         if kind=='apart': f,g = (i[f%features==g%features] for i in (f, g))
@@ -137,7 +141,8 @@ class FeaturePrior:
     )->Tensor:         # (F, F)
         "The covariance."
         if self.kind=='free': A = theta.view(self.leads*self.features, -1); return A@A.T
-        A = theta[1:]; V = torch.diag(A**2) if self.kind=='apart' else A.view(self.features, -1)@A.view(self.features, -1).T
+        A = theta[1:]
+        V = torch.diag(A**2) if self.kind=='apart' else A.view(self.features, -1)@A.view(self.features, -1).T
         lag = (torch.arange(self.leads)[:,None]-torch.arange(self.leads)).abs()
         return torch.kron(torch.tanh(theta[0])**lag, V)
 
@@ -187,12 +192,13 @@ def _shifts(Z, rows):
     z = Z[used].transpose(0, 1).flatten(0, 1)
     T = len(z)//V
     M = (z@z.T).view(V, T, V, T)
-    return lambda f,g: M[f%V,most-back[f//V]:T-back[f//V],g%V,most-back[g//V]:T-back[g//V]],(used.cumsum(0)-1)[first]-most
+    return lambda f,g: M[f%V,most-back[f//V]:T-back[f//V],g%V,most-back[g//V]:T
+                         -back[g//V]],(used.cumsum(0)-1)[first]-most
 
 # %% ../../nbs/evidence/00_prior.ipynb #115cf701
 def pair_grams(
     Z:Tensor,            # Coordinates, (T, features, q)
-    rows:Tensor,         # From `feature_rows`, (n, F); the times that a sample looks at lie equally far apart in all samples
+    rows:Tensor, # From `feature_rows`, (n, F); the times that a sample looks at lie equally far apart in all samples
     prior:FeaturePrior,  # Which pairs share a coefficient
 )->Tensor:               # (groups, n*(n+1)/2), float64
     "Lower halves of the samples' Gram matrices, one for each coefficient of a feature covariance."
@@ -211,7 +217,8 @@ def pair_grams(
 
 # %% ../../nbs/evidence/00_prior.ipynb #9803312f
 def sample_kernel(Z, rows, Sigma):
-    "Covariance of the samples without noise, (n, n), for one covariance of features, (F, F); Z and rows as in `pair_grams`."
+    """Covariance of the samples without noise, (n, n), for one covariance of features, (F, F); Z and rows as in
+    `pair_grams`."""
     shifted,at = _shifts(Z, rows)
     H = torch.zeros_like(shifted(0, 0))
     for f,s in enumerate(Sigma.tolist()):
@@ -241,19 +248,22 @@ class Evidence:
     def count(self)->int: return len(self.y) # Samples
 
     def covariance(self, c, noise):
-        "Covariance of the samples, lower half (n, n), for coefficients (groups,) and a covariance of the noise (n*(n+1)/2,)."
+        """Covariance of the samples, lower half (n, n), for coefficients (groups,) and a covariance of the noise
+        (n*(n+1)/2,)."""
         n = len(self.y); K = torch.zeros(n*n, dtype=torch.float64, device=self.y.device)
         K[self.at] = c@self.grams+noise+INTERCEPT
         return K.view(n, n)
 
 # %% ../../nbs/evidence/00_prior.ipynb #72fc4a60
 def _inverse(K):
-    "Diagonal of the Cholesky factor and lower half of the inverse, or nothing; on the CPU by LAPACK in place, faster by half."
+    """Diagonal of the Cholesky factor and lower half of the inverse, or nothing; on the CPU by LAPACK in place,
+    faster by half."""
     if K.is_cuda:
         L,bad = torch.linalg.cholesky_ex(K)
         return None if bad else (L.diagonal(), torch.cholesky_inverse(L))
     U,bad = dpotrf(K.numpy().T, lower=0, clean=0, overwrite_a=1)
-    return None if bad else (torch.from_numpy(U.diagonal().copy()), torch.from_numpy(dpotri(U, lower=0, overwrite_c=1)[0].T))
+    return None if bad else (torch.from_numpy(U.diagonal().copy()),
+                             torch.from_numpy(dpotri(U, lower=0, overwrite_c=1)[0].T))
 
 @patch
 def __call__(self:Evidence, x):
@@ -275,14 +285,18 @@ def __call__(self:Evidence, x):
 # %% ../../nbs/evidence/00_prior.ipynb #0b918174
 @patch
 def fit(self:Evidence, x, steps, enough=1e-5):
-    "Best theta and log s2 from a start, and the value: at most so many steps of L-BFGS, while each raises the log evidence enough."
+    """Best theta and log s2 from a start, and the value: at most so many steps of L-BFGS, while each raises the log
+    evidence enough."""
     bounds = [(None,None)]*(len(x)-1)+[(-12,4)]
-    r = minimize(self, x, jac=True, method='L-BFGS-B', bounds=bounds, options=dict(maxiter=steps, ftol=enough/self.count)); self.inverse_hessian = r.hess_inv
+    r = minimize(self, x, jac=True, method='L-BFGS-B', bounds=bounds,
+                 options=dict(maxiter=steps, ftol=enough/self.count))
+    self.inverse_hessian = r.hess_inv
     return r.x,float(r.fun)
 
 # %% ../../nbs/evidence/00_prior.ipynb #8bb5e911
 def factor(K):
-    "Cholesky factor of a matrix that may be singular to rounding, and the jitter added; `DataError` if none up to 1e-4 helps."
+    """Cholesky factor of a matrix that may be singular to rounding, and the jitter added; `DataError` if none up to
+    1e-4 helps."""
     L,bad = torch.linalg.cholesky_ex(K)
     if not bad: return L,0.
     for power in range(-10, -3):
@@ -334,7 +348,8 @@ class MapData:
         device = self.u.device
         if self.likelihood is None: self.likelihood = Gaussian(torch.eye(len(self.y), dtype=torch.float64))
         if self.keep is None: self.keep = 1e-4 if self.grid.D<4000 else 1e-3
-        self.rows,self.y,self.likelihood = self.rows.to(device),self.y.to(device, torch.float64),self.likelihood.to(device)
+        self.rows,self.y,self.likelihood = self.rows.to(device),self.y.to(device,
+                torch.float64),self.likelihood.to(device)
 
     @property
     def count(self)->int: return len(self.y) # Samples
@@ -410,7 +425,8 @@ def settle(self:Gaussian,
     level.L,level.jitter = factor(prior_kernel(level, data)+level.s2*self.C)
     if e is not None: level.gamma,level.E,level.C = e.regress(level.L, y); y = y-e.Z@level.gamma
     a = torch.cholesky_solve(y[:,None], level.L)[:,0]
-    times = torch.zeros(F, len(data.u)*data.u.shape[1], dtype=a.dtype, device=a.device).scatter_add(1, data.rows.T, a.expand(F, -1))
+    times = torch.zeros(F, len(data.u)*data.u.shape[1], dtype=a.dtype, device=a.device).scatter_add(1,
+            data.rows.T, a.expand(F, -1))
     for p in level.parts: p.c = p.Sigma.to(a)@(times@p.Z)
     level.maps = sum((on_cells(p, p.c) for p in level.parts), a.new_zeros(F, *data.grid.shape))
     level.bias = float(INTERCEPT*a.sum())

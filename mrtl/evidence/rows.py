@@ -28,7 +28,8 @@ def overlap_covariance(
     window:int,               # Times added up
 )->Tensor:                    # (n, n), float64, about 1 on the diagonal
     "Covariance of the noise of moving sums."
-    if int(window)!=window or window<1: raise ConfigError(f"window must be a whole number of times, 1 or more; got {window!r}")
+    if int(window)!=window or window<1:
+        raise ConfigError(f"window must be a whole number of times, 1 or more; got {window!r}")
     t = torch.as_tensor(times, dtype=torch.float64)
     eye = torch.eye(len(t), dtype=torch.float64)
     return eye if window==1 else (1-(t[:,None]-t).abs()/window).clamp(min=0)+.01*eye
@@ -197,7 +198,9 @@ class Rows(Gaussian):
         self.noise,self.effects,self.left,self.pseudo = noise,effects,left,ones is not None
         self.ones = torch.ones_like(noise.root) if ones is None else ones
 
-    def to(self, device): return Rows(self.noise.to(device), self.effects and self.effects.to(device), self.ones.to(device) if self.pseudo else None, self.left)
+    def to(self, device):
+        return Rows(self.noise.to(device), self.effects and self.effects.to(device),
+                    self.ones.to(device) if self.pseudo else None, self.left)
     def take(self, fold): return Rows(self.noise.take(fold), self.effects and self.effects.take(fold))
     def dual(self)->Gaussian: return Gaussian(self.noise.dense(), self.effects) # The same, without pseudo-rows
     @property
@@ -261,7 +264,8 @@ def squeezed(
     else: X,y,left = pseudo_rows(sums_of(columns, like.noise, every))
     if not whole and like.pseudo: left = Left(*like.left)+left
     first,*Z = X.split(widths, 1)
-    return Few(first[:,0].contiguous(), e and replace(e, Z=first[:,1:].contiguous()), [z.unflatten(1, c.shape).contiguous() for z,c in zip(Z, pieces)], y, left)
+    return Few(first[:,0].contiguous(), e and replace(e, Z=first[:,1:].contiguous()),
+               [z.unflatten(1, c.shape).contiguous() for z,c in zip(Z, pieces)], y, left)
 
 # %% ../../nbs/evidence/00_rows.ipynb #b3fd5515
 def rung_evidence(
@@ -272,7 +276,9 @@ def rung_evidence(
     "What is to be maximised at one length."
     like = data.likelihood
     few = squeezed(data, [Columns(Z.flatten(0, 1), data.rows)]) if isinstance(like, Rows) else None
-    if few is None: return (like.dual() if isinstance(like, Rows) else like).evidence(pair_grams(Z, data.rows, prior), data.y, prior)
+    if few is None:
+        return (like.dual() if isinstance(like, Rows) else like).evidence(pair_grams(Z, data.rows, prior), data.y,
+                prior)
     return RowEvidence(root_grams(few.Z[0], prior), few.y, prior, few.effects, few.ones, few.left)
 
 def piece_of(part, data):
@@ -291,7 +297,9 @@ def sum_evidence(
     like,n = data.likelihood,len(data.y); few = squeezed(data, pieces) if isinstance(like, Rows) else None
     none = lambda r: torch.zeros(1, r*(r+1)//2, dtype=data.y.dtype, device=data.y.device)
     def half(Z): i,j = torch.tril_indices(len(Z), len(Z), device=Z.device); return (Z.flatten(1)@Z.flatten(1).T)[i,j]
-    if few is not None: return RowEvidence(torch.stack([half(z) for z in few.Z]) if pieces else none(len(few.y)), few.y, prior, few.effects, few.ones, few.left)
+    if few is not None:
+        return RowEvidence(torch.stack([half(z) for z in few.Z]) if pieces else none(len(few.y)), few.y, prior,
+                           few.effects, few.ones, few.left)
     if isinstance(like, Rows): like,pieces = like.dual(),[half(c.at(slice(None))) for c in pieces]
     return like.evidence(torch.stack(pieces) if pieces else none(n), data.y, prior)
 
@@ -305,7 +313,8 @@ def settle(self:Rows,
     for p in level.parts: p.modes,p.Z = p.modes or data.modes(p.length),None # Z may be of other samples
     pieces = [part_columns(p, data) for p in level.parts]; few = squeezed(data, pieces)
     if few is None: level.ones = None; return self.dual().settle(level, data)
-    K = INTERCEPT*torch.outer(few.ones, few.ones)+sum(z.flatten(1)@z.flatten(1).T for z in few.Z); K.diagonal().add_(level.s2)
+    K = INTERCEPT*torch.outer(few.ones, few.ones)+sum(z.flatten(1)@z.flatten(1).T for z in few.Z)
+    K.diagonal().add_(level.s2)
     level.ones,y,e = few.ones,few.y,few.effects; level.L,level.jitter = factor(K)
     if e is not None: level.gamma,level.E,level.C = e.regress(level.L, y); y = y-e.Z@level.gamma
     a = torch.cholesky_solve(y[:,None], level.L)[:,0]
@@ -339,7 +348,9 @@ def predict(self:Rows,
     if level.ones is None: return level_scores(level, new)
     at,where = new.rows.unique(return_inverse=True); e = new.likelihood.effects
     s = new.y.new_full((len(new.y),), level.bias)
-    if level.parts: s = s+field_scores(new.u, level.maps.flatten(1), at)[where, torch.arange(new.rows.shape[1], device=at.device)].sum(1)
+    if level.parts:
+        s = s+field_scores(new.u, level.maps.flatten(1), at)[where,
+                torch.arange(new.rows.shape[1], device=at.device)].sum(1)
     return s if e is None else s+e.Z@level.gamma
 
 # %% ../../nbs/evidence/00_rows.ipynb #8b8a6c68
@@ -360,5 +371,6 @@ def finish(
         return d
     with warnings.catch_warnings(), np.errstate(all='ignore'):
         warnings.simplefilter('ignore', LinAlgWarning) # Steps that are all alike: it has arrived
-        root(step, np.zeros(len(x)), method='anderson', options=dict(maxiter=most, fatol=1e-10, line_search=None, jac_options=dict(alpha=-1., M=8)))
+        root(step, np.zeros(len(x)), method='anderson', options=dict(maxiter=most, fatol=1e-10, line_search=None,
+                jac_options=dict(alpha=-1., M=8)))
     return best[:2]

@@ -32,7 +32,8 @@ def coef_spread(
     share:float=None,     # As in `spread_of`
 )->Tensor:                # (*sizes[, outputs])
     "As `spread_of`, of every weight, in raw units."
-    sd = torch.from_numpy(spread_of(model, Cells(), share)).reshape(*(m.size for m in model.full.modes), len(model.mean))
+    sd = torch.from_numpy(spread_of(model, Cells(), share)).reshape(*(m.size for m in model.full.modes),
+            len(model.mean))
     if model.moments: sd = sd/model.moments[1].reshape(*model.moments[1].shape, 1, 1)
     return sd if len(model.mean)>1 else sd[...,0]
 

@@ -21,8 +21,10 @@ from .measures import GROWTH, cp_row, fixed_step, growth_row, machine_rows, pena
 
 # %% ../../nbs/lab/05_bench.ipynb #d4298896
 GOALS = {
-    'low-rank step 8x10': (15,'at least'), 'low-rank step 20x25': (20,'at least'), 'low-rank step 40x50': (60,'at least'),
-    'full-rank step 4x5, 6x6': (20,'at least'), 'full-rank step 8x10, 6x6': (15,'at least'), 'full-rank step 8x10, 12x12': (15,'at least'),
+    'low-rank step 8x10': (15,'at least'), 'low-rank step 20x25': (20,'at least'),
+    'low-rank step 40x50': (60,'at least'),
+    'full-rank step 4x5, 6x6': (20,'at least'), 'full-rank step 8x10, 6x6': (15,'at least'),
+    'full-rank step 8x10, 12x12': (15,'at least'),
     'fixed full-rank step': (.3,'at least'), 'penalty 40x50': (100,'at least'), 'penalty 80x180': (1000,'at least'),
     'cp': (4,'at least'), 'run': (12,'at least'), 'fixed resolution': (5,'at least'),
     'basketball precision': (0,'above'), 'basketball time': (5,'at most'), 'climate memory': (1,'at most'),
@@ -30,18 +32,27 @@ GOALS = {
 }
 
 # %% ../../nbs/lab/05_bench.ipynb #915fbe3f
-_small = ("about forty small operations (look-ups, a sort for the way back, small products, Adam), of which none stands out; their fixed cost is the limit, and the ratio moves by half with what else the machine does")
-_blur = ("matrix products with axes of 6 to 12 cells run at a quarter of the machine's rate and take most of the step, and the plain way's dense kernels are still small here; whole kernels in place of axes, and blocks of other sizes, took as long or longer")
+_small = ("about forty small operations (look-ups, a sort for the way back, small products, Adam), of which none "
+          "stands out; their fixed cost is the limit, and the ratio moves by half with what else the machine does")
+_blur = ("matrix products with axes of 6 to 12 cells run at a quarter of the machine's rate and take most of the "
+         "step, and the plain way's dense kernels are still small here; whole kernels in place of axes, and blocks "
+         "of other sizes, took as long or longer")
 WHY = {'low-rank step 8x10': _small, 'low-rank step 20x25': _small,
-    'low-rank step 40x50': "a third of the step is the blur of the maps, two products that run near the machine's rate; the rest are small operations; and the ratio moves by half with what else the machine does",
+    'low-rank step 40x50': "a third of the step is the blur of the maps, two products that run near the machine's "
+    "rate; the rest are small operations; and the ratio moves by half with what else the machine does",
     'full-rank step 4x5, 6x6': _small, 'full-rank step 8x10, 6x6': _blur, 'full-rank step 8x10, 12x12': _blur,
-    'fixed full-rank step': "arithmetic is the limit, not memory: the blur of all maps takes 13 GFLOP a step, at the measured rate longer than Adam's pass over memory; a block a thread was a fifth faster than threads in step (kept), larger blocks and whole kernels slower",
-    'penalty 40x50': "two products near the machine's rate and six passes over maps that fit the cache; the plain way is one product of the same kind, and the ratio moves by half with what else the machine does",
+    'fixed full-rank step': "arithmetic is the limit, not memory: the blur of all maps takes 13 GFLOP a step, at "
+    "the measured rate longer than Adam's pass over memory; a block a thread was a fifth faster than threads in "
+    "step (kept), larger blocks and whole kernels slower",
+    'penalty 40x50': "two products near the machine's rate and six passes over maps that fit the cache; the plain "
+    "way is one product of the same kind, and the ratio moves by half with what else the machine does",
     'run': "steps of the full-rank levels gain less than those of the low-rank ones, see there",
     'cp': "ours makes four starts where tensorly makes one",
-    'basketball time': "three thousand steps of about a millisecond, where the one logistic regression that turns out best is a single sparse solve; the search for its penalty, six fits, is not counted",
+    'basketball time': "three thousand steps of about a millisecond, where the one logistic regression that turns "
+    "out best is a single sparse solve; the search for its penalty, six fits, is not counted",
     'growth of time with cells': "the exponent lay between .93 and 1.16 in five runs of one day on this machine",
-    'climate memory': "the peak is in the fit, where a coarser level and the products of months lie beside the fields; the whole command on archives, measured on its own page, stayed just below the ceiling"}
+    'climate memory': "the peak is in the fit, where a coarser level and the products of months lie beside the "
+    "fields; the whole command on archives, measured on its own page, stayed just below the ceiling"}
 
 # %% ../../nbs/lab/05_bench.ipynb #f1752e0b
 def judged(
@@ -66,7 +77,8 @@ class Measure:
     quick:bool=False  # Is it part of --quick?
 
 # %% ../../nbs/lab/05_bench.ipynb #1c71e5ce
-MEASURES = [Measure('machine', tuple(f'{k}, {n}' for n in ('1 thread','2 threads') for k in ('copy','add','gemm')), machine_rows, {}),
+MEASURES = [Measure('machine', tuple(f'{k}, {n}' for n in ('1 thread','2 threads') for k in ('copy','add','gemm')),
+                    machine_rows, {}),
     *(Measure('steps', ('low-rank step {}x{}'.format(*c),), step_row, dict(court=c, rank=20), quick=True)
         for c in ((8,10),(20,25),(40,50))),
     *(Measure('steps', ('full-rank step {}x{}, {}x{}'.format(*s['court'], *s['defender']),), step_row, s, quick=True)
@@ -80,7 +92,8 @@ MEASURES = [Measure('machine', tuple(f'{k}, {n}' for n in ('1 thread','2 threads
     Measure('basketball', ('basketball precision','basketball time'), basketball_contest, {}, turns=False),
     Measure('climate', ('climate memory',), climate_contest, {}, turns=False),
     Measure('maps', ('maps MRTL',), map_contest, {}, turns=False),
-    *(Measure('growth', (f'growth of {c} with {a}',), growth_row, dict(axis=a, cost=c), quick=c=='time' or a in ('rows','cells'))
+    *(Measure('growth', (f'growth of {c} with {a}',), growth_row, dict(axis=a, cost=c), quick=c=='time'
+              or a in ('rows','cells'))
         for c in ('time','memory') for a in GROWTH)]
 
 # %% ../../nbs/lab/05_bench.ipynb #3edee4c4
@@ -91,7 +104,8 @@ def chosen_measures(
 )->list:                 # Of `Measure`
     "What is to be measured; `ConfigError` if there is no such thing."
     known = MEASURES if measures is None else measures
-    found = [m for m in known if (only is None or only==m.group or only in m.names) and (m.quick or not quick or only is not None)]
+    found = [m for m in known if (only is None or only==m.group or only in m.names)
+             and (m.quick or not quick or only is not None)]
     if found: return found
     groups,names = ', '.join(dict.fromkeys(m.group for m in known)),'; '.join(n for m in known for n in m.names)
     raise ConfigError(f"there is nothing called {only!r} to measure: give a group ({groups}) or a row ({names})")
@@ -113,7 +127,8 @@ def measured(
     except (MRTLError, RuntimeError, MemoryError) as e:
         rows = [figure(n, 'could not be measured', None, '', why=f'{type(e).__name__}: {e}') for n in m.names]
     took = round(time.perf_counter()-start, 2)
-    about = dict(group=m.group, threads=torch.get_num_threads(), measured_in=took, load=before, date=utc_now(), commit=package_commit())
+    about = dict(group=m.group, threads=torch.get_num_threads(), measured_in=took, load=before, date=utc_now(),
+                 commit=package_commit())
     return [judged(about|r) for r in rows]
 
 # %% ../../nbs/lab/05_bench.ipynb #edc80c4a
@@ -128,7 +143,8 @@ def told(
 
 def _about(only, quick, device, threads_, size):
     "The machine, its rates, and how it was asked."
-    floors = {f'{k}_G_per_second': round(float(np.median(v))/1e9, 2) for k,v in machine_rates(threads_, repeats=3, device=device, **size).items()}
+    floors = {f'{k}_G_per_second': round(float(np.median(v))/1e9, 2)
+              for k,v in machine_rates(threads_, repeats=3, device=device, **size).items()}
     command = 'mrtl bench'+f' --only {only!r}'*bool(only)+' --quick'*quick+f' --device {device}'*(device!='cpu')
     asked = dict(command=command, seed='fixed in the code', quick=quick, only=only, finished=False)
     return machine_facts(threads_, device)|floors|asked
@@ -147,7 +163,8 @@ def run_bench(
     "Measure, and write each row as soon as it is there."
     todo,device = chosen_measures(only, quick, measures),str(get_device(device))
     with hold_threads(threads_):
-        sheet = Sheet(Path(out)/'bench.json', _about(only, quick, device, threads_, size), keep=only is not None); sheet.write()
+        sheet = Sheet(Path(out)/'bench.json', _about(only, quick, device, threads_, size), keep=only is not None)
+        sheet.write()
         for m in progress(todo, desc='bench'):
             for row in measured(m, 3 if quick else None, device): sheet.add(row); show(told(row))
     sheet.machine.update(load_after=machine_load(), finished=True); sheet.write()

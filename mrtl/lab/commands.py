@@ -25,20 +25,21 @@ def bench_command(
     print(f"figures: {run_bench(out, only, quick, device, settings()['threads'] or 1)}"); release()
 
 # %% ../../nbs/lab/10_commands.ipynb #b7deaa50
-QUICK = dict(families='two blobs,scattered', ways='ridge,eof_ridge,laplacian_ridge,gradients,fixed_resolution,evidence', seeds=2)
+QUICK = dict(families='two blobs,scattered',
+             ways='ridge,eof_ridge,laplacian_ridge,gradients,fixed_resolution,evidence', seeds=2)
 
 # %% ../../nbs/lab/10_commands.ipynb #869d7557
 def compare_command(
     problem:str=None,      # What to compare on: basketball, southwest, events, ocean, or several joined by commas; or maps; the twins events and ocean when not given
     out:str=None,          # Folder to write the tables to; RUNS/compare or RUNS/maps when not given
     methods:str=None,      # Ways to train, joined by commas; all six when not given
-    criteria:str=None,     # When a level is done, joined by commas; all four when not given, of which those after the first are for mrtl alone
+    criteria:str=None, # When a level is done, joined by commas; all four when not given, of which those after the first are for mrtl alone
     variants:str=None,     # Changes to mrtl, joined by commas, or all; none when not given; they and further criteria need mrtl among the methods
-    options:str=None,      # options.json of `mrtl search`, or several joined by commas; the package's own settings when not given
+    options:str=None, # options.json of `mrtl search`, or several joined by commas; the package's own settings when not given
     workers:int=1,         # Processes
     minutes:float=None,    # For a trial; no limit when not given
     families:str=None,     # Of maps: kinds of problems, joined by commas; all seven when not given, with --quick two
-    ways:str=None,         # Of maps: ways to learn, joined by commas; all nine when not given, with --quick the six fast ones
+    ways:str=None, # Of maps: ways to learn, joined by commas; all nine when not given, with --quick the six fast ones
     seeds:int=None,        # Splits, or problems of each family; 10 when not given, with --quick 2
     first_seed:int=None,   # Seed of the first; the others follow; 0, of maps 200, when not given
     quick:bool=False,      # Small simulated problems
@@ -46,29 +47,45 @@ def compare_command(
     overwrite:bool=False,  # Do everything again
 ):
     "Compare coarse to fine with fixed resolution and random starts, or ways to learn maps."
-    if first_seed is not None and first_seed<0: raise ConfigError(f"--first-seed must be a whole number of at least 0, got {first_seed}")
+    if first_seed is not None and first_seed<0:
+        raise ConfigError(f"--first-seed must be a whole number of at least 0, got {first_seed}")
     seeds = (2 if quick else 10) if seeds is None else seeds; check_whole(seeds=seeds, workers=workers)
     if problem=='maps':
-        if given := [f'--{k}' for k,v in dict(methods=methods, criteria=criteria, variants=variants, options=options, minutes=minutes).items() if v]: raise ConfigError(f"{', '.join(given)} do not belong to --problem maps; there are --families and --ways")
-        return _compare_maps(out, families, ways, seeds, 200 if first_seed is None else first_seed, quick, resume, overwrite)
+        if given := [f'--{k}' for k,v in dict(methods=methods, criteria=criteria, variants=variants,
+                                              options=options, minutes=minutes).items() if v]:
+            raise ConfigError(f"{', '.join(given)} do not belong to --problem maps; there are --families and --ways")
+        return _compare_maps(out, families, ways, seeds, 200 if first_seed is None else first_seed,
+                             quick, resume, overwrite)
     from mrtl.lab.setups import TRIAL_METHODS, TRIAL_PROBLEMS, TWINS, check_data, variant_names
     from mrtl.lab.search import read_options
     from mrtl.lab.experiments import claim_lines, gather_trials, plan_trials, run_trials, summarise_trials
     from mrtl.lab.families import pick_names
     from mrtl.criteria import CRITERIA
-    problems,methods,criteria = pick_names(problem or ','.join(TWINS), {**TRIAL_PROBLEMS, 'maps': None} if not problem or ',' not in problem else TRIAL_PROBLEMS, '--problem'),pick_names(methods or ','.join(TRIAL_METHODS), TRIAL_METHODS, '--methods'),pick_names(criteria or ','.join(CRITERIA), CRITERIA, '--criteria')
-    if quick and (real := [p for p in problems if p not in TWINS]): raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {', '.join(real)}")
-    known = variant_names(); variants = () if not variants else known if variants=='all' else pick_names(variants, known, '--variants')
-    if families or ways: raise ConfigError("--families and --ways belong to --problem maps; here there are --methods, --criteria and --variants")
+    problems,methods,criteria = pick_names(problem or ','.join(TWINS),
+                                           {**TRIAL_PROBLEMS, 'maps': None} if not problem
+                                           or ',' not in problem else TRIAL_PROBLEMS,
+                                           '--problem'),pick_names(methods or ','.join(TRIAL_METHODS),
+            TRIAL_METHODS, '--methods'),pick_names(criteria or ','.join(CRITERIA), CRITERIA, '--criteria')
+    if quick and (real := [p for p in problems if p not in TWINS]):
+        raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {', '.join(real)}")
+    known = variant_names()
+    variants = () if not variants else known if variants=='all' else pick_names(variants, known, '--variants')
+    if families or ways:
+        raise ConfigError("--families and --ways belong to --problem maps; here there are --methods, "
+                          "--criteria and --variants")
     if minutes is not None and not minutes>0: raise ConfigError(f"--minutes must be above 0, got {minutes}")
     for p in problems: check_data(p)
-    found = read_options(options) if options else None; out = Path(out or Path(settings()['runs'])/'compare'); first = first_seed or 0
+    found = read_options(options) if options else None
+    out = Path(out or Path(settings()['runs'])/'compare')
+    first = first_seed or 0
     open_run(out, dict(command='compare', problem=','.join(problems), quick=quick, options=found), resume, overwrite)
-    run_trials(plan_trials(problems, range(first, first+seeds), methods, criteria, variants), out, found, quick, workers, settings()['device'] if settings()['device']!='auto' else 'cpu', minutes and 60*minutes)
+    run_trials(plan_trials(problems, range(first, first+seeds), methods, criteria, variants), out, found, quick,
+               workers, settings()['device'] if settings()['device']!='auto' else 'cpu', minutes and 60*minutes)
     tables = gather_trials(out); s = summarise_trials(*tables)
     write_csv(out/'summary.csv', s, float_format='%.5g'); finish_run(out)
     for line in claim_lines(s): print(line)
-    print(f"{tables[0].drop_duplicates(['problem','method','criterion','variant','seed']).shape[0]} trials: {out/'compare.csv'}; their means and intervals: {out/'summary.csv'}")
+    print(f"{tables[0].drop_duplicates(['problem','method','criterion','variant','seed']).shape[0]} trials: "
+          f"{out/'compare.csv'}; their means and intervals: {out/'summary.csv'}")
 
 # %% ../../nbs/lab/10_commands.ipynb #9e71f257
 def _compare_maps(out, families, ways, seeds, first_seed, quick, resume, overwrite):
@@ -76,10 +93,12 @@ def _compare_maps(out, families, ways, seeds, first_seed, quick, resume, overwri
     from mrtl.lab.families import FAMILIES, MAP_WAYS, compare_maps, pick_names
     from mrtl.parallel import hold_threads
     usual = QUICK if quick else dict(families=','.join(FAMILIES), ways=','.join(MAP_WAYS))
-    families,ways = pick_names(families or usual['families'], FAMILIES, '--families'),pick_names(ways or usual['ways'], MAP_WAYS, '--ways')
+    families,ways = pick_names(families or usual['families'], FAMILIES, '--families'),pick_names(ways
+            or usual['ways'], MAP_WAYS, '--ways')
     out,size = Path(out or Path(settings()['runs'])/'maps'),dict(shape=(10,20), n=100) if quick else dict(shape=(20,40))
     open_run(out, dict(command='compare', problem='maps', **size), resume, overwrite)
-    with hold_threads(settings()['threads'] or 1): t = compare_maps(out, families, range(first_seed, first_seed+seeds), ways, **size, keep=resume)
+    with hold_threads(settings()['threads'] or 1):
+        t = compare_maps(out, families, range(first_seed, first_seed+seeds), ways, **size, keep=resume)
     finish_run(out)
     print(f"{len(t)} trials: {out/'maps.csv'}; their means: {out/'maps_summary.csv'}")
 
@@ -104,13 +123,22 @@ def search_command(
     from mrtl.lab.setups import SEARCHED, TRIAL_PROBLEMS, TWINS
     from mrtl.lab.search import busy_workers, check_search, read_search, search_options
     from mrtl.lab.families import pick_names
-    if problem not in TRIAL_PROBLEMS: raise ConfigError(f"--problem must be one of {', '.join(TRIAL_PROBLEMS)}; got {problem!r}")
+    if problem not in TRIAL_PROBLEMS:
+        raise ConfigError(f"--problem must be one of {', '.join(TRIAL_PROBLEMS)}; got {problem!r}")
     if quick and problem not in TWINS: raise ConfigError(f"--quick is for the twins {', '.join(TWINS)}; got {problem}")
-    methods = check_search(problem, pick_names(methods or ','.join(SEARCHED), SEARCHED, '--methods'), draws, seed, splits, workers, players, minutes, least_batch, prune); out = Path(out or Path(settings()['runs'])/'search'); same = dict(seed=seed, splits=splits, minutes=minutes, least_batch=least_batch, players=players, prune=prune, quick=quick)
-    if overwrite and (who := busy_workers(out)): raise ConfigError(f"--out {out} is in use by {', '.join(who)}: wait until the search has ended, or delete the folder if it has")
+    methods = check_search(problem, pick_names(methods or ','.join(SEARCHED), SEARCHED, '--methods'), draws, seed,
+                           splits, workers, players, minutes, least_batch, prune)
+    out = Path(out or Path(settings()['runs'])/'search')
+    same = dict(seed=seed, splits=splits, minutes=minutes, least_batch=least_batch, players=players,
+                prune=prune, quick=quick)
+    if overwrite and (who := busy_workers(out)):
+        raise ConfigError(f"--out {out} is in use by {', '.join(who)}: wait until the search has ended, or "
+                          f"delete the folder if it has")
     open_run(out, dict(command='search', problem=problem, **same), resume, overwrite)
     release() # others may join in
     best = search_options(out, problem, methods, draws, workers=workers, **same); t = read_search(out)
     if not busy_workers(out): claim(out, wait=60); finish_run(out)
-    for m in methods: print(f"{m}: valid loss {t[t.method==m].valid_loss.min():.4g}, the best of {(t.method==m).sum()} draws" if m in best else f"{m}: none of {(t.method==m).sum()} draws came to an end")
+    for m in methods:
+        print(f"{m}: valid loss {t[t.method==m].valid_loss.min():.4g}, the best of {(t.method==m).sum()} draws"
+              if m in best else f"{m}: none of {(t.method==m).sum()} draws came to an end")
     print(f"settings: {out/'options.json'}; all draws: {out/'search.csv'}")

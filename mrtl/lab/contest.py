@@ -50,7 +50,8 @@ def median_of(
     values:list,  # One for each seed or turn
 )->dict:          # value, spread, repeats
     "The middle of some numbers, and their range."
-    return dict(value=float(np.median(values)), spread=[float(np.min(values)), float(np.max(values))], repeats=len(values))
+    return dict(value=float(np.median(values)),
+                spread=[float(np.min(values)), float(np.max(values))], repeats=len(values))
 
 # %% ../../nbs/lab/02_contest.ipynb #6b53ac03
 def event_design(
@@ -64,7 +65,8 @@ def event_design(
     table,_ = simulate_events(n, players, tuple(court), tuple(defender), seed=seed)
     modes = dict(player='player', court=('x','y'), defender=[(f'x{j}', f'y{j}') for j in range(1, 6)])
     grids = dict(court=Grid(tuple(court)), defender=Grid(tuple(defender)))
-    return EventDesign.from_table(table, modes, grids, dict(player=True)),torch.tensor(table.label.values)[:,None].double()
+    return EventDesign.from_table(table, modes, grids,
+                                  dict(player=True)),torch.tensor(table.label.values)[:,None].double()
 
 def time_to(
     history:list,  # Of a `Run`: rows with seconds and valid_loss
@@ -74,7 +76,8 @@ def time_to(
     return next((r['seconds'] for r in history if r['valid_loss']<=loss), None)
 
 # %% ../../nbs/lab/02_contest.ipynb #f4e38b5c
-EQUAL = dict(rank=5, loss='logistic', smooth=1., l2=1e-4, lr=.02, patience=3, max_epochs=60, batch_size=1024, finegrain='nearest')
+EQUAL = dict(rank=5, loss='logistic', smooth=1., l2=1e-4, lr=.02, patience=3, max_epochs=60,
+             batch_size=1024, finegrain='nearest')
 
 def equal_loss_row(
     found:dict,   # Method to the histories of its runs, one a seed; MRTL among them
@@ -88,7 +91,8 @@ def equal_loss_row(
     ratios = [b/max(a, 1e-9) for a,b in zip(at['MRTL'], at[other])]
     name = 'fixed resolution' if other=='fixed' else 'random start'
     return figure(name, f'time to equal validation loss, {how}, over that of MRTL', unit='times', **median_of(ratios),
-        best_loss={k: median_of(v) for k,v in best.items()}, seconds=float(sum(h[-1]['seconds'] for k in best for h in found[k])), times=at)
+        best_loss={k: median_of(v) for k,v in best.items()},
+        seconds=float(sum(h[-1]['seconds'] for k in best for h in found[k])), times=at)
 
 # %% ../../nbs/lab/02_contest.ipynb #0146d7c4
 def resolution_contest(
@@ -101,7 +105,8 @@ def resolution_contest(
     **options:object,        # Of `Run`, instead of those in `EQUAL`
 )->list:                     # Rows: from full rank at the finest grid, and from a random start there
     "Algorithm 1 against training at the finest grid, to equal loss."
-    ways = dict(MRTL=(schedule, full_levels, 'full'), fixed=(schedule[-1:], 1, 'full'), random=(schedule[-1:], None, 'random'))
+    ways = dict(MRTL=(schedule, full_levels, 'full'), fixed=(schedule[-1:], 1, 'full'),
+                random=(schedule[-1:], None, 'random'))
     found = {k: [] for k in ways}
     for seed in progress(range(seeds), desc='fixed resolution'):
         design,y = event_design(n, players, **schedule[-1], seed=seed)
@@ -119,7 +124,8 @@ def shot_table(
     folder:str|Path=None, # With tracking_400games.nc and events_400games.csv.gz; DATA/basketball when not given
 ):                        # The learning table, or None where the files are not there
     "The real learning table, if the files are there."
-    folder = Path(folder or Path(settings()['data'])/'basketball'); files = folder/'tracking_400games.nc',folder/'events_400games.csv.gz'
+    folder = Path(folder or Path(settings()['data'])/'basketball')
+    files = folder/'tracking_400games.nc',folder/'events_400games.csv.gz'
     if not all(f.exists() for f in files): return None
     return learning_table(read_games([files[0]])[0], read_play_by_play(files[1])[0]).table
 
@@ -143,8 +149,10 @@ def shot_contest(
     precision = lambda rows,p: float(average_precision_score(y[rows], p[rows])); found = {}
     m,s = timed(lambda: problem.fit(MRTLClassifier(**SHOTS|dict(options or {}), random_state=seed)))
     found['MRTL'] = dict(precision=precision(te, m.predict_proba(problem.design)[:,1]), seconds=s, tried=1)
-    ways = {'logistic regression': [lambda X,C=C: LogisticRegression(C=C, max_iter=500).fit(X, y[tr]) for C in penalties],
-            'SGDClassifier': [lambda X,C=C: SGDClassifier('log_loss', alpha=1/(C*len(tr)), random_state=seed).fit(X, y[tr]) for C in penalties]}
+    ways = {'logistic regression': [lambda X,C=C: LogisticRegression(C=C, max_iter=500).fit(X,
+            y[tr]) for C in penalties],
+            'SGDClassifier': [lambda X,C=C: SGDClassifier('log_loss', alpha=1/(C*len(tr)), random_state=seed).fit(X,
+            y[tr]) for C in penalties]}
     everybody = shot_design(problem.table, known_players(problem.table.iloc[tr], 1))
     for name,fits in ways.items():
         tries = []
@@ -152,7 +160,8 @@ def shot_contest(
             X = one_hot(everybody.at(dict(court=shape, defender=problem.design.modes[2].grid.shape))); train = X[tr]
             for fit in fits:
                 model,s = timed(lambda: fit(train)); p = model.predict_proba(X)[:,1]
-                tries.append((precision(va, p), dict(precision=precision(te, p), seconds=s, tried=len(shapes)*len(fits))))
+                tries.append((precision(va, p),
+                              dict(precision=precision(te, p), seconds=s, tried=len(shapes)*len(fits))))
         found[name] = max(tries, key=lambda t: t[0])[1]
     return found
 
@@ -170,7 +179,8 @@ def basketball_rows(
             compared('time', _TIME, [a['seconds']/b['seconds'] for a,b in zip(us, them)])]
     for k in found[0]:
         precision,seconds = ([f[k][what] for f in found] for what in ('precision','seconds'))
-        rows.append(figure(f'basketball {k}', f'average precision on test games, {k}', unit='precision', **median_of(precision),
+        rows.append(figure(f'basketball {k}', f'average precision on test games, {k}', unit='precision',
+                           **median_of(precision),
             seconds=float(np.median(seconds)), tried=found[0][k]['tried']))
     return rows
 
@@ -183,9 +193,11 @@ def basketball_contest(
     "Real games: precision and time against linear models."
     if (table := shot_table(folder)) is None:
         why = "the 400 games are not under MRTL_DATA"
-        return [figure(f'basketball {k}', w, None, u, why=why) for k,(w,u) in dict(precision=_PRECISION, time=_TIME).items()]
+        return [figure(f'basketball {k}', w, None, u, why=why)
+                for k,(w,u) in dict(precision=_PRECISION, time=_TIME).items()]
     splits = progress(range(splits), desc='basketball')
-    return basketball_rows([shot_contest(shot_problem(table, 'game', s, 20), **dict(dict(seed=s), **kw)) for s in splits])
+    return basketball_rows([shot_contest(shot_problem(table, 'game', s, 20), **dict(dict(seed=s), **kw))
+                            for s in splits])
 
 # %% ../../nbs/lab/02_contest.ipynb #be449041
 def ocean_files(
@@ -210,7 +222,9 @@ def fit_files(
     **options:object,  # Of `MRTLRegressor`
 )->tuple:              # The problem and the fitted model
     "From files to a model."
-    problem = files_problem(folder); rows,y = problem.rows,problem.y.values; full = problem.design.grid.shape==LADDER[-1]
+    problem = files_problem(folder)
+    rows,y = problem.rows,problem.y.values
+    full = problem.design.grid.shape==LADDER[-1]
     own = LONG|dict(standardise=False, finegrain='bilinear')|(dict(schedule=LADDER, full_levels=2) if full else {})
     settings_ = climate_options()|own|options
     part = lambda k: (problem.design.take(rows[k]), y[rows[k]])
@@ -230,14 +244,16 @@ def linear_ways(
     "Ridge on all columns, and on principal components."
     scale = float((X**2).mean())*X.shape[1]; n = min(X.shape)-1
     return {'Ridge': [Ridge(a*scale) for a in (.1,1.,10.)],
-            'PCA + Ridge': [make_pipeline(PCA(k, svd_solver='randomized', random_state=0), Ridge(a*scale)) for k in (5,20,50) if k<n for a in (.001,.1)]}
+            'PCA + Ridge': [make_pipeline(PCA(k, svd_solver='randomized', random_state=0), Ridge(a*scale))
+                            for k in (5,20,50) if k<n for a in (.001,.1)]}
 
 def tensor_ways(
     n:int,          # Training rows
 )->list:            # Unfitted models
     "tensorly's CPRegressor, ranks and penalties to choose from."
     from tensorly.regression import CPRegressor
-    return [CPRegressor(k, tol=1e-4, reg_W=p*n, n_iter_max=50, random_state=0, verbose=0) for k in (1,2,4) for p in (.06,.25)]
+    return [CPRegressor(k, tol=1e-4, reg_W=p*n, n_iter_max=50, random_state=0, verbose=0)
+            for k in (1,2,4) for p in (.06,.25)]
 
 def chosen(
     models:list,        # Unfitted
@@ -248,7 +264,9 @@ def chosen(
     "Fit all, keep the one that is best on validation rows."
     mean = y[rows['train']].mean(); fits = []
     for m in models:
-        with np.errstate(divide='ignore', invalid='ignore', over='ignore'): m.fit(X[rows['train']], y[rows['train']]-mean); p = mean+np.ravel(m.predict(X))
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+            m.fit(X[rows['train']], y[rows['train']]-mean)
+            p = mean+np.ravel(m.predict(X))
         fits.append((((p-y)[rows['valid']]**2).mean(), m, p))
     return min(fits, key=lambda f: f[0])[1:]
 
@@ -260,10 +278,12 @@ def memory_row(
     memory:Callable=peaks,  # How memory is measured
 )->dict:                    # A row; its value is None where the system does not tell
     "Memory from files to predictions, over its ceiling."
-    peak,ceiling = memory('mrtl.lab.contest.fit_memory', [dict(folder=str(folder))], dict(folder=str(small))),1.5*field+100
+    peak,ceiling = memory('mrtl.lab.contest.fit_memory', [dict(folder=str(folder))],
+                          dict(folder=str(small))),1.5*field+100
     mb = peak and peak[0]/1e6
     why = {} if peak else dict(why='this system does not tell the memory of a process')
-    return figure('climate memory', 'memory from files to predictions beyond imports, over 1.5 times the float32 field + 100 MB',
+    return figure('climate memory', 'memory from files to predictions beyond imports, over 1.5 times the '
+                  'float32 field + 100 MB',
         mb and mb/ceiling, 'ceilings', peak_MB=mb, field_MB=field, ceiling_MB=ceiling, **why)
 
 def lead_columns(
@@ -298,7 +318,8 @@ def climate_contest(
         small = Path(folder)/'small'; small.mkdir(); ocean_files(small, months=300, step=10)
         first = memory_row(folder, small, ocean_files(folder, **options), memory)
         (problem,m),s = timed(lambda: fit_files(folder))
-    y,test = problem.y.values,problem.rows['test']; unit = 'mm squared' if problem.config['target_units']=='mm' else 'squared units'
+    y,test = problem.y.values,problem.rows['test']
+    unit = 'mm squared' if problem.config['target_units']=='mm' else 'squared units'
     def row(name, p, s, tried):
         score = skill(y[test], p[test])
         what = f'mean squared error on test months, {name}'
@@ -313,11 +334,13 @@ def map_problem(
     shape:tuple=(20,40),   # Cells
     leads:int=3,           # Months looked back at
     test:int=1000,         # New months
-)->tuple:                  # Design of all months, cell values (n+test, leads, h, w), targets, signal, planted coefficients (leads, h, w)
+)->tuple: # Design of all months, cell values (n+test, leads, h, w), targets, signal, planted coefficients (leads, h, w)
     "A world with two blobs."
-    ds = simulate_field(n=n+test, shape=tuple(shape), leads=leads, variables=1, rank=2, r2=.5, rho=0., length=.2, seed=seed)
+    ds = simulate_field(n=n+test, shape=tuple(shape), leads=leads, variables=1, rank=2, r2=.5,
+                        rho=0., length=.2, seed=seed)
     d = FieldDesign.from_xarray(ds.X, leads=leads)
-    return d,(d.batch().x/d.grid.share.flatten().to(d.u))[:,:,0].unflatten(-1, d.grid.shape).numpy(),ds.y.values[d.rows],ds.signal.values[d.rows],ds.beta.values[:,0]
+    return d,(d.batch().x/d.grid.share.flatten().to(d.u))[:,:,0].unflatten(-1,
+            d.grid.shape).numpy(),ds.y.values[d.rows],ds.signal.values[d.rows],ds.beta.values[:,0]
 
 # %% ../../nbs/lab/02_contest.ipynb #4aaea477
 def laplacian_ridge_by_validation(
@@ -362,7 +385,8 @@ def space_net(
         warnings.simplefilter('ignore')
         given = dict(standardize=False, screening_percentile=100, cv=5, max_iter=200, verbose=0, n_jobs=1)|options
         m = SpaceNetRegressor(penalty=penalty, mask=mask, **given).fit(images(X[:n]), y[:n])
-        return np.ravel(m.predict(images(X))),m.coef_img_.get_fdata().reshape(*X.shape[2:], X.shape[1]).transpose(2, 0, 1)
+        return np.ravel(m.predict(images(X))),m.coef_img_.get_fdata().reshape(*X.shape[2:],
+                X.shape[1]).transpose(2, 0, 1)
 
 # %% ../../nbs/lab/02_contest.ipynb #bbddff17
 MAP_OPTIONS = dict(rank=3, smooth=10., lr=.02, lr_decay=.9, patience=12)
@@ -385,7 +409,8 @@ def map_ways(
     def tensor():
         m,p = chosen(tensor_ways(len(rows['train'])), X, y, rows)
         return p,np.asarray(m.weight_tensor_)/share
-    return {'MRTL': ours, 'SpaceNet TV-L1': lambda: net('tv-l1'), 'SpaceNet graph-net': lambda: net('graph-net'), 'CPRegressor': tensor,
+    return {'MRTL': ours, 'SpaceNet TV-L1': lambda: net('tv-l1'),
+            'SpaceNet graph-net': lambda: net('graph-net'), 'CPRegressor': tensor,
         'Laplacian ridge': lambda: laplacian_ridge_by_validation(d.grid, X, y, rows)}
 
 # %% ../../nbs/lab/02_contest.ipynb #b0c25b11

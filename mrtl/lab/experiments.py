@@ -32,15 +32,16 @@ def plan_trials(
     problems:Iterable,                        # Names, of `TRIAL_PROBLEMS`
     seeds:Iterable=range(10),                 # One split and training a seed
     methods:Iterable=tuple(TRIAL_METHODS),    # Names, of `TRIAL_METHODS`
-    criteria:Iterable=tuple(CRITERIA),        # Names, of `CRITERIA`; those after the first for `mrtl` alone, if it is among the methods
-    variants:Iterable=(),                     # Names of variants, for `mrtl` alone; those that a problem does not have are left out
+    criteria:Iterable=tuple(CRITERIA), # Names, of `CRITERIA`; those after the first for `mrtl` alone, if it is among the methods
+    variants:Iterable=(), # Names of variants, for `mrtl` alone; those that a problem does not have are left out
 )->list:                                      # Of `Trial`, those of one problem and seed together
     "What to try."
     criteria,methods = list(criteria),list(methods)
     def one(k, s):
         plain = [Trial(k, m, criteria[0], seed=s) for m in methods]
         if 'mrtl' not in methods: return plain
-        return plain+[Trial(k, 'mrtl', c, seed=s) for c in criteria[1:]]+[Trial(k, 'mrtl', criteria[0], v, s) for v in variants]
+        return plain+[Trial(k, 'mrtl', c, seed=s) for c in criteria[1:]]+[Trial(k, 'mrtl', criteria[0],
+                v, s) for v in variants]
     return list(dict.fromkeys(t for k in problems for s in seeds for t in one(k, s)))
 
 # %% ../../nbs/lab/08_experiments.ipynb #911e4541
@@ -56,7 +57,8 @@ def _save_trial(path, t, result, given, device):
     "Write a trial's rows, history and factors."
     stamp = provenance(machine_facts(device=device))|dict(date=utc_now())
     factors = {f'{i} {k}': v for i,(k,v) in enumerate(result.factors.items())}
-    save_tensors(path, factors, dict(trial=vars(t), found=given, rows=[r|stamp for r in result.rows], history=result.history))
+    save_tensors(path, factors, dict(trial=vars(t), found=given, rows=[r|stamp for r in result.rows],
+                                     history=result.history))
 
 # %% ../../nbs/lab/08_experiments.ipynb #92687e3c
 def _try(trials, out, found, quick, device, seconds, run):
@@ -79,7 +81,7 @@ def _try(trials, out, found, quick, device, seconds, run):
 def run_trials(
     trials:list,            # From `plan_trials`
     out:str|Path,           # Folder; its `trials` gets a file a trial
-    found:dict=None,        # Problem to method to settings, from `search_options`; the package's own where one is missing
+    found:dict=None, # Problem to method to settings, from `search_options`; the package's own where one is missing
     quick:bool=False,       # Small twins?
     workers:int=1,          # Processes
     device:str='cpu',       # Where
@@ -131,7 +133,8 @@ class TrialTables(NamedTuple):
 
 # %% ../../nbs/lab/08_experiments.ipynb #4fbc0c52
 def _stability(factors):
-    "How alike the factors of neighbouring seeds are, from trials' factors by problem, method, criterion, variant and seed."
+    """How alike the factors of neighbouring seeds are, from trials' factors by problem, method, criterion, variant
+    and seed."""
     pairs = {k: (*k[:4], k[4]+1) for k in factors if not k[3]}
     rows = [(*k, other[4], trials_alike(factors[k], factors[other])) for k,other in pairs.items() if other in factors]
     return pd.DataFrame([dict(zip(STABILITY_COLUMNS, r)) for r in rows])
@@ -140,7 +143,8 @@ def _in_order(table):
     "Sorted by problem, method and criterion as they are listed, then by variant and seed."
     place = {k: i for i,k in enumerate((*TRIAL_PROBLEMS, *TRIAL_METHODS, *CRITERIA))}
     by = lambda c: c.map(place) if c.name in ('problem','method','criterion') else c
-    return table.sort_values(['problem','method','criterion','variant','seed'], key=by, kind='stable') if len(table) else table
+    return table.sort_values(['problem','method','criterion','variant','seed'], key=by,
+                             kind='stable') if len(table) else table
 
 # %% ../../nbs/lab/08_experiments.ipynb #42844675
 def gather_trials(
@@ -160,7 +164,8 @@ def gather_trials(
         path = Path(out)/f'{name}.csv'
         write_csv(path, _in_order(table).reindex(columns=list(columns)), float_format=f'%.{digits}g')
         return read_trial_table(path, columns)
-    return TrialTables(write('compare', pd.DataFrame(rows), TRIAL_COLUMNS, 6), write('curves', pd.DataFrame(curves), CURVE_COLUMNS, 5),
+    return TrialTables(write('compare', pd.DataFrame(rows), TRIAL_COLUMNS, 6),
+                       write('curves', pd.DataFrame(curves), CURVE_COLUMNS, 5),
         write('stability', _stability(factors), STABILITY_COLUMNS, 4))
 
 # %% ../../nbs/lab/08_experiments.ipynb #7d0c1b64
@@ -198,12 +203,14 @@ def seed_interval(
     if len(v)<3: return np.nan,np.nan
     if np.ptp(v)==0: return v[0],v[0]
     rng = np.random.default_rng(0)
-    r = bootstrap((v,), statistic, vectorized=False, n_resamples=2000, method='percentile', random_state=rng).confidence_interval
+    r = bootstrap((v,), statistic, vectorized=False, n_resamples=2000, method='percentile',
+                  random_state=rng).confidence_interval
     return float(r.low),float(r.high)
 
 # %% ../../nbs/lab/08_experiments.ipynb #9e9ad5b4
 def _stage_curve(h, stage):
-    "A history's rows of a stage, with seconds from its start; for both stages, those of the factors from the start of the run."
+    """A history's rows of a stage, with seconds from its start; for both stages, those of the factors from the
+    start of the run."""
     own = h[h.stage==('low' if stage=='both' else stage)]
     start = h[h.stage=='full'].seconds.max() if stage=='low' else 0.
     return own.assign(seconds=own.seconds-(0. if np.isnan(start) else start)).to_dict('records')
@@ -232,7 +239,8 @@ _KEY = ['problem','method','criterion','variant','stage']
 
 def _spread(v, interval, statistic=np.mean):
     "Count, mean, spread, median and interval of numbers."
-    return dict(n=len(v), mean=v.mean(), sd=v.std(), median=v.median())|dict(zip(('low','high'), interval(v, statistic)))
+    return dict(n=len(v), mean=v.mean(), sd=v.std(),
+                median=v.median())|dict(zip(('low','high'), interval(v, statistic)))
 
 def _score_summaries(rows, interval):
     "A dict for each method, criterion, variant, stage and score, with the paired difference to `mrtl`."
@@ -256,7 +264,8 @@ def summarise_trials(
     stability:pd.DataFrame,         # From `gather_trials`
     interval:Callable=seed_interval,# Gives low and high of values, one a seed, for a statistic of them
 )->pd.DataFrame:                    # A row for each method, criterion, variant, stage and score: n, mean, sd, median, its interval; the mean difference to `mrtl` with `valid_loss`, paired by seed, and its interval
-    "Means, spreads and intervals over seeds; `speed-up` is the time to equal loss over that of `mrtl`, its interval that of the median."
+    """Means, spreads and intervals over seeds; `speed-up` is the time to equal loss over that of `mrtl`, its
+    interval that of the median."""
     out = list(_score_summaries(rows, interval))
     for them in TRIAL_METHODS:
         if them=='mrtl': continue
@@ -303,7 +312,8 @@ def _range(v, statistic=np.mean):
     low,high = seed_interval(v, statistic)
     return f'{low:.2g} to {high:.2g}' if np.isfinite(low) else ''
 
-def _columns(rows): return [c for c in ('test_auc','test_average_precision','test_f1','test_mse','test_r2') if rows[c].notna().any()]
+def _columns(rows):
+    return [c for c in ('test_auc','test_average_precision','test_f1','test_mse','test_r2') if rows[c].notna().any()]
 def _place(c): return c.map(list(TRIAL_PROBLEMS).index) if c.name=='problem' else c
 def _staged(rows): return rows.sort_values(['problem','stage'], key=_place, kind='stable')
 def _plain(rows): return rows[(rows.variant=='')&(rows.criterion=='valid_loss')]
@@ -345,11 +355,14 @@ def criteria_table(
     paper:str=None,       # basketball or climate: whose numbers of Table 3 to put beside
 )->pd.DataFrame:          # A row for each problem, stage and criterion
     "The four criteria, for `mrtl`."
-    rows = _staged(rows[(rows.variant=='')&(rows.method=='mrtl')]); first = rows[rows.criterion=='valid_loss']; found = []
+    rows = _staged(rows[(rows.variant=='')&(rows.method=='mrtl')])
+    first = rows[rows.criterion=='valid_loss']
+    found = []
     for (p,s,c),g in rows.groupby(['problem','stage','criterion'], sort=False):
         base = first[(first.problem==p)&(first.stage==s)].set_index('seed')
         row = dict(problem=p, stage=s, criterion=c, seeds=len(g), seconds=_pm(g.seconds), valid_loss=_pm(g.valid_loss))
-        row |= {k: _pm(g[k]) for k in ('test_f1','test_mse') if g[k].notna().any()}|_against(g.set_index('seed'), base, _columns(g)[0])
+        row |= {k: _pm(g[k]) for k in ('test_f1','test_mse') if g[k].notna().any()}|_against(g.set_index('seed'),
+                base, _columns(g)[0])
         if c=='valid_loss': row['score_difference'] = ''
         found.append(row|(dict(paper=PAPER_TABLE3[(paper, s)][c]) if paper else {}))
     return pd.DataFrame(found)
@@ -359,12 +372,14 @@ def maps_table(
     rows:pd.DataFrame,        # From `gather_trials`
     stability:pd.DataFrame,   # From `gather_trials`
 )->pd.DataFrame:              # A row for each problem and method
-    "How coherent maps are, how alike those of two seeds, how much of the truth was found; and the score that they have."
+    """How coherent maps are, how alike those of two seeds, how much of the truth was found; and the score that they
+    have."""
     rows,stability = _plain(rows),_plain(stability); rows = rows[rows.stage=='low']
     score,names = _columns(rows)[0],[c for c in MAP_SCORES if rows[c].notna().any()]
     def row(p, m, g):
         match = stability[(stability.problem==p)&(stability.method==m)].match
-        return dict(problem=p, method=m)|{c: _pm(g[c]) for c in names}|dict(match_of_seeds=_pm(match))|{score: _pm(g[score])}
+        return dict(problem=p, method=m)|{c: _pm(g[c])
+                                          for c in names}|dict(match_of_seeds=_pm(match))|{score: _pm(g[score])}
     return pd.DataFrame([row(p, m, g) for (p,m),g in rows.groupby(['problem','method'], sort=False)])
 
 # %% ../../nbs/lab/08_experiments.ipynb #66a86c95
@@ -377,10 +392,12 @@ def variants_table(
     rows:pd.DataFrame,    # From `gather_trials`
     problem:str,          # One of them
 )->pd.DataFrame:          # A row for each variant
-    "What one change does to `mrtl`: paired by seed; times are over those of `copy overlap`, run among the variants, where that is `mrtl` itself."
+    """What one change does to `mrtl`: paired by seed; times are over those of `copy overlap`, run among the
+    variants, where that is `mrtl` itself."""
     rows = rows[(rows.problem==problem)&(rows.method=='mrtl')&((rows.criterion=='valid_loss')|(rows.variant!=''))]
     low = rows[rows.stage=='low']; score,base = _columns(low)[0],low[low.variant==''].set_index('seed')
-    total = rows.groupby(['variant','seed']).seconds.sum(); timed,found = 'copy overlap' if _is_mrtl(low, base) else '',[]
+    total = rows.groupby(['variant','seed']).seconds.sum()
+    timed,found = 'copy overlap' if _is_mrtl(low, base) else '',[]
     for v,g in low[low.variant!=''].groupby('variant', sort=False):
         own = g.set_index('seed'); t = (total[v]/total[timed]).dropna()
         d,l = (own[score]-base[score]).dropna(),(own.valid_loss-base.valid_loss).dropna()

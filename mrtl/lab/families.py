@@ -74,7 +74,8 @@ def pick_names(
 )->tuple:                # The names
     "Names out of those known, or a `ConfigError`."
     names = tuple(k.strip() for k in (names.split(',') if isinstance(names, str) else names))
-    if wrong := [k for k in names if k not in known]: raise ConfigError(f"{what} must be from {', '.join(known)}; got {', '.join(wrong)}")
+    if wrong := [k for k in names if k not in known]:
+        raise ConfigError(f"{what} must be from {', '.join(known)}; got {', '.join(wrong)}")
     return names
 
 # %% ../../nbs/lab/03_families.ipynb #1062b058
@@ -152,7 +153,8 @@ class CPStarts(RegressorMixin, BaseEstimator):
         self.fits_ = [one(s) for s in range(self.starts)]
         with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
             for m in self.fits_: m.fit(X, y-self.mean_)
-        cost = lambda m: np.nan_to_num(((y-self.mean_-m.predict(X))**2).sum()+lam*sum((f**2).sum() for f in m.cp_weight_[1]), nan=np.inf)
+        cost = lambda m: np.nan_to_num(((y-self.mean_-m.predict(X))**2).sum()+lam*sum((f**2).sum()
+                for f in m.cp_weight_[1]), nan=np.inf)
         self.best_ = min(self.fits_, key=cost)
         return self
     def predict(self, X): return self.mean_+self.best_.predict(X)
@@ -167,8 +169,10 @@ def cp_regressor(
     "Tensor regression of low rank, with tuned rank and penalty."
     X,y = p.X[:p.n],p.y[:p.n]; choices = dict(rank=ranks, penalty=penalties)
     found = GridSearchCV(CPStarts(), choices, scoring='neg_mean_squared_error', cv=5, refit=False).fit(X, y)
-    m = CPStarts(**found.best_params_, starts=starts).fit(X, y); each = lambda: [alike(f.weight_tensor_, p.beta) for f in m.fits_]
-    return FamilyFit(m.predict(p.X), m.best_.weight_tensor_, lambda: dict(start_worst=min(each()), start_best=max(each())))
+    m = CPStarts(**found.best_params_, starts=starts).fit(X, y)
+    each = lambda: [alike(f.weight_tensor_, p.beta) for f in m.fits_]
+    return FamilyFit(m.predict(p.X), m.best_.weight_tensor_,
+                     lambda: dict(start_worst=min(each()), start_best=max(each())))
 
 # %% ../../nbs/lab/03_families.ipynb #03b60998
 def tiled(
@@ -258,12 +262,14 @@ def evidence(
     return fit
 
 # %% ../../nbs/lab/03_families.ipynb #ab9a72ea
-MAP_WAYS = dict(ridge=ridge, eof_ridge=eof_ridge, laplacian_ridge=laplacian_ridge_leave_one_out, cp_regressor=cp_regressor,
+MAP_WAYS = dict(ridge=ridge, eof_ridge=eof_ridge, laplacian_ridge=laplacian_ridge_leave_one_out,
+                cp_regressor=cp_regressor,
     graph_net=graph_net, tv_l1=tv_l1, gradients=gradients, fixed_resolution=finest_gradients, evidence=evidence)
 
 # %% ../../nbs/lab/03_families.ipynb #2276a50d
 FAMILY_SCORES = ('map','r2')
-FAMILY_EXTRA = ('start_worst','start_best','seed_maps','seed_factors',*(f'{k}{q}' for k in ('cells','new') for q in (50,80,95)))
+FAMILY_EXTRA = ('start_worst','start_best','seed_maps','seed_factors',*(f'{k}{q}'
+        for k in ('cells','new') for q in (50,80,95)))
 FAMILY_COLUMNS = ('family','seed','way',*FAMILY_SCORES,'seconds','load',*FAMILY_EXTRA,'commit','date','versions')
 
 def map_trial(
@@ -287,8 +293,10 @@ def read_columns(
 )->pd.DataFrame:        # Its rows
     "Read a table; `FormatError` if it is another."
     try: t = pd.read_csv(path, **options)
-    except (OSError, ValueError) as e: raise FormatError(f"cannot read {path} ({e}): write it by `{command} --out DIR`") from None
-    if tuple(t)!=tuple(columns) or not ok(t): raise FormatError(f"{path} is no {what}: it needs the columns {', '.join(columns)}{more}")
+    except (OSError, ValueError) as e:
+        raise FormatError(f"cannot read {path} ({e}): write it by `{command} --out DIR`") from None
+    if tuple(t)!=tuple(columns) or not ok(t):
+        raise FormatError(f"{path} is no {what}: it needs the columns {', '.join(columns)}{more}")
     return t
 
 def provenance(
@@ -355,7 +363,7 @@ def against_best(
 def summarise_maps(
     t:pd.DataFrame,      # From `compare_maps`
     us:str='evidence',   # The way that is held against the best of the others
-)->pd.DataFrame:         # A row for each family, way and score: seeds, mean, sd; and for `us` rival, difference, low, high
+)->pd.DataFrame: # A row for each family, way and score: seeds, mean, sd; and for `us` rival, difference, low, high
     "Means, spreads, and how far ahead of the best rival."
     rows = []
     for k,f in t.groupby('family', sort=False):

@@ -43,7 +43,8 @@ def interval_trial(
     p = family_problem(kind, seed, shape, n); m = MRTLRegressor(method='evidence', intervals=how)
     _,s = timed(lambda: m.fit(p.X[:p.n], p.y[:p.n])); size = p.beta[0].size
     r2 = 1-((p.signal[p.n:]-m.predict(p.X[p.n:]))**2).mean()/p.signal[p.n:].var()
-    return dict(family=kind, seed=seed, n=p.n, how=how, map=alike(m.coef_.values, p.beta), r2=r2, seconds=s)|interval_scores(m, p.beta*size)
+    return dict(family=kind, seed=seed, n=p.n, how=how, map=alike(m.coef_.values, p.beta), r2=r2,
+                seconds=s)|interval_scores(m, p.beta*size)
 
 # %% ../../nbs/lab/03_intervals.ipynb #a97fd9f3
 def measure_intervals(
@@ -55,9 +56,12 @@ def measure_intervals(
     shape:tuple=(20,40),              # Cells
 )->pd.DataFrame:                      # The table
     "Trials of all problems, a row each, written as they go."
-    path = Path(out); rows = pd.read_csv(path).to_dict('records') if path.exists() else []; stamp = provenance(machine_facts())
+    path = Path(out)
+    rows = pd.read_csv(path).to_dict('records') if path.exists() else []
+    stamp = provenance(machine_facts())
     done = {(r['how'], r['asked'], r['seed'], r['family']) for r in rows}
-    todo = [(how, n or 0, s, k) for n in ns for how in hows for s in seeds for k in families if (how, n or 0, s, k) not in done]
+    todo = [(how, n or 0, s, k) for n in ns for how in hows for s in seeds
+            for k in families if (how, n or 0, s, k) not in done]
     for how,n,s,k in progress(todo, desc='intervals'):
         rows.append(dict(asked=n)|interval_trial(k, s, n or None, how, shape)|stamp)
         write_csv(path, pd.DataFrame(rows), float_format='%.4g')
@@ -65,9 +69,11 @@ def measure_intervals(
 
 def interval_table(
     t:pd.DataFrame,  # From `measure_intervals`
-)->pd.DataFrame:     # By rows, way and family: seeds, coverage in percent, share of wrong signs among those called, power, map, r2, seconds
+)->pd.DataFrame: # By rows, way and family: seeds, coverage in percent, share of wrong signs among those called, power, map, r2, seconds
     "Means over seeds."
-    cols = [f'{k}{s}' for k in ('all','inside','outside') for s in SHARES]; by = ['asked','how','family']; g = t.groupby(by, sort=False)
+    cols = [f'{k}{s}' for k in ('all','inside','outside') for s in SHARES]
+    by = ['asked','how','family']; g = t.groupby(by, sort=False)
     out = (100*g[cols].mean()).round(0).astype(int); out.insert(0, 'seeds', g.size())
     wrong = 100*g.wrong.sum()/g.called.sum().clip(lower=1)
-    return out.assign(wrong=wrong.round(1), power=g.power.mean().round(2), map=g.map.mean().round(3), r2=g.r2.mean().round(3), seconds=g.seconds.median().round(1)).reset_index()
+    return out.assign(wrong=wrong.round(1), power=g.power.mean().round(2), map=g.map.mean().round(3),
+                      r2=g.r2.mean().round(3), seconds=g.seconds.median().round(1)).reset_index()

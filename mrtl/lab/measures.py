@@ -67,7 +67,8 @@ def random_events(
     "Events without a meaning: for sizes and times."
     g = generator('bench', n, seed); court,defender = Grid(tuple(court)),Grid(tuple(defender))
     bag = torch.randint(defender.D, (n, 5), generator=g); bag[torch.rand(n, 5, generator=g)<.65] = -1
-    idx = dict(player=torch.randint(players, (n,), generator=g), court=torch.randint(court.D, (n,), generator=g), defender=bag)
+    idx = dict(player=torch.randint(players, (n,), generator=g),
+               court=torch.randint(court.D, (n,), generator=g), defender=bag)
     people = Mode('player', players, indexed=True, labels=list(range(players)))
     modes = [people, Mode('court', court.D, court, True), Mode('defender', defender.D, defender, True)]
     return EventDesign(idx, modes),(torch.rand(n, 1, generator=g)<.125).double()
@@ -91,9 +92,11 @@ def our_epoch(
     **options:float,        # Of `Objective`; `PENALTIES` when not given
 )->float:                   # Seconds a step
     "One epoch of ours, by the step."
-    loss = 'logistic' if data.design.modes[0].indexed else 'squared'; clock = StepClock(-(-len(data)//batch), data.y.device)
+    loss = 'logistic' if data.design.modes[0].indexed else 'squared'
+    clock = StepClock(-(-len(data)//batch), data.y.device)
     objective = Objective(model.modes, loss, **options or PENALTIES)
-    Trainer(model, data, objective=objective, batch_size=batch, max_epochs=1, lr=1e-4, callbacks=(clock,*callbacks)).fit()
+    Trainer(model, data, objective=objective, batch_size=batch, max_epochs=1, lr=1e-4,
+            callbacks=(clock,*callbacks)).fit()
     return clock.seconds
 
 def plain_steps(
@@ -134,10 +137,12 @@ def step_row(
     ours = filled(FullRank(design.modes) if rank is None else LowRank(design.modes, rank)).to(device)
     plain = filled(PlainFull(sizes) if rank is None else PlainLow(sizes, rank)).to(device)
     trainer = PlainTrainer(plain, rows, rows, lr=1e-4, batch_size=batch, **PENALTIES)
-    t = in_turns(dict(plain=lambda: plain_steps(trainer), ours=lambda: our_epoch(ours, data, batch)), repeats, device=device)
+    t = in_turns(dict(plain=lambda: plain_steps(trainer), ours=lambda: our_epoch(ours, data, batch)),
+                 repeats, device=device)
     name = ('low-rank step {0}x{1}' if rank else 'full-rank step {0}x{1}, {2}x{3}').format(*court, *defender)
     what = f'plain step over ours, {players} players, batch {batch}'+(f', rank {rank}' if rank else '')
-    return [figure(name, what, unit='times', **time_ratio(t['plain'], t['ours']), times=medians(t), parts=plain_parts(trainer))]
+    return [figure(name, what, unit='times', **time_ratio(t['plain'], t['ours']), times=medians(t),
+                   parts=plain_parts(trainer))]
 
 # %% ../../nbs/lab/04_measures.ipynb #3838b289
 def fixed_step(
@@ -154,10 +159,12 @@ def fixed_step(
     design,y = random_events(batch*steps, players, court, defender)
     data,model = Data(design, y, device=device),filled(FullRank(design.modes)).to(device)
     n = min(threads_, machine_facts()['cores']); a,b = torch.zeros_like(model.W.data),torch.ones_like(model.W.data)
-    with hold_threads(n): t = in_turns(dict(copy=lambda: a.copy_(b), ours=lambda: our_epoch(model, data, batch)), repeats, device=device)
+    with hold_threads(n):
+        t = in_turns(dict(copy=lambda: a.copy_(b), ours=lambda: our_epoch(model, data, batch)), repeats, device=device)
     what = f'share of the copy bandwidth that a full-rank step of {model.W.numel()/1e6:.1f} million weights reaches'
     times = dict(floor=float(3*np.median(t['copy'])), ours=float(np.median(t['ours'])))
-    return [figure('fixed full-rank step', what, unit='of the floor', **time_ratio(3*t['copy'], t['ours']), threads=n, times=times)]
+    return [figure('fixed full-rank step', what, unit='of the floor', **time_ratio(3*t['copy'], t['ours']),
+                   threads=n, times=times)]
 
 # %% ../../nbs/lab/04_measures.ipynb #7ae1a7b2
 def free_memory()->float: # Bytes; infinite where the system does not tell
@@ -177,15 +184,18 @@ def penalty_row(
     g,name = Grid(tuple(shape)),'penalty {}x{}'.format(*shape)
     what = f'value and gradient of the penalty, plain over ours, {columns} columns'
     if 8*4*g.D**2>(free_memory() if free is None else free):
-        return [figure(name, what, None, 'times', why=f'the plain way needs {8*4*g.D**2/1e9:.1f} GB, more than is free')]
+        return [figure(name, what, None, 'times', why=f'the plain way needs {8*4*g.D**2/1e9:.1f} '
+                       f'GB, more than is free')]
     smooth = Smoothness(g, .05)
     B = torch.randn(columns, *g.shape, generator=generator('maps', g.D)).to(device).requires_grad_()
     w,K = B.detach().flatten(1).T.contiguous().requires_grad_(),plain_kernel(g, smooth.sigma).to(device)
     def grad(x, f): x.grad = None; v = f(x); v.backward(); return v.item()
     ways = dict(plain=lambda: grad(w, lambda x: plain_roughness(x, K)) and None, ours=lambda: grad(B, smooth) and None)
-    long = g.D>=10000; t = in_turns(ways, min(repeats, 2) if long else repeats, device=device, cold=('plain',) if long else ())
+    long = g.D>=10000
+    t = in_turns(ways, min(repeats, 2) if long else repeats, device=device, cold=('plain',) if long else ())
     a,b = plain_roughness(w.detach(), K).item(),smooth(B).item()
-    return [figure(name, what, unit='times', **time_ratio(t['plain'], t['ours']), times=medians(t), differ=abs(a-b)/abs(a))]
+    return [figure(name, what, unit='times', **time_ratio(t['plain'], t['ours']), times=medians(t),
+                   differ=abs(a-b)/abs(a))]
 
 # %% ../../nbs/lab/04_measures.ipynb #104cbfa3
 def _near_square(n): return next((h, n//h) for h in range(int(n**.5), 0, -1) if n%h==0)
@@ -194,14 +204,16 @@ def noisy_tensor(
     shape:tuple,         # Of the tensor
     rank:int,            # Components
     noise:float=.3,      # Norm of the noise over that of the truth
-    maps:bool=True,      # Smooth maps and positive loadings, as full-rank levels give, or independent numbers, easy to tell apart?
+    maps:bool=True, # Smooth maps and positive loadings, as full-rank levels give, or independent numbers, easy to tell apart?
     device:str='cpu',    # Where
 )->torch.Tensor:         # The sum of the components and the noise
     "A tensor of known rank, with noise."
     g = generator('cp', *shape); draw = lambda *s: torch.randn(*s, generator=g)
-    smooth = lambda n: torch.from_numpy(gaussian_filter(draw(rank, *_near_square(n)).numpy(), (0,1.5,1.5), mode='nearest')).flatten(1).T
+    smooth = lambda n: torch.from_numpy(gaussian_filter(draw(rank, *_near_square(n)).numpy(), (0,1.5,1.5),
+            mode='nearest')).flatten(1).T
     truth = [draw(shape[0], rank).exp(), *map(smooth, shape[1:])] if maps else [draw(n, rank) for n in shape]
-    W = torch.einsum('ir,jr,kr,r->ijk', *(f/f.norm(dim=0) for f in truth), torch.linspace(1, .3, rank)); N = draw(*shape)
+    W = torch.einsum('ir,jr,kr,r->ijk', *(f/f.norm(dim=0) for f in truth), torch.linspace(1, .3, rank))
+    N = draw(*shape)
     return (W+noise*W.norm()/N.norm()*N).to(device)
 
 # %% ../../nbs/lab/04_measures.ipynb #cf371cb7
@@ -218,10 +230,12 @@ def cp_row(
     W = noisy_tensor(shape, rank, noise, maps, device)
     error = cp_decompose(W, rank).error
     def theirs(n, tol=0., **kw):
-        with backend_context('pytorch'): return parafac(W, rank, n_iter_max=n, init='svd', tol=tol, random_state=0, **kw)
+        with backend_context('pytorch'):
+            return parafac(W, rank, n_iter_max=n, init='svd', tol=tol, random_state=0, **kw)
     errors = [float(e) for e in theirs(most, return_errors=True, tol=1e-12)[1]]
     reached = [i+1 for i,e in enumerate(errors) if e<=error*(1+1e-4)]; n = reached[0] if reached else most
-    t = in_turns(dict(tensorly=lambda: theirs(n) and None, ours=lambda: cp_decompose(W, rank) and None), repeats, device=device)
+    t = in_turns(dict(tensorly=lambda: theirs(n) and None, ours=lambda: cp_decompose(W, rank) and None),
+                 repeats, device=device)
     name,kind = ('cp','smooth maps') if maps else ('cp, independent factors','independent factors')
     what = f"tensorly's parafac over ours at equal fit, {'x'.join(map(str, shape))}, rank {rank}, {kind}"
     return [figure(name, what, unit='times', **time_ratio(t['tensorly'], t['ours']), times=medians(t), error=error,
@@ -240,8 +254,11 @@ def run_row(
 )->list:                  # One row
     "Algorithm 1 against the plain way."
     design,y = event_design(n, players, **schedule[-1]); a,b = torch.arange(n).split([3*n//4, n-3*n//4])
-    sets = (design.take(a), y[a]),(design.take(b), y[b]); levels = make_levels(design.modes, schedule, full_levels); loss = {}
-    same = dict(levels=levels, rank=rank, smooth=1., l2=1e-4, lr=.02, batch_size=1024, patience=epochs+1, max_epochs=epochs, device=device)
+    sets = (design.take(a), y[a]),(design.take(b), y[b])
+    levels = make_levels(design.modes, schedule, full_levels)
+    loss = {}
+    same = dict(levels=levels, rank=rank, smooth=1., l2=1e-4, lr=.02, batch_size=1024, patience=epochs+1,
+                max_epochs=epochs, device=device)
     def plain(): loss['plain'] = float(plain_run(*sets[0], sets[1], **same).history.valid_loss.min())
     def ours():
         run = Run(*(Samples(*s) for s in sets), loss='logistic', finegrain='nearest', **same); run.fit()
@@ -254,7 +271,8 @@ def run_row(
 _SHAPES = (80,180),(113,255),(160,360),(226,509)
 GROWTH = dict(rows=dict(n=(20000,40000,80000,160000)), rank=dict(rank=(64,128,256,512)), cells=dict(shape=_SHAPES),
     leads=dict(leads=(3,6,12,24)))
-GROWTH_MEMORY = dict(rows=dict(n=(125000,250000,500000,1000000)), rank=dict(rank=(256,512,1024,2048)), cells=dict(shape=_SHAPES),
+GROWTH_MEMORY = dict(rows=dict(n=(125000,250000,500000,1000000)), rank=dict(rank=(256,512,1024,2048)),
+                     cells=dict(shape=_SHAPES),
     leads=dict(leads=(3,12,48)))
 
 def grown(
@@ -272,7 +290,8 @@ def grown(
         y = torch.randn(len(design), 1, generator=generator('target')).double()
     data,model = Data(design, y, device=device),filled(LowRank(design.modes, o['rank'])).to(device)
     objective = Objective(model.modes, 'squared' if axis in ('cells','leads') else 'logistic', **PENALTIES)
-    return lambda: Trainer(model, data, objective=objective, batch_size=o['batch'], max_epochs=1, lr=1e-4).fit() and None
+    return lambda: Trainer(model, data, objective=objective, batch_size=o['batch'], max_epochs=1,
+                           lr=1e-4).fit() and None
 
 def grow(
     axis:str,        # As `grown`
@@ -292,7 +311,8 @@ def _grown_memory(axis, key, values, memory):
 def _growth_name(axis, cost):
     "Name of a row, and what it is."
     what = 'the time of an epoch' if cost=='time' else 'memory'
-    return f'growth of {cost} with {axis}',f"power of the number of {axis.replace('rank', 'components')} with which {what} grows"
+    return (f'growth of {cost} with {axis}',f"power of the number of {axis.replace('rank', 'components')} "
+            f"with which {what} grows")
 
 # %% ../../nbs/lab/04_measures.ipynb #b8296837
 def growth_row(
@@ -311,9 +331,11 @@ def growth_row(
         costs,turns = list(medians(t).values()),list(zip(*t.values()))
     else:
         costs = _grown_memory(axis, key, values, memory); turns = [costs]
-    if costs is None: return [figure(name, what, None, 'exponent', why='this system does not tell the memory of a process')]
+    if costs is None:
+        return [figure(name, what, None, 'exponent', why='this system does not tell the memory of a process')]
     fit,fits = exponent(many, costs),[exponent(many, c)['value'] for c in turns]
-    return [figure(name, what, fit['value'], 'exponent', error=fit['error'], spread=[min(fits), max(fits)], repeats=len(fits), sizes=many,
+    return [figure(name, what, fit['value'], 'exponent', error=fit['error'], spread=[min(fits), max(fits)],
+                   repeats=len(fits), sizes=many,
         costs=costs, cost='seconds' if cost=='time' else 'bytes')]
 
 # %% ../../nbs/lab/04_measures.ipynb #e4496509
@@ -324,7 +346,8 @@ def machine_rows(
     device:str='cpu',  # Where
 )->list:               # Rows: copy, add and matrix product, with one thread and with two
     "The floors: bytes and operations a second."
-    what = dict(copy='bytes read and written by a copy', add='bytes read and written by a += b', gemm='operations of a matrix product')
+    what = dict(copy='bytes read and written by a copy', add='bytes read and written by a += b',
+                gemm='operations of a matrix product')
     def row(k, name, v):
         unit,spread = 'GFLOP/s' if name=='gemm' else 'GB/s',[v.min()/1e9, v.max()/1e9]
         return figure(f'{name}, {k} thread{"s"*(k>1)}', what[name]+' a second, float32', float(np.median(v))/1e9, unit,

@@ -33,7 +33,8 @@ class PlainData(Dataset):
         self.modes = check_plain(design)
         player,court,bag = (design.idx[m.name] for m in self.modes); D = self.modes[2].size
         if len(design)!=len(y): raise DataError(f"{len(design)} samples but {len(y)} labels: give one label per sample")
-        counts = torch.zeros(len(bag), D+1, dtype=dtype).scatter_add_(1, torch.where(bag<0, D, bag), torch.ones(bag.shape, dtype=dtype))
+        counts = torch.zeros(len(bag), D+1, dtype=dtype).scatter_add_(1, torch.where(bag<0, D, bag),
+                torch.ones(bag.shape, dtype=dtype))
         self.player,self.court,self.defenders,self.y = player[:,0],court[:,0],counts[:,:D].contiguous(),torch.as_tensor(y).reshape(len(y)).to(dtype)
 
     def __len__(self): return len(self.y)
@@ -44,9 +45,11 @@ def check_plain(
     design:EventDesign, # Any
 )->list:                # Its three modes; `ConfigError` where the plain way does not apply
     "What the plain way can handle."
-    ok = isinstance(design, EventDesign) and len(design.modes)==3 and design.modes[0].grid is None and all(m.grid is not None and m.grid.mask.all() and not m.grid.sphere for m in design.modes[1:])
+    ok = (isinstance(design, EventDesign) and len(design.modes)==3 and design.modes[0].grid is None
+          and all(m.grid is not None and m.grid.mask.all() and not m.grid.sphere for m in design.modes[1:]))
     if ok and all((i := design.idx[m.name]).shape[1]==1 and (i>=0).all() for m in design.modes[:2]): return design.modes
-    raise ConfigError("the plain way knows events with three modes: one player a row, one court cell a row, and a bag of defender cells, on whole rectangles; use mrtl.multiresolution for anything else")
+    raise ConfigError("the plain way knows events with three modes: one player a row, one court cell a row, and a "
+                      "bag of defender cells, on whole rectangles; use mrtl.multiresolution for anything else")
 
 # %% ../../nbs/lab/01_plain.ipynb #718ddce1
 class PlainFull(nn.Module):
@@ -82,7 +85,8 @@ class PlainLow(nn.Module):
         court:Tensor,     # Cell, (b,)
         defenders:Tensor, # Counts, (b, D)
     )->Tensor:            # Scores, (b,)
-        return torch.einsum('bk,bk,bk->b', self.A[player], self.B[court], torch.einsum('bd,dk->bk', defenders, self.C))+self.bias
+        return torch.einsum('bk,bk,bk->b', self.A[player], self.B[court],
+                            torch.einsum('bd,dk->bk', defenders, self.C))+self.bias
 
 # %% ../../nbs/lab/01_plain.ipynb #a0577afb
 def plain_kernel(
@@ -126,7 +130,8 @@ def plain_penalty(
     "What is added to the loss."
     (Kc,ease_c),(Kd,ease_d) = kernels; c,d = len(Kc),len(Kd)
     if isinstance(model, PlainFull):
-        rough = ease_c*plain_roughness(model.W.transpose(0, 1).reshape(c, -1), Kc)/d + ease_d*plain_roughness(model.W.permute(2, 0, 1).reshape(d, -1), Kd)/c
+        rough = ease_c*plain_roughness(model.W.transpose(0, 1).reshape(c, -1),
+                                       Kc)/d + ease_d*plain_roughness(model.W.permute(2, 0, 1).reshape(d, -1), Kd)/c
         return smooth*rough + l2*model.W.square().sum()/(c*d)
     rough = ease_c*plain_roughness(model.B, Kc) + ease_d*plain_roughness(model.C, Kd)
     return smooth*rough + l2*(model.A.square().sum()+model.B.square().sum()/c+model.C.square().sum()/d)
@@ -152,7 +157,8 @@ class PlainTrainer:
         level:str='',               # Recorded in the history
     ):
         store_attr(); self.criterion = criterion or Criterion('valid_loss')
-        self.device = model.bias.device; self.kernels = [(K.to(self.device), e) for K,e in plain_kernels(train.modes, sigma, train.y.dtype)]
+        self.device = model.bias.device
+        self.kernels = [(K.to(self.device), e) for K,e in plain_kernels(train.modes, sigma, train.y.dtype)]
         self.opt,self.history = torch.optim.Adam(model.parameters(), lr=lr, foreach=False),[]
 
     def penalty(self)->Tensor: return plain_penalty(self.model, self.kernels, self.smooth, self.l2)
@@ -178,7 +184,8 @@ def epoch(self:PlainTrainer,
     "One pass over the training rows."
     for g in self.opt.param_groups: g['lr'] = self.lr*self.lr_decay**n
     sampler = RandomSampler(self.train, generator=generator(self.seed, self.stage, self.level, n))
-    return sum(float(self.step(b))*len(b[-1]) for b in DataLoader(self.train, self.batch_size, sampler=sampler))/len(self.train)
+    return sum(float(self.step(b))*len(b[-1])
+               for b in DataLoader(self.train, self.batch_size, sampler=sampler))/len(self.train)
 
 @patch
 def evaluate(self:PlainTrainer,
@@ -199,7 +206,8 @@ def fit(self:PlainTrainer)->'PlainTrainer': # Itself, the model in its best stat
     best,best_state,n,train = math.inf,None,0,self.evaluate(self.train)[0]
     while True:
         loss,objective = self.evaluate(self.valid)
-        self.history.append(dict(stage=self.stage, level=self.level, epoch=n, train_loss=train, valid_loss=loss, objective=objective))
+        self.history.append(dict(stage=self.stage, level=self.level, epoch=n, train_loss=train,
+                                 valid_loss=loss, objective=objective))
         if loss<best: best,best_state = loss,copy.deepcopy(self.model.state_dict())
         if self.criterion.update(dict(valid_loss=loss)) or n>=self.max_epochs: break
         n += 1; train = self.epoch(n)
@@ -234,8 +242,11 @@ def plain_factors(
 )->PlainLow:         # In factors
     "Factor the weights by tensorly."
     W = model.W.detach()
-    if not W.any(): raise DataError("the full-rank weights are all zero, so there is nothing to factor: no epoch was better than none; lower lr or the penalties")
-    with backend_context('pytorch'): _,factors = parafac(W.cpu(), rank, init='svd' if rank<=min(W.shape) else 'random', random_state=seed)
+    if not W.any():
+        raise DataError("the full-rank weights are all zero, so there is nothing to factor: no epoch was better "
+                        "than none; lower lr or the penalties")
+    with backend_context('pytorch'):
+        _,factors = parafac(W.cpu(), rank, init='svd' if rank<=min(W.shape) else 'random', random_state=seed)
     low = PlainLow(W.shape, rank, W.dtype); low.bias = copy.deepcopy(model.bias)
     low.A,low.B,low.C = (nn.Parameter(f.to(W.device)) for f in factors)
     return plain_balance(low)

@@ -71,8 +71,10 @@ def _journal(out):
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     Path(out).mkdir(parents=True, exist_ok=True)
-    file = str(Path(out).resolve()/'search.log') # optuna never lets go of the lock of a killed process where the path is relative
-    return JournalStorage(JournalFileBackend(file, JournalFileSymlinkLock(file, grace_period=5))) # a lock is held for milliseconds
+    # optuna never lets go of the lock of a killed process where the path is relative
+    file = str(Path(out).resolve()/'search.log')
+    # a lock is held for milliseconds
+    return JournalStorage(JournalFileBackend(file, JournalFileSymlinkLock(file, grace_period=5)))
 
 def open_study(
     out:str|Path,       # Folder with search.log
@@ -84,7 +86,8 @@ def open_study(
     storage = storage or _journal(out)
     import optuna
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5) if prune else optuna.pruners.NopPruner()
-    return optuna.create_study(storage=storage, study_name=name, direction='minimize', load_if_exists=True, pruner=pruner)
+    return optuna.create_study(storage=storage, study_name=name, direction='minimize',
+                               load_if_exists=True, pruner=pruner)
 
 # %% ../../nbs/lab/09_search.ipynb #de5f6186
 def _number(t): return t.user_attrs.get('number', t.number)
@@ -108,7 +111,8 @@ def _forget_the_dead(out, name, prune):
     "Draws that are running in a process that is no more do not count."
     from optuna.trial import TrialState
     claim(out, wait=60); _drop_half_line(Path(out)/'search.log')
-    for f in () if busy_workers(out) else Path(out).glob('search.log.lock*.rename'): f.unlink() # of a worker that was killed while it let go of the journal
+    # of a worker that was killed while it let go of the journal
+    for f in () if busy_workers(out) else Path(out).glob('search.log.lock*.rename'): f.unlink()
     storage = _journal(out); study = open_study(out, name, prune, storage)
     for t in study.get_trials(states=[TrialState.RUNNING]):
         if not _gone(t.user_attrs.get('worker', '')): continue
@@ -140,8 +144,10 @@ def busy_workers(
     if not (Path(out)/'search.log').exists(): return []
     import optuna
     storage = _journal(out); states = (TrialState.RUNNING,)
-    running = [t for name in optuna.get_all_study_names(storage) for t in optuna.load_study(study_name=name, storage=storage).get_trials(states=states)]
-    return sorted({w for t in running if not t.user_attrs.get('lost') and not _gone(w := t.user_attrs.get('worker', ''))})
+    running = [t for name in optuna.get_all_study_names(storage)
+               for t in optuna.load_study(study_name=name, storage=storage).get_trials(states=states)]
+    return sorted({w for t in running if not t.user_attrs.get('lost')
+                   and not _gone(w := t.user_attrs.get('worker', ''))})
 
 # %% ../../nbs/lab/09_search.ipynb #59b352fe
 @dataclass(frozen=True)
@@ -190,7 +196,8 @@ def _try_draw(study, trial, number, method, job, make):
 def _search(out, method, job):
     "One worker: draw and try until there are enough."
     study = open_study(out, f'{job.problem} {method}', job.prune)
-    make = cache(lambda s: TRIAL_PROBLEMS[job.problem](s, job.quick, **(dict(players=job.players) if job.players else {})))
+    make = cache(lambda s: TRIAL_PROBLEMS[job.problem](s, job.quick,
+            **(dict(players=job.players) if job.players else {})))
     with hold_threads(settings()['threads'] or 1):
         while len(_counting(study))<job.n:
             trial,number = _ask(out, study, job.n)
@@ -220,11 +227,13 @@ def check_search(
     if min(n, splits, workers)<1 or seed<0:
         given = f'{n} draws, {splits} splits, {workers} workers, seed {seed}'
         raise ConfigError(f"a search needs a draw, a split, a worker and a seed of at least 0; got {given}")
-    if least_batch>high: raise ConfigError(f"the least batch must be at most {high}, the end of the range; got {least_batch}")
+    if least_batch>high:
+        raise ConfigError(f"the least batch must be at most {high}, the end of the range; got {least_batch}")
     if minutes is not None and not minutes>0: raise ConfigError(f"minutes must be above 0; got {minutes}")
     if players is not None and (problem!='basketball' or players<2):
         raise ConfigError(f"players belong to basketball, at least 2 of them; got {players} for {problem}")
-    if prune and splits>1: raise ConfigError(f"pruning looks at one split; got {splits}: leave --prune out, or take one split")
+    if prune and splits>1:
+        raise ConfigError(f"pruning looks at one split; got {splits}: leave --prune out, or take one split")
     return pick_names(methods, SEARCHED, 'methods')
 
 # %% ../../nbs/lab/09_search.ipynb #48cbb55d
@@ -238,7 +247,7 @@ def _best_of(out, problem, methods):
 
 # %% ../../nbs/lab/09_search.ipynb #c954d4dc
 def search_options(
-    out:str|Path,           # Folder: search.log, optuna's journal; search.csv, a row a draw; options.json, the best of each method
+    out:str|Path, # Folder: search.log, optuna's journal; search.csv, a row a draw; options.json, the best of each method
     problem:str,            # One of `TRIAL_PROBLEMS`
     methods:Iterable=SEARCHED, # A search of its own for each, of equal size
     n:int=20,               # Draws, the package's own settings the first of them
@@ -249,7 +258,7 @@ def search_options(
     players:int=None,       # Of `basketball`, at most; all when not given
     minutes:float=None,     # For a draw; no limit when not given
     least_batch:int=0,      # Smallest batch
-    prune:bool=False,       # End a draw early that is behind the median of the others? Then it is no longer plain random search
+    prune:bool=False, # End a draw early that is behind the median of the others? Then it is no longer plain random search
     ranges:dict=None,       # Name to lowest and highest value to draw from; the paper's when not given
     run:object=None,        # Function that runs one trial; `run_trial` when not given
 )->dict:                    # Method to the settings with the lowest validation loss
@@ -258,7 +267,9 @@ def search_options(
     for m in methods: _forget_the_dead(out, f'{problem} {m}', prune)
     job = SearchJob(problem, n, seed, splits, quick, players, minutes, least_batch, prune, ranges, run)
     jobs = [delayed(_search)(out, m, job) for m in methods for _ in range(workers)]
-    for _ in progress(Parallel(workers, return_as='generator_unordered')(jobs), total=len(jobs), desc=f'search {problem}'): pass
+    for _ in progress(Parallel(workers, return_as='generator_unordered')(jobs), total=len(jobs),
+                      desc=f'search {problem}'):
+        pass
     table,best = Path(out)/'search.csv',_best_of(out, problem, methods)
     write_csv(table, read_search(out).reindex(columns=list(DRAW_COLUMNS)), float_format='%.6g')
     if not best: raise DataError(f"no draw for {problem} came to an end, see {table}: give more draws or more minutes")
@@ -274,7 +285,8 @@ def _draw_row(t, problem, method):
     full = [r.get('valid_loss', np.nan) for r in found if r['stage']=='full']
     row = dict(problem=problem, method=method, number=_number(t), state=t.state.name.lower())
     row |= dict(valid_loss=t.value if t.values else np.nan, full_loss=np.mean(full) if full else np.nan)
-    row |= dict(seconds=sum(r.get('seconds', 0) for r in found), error=next((r['error'] for r in found if 'error' in r), ''))
+    row |= dict(seconds=sum(r.get('seconds', 0) for r in found),
+                error=next((r['error'] for r in found if 'error' in r), ''))
     return row|settings_row(t.user_attrs.get('options', {}))
 
 # %% ../../nbs/lab/09_search.ipynb #c6892eb9
@@ -284,8 +296,10 @@ def read_search(
     "The draws of all searches in a folder."
     storage = _journal(out)
     import optuna
-    studies = {name: optuna.load_study(study_name=name, storage=storage) for name in sorted(optuna.get_all_study_names(storage))}
-    rows = [_draw_row(t, *name.split(' ')) for name,study in studies.items() for t in sorted(_counting(study), key=_number)]
+    studies = {name: optuna.load_study(study_name=name, storage=storage)
+               for name in sorted(optuna.get_all_study_names(storage))}
+    rows = [_draw_row(t, *name.split(' ')) for name,study in studies.items()
+            for t in sorted(_counting(study), key=_number)]
     return pd.DataFrame(rows, columns=list(DRAW_COLUMNS))
 
 # %% ../../nbs/lab/09_search.ipynb #0d3fa562
@@ -294,9 +308,11 @@ _OPTIONS = ('rank', *(f.name for f in dataclasses.fields(GradientOptions)))
 def _are_options(found):
     "Problem to method to options?"
     if not isinstance(found, dict) or not found.keys()<=TRIAL_PROBLEMS.keys(): return False
-    return all(isinstance(v, dict) and v.keys()<=set(SEARCHED) and all(isinstance(o, dict) for o in v.values()) for v in found.values())
+    return all(isinstance(v, dict) and v.keys()<=set(SEARCHED) and all(isinstance(o, dict) for o in v.values())
+               for v in found.values())
 
-def _unknown(found): return {k for v in found.values() for o in v.values() for k in o|(o.get('full_options') or {}) if k not in _OPTIONS}
+def _unknown(found):
+    return {k for v in found.values() for o in v.values() for k in o|(o.get('full_options') or {}) if k not in _OPTIONS}
 
 # %% ../../nbs/lab/09_search.ipynb #d286aa9e
 def read_options(
@@ -306,10 +322,12 @@ def read_options(
     found = {}
     for file in str(files).split(','):
         try: own = json.loads(Path(file).read_text())
-        except (OSError, ValueError) as e: raise FormatError(f"cannot read {file} ({e}): write it by `mrtl search --out DIR`") from None
+        except (OSError, ValueError) as e:
+            raise FormatError(f"cannot read {file} ({e}): write it by `mrtl search --out DIR`") from None
         if not _are_options(own):
             needs = f"problems ({', '.join(TRIAL_PROBLEMS)}), methods ({', '.join(SEARCHED)}) and their options"
             raise FormatError(f"{file} holds no settings: it needs {needs}")
-        if wrong := _unknown(own): raise FormatError(f"{file} has settings that there are not: {', '.join(sorted(wrong))}; leave them out")
+        if wrong := _unknown(own):
+            raise FormatError(f"{file} has settings that there are not: {', '.join(sorted(wrong))}; leave them out")
         for k,v in own.items(): found[k] = found.get(k, {})|v
     return found

@@ -82,7 +82,8 @@ def check_data(
     folder,twin,*files = _FILES[name]
     folder = Path(settings()['data'])/folder
     if lost := [f for f in files if not (folder/f).exists()]:
-        raise ConfigError(f"the problem '{name}' needs {', '.join(lost)} in {folder}: set MRTL_DATA, or take its twin '{twin}'")
+        raise ConfigError(f"the problem '{name}' needs {', '.join(lost)} in {folder}: set MRTL_DATA, or "
+                          f"take its twin '{twin}'")
     return [folder/f for f in files]
 
 # %% ../../nbs/lab/06_setups.ipynb #c93ac5b6
@@ -107,7 +108,8 @@ def basketball_games(
     players:int=None,      # Players with a row of their own at most; all with 50 shots in training when not given
 )->TrialProblem:           # On the paper's schedule
     "Shots of 400 games; `ConfigError` without the files."
-    if players is not None and players<2: raise ConfigError(f"players must be at least 2, the pooled one among them; got {players}")
+    if players is not None and players<2:
+        raise ConfigError(f"players must be at least 2, the pooled one among them; got {players}")
     if quick: raise ConfigError("a quick comparison is made on twins: take the problem 'events'")
     table,least = game_frames(),50
     p = shot_problem(table, 'game', seed, least)
@@ -125,7 +127,8 @@ def southwest_rain(
     if quick: raise ConfigError("a quick comparison is made on twins: take the problem 'ocean'")
     ocean,rain = pacific_fields()
     p = climate_problem(ocean, rain, region='AZ,NM', start_months=[11,12,1], window=3, split_seed=seed)
-    return _fields('southwest', seed, p, default_schedule(p.design.modes), 2, FIELD_OPTIONS|dict(smooth=10., l2=.1, lr_decay=.98))
+    return _fields('southwest', seed, p, default_schedule(p.design.modes), 2,
+                   FIELD_OPTIONS|dict(smooth=10., l2=.1, lr_decay=.98))
 
 # %% ../../nbs/lab/06_setups.ipynb #3b1bf33e
 _SMALL = [dict(court=(4,5), defender=(3,3)), dict(court=(8,10), defender=(6,6)), dict(court=(16,20), defender=(6,6))]
@@ -144,7 +147,8 @@ def event_twin(
     flat = lambda maps: maps.values.reshape(-1, truth.sizes['component'])
     planted = [truth.player_loading.values, flat(truth.court), flat(truth.defender*truth.strength)]
     full = dict(lr=3e-3, smooth=10., l2=.1)
-    options = dict(rank=5, full_options=full, batch_size=512) if quick else dict(full_options=full|dict(batch_size=4096))
+    options = dict(rank=5, full_options=full,
+                   batch_size=512) if quick else dict(full_options=full|dict(batch_size=4096))
     return _events('events', seed, design, y, rows, schedule, 2 if quick else 3, EVENT_OPTIONS|options, planted)
 
 # %% ../../nbs/lab/06_setups.ipynb #7712478b
@@ -250,15 +254,18 @@ def variants(
     handed = [i for i in range(1, min(len(p.schedule), p.full_levels+1)+1) if i!=p.full_levels]
     found = {f'copy {m}': dict(finegrain=m) for m in ('nearest','bilinear','overlap')}
     found |= {'state kept': dict(callbacks=[KeepState()])}
-    found |= {'rate halved at each level': dict(callbacks=[LevelRate(.5)]), 'rate doubled at each level': dict(callbacks=[LevelRate(2.)])}
-    found |= {f'starts at level {i+1}': dict(schedule=p.schedule[i:], full_levels=p.full_levels-i) for i in range(1, p.full_levels)}
+    found |= {'rate halved at each level': dict(callbacks=[LevelRate(.5)]),
+              'rate doubled at each level': dict(callbacks=[LevelRate(2.)])}
+    found |= {f'starts at level {i+1}': dict(schedule=p.schedule[i:], full_levels=p.full_levels-i)
+              for i in range(1, p.full_levels)}
     found |= {f'hands over at level {i}': dict(full_levels=i) for i in handed}
     found |= {f'rank {r}': dict(rank=r) for r in ranks}
     found |= {f'patience {k}': dict(patience=k) for k in (1,2,4,8,16) if k!=p.options['patience']}
     found |= {'no penalty in full rank': full(smooth=0.)}
     found |= {'no penalty in factors': dict(smooth=0., **full(smooth=own.get('smooth', o['smooth'])))}
     found |= {'no penalty': dict(smooth=0., **full(smooth=0.))}
-    return found|{'random weights': dict(callbacks=[RandomW(.1)]), 'full batch': dict(batch_size=n, **full(batch_size=n))}
+    return found|{'random weights': dict(callbacks=[RandomW(.1)]),
+                  'full batch': dict(batch_size=n, **full(batch_size=n))}
 
 # %% ../../nbs/lab/06_setups.ipynb #83c9c1d6
 def variant_names()->list: # In the order of the problems

@@ -63,7 +63,8 @@ def time_ratio(
 )->dict:          # value, spread [lowest, highest], repeats
     "How many times longer the first takes."
     pairs = np.asarray(a, float)/np.asarray(b, float)
-    return dict(value=float(np.median(a)/np.median(b)), spread=[float(pairs.min()), float(pairs.max())], repeats=len(pairs))
+    return dict(value=float(np.median(a)/np.median(b)),
+                spread=[float(pairs.min()), float(pairs.max())], repeats=len(pairs))
 
 # %% ../../nbs/lab/00_timing.ipynb #4525e960
 def exponent(
@@ -71,8 +72,10 @@ def exponent(
     costs:list,   # Seconds or bytes at each
 )->dict:          # value, error: the exponent and its standard error
     "The power of the size with which a cost grows."
-    if len(sizes)!=len(costs) or len(sizes)<3: raise ConfigError(f"an exponent needs three or more sizes and as many costs; got {len(sizes)} and {len(costs)}")
-    if min(*sizes, *costs)<=0: raise ConfigError(f"sizes and costs must be above 0; got {list(sizes)} and {list(costs)}")
+    if len(sizes)!=len(costs) or len(sizes)<3:
+        raise ConfigError(f"an exponent needs three or more sizes and as many costs; got {len(sizes)} and {len(costs)}")
+    if min(*sizes, *costs)<=0:
+        raise ConfigError(f"sizes and costs must be above 0; got {list(sizes)} and {list(costs)}")
     fit = linregress(np.log(sizes), np.log(costs))
     return dict(value=float(fit.slope), error=float(np.nan_to_num(fit.stderr)))
 
@@ -104,7 +107,9 @@ def peak_of(
     f(**kw)
     return _status('VmHWM')-before
 
-def _status(key): return next(int(l.split()[1])*1024 for l in Path('/proc/self/status').read_text().splitlines() if l.startswith(key+':'))
+def _status(key):
+    return next(int(l.split()[1])*1024 for l in Path('/proc/self/status').read_text().splitlines()
+                if l.startswith(key+':'))
 
 # %% ../../nbs/lab/00_timing.ipynb #f5a4acb4
 def peaks(
@@ -114,9 +119,13 @@ def peaks(
 )->list|None:       # Bytes, one for each; None where the system does not tell
     "The memory that a function takes beyond its module's imports, for some sizes."
     if not os.access('/proc/self/clear_refs', os.W_OK): return None
-    env = os.environ|dict(OMP_NUM_THREADS='1', PYTHONPATH=os.pathsep.join(filter(None, [str(Path(mrtl.__file__).parent.parent), os.environ.get('PYTHONPATH')])))
-    done = subprocess.run([sys.executable, '-c', _CHILD, json.dumps([*f.rsplit('.', 1), sizes, warm])], capture_output=True, text=True, env=env)
-    if done.returncode: raise ConfigError(f"{f} failed in a process of its own: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'killed, perhaps for want of memory'}")
+    env = os.environ|dict(OMP_NUM_THREADS='1',
+                          PYTHONPATH=os.pathsep.join(filter(None,
+            [str(Path(mrtl.__file__).parent.parent), os.environ.get('PYTHONPATH')])))
+    done = subprocess.run([sys.executable, '-c', _CHILD, json.dumps([*f.rsplit('.', 1), sizes, warm])],
+                          capture_output=True, text=True, env=env)
+    if done.returncode:
+        raise ConfigError(f"{f} failed in a process of its own: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'killed, perhaps for want of memory'}")
     return [int(l) for l in done.stdout.split()]
 
 # %% ../../nbs/lab/00_timing.ipynb #0fd2a144
@@ -136,7 +145,9 @@ def machine_rates(
 )->dict:               # copy, add: bytes a second; gemm: operations a second; each as readings (repeats,)
     "How fast the machine copies, adds and multiplies."
     size = mb*2**18; a,b = (torch.ones(size, device=device) for _ in range(2)); m = torch.ones(n, n, device=device)
-    with hold_threads(threads_): t = in_turns(dict(copy=lambda: a.copy_(b), add=lambda: a.add_(b), gemm=lambda: torch.mm(m, m)), repeats, device=device)
+    with hold_threads(threads_):
+        t = in_turns(dict(copy=lambda: a.copy_(b), add=lambda: a.add_(b), gemm=lambda: torch.mm(m, m)),
+                     repeats, device=device)
     return dict(copy=8*size/t['copy'], add=12*size/t['add'], gemm=2*n**3/t['gemm'])
 
 # %% ../../nbs/lab/00_timing.ipynb #7224e43a
@@ -145,15 +156,19 @@ def machine_facts(
     device:'str|torch.device'='cpu', # Where they are made
 )->dict:                             # For JSON
     "What a reader must know about the machine."
-    return dict(device=torch.cuda.get_device_name(device) if torch.device(device).type=='cuda' else 'cpu', cpu=_cpu(), cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
-        memory_GB=round(os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/1e9, 1) if hasattr(os, 'sysconf') else None, system=platform.system(), threads=threads_, load_before=machine_load(), load_after=None,
-        date=utc_now(), commit=package_commit(), versions=dict(python=platform.python_version())|{p: v for p in ('mrtl','torch','numpy','scipy','scikit-learn','tensorly','nilearn') if (v := _version(p))})
+    return dict(device=torch.cuda.get_device_name(device) if torch.device(device).type=='cuda' else 'cpu',
+                cpu=_cpu(), cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+        memory_GB=round(os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/1e9, 1) if hasattr(os, 'sysconf')
+        else None, system=platform.system(), threads=threads_, load_before=machine_load(), load_after=None,
+        date=utc_now(), commit=package_commit(), versions=dict(python=platform.python_version())
+        |{p: v for p in ('mrtl','torch','numpy','scipy','scikit-learn','tensorly','nilearn') if (v := _version(p))})
 
 # %% ../../nbs/lab/00_timing.ipynb #abcaefe5
 def _cpu():
     "The processor's name."
     info = Path('/proc/cpuinfo')
-    names = [l.split(':', 1)[1].strip() for l in info.read_text().splitlines() if l.startswith('model name')] if info.exists() else []
+    names = [l.split(':', 1)[1].strip()
+             for l in info.read_text().splitlines() if l.startswith('model name')] if info.exists() else []
     return names[0] if names else platform.processor() or platform.machine()
 
 def _version(p):
@@ -174,7 +189,8 @@ def package_commit()->str|None: # Short hash, with + where files differ from it;
     git = lambda *a: subprocess.run(['git', '-C', str(Path(mrtl.__file__).parent), *a], capture_output=True, text=True)
     try: head = git('rev-parse', '--short', 'HEAD')
     except OSError: return None
-    return head.stdout.strip()+('+' if git('status', '--porcelain', '-uno', '.').stdout.strip() else '') if not head.returncode else None
+    return head.stdout.strip()+('+' if git('status', '--porcelain', '-uno', '.').stdout.strip()
+                                else '') if not head.returncode else None
 
 # %% ../../nbs/lab/00_timing.ipynb #4e3bf236
 class Sheet:
@@ -193,10 +209,17 @@ def read_sheet(
 )->dict:            # machine, rows
     "Read a sheet; `FormatError` if it is none."
     try: found = json.loads(Path(path).read_text())
-    except OSError as e: raise FormatError(f"cannot read {path}: {e.strerror}; write it by `mrtl bench --out DIR`") from None
-    except ValueError: raise FormatError(f"{path} is not JSON or is damaged: delete it, and write it again by `mrtl bench --out DIR`") from None
-    ok = isinstance(found, dict) and isinstance(found.get('machine'), dict) and isinstance(found.get('rows'), list) and all(isinstance(r, dict) and {'name','what','value','unit','goal','met'}<=r.keys() for r in found['rows'])
-    if not ok: raise FormatError(f"{path} is no sheet of figures: it needs a machine, and rows with name, what, value, unit, goal and met")
+    except OSError as e:
+        raise FormatError(f"cannot read {path}: {e.strerror}; write it by `mrtl bench --out DIR`") from None
+    except ValueError:
+        raise FormatError(f"{path} is not JSON or is damaged: delete it, and write it again by `mrtl "
+                          f"bench --out DIR`") from None
+    ok = isinstance(found, dict) and isinstance(found.get('machine'), dict) and isinstance(found.get('rows'),
+            list) and all(isinstance(r, dict)
+                          and {'name','what','value','unit','goal','met'}<=r.keys() for r in found['rows'])
+    if not ok:
+        raise FormatError(f"{path} is no sheet of figures: it needs a machine, and rows with name, what, "
+                          f"value, unit, goal and met")
     return found
 
 # %% ../../nbs/lab/00_timing.ipynb #d1d92dad

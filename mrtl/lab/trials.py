@@ -38,12 +38,13 @@ def low_share(
     return E[low].sum(0)/np.where(E.sum((0,1))>1e-24*whole, E.sum((0,1)), np.nan)
 
 # %% ../../nbs/lab/07_trials.ipynb #b7d77126
-def _strength(factors, shares, spatial): return torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0)
+def _strength(factors, shares, spatial):
+    return torch.stack([column_norms(f, v, a) for f,v,a in zip(factors, shares, spatial)]).prod(0)
 
 def map_scores(
     modes:list,     # Modes of the factors
     factors:list,   # Factors, (size, k) a mode
-)->dict:            # moran and low of each spatial mode, and alive: components with a hundredth of the strength of the strongest
+)->dict: # moran and low of each spatial mode, and alive: components with a hundredth of the strength of the strongest
     "How coherent the maps of a model are, weighted by strength."
     s = _strength(factors, *mode_shares(modes)).numpy()
     out = dict(alive=int((s>=.01*s.max()).sum()) if s.max()>0 else 0)
@@ -68,7 +69,8 @@ class Trial:
 
     @property
     def name(self)->str:
-        return '-'.join(map(str, (self.problem, self.method, self.criterion, self.variant.replace(' ', '_') or 'plain', self.seed)))
+        return '-'.join(map(str, (self.problem, self.method, self.criterion, self.variant.replace(' ', '_')
+                                  or 'plain', self.seed)))
 
 # %% ../../nbs/lab/07_trials.ipynb #721b7040
 @dataclass
@@ -145,13 +147,14 @@ def _multiplied_out(factors):
 def truth_scores(
     p:TrialProblem, # A twin
     factors:list,   # Of the model, (size, k) a mode
-)->dict:            # truth_map: correlation of the coefficients; truth_match: factor match of as many of the strongest components as were planted
+)->dict: # truth_map: correlation of the coefficients; truth_match: factor match of as many of the strongest components as were planted
     "How much of the planted truth was found; empty where none is known."
     if p.truth is None: return {}
     shares,spatial = mode_shares(p.design.modes)
     truth = [torch.as_tensor(f).double() for f in p.truth]
     best = strongest(factors, shares, spatial, truth[0].shape[1])
-    return dict(truth_map=alike(_multiplied_out(factors), _multiplied_out(p.truth)), truth_match=factor_match(best, truth, shares))
+    return dict(truth_map=alike(_multiplied_out(factors), _multiplied_out(p.truth)),
+                truth_match=factor_match(best, truth, shares))
 
 # %% ../../nbs/lab/07_trials.ipynb #a09b68a3
 SETTING_COLUMNS = ('batch_size','lr','smooth','l2','sigma','lr_decay','rank','patience','max_epochs',
@@ -199,12 +202,14 @@ def _stage_costs(p, own, stage, options, before):
     batch = full.get('batch_size', options['batch_size']) if stage=='full' else options['batch_size']
     last,epochs = own[-1],sum(r['epochs'] for r in own)
     loss = min(r['best_loss'] for r in own) if stage=='low' else last['best_loss']
-    return dict(stage=stage, level=last['level'], seconds=last['seconds']-before, epochs=epochs, stopped_by=last['stopped_by'],
+    return dict(stage=stage, level=last['level'], seconds=last['seconds']-before, epochs=epochs,
+                stopped_by=last['stopped_by'],
         valid_loss=loss, steps=epochs*-(-len(p.rows['train'])//batch))
 
 def _digest(model):
     "Sixteen letters that are the same for the same parameters."
-    return hashlib.sha256(b''.join(v.detach().cpu().numpy().tobytes() for v in model.state_dict().values())).hexdigest()[:16]
+    return hashlib.sha256(b''.join(v.detach().cpu().numpy().tobytes()
+                                   for v in model.state_dict().values())).hexdigest()[:16]
 
 def _rows_of(p, part):
     "The samples of train or valid."
@@ -238,7 +243,8 @@ def run_trial(
 )->TrialResult:              # Its rows, history and factors
     "Run a trial; one that diverges gives rows that say so."
     levels,options,own = trial_settings(p, t, found); keep = Keep(seconds)
-    run = Run(_rows_of(p, 'train'), _rows_of(p, 'valid'), levels=levels, loss=p.loss, criterion=t.criterion, seed=t.seed, device=device,
+    run = Run(_rows_of(p, 'train'), _rows_of(p, 'valid'), levels=levels, loss=p.loss, criterion=t.criterion,
+              seed=t.seed, device=device,
         callbacks=[keep, *own, *callbacks], **dict(finegrain='overlap')|options) # the paper's copies, cell by cell
     about = vars(t)|dict(device=str(device), load=machine_load())|settings_row(options)
     try:

@@ -21,10 +21,12 @@ def check_options(
     "Refuse settings that a sum would pass over in silence."
     told = [k for k in UNREAD if getattr(o, k)!=type(o).__dataclass_fields__[k].default]
     if told:
-        raise ConfigError(f"a sum of terms does not read {', '.join(told)}: leave {'it' if len(told)==1 else 'them'} at the default; "
+        raise ConfigError(f"a sum of terms does not read {', '.join(told)}: leave "
+                          f"{'it' if len(told)==1 else 'them'} at the default; "
             "weights, shapes and ranks are given by Term(smooth=, ridge=, schedule=, rank=)")
     if o.optimizer not in ('auto','lbfgs'):
-        raise ConfigError(f"a sum of terms is learnt by L-BFGS on all rows; got optimizer={o.optimizer!r}: leave it at 'auto'")
+        raise ConfigError(f"a sum of terms is learnt by L-BFGS on all rows; got "
+                          f"optimizer={o.optimizer!r}: leave it at 'auto'")
 
 # %% ../../nbs/terms/10_asked.ipynb #01db67b2
 def given_weights(
@@ -43,7 +45,8 @@ def asked_terms(
     modes:list,   # The design's modes
 )->list:          # `Term`s without open ends, but for weights
     "The terms that are asked for."
-    return as_terms(ask.terms, modes, max(RANKS) if isinstance(ask.rank, str) else ask.rank, ask.gradients.main_effects, ask.gradients.schedule)
+    return as_terms(ask.terms, modes, max(RANKS) if isinstance(ask.rank, str) else ask.rank,
+                    ask.gradients.main_effects, ask.gradients.schedule)
 
 # %% ../../nbs/terms/10_asked.ipynb #3236f4a5
 def open_weights(

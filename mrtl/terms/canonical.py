@@ -19,7 +19,8 @@ def frequencies(
 
 # %% ../../nbs/terms/06_canonical.ipynb #2e4b8576
 def _carry(a, b):
-    "How a map of mode a becomes a map of mode b: True where they are the same, a matrix where a's nodes are nested in b's, else None."
+    """How a map of mode a becomes a map of mode b: True where they are the same, a matrix where a's nodes are
+    nested in b's, else None."""
     if a.shape==b.shape: return True
     if a.nodes is None or b.nodes is None: return None
     nested = all(m>=n and m%n==0 for m,n in zip(b.nodes.shape, a.nodes.shape))
@@ -98,7 +99,8 @@ def part_shares(
 )->np.ndarray:      # (entries,), adding up to one
     "Weights of a field part's entries: cell shares for a map, equal ones for the rest."
     v = np.ones(1)
-    for m in p.modes: v = np.outer(v, m.grid.share.numpy().ravel() if m.grid is not None else np.full(m.size, 1/m.size)).ravel()
+    for m in p.modes:
+        v = np.outer(v, m.grid.share.numpy().ravel() if m.grid is not None else np.full(m.size, 1/m.size)).ravel()
     return v
 
 # %% ../../nbs/terms/06_canonical.ipynb #72652287
@@ -113,7 +115,8 @@ def standard(
         if len(o)>1:
             own,weights = o+([mix] if mixed else []),[w[i] for i in o]+([even] if mixed else [])
             s,found = components([F[i] for i in own], weights)
-            for i,f in zip(own, found): F[i] = np.pad(f, ((0, 0), (0, F[i].shape[1]-len(s)))) # a short mode has fewer components than the rank
+            # a short mode has fewer components than the rank
+            for i,f in zip(own, found): F[i] = np.pad(f, ((0, 0), (0, F[i].shape[1]-len(s))))
             F[own[-1]][:,:len(s)] *= s
         mix += mixed
     return F

@@ -40,7 +40,8 @@ class FieldTerm:
             if k not in names: u = u.sum(1+i)
         self.u,self.kept,self.lead = u,[k for k in axes if k in names],'lead' in names
         t = design.rows
-        self.at = t[:,None]-torch.arange(1, design.leads+1) if design.leads else t[:,None] # times of each sample, (n, leads)
+        # times of each sample, (n, leads)
+        self.at = t[:,None]-torch.arange(1, design.leads+1) if design.leads else t[:,None]
 
     def scores(self,
         factors:list,  # Tensors, (entries, columns): one for each mode, or one of all coefficients

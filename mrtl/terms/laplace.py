@@ -98,11 +98,15 @@ def laplace(
     data,G = _curvature(model, J, w*n/len(some), p)
     L = np.linalg.cholesky(G)
     Z = solve_triangular(L.T, rng.normal(size=(p, draws)), lower=False)
-    parameters,effect = float((Z*(data@Z)).sum())/draws,1.; ends = solve_triangular(L, np.eye(p)[:,p-len(F[-1])+1:], lower=True); robust,few = 0.,False
+    parameters,effect = float((Z*(data@Z)).sum())/draws,1.
+    ends = solve_triangular(L, np.eye(p)[:,p-len(F[-1])+1:], lower=True)
+    robust,few = 0.,False
     if groups is not None:
         g = (LOSS_PARTS[model.loss](S, y)[1]*e)[:,0].astype(float)
-        u = _group_slopes(J if n<=rows else jacobian(model, F, H, np.arange(n)), L, g, groups); many = u.shape[1]; few = many<50
-        effect = max(1., float((u**2).sum())/max(noise*parameters, 1e-9)); robust = many/max(many-len(F[-1]), 1)*((ends.T@u)**2).sum(1)
+        u = _group_slopes(J if n<=rows else jacobian(model, F, H, np.arange(n)), L, g, groups)
+        many = u.shape[1]; few = many<50
+        effect = max(1., float((u**2).sum())/max(noise*parameters, 1e-9))
+        robust = many/max(many-len(F[-1]), 1)*((ends.T@u)**2).sum(1)
     std = np.sqrt(np.maximum(noise*(effect if few else 1.)*(ends**2).sum(0), robust))[:,None]
     return Posterior([_shaped(model, F, z) for z in np.sqrt(noise*effect)*Z.T], parameters, effect, std)
 

@@ -47,7 +47,8 @@ class Rows:
         "Samples with their fields standardised."
         seen = np.isfinite(s.y)
         y,e,rest = np.nan_to_num(s.y),s.w[:,None]*seen,(s.z, s.offset, ridge)
-        if isinstance(s.design, EventDesign): return cls(EventInputs(s.design, dtype), y.astype(dtype), e.astype(dtype), *rest)
+        if isinstance(s.design, EventDesign):
+            return cls(EventInputs(s.design, dtype), y.astype(dtype), e.astype(dtype), *rest)
         return cls(FieldInputs(s.design.standardise(*moments) if moments else s.design), y, e, *rest)
 
     @property
@@ -106,7 +107,8 @@ def model_at(
     if isinstance(rows.inputs, FieldInputs):
         parts,seen = make_field_parts(terms, rows.inputs, levels, outputs, full)
         return FieldSum(parts, terms, seen, outputs, loss, *beside)
-    return Sum(make_parts(terms, rows.inputs, levels, outputs, full), len(terms), outputs, loss, rows.inputs.dtype, *beside)
+    return Sum(make_parts(terms, rows.inputs, levels, outputs, full), len(terms), outputs, loss,
+               rows.inputs.dtype, *beside)
 
 # %% ../../nbs/terms/08_learn.ipynb #7b64fbfb
 def in_chunks(
@@ -178,7 +180,8 @@ def factored(
     return out
 
 # %% ../../nbs/terms/08_learn.ipynb #ee8c7fa0
-ITERATIONS,ROUNDS,FOLDS = 400,14,5 # Steps of a level, rounds of the search for weights, folds where no rows are set aside
+# Steps of a level, rounds of the search for weights, folds where no rows are set aside
+ITERATIONS,ROUNDS,FOLDS = 400,14,5
 
 class Learning:
     "One run of learning a sum: its history and levels, as they grow."
@@ -203,8 +206,10 @@ def note(self:Learning,
     by:str='',         # Why this was the last step
 ):
     "Add a row to the history, and tell the callbacks."
-    if not np.isfinite(train): raise DataError(f"the loss is {train} at {self.stage} {self.level}: look for huge values in the data")
-    self.history.append(dict(stage=self.stage, level=self.level, epoch=self.epoch, seconds=self.clock(), train_loss=train,
+    if not np.isfinite(train):
+        raise DataError(f"the loss is {train} at {self.stage} {self.level}: look for huge values in the data")
+    self.history.append(dict(stage=self.stage, level=self.level, epoch=self.epoch,
+                             seconds=self.clock(), train_loss=train,
         valid_loss=np.nan if valid is None else valid, criterion=np.nan, stopped_by=by))
     for cb in self.ask.callbacks: cb.after_epoch(self)
 
@@ -216,7 +221,8 @@ def start(self:Learning,
 )->list:        # Parameters
     "Main effects at zero, factors of other terms at a smooth random draw, the bias at the base rate."
     F,Y = model.zeros(),np.where(rows.e>0, rows.y, np.nan)
-    if rows.z is not None or rows.offset is not None: F[-1] = side_block(Y, rows.e.max(1), self.ask.loss, rows.z, rows.offset, rows.ridge)
+    if rows.z is not None or rows.offset is not None:
+        F[-1] = side_block(Y, rows.e.max(1), self.ask.loss, rows.z, rows.offset, rows.ridge)
     elif self.ask.loss!='squared': F[-1][:] = self.base(Y, rows.e.max(1), self.ask.loss)
     for o in model.of:
         for i in o if len(o)>1 else []: F[i] = smooth_draw(model.parts[i], self.rng)
@@ -319,7 +325,8 @@ def climb(self:Learning,
     small = self.whole_size(rows, steps[0])<=MOST_WHOLE
     if whole and small and len(steps)>1: model,F = self.stage_of(rows, None, steps[0], valid, True)
     for levels in steps:
-        if model is not None: F = self._onward(model, F, model_at(rows, self.terms, levels, self.outputs, self.ask.loss))
+        if model is not None:
+            F = self._onward(model, F, model_at(rows, self.terms, levels, self.outputs, self.ask.loss))
         model,F = self.stage_of(rows, F, levels, valid)
     return model,F
 
@@ -335,7 +342,7 @@ def folds_of(
     train:Samples,            # To learn from
     valid:Samples|None,       # Set aside; None makes folds
     seed:int,                 # Of the draw
-    groups:np.ndarray|None,   # Group of each training sample, (n,); blocks of rows when not given, or where all are of one
+    groups:np.ndarray|None, # Group of each training sample, (n,); blocks of rows when not given, or where all are of one
 )->list:                      # Pairs of samples
     "Samples to learn from and samples to judge by."
     if valid is not None: return [(train, valid)]

@@ -68,7 +68,7 @@ def _kron(matrices):
 # %% ../../nbs/terms/02_model.ipynb #3d1b44c0
 def joint_priors(
     modes:list, # Modes of the block
-)->dict:        # ('smooth', mode) for each map or curve and ('ridge', first mode), to sparse matrices, (entries, entries)
+)->dict: # ('smooth', mode) for each map or curve and ('ridge', first mode), to sparse matrices, (entries, entries)
     "Priors of a block of coefficients: the roughness along each mode, averaged over the others, and the size."
     each = [mode_priors(m) for m in modes]
     sizes,out = [p['ridge'] for p in each],{}
@@ -85,7 +85,7 @@ class Part:
     modes:list          # Modes that it spans, at their resolution: one, or all of a term that is held in full
     columns:int         # Components, or outputs for a term that has no components
     X:sparse.csr_matrix # What samples show of it, (n, entries)
-    priors:dict         # Name of a weight to what it weighs: ('smooth', mode) and ('ridge', mode), sparse, (entries, entries)
+    priors:dict # Name of a weight to what it weighs: ('smooth', mode) and ('ridge', mode), sparse, (entries, entries)
     weights:dict        # Name to weight
 
     @property

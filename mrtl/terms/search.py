@@ -61,7 +61,8 @@ def hessian(model, F, e, ways, unit):
     w = (CURVATURES[model.loss](S)*e).astype(model.dtype)
     def apply(q):
         D = to_values(ways, unit, q)
-        T = model.tangent(F, H, D); G = model.pull(F, H, made, w*T if model.loss!='softmax' else (bent(S, T)*e).astype(model.dtype))
+        T = model.tangent(F, H, D)
+        G = model.pull(F, H, made, w*T if model.loss!='softmax' else (bent(S, T)*e).astype(model.dtype))
         for i,P in enumerate(model.P): G[i] = G[i]+P@D[i]
         for i in range(len(model.parts), len(F)-1): G[i] = G[i]+D[i]
         G[-1][1:] += model.ridge*D[-1][1:]

@@ -18,9 +18,9 @@ class Term:
     modes:tuple|str                 # Names of its modes; one name, or a tuple of one, is a main effect
     rank:int|None=None              # Components; the estimator's when not given; a main effect has one
     full:bool=False                 # Hold a coefficient for every combination of entries, in place of components?
-    smooth:float|dict|None=None     # Weight of the roughness of maps and curves, or a dict by mode; found on held-out rows when not given
-    ridge:float|dict|None=None      # Weight of their squared size, or a dict by mode; found on held-out rows when not given
-    schedule:list|None=None         # Shapes by mode, from coarse to fine up to the term's own finest; the estimator's when not given, else by halves
+    smooth:float|dict|None=None # Weight of the roughness of maps and curves, or a dict by mode; found on held-out rows when not given
+    ridge:float|dict|None=None # Weight of their squared size, or a dict by mode; found on held-out rows when not given
+    schedule:list|None=None # Shapes by mode, from coarse to fine up to the term's own finest; the estimator's when not given, else by halves
 
     def __post_init__(self):
         object.__setattr__(self, 'modes', (self.modes,) if isinstance(self.modes, str) else tuple(self.modes))
@@ -35,7 +35,8 @@ def _checked(term):
     "Refuse what no term can be."
     modes,rank = term.modes,term.rank
     if not modes or not all(isinstance(m, str) for m in modes) or len(set(modes))<len(modes):
-        raise ConfigError(f"a term names one or several different modes, such as Term(('player','court')); got {modes!r}")
+        raise ConfigError(f"a term names one or several different modes, such as "
+                          f"Term(('player','court')); got {modes!r}")
     whole = isinstance(rank, (int,np.integer)) and not isinstance(rank, bool)
     if rank is not None and not (whole and rank>=1):
         raise ConfigError(f"rank of term {term.name} must be a whole number of at least 1; got {rank!r}")
@@ -76,12 +77,15 @@ def _check_all(terms, names):
     seen = set()
     for t in terms:
         if unknown := [m for m in t.modes if m not in names]:
-            raise ConfigError(f"term {t.name} names {', '.join(unknown)}, but the data have the modes {', '.join(names)}: name some of these")
+            raise ConfigError(f"term {t.name} names {', '.join(unknown)}, but the data have the modes "
+                              f"{', '.join(names)}: name some of these")
         if frozenset(t.modes) in seen:
-            raise ConfigError(f"two terms run over {', '.join(t.modes)}: give one of them, with a higher rank if need be")
+            raise ConfigError(f"two terms run over {', '.join(t.modes)}: give one of them, with a "
+                              f"higher rank if need be")
         first = next(n for n in names if n in t.modes)
         if t.full and isinstance(t.ridge, dict) and set(t.ridge)-{first}:
-            raise ConfigError(f"term {t.name} is held in full, so it has one ridge for all of its modes: give a number; got {t.ridge}")
+            raise ConfigError(f"term {t.name} is held in full, so it has one ridge for all of its modes: give "
+                              f"a number; got {t.ridge}")
         seen.add(frozenset(t.modes))
 
 # %% ../../nbs/terms/00_spec.ipynb #436ff130
@@ -92,7 +96,8 @@ def term_levels(
 )->list:                  # Levels of this term: dicts from each of its maps and curves to a shape
     "The ladder of one term; `ScheduleError` where it goes from fine to coarse."
     finest = {m.name: (m.grid or m.nodes).shape for m in modes if m.name in term.modes and (m.grid or m.nodes)}
-    given = term.schedule if term.schedule is not None else [_of_term(l, finest) for l in schedule or _by_halves(term, modes)]
+    given = term.schedule if term.schedule is not None else [_of_term(l, finest) for l in schedule
+            or _by_halves(term, modes)]
     if not isinstance(given, (list,tuple)) or not given:
         raise ScheduleError(f"the schedule of term {term.name} is a list of levels, coarse to fine; got {given!r}")
     out,now = [],dict(finest)
@@ -106,7 +111,8 @@ def term_levels(
 def _by_halves(term, modes):
     "The ladder of a term over several modes; a main effect and a term that is held in full have one level."
     if len(term.modes)==1 or term.full: return [{}]
-    steps = {m.name: m.nodes.ladder() if m.nodes else halvings(m.grid.shape) for m in modes if m.name in term.modes and (m.grid or m.nodes)}
+    steps = {m.name: m.nodes.ladder() if m.nodes else halvings(m.grid.shape) for m in modes if m.name in term.modes
+             and (m.grid or m.nodes)}
     n = max(map(len, steps.values()), default=1)
     return [{k: v[max(0, i-n+len(v))] for k,v in steps.items()} for i in range(n)]
 
@@ -121,17 +127,20 @@ def _as_level(level, finest, term):
     "A level as a dict from mode to shape; a bare shape will do where there is one map or curve."
     if isinstance(level, dict): return level
     if len(finest)!=1:
-        raise ScheduleError(f"a level of term {term.name} must name the shape of each of {', '.join(finest) or 'no maps'}, "
+        raise ScheduleError(f"a level of term {term.name} must name the shape of each of "
+                            f"{', '.join(finest) or 'no maps'}, "
             f"such as {{'court': (10, 13)}}; got {level!r}")
     return {next(iter(finest)): level}
 
 # %% ../../nbs/terms/00_spec.ipynb #822208e4
 def _shape_of(name, shape, finest, term):
     "A shape as a tuple, if that mode can have it."
-    if name not in finest: raise ScheduleError(f"the schedule of term {term.name} names {name}, which is no map or curve of it")
+    if name not in finest:
+        raise ScheduleError(f"the schedule of term {term.name} names {name}, which is no map or curve of it")
     shape = tuple(int(s) for s in np.atleast_1d(shape))
     if len(shape)!=len(finest[name]) or any(not 1<=s<=n for s,n in zip(shape, finest[name])):
-        raise ScheduleError(f"{name} of term {term.name} has at most {'x'.join(map(str, finest[name]))} intervals or cells; "
+        raise ScheduleError(f"{name} of term {term.name} has at most "
+                            f"{'x'.join(map(str, finest[name]))} intervals or cells; "
             f"got {'x'.join(map(str, shape))}")
     return shape
 
@@ -140,4 +149,5 @@ def _check_finer(before, now, term):
     "Refuse a level that is coarser than the one before it."
     for k in now:
         if any(a>b for a,b in zip(before[k], now[k])):
-            raise ScheduleError(f"the schedule of term {term.name} goes from coarse to fine; got {before[k]} before {now[k]} in {k}")
+            raise ScheduleError(f"the schedule of term {term.name} goes from coarse to fine; got {before[k]} "
+                                f"before {now[k]} in {k}")
