@@ -7,6 +7,7 @@ __all__ = ['block_bootstrap']
 
 # %% ../nbs/61_bootstrap.ipynb #e6d9d2f8
 import hashlib, json
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
@@ -22,10 +23,10 @@ from .events import EventDesign
 from .designs import FieldDesign
 from .estimators import TensorEstimator
 from .options import seed_of
-from .fitting import as_valid, options_of
-from .ways import choose_way
+from .fitting import as_valid
+from .ways import choose_solver, choose_way
 from .multiresolution import mode_shares
-from .options import FEW_ROWS, GradientOptions, settled
+from .options import settled
 from .samples import as_targets, rows_beside
 from .store import load_tensors, save_tensors
 
@@ -162,11 +163,15 @@ def chosen_way(
     design:FieldDesign|EventDesign, # All rows
     y:np.ndarray|xr.DataArray,      # Their targets
     given:bool,                     # Are there validation data?
-)->type:                            # `GradientFit` or `EvidenceFit`
+    covariates:bool=False,          # Are there any?
+)->tuple:                           # `GradientFit` or `EvidenceFit`, and the request
     "The way that an estimator was fitted, or would be."
-    if hasattr(estimator, 'fitted_'): return type(estimator.fitted_)
-    outputs = list(range(np.asarray(y).reshape(len(design), -1).shape[1]))
-    return choose_way(estimator.method, design, estimator._request(design, outputs), given)
+    ask = estimator._request(design, list(range(np.asarray(y).reshape(len(design), -1).shape[1])))
+    if hasattr(estimator, 'fitted_'):
+        same = {k: v for k,v in estimator.fitted_.settled.items() if k in ('optimizer','penalty')}
+        return type(estimator.fitted_),replace(ask, gradients=replace(ask.gradients, **same))
+    way = choose_way(estimator.method, design, ask, given)
+    return way,choose_solver(way, design, ask, covariates=covariates)
 
 # %% ../nbs/61_bootstrap.ipynb #c997af8d
 def training_part(
@@ -189,15 +194,16 @@ def training_part(
     for k,v in rows.items():
         if not v.ndim or len(v)!=len(design):
             raise DataError(f"{k} must have one entry for each of the {len(design)} rows; got shape {v.shape}")
-    way = chosen_way(estimator if hasattr(estimator, 'fitted_') else est, design, y, valid is not None)
+    way,ask = chosen_way(estimator if hasattr(estimator, 'fitted_') else est, design, y,
+                         valid is not None, table is not None)
     est.set_params(method=way.way)
-    train,held = way.rows(design, est.valid, None, est.random_state, valid is not None)
+    train,held = way.rows(design, est.valid, None, est.random_state, valid is not None, ask)
     some = lambda on: {k: v if v is None else v[on] for k,v in beside.items()}
     if valid is not None: valid = as_valid(valid); valid = valid|dict(X=est._design(valid['X'])[0])
     elif held.any():
         valid = dict(X=design.take(held), y=rows['y'][held], sample_weight=rows['sample_weight'][held], **some(held))
-    if train.sum()<FEW_ROWS<=len(design): # draws are fitted as all rows would be
-        o = settled(options_of(est, GradientOptions), len(design)); est.set_params(optimizer=o.optimizer, dtype=o.dtype)
+    if way.way=='sgd': # draws are fitted as all rows would be
+        o = settled(ask.gradients, len(design)); est.set_params(optimizer=o.optimizer, dtype=o.dtype, penalty=o.penalty)
     return dict(estimator=est, design=design.take(train), valid=valid,
                 **{k: v[train] for k,v in rows.items()}, **some(train))
 
@@ -284,8 +290,8 @@ def block_bootstrap(
         reference = clone(part['estimator']).fit(*(part[k]
                                                    for k in ('design','y','covariates','offset',
                 'sample_weight','valid')))
-    # draws are of the rank that was found
-    if reference.method_=='sgd': part['estimator'].set_params(rank=reference.rank_)
+    # draws are of the rank, and of the strength of an exact penalty, that were found
+    if reference.method_=='sgd': part['estimator'].set_params(**reference.fitted_.settled)
     stamp = _stamp(part, seed) if folder is not None else ''
     files = [None if folder is None else Path(folder)/f'draw_{b:04d}.mrtl' for b in range(1, n+1)]
     draws = [draw_factors(part, b, seed, f, stamp) for b,f in enumerate(progress(files, desc='draws'), 1)]

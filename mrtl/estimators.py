@@ -110,7 +110,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         tol:float=1e-4,                                # Relative drop of the validation loss that counts as progress
         max_epochs:int=200,                            # Cap of epochs per level
         loss:str='squared',                            # 'squared' or 'poisson'
-        optimizer:str='auto',                          # 'auto' (L-BFGS below 200 rows, else Adam), 'exact' (one response of fields, squared loss: levels are solved), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
+        optimizer:str='auto',                          # 'exact' (levels are solved: one response of fields, squared loss), 'adam', 'lbfgs', 'sgd' or another class of torch.optim; 'auto': exact where it can be and no option is set that only steps read, else L-BFGS below 200 rows, else Adam
         lr:float=1e-2,                                 # Learning rate of a level's first epoch
         lr_decay:float=1.,                             # Factor on the learning rate after each epoch
         batch_size:int|str='auto',                     # Samples per step; 'auto' makes about 16 steps an epoch
@@ -225,7 +225,7 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         max_epochs:int=200,                            # Cap of epochs per level
         class_weight:str|dict|None=None,               # 'balanced', a dict of costs by class, or None
         ordered:bool|None=None, # Are several classes in an order? None: if y is an ordered Categorical
-        optimizer:str='auto',                          # 'auto' (L-BFGS below 200 rows, else Adam), 'exact' (one response of fields, squared loss: levels are solved), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
+        optimizer:str='auto',                          # 'exact' (levels are solved: one response of fields, squared loss), 'adam', 'lbfgs', 'sgd' or another class of torch.optim; 'auto': exact where it can be and no option is set that only steps read, else L-BFGS below 200 rows, else Adam
         lr:float=1e-2,                                 # Learning rate of a level's first epoch
         lr_decay:float=1.,                             # Factor on the learning rate after each epoch
         batch_size:int|str='auto',                     # Samples per step; 'auto' makes about 16 steps an epoch

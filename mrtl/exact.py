@@ -65,6 +65,8 @@ def ridge(
     return cho_solve(F, Z.T@y, check_finite=False) if Z.shape[1]<=len(Z) else Z.T@cho_solve(F, y, check_finite=False)
 
 # %% ../nbs/35_exact.ipynb #8a430ce2
+WEAKEST = .01 # Share of the strongest component's strength below which a component counts for nothing
+
 @dataclass
 class Factors:
     "Components in coordinates."
@@ -80,8 +82,16 @@ class Factors:
 
     def penalty(self)->float: return float(sum((f**2).sum() for f in self.A)+(self.c**2).sum())
 
+    @property
+    def norms(self)->np.ndarray: return np.stack([np.linalg.norm(f, axis=0) for f in (*self.A, self.c.T)]) # (modes, k)
+
+    @property
+    def alive(self)->int: # Components of at least 1 % of the strongest
+        size = self.norms.prod(0)
+        return int((size>=WEAKEST*max(size.max(), 1e-300)).sum())
+
     def balanced(self)->'Factors':
-        norms = np.stack([np.linalg.norm(f, axis=0) for f in (*self.A, self.c.T)])
+        norms = self.norms
         alive = norms.min(0)>1e-8*max(norms.max(), 1e-300)
         to = np.exp(np.log(np.maximum(norms, 1e-300)).mean(0))*alive/np.maximum(norms, 1e-300)
         return Factors([f*t for f,t in zip(self.A, to)], self.c*to[-1][:,None])
@@ -117,7 +127,8 @@ def sweep(
 
 # %% ../nbs/35_exact.ipynb #11489f63
 EPS = .03,.1,.3                     # Shares of noise's cost that are tried
-LAMBDAS = tuple(np.geomspace(3e-3, .4, 9)) # Weights of squared factors that are tried
+# Weights of squared factors that are tried: from .003 to .4 in eight steps, and two more, for noise
+LAMBDAS = tuple(3e-3*(400/3)**(np.arange(11)/8))
 FINE_ENOUGH = 100                   # Cells of a level that can tell
 
 def rows_from(
@@ -182,8 +193,8 @@ def choose(
     covariate_ridge:float=0., # Weight of the penalty on squared coefficients of covariates
     lams:tuple=LAMBDAS,       # Weights that are tried, ascending
     seed:int=0,     # Of the starts
-)->dict:            # (ε, λ) to the mean loss on held-out samples
-    "The loss on held-out samples for each strength of the penalty."
+)->dict:            # (ε, λ) to the mean loss on held-out samples, and to the components that stayed alive in most folds
+    "What held-out samples say of each strength of the penalty."
     found = {}
     for eps,u in fields.items():
         folds = [fold_of(u, *p, k, covariate_ridge, [seed, i]) for i,p in enumerate(pairs)]
@@ -192,7 +203,7 @@ def choose(
             for F in folds:
                 f = settle(F.R, F.f, lam); F.f = f if f.c.any() else F.f
                 F.lost = F.loss(f)
-            found[eps,lam] = loss = sum(F.lost for F in folds)/n
+            loss = sum(F.lost for F in folds)/n; found[eps,lam] = loss,int(np.median([F.f.alive for F in folds]))
             worse = 0 if loss<best else worse+1
             best = min(best, loss)
             if worse>1: break

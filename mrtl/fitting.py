@@ -26,7 +26,7 @@ from .fits import Request
 from .grids import overlaps
 from .points import Points
 from .gaps import check_missing, learn_gaps
-from .ways import choose_way
+from .ways import choose_solver, choose_way
 from .options import EvidenceOptions, GradientOptions, seed_of
 from .samples import Samples, as_design, as_targets, by_label, checked_input, output_names, rows_beside
 from .splits import dated_rows
@@ -139,6 +139,9 @@ class Fitting:
         if way.way!='terms':
             tell_unread(self, way.way, instead)
             tell_rank(self.rank, design.modes, free_scores(ask.loss, Y.shape[1]))
+        ask = choose_solver(way, design, ask,
+                            self._searched-{'device'}|({'device'} if str(self.device).startswith('cuda')
+                                                       else set()), table is not None)
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
         raw = design; self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
         self._beside = Covariates.learn(table, w*train, offset is not None)

@@ -30,8 +30,10 @@ class LevelMeta(TypedDict):
     sigma:NotRequired[dict[Word, Loss]]     # Bandwidth by mode
     valid:NotRequired[bool]                 # Are losses those of validation rows?
     batch:NotRequired[Count]                # Samples per step
+    optimizer:NotRequired[Word]             # What trained it
     penalty_size:NotRequired[Number]        # Of exact levels: of a bump that costs four times as much as a wide one
     penalty_weight:NotRequired[Number]      # Likewise: of squared factors
+    alive:NotRequired[Whole]                # Likewise: components that count for something
     stability:NotRequired[dict[Word, Loss]] # By term
 
 class HistoryMeta(TypedDict, total=False):

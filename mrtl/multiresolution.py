@@ -309,7 +309,8 @@ def _summary(self:Run, trainer, cp_error):
     return dict(stage=trainer.stage, level=trainer.level, epochs=h[-1]['epoch'], seconds=h[-1]['seconds'],
                 start_loss=h[0][col], first_loss=h[min(1, len(h)-1)][col], best_loss=trainer.best_loss,
         jump=None if before is None else h[0][col]-before, cp_error=cp_error, stopped_by=h[-1]['stopped_by'],
-        sigma=trainer.objective.sigmas, valid=trainer.valid is not None, batch=trainer.batch_size)
+        sigma=trainer.objective.sigmas, valid=trainer.valid is not None, batch=trainer.batch_size,
+        optimizer=trainer.optimizer)
 
 # %% ../nbs/32_multiresolution.ipynb #814d6920
 @patch

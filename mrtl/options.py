@@ -80,7 +80,7 @@ class GradientOptions:
     consecutive:bool=setting(False, _truth)              # Must these epochs come in a row?
     tol:float=setting(1e-4, _number(0))                  # Relative drop of the validation loss that counts as progress
     max_epochs:int=setting(200, _number(1, whole=True), by_stage=True) # Cap of epochs per level
-    optimizer:str=setting('auto', by_stage=True) # 'auto' (L-BFGS below 200 rows, else Adam), 'exact' (one response of fields, squared loss: levels are solved), 'adam', 'lbfgs', 'sgd' or another class of torch.optim
+    optimizer:str=setting('auto', by_stage=True) # 'exact' (levels are solved: one response of fields, squared loss), 'adam', 'lbfgs', 'sgd' or another class of torch.optim; 'auto': exact where it can be and no option is set that only steps read, else L-BFGS below 200 rows, else Adam
     lr:float=setting(1e-2, _number(0, above=True), by_stage=True) # Learning rate of a level's first epoch
     lr_decay:float=setting(1., _number(0, above=True), by_stage=True) # Factor on the learning rate after each epoch
     batch_size:int|str=setting('auto', _batch, by_stage=True) # Samples per step; 'auto' makes about 16 steps an epoch

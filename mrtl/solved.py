@@ -13,21 +13,26 @@ import numpy as np
 import torch
 from fastcore.basics import patch, store_attr
 from .classes import free_scores
-from .coordinates import Metric, coordinates, in_basis, share_of_bump, size_of_bump, SIGMA
+from .coordinates import Metric, coordinates, in_basis, share_of_bump, size_of_bump, MOST_COORDINATES, SIGMA
 from .core import ConfigError
 from .criteria import Criterion, GradientStats
 from .designs import FieldDesign
-from .exact import (EPS, LAMBDAS, FINE_ENOUGH, Factors, Rows, choose, feature_rows_of, ridge, rows_from,
-                        settle, sweep, weights_of)
+from .decompose import column_norms
+from .exact import (EPS, LAMBDAS, FINE_ENOUGH, WEAKEST, Factors, Rows, choose, feature_rows_of, ridge,
+                        rows_from, settle, sweep, weights_of)
 from .models import FullRank, LowRank
-from .multiresolution import Run
+from .multiresolution import Run, mode_shares
 from .options import GradientOptions
 from .points import Points
 from .ranks import fold_pairs, ranks_of
 from .samples import Samples, entry_weights
+from .splits import split_groups
+from .training import Callback
 
 # %% ../nbs/36_solved.ipynb #2c0e934d
 STEPS = 'full_options','lr','lr_decay','batch_size','smooth','sigma','kernel','l2','l1','nonnegative','main_effects'
+# What speaks for steps where it is set
+BY_STEPS = *STEPS,'criterion','patience','consecutive','tol','max_epochs','valid','dtype','device'
 
 def why_not(
     o:GradientOptions, # As given
@@ -44,6 +49,37 @@ def why_not(
     if names := [k for k in STEPS if getattr(o, k)!=getattr(GradientOptions(), k)]:
         return f"it does not read {', '.join(names)} (its own setting is penalty=(size, weight))"
     return ''
+
+# %% ../nbs/36_solved.ipynb #5e551c83
+FEWEST,MOST_NUMBERS = 100,3e7 # Of what is solved unasked: samples; numbers in all rows, in coordinates
+
+def row_numbers(
+    design:FieldDesign, # Samples
+)->int:                 # Numbers
+    "Rows by features by coordinates at the finest level."
+    return len(design)*math.prod(m.size for m in design.modes[:-1])*min(int(design.grid.mask.sum()), MOST_COORDINATES)
+
+def with_solver(
+    o:GradientOptions,  # As given
+    design:object,      # Fields or events
+    loss:str,           # Which is minimised
+    outputs:int,        # Responses
+    asked:set=frozenset(), # Names of settings that were set, be it to their defaults
+    callbacks:tuple=(), # Which watch
+    covariates:bool=False, # Are there any?
+)->GradientOptions:     # `optimizer` is 'exact' where that was left open and fits
+    "Solve levels where nothing speaks for steps; a penalty that only exact levels read asks for them."
+    if o.optimizer!='auto': return o
+    plain,against = GradientOptions(),why_not(o, design, loss, outputs)
+    if o.penalty!='auto' and against:
+        raise ConfigError(f"penalty={o.penalty!r} is read where levels are solved, and that cannot "
+                          f"be done here: {against}")
+    watched = any(getattr(type(cb), 'after_batch', Callback.after_batch) is not Callback.after_batch
+                  for cb in callbacks)
+    steps = [k for k in BY_STEPS if k in asked or getattr(o, k, None)!=getattr(plain, k, None)]
+    return o if against or o.penalty=='auto' and (steps or watched or covariates or len(design)<FEWEST
+                                                  or row_numbers(design)>MOST_NUMBERS) else replace(o,
+            optimizer='exact')
 
 # %% ../nbs/36_solved.ipynb #746eab73
 def check_solver(
@@ -63,7 +99,7 @@ def check_solver(
 # %% ../nbs/36_solved.ipynb #f950c2ca
 class Exact:
     "One level of a squared loss, solved."
-    opt,diverged = None,False
+    opt,diverged,optimizer = None,False,'exact'
     def __init__(self,
         model:FullRank|LowRank,  # Where it starts; it ends as the solution
         train:Samples,           # At the level
@@ -211,11 +247,14 @@ class ExactRun(Run):
         super().__init__(*sets, device='cpu', **kwargs)
         self.picked,self.samples = picked,sets
 
+    def _ready(self):
+        self.own = self._own()
+        self.modes = [self._designs(i, [])[0].modes for i in range(len(self.levels))]
+
     def _own(self): return [(d, None) for d,*_ in self.sets]
 
     def _fit(self):
-        self.own = self._own(); self.modes = [self._designs(i, [])[0].modes for i in range(len(self.levels))]
-        if self.picked is None: self.picked = self._given() or best_of(self.tried())
+        self._ready()
         return super()._fit()
 
     def _given(self):
@@ -238,23 +277,71 @@ class ExactRun(Run):
         return super()._summary(trainer, cp_error)|dict(penalty_size=size_of_bump(self.picked[0]),
                                                         penalty_weight=float(self.picked[1]))
 
-# %% ../nbs/36_solved.ipynb #202e523e
-MIDDLE = .1,.05 # ε and λ where there are too few samples to choose
+# %% ../nbs/36_solved.ipynb #5d5a8b3a
+MIDDLE = .1,.05       # ε and λ where there are too few samples to choose
+STEPPED = LAMBDAS[2::2] # λ of the first look
+FIRST = 4               # Components to begin with, where their number is open
 
-def best_of(found): return min(found, key=found.get) if found else MIDDLE
+class Judge:
+    "Strengths of the penalty by held-out samples, at the first level of a run that is fine enough."
+    def __init__(self, run:ExactRun):
+        at = [i for i,m in enumerate(run.modes) if int(m[-1].grid.mask.sum())>=FINE_ENOUGH]
+        i = at[0] if at else len(run.modes)-1; self.train,*self.valid = run._samples(i)
+        self.pairs = [(self.train, self.valid[0])] if self.valid else fold_pairs(self.train)
+        if not self.pairs and self.train.groups is not None: split_groups(self.train.groups) # refuses a single one
+        self.run,self.metric,self.fields = run,run._metric(i),{}
+
+    def __call__(self, k, eps, lams)->dict: # (k, ε, λ) to what `choose` finds
+        if eps not in self.fields:
+            c = coordinates(self.train.design, self.metric, eps, cut=1e-3)
+            self.fields[eps] = (c.u,in_basis(self.valid[0].design, c.T)) if self.valid else c.u
+        found = choose(self.pairs, {eps: self.fields[eps]}, k, self.run.options.covariate_ridge, lams, self.run.seed)
+        return {(k, *p): v for p,v in found.items()}
+
+def best_of(found): return min(found, key=found.get)
 
 @patch
-def tried(self:ExactRun)->dict: # (ε, λ) to the mean loss on held-out samples
-    "The loss for each strength of the penalty, at the first level that is fine enough."
-    at = [i for i,m in enumerate(self.modes) if int(m[-1].grid.mask.sum())>=FINE_ENOUGH]
-    i = at[0] if at else len(self.modes)-1; train,*valid = self._samples(i); metric = self._metric(i)
-    pairs = [(train, valid[0])] if valid else fold_pairs(train)
-    if not pairs: return {}
-    fields = {}
-    for e in EPS:
-        c = coordinates(train.design, metric, e, cut=1e-3)
-        fields[e] = (c.u,in_basis(valid[0].design, c.T)) if valid else c.u
-    return choose(pairs, fields, self.rank, self.options.covariate_ridge, seed=self.seed)
+def search(self:ExactRun,
+    ranks:list,    # Numbers of components to choose from, ascending
+)->tuple:          # Components, ε and λ
+    """First four components, or as many as there can be; more while they help and none fades, or fewer while that
+    helps; then the penalty, around the best."""
+    given = self._given(); self._ready(); judge = Judge(self) if given is None or len(ranks)>1 else None
+    if judge is None or not judge.pairs: return ranks[0],*(given or MIDDLE)
+    eps,lams = (MIDDLE[0],STEPPED) if given is None else (given[0],(*(l for l in STEPPED if l<given[1]),given[1]))
+    found = {}
+    def helps(k):
+        got = judge(k, eps, lams)
+        got = got if given is None else {p: v for p,v in got.items() if p[2]==given[1]} or got
+        better = not found or min(got.values())<min(found.values()); found.update(got)
+        return better
+    full = lambda: found[best_of(found)][1]==best_of(found)[0]
+    start = max(sum(k<=FIRST for k in ranks)-1, 0); helps(ranks[start]); at = start
+    while at+1<len(ranks) and full() and helps(ranks[at+1]): at += 1
+    while at==start and start>0 and helps(ranks[start-1]): at = start = start-1
+    k,_,lam = best_of(found)
+    if given: return k,*given
+    i = LAMBDAS.index(lam)
+    for eps in EPS: found |= judge(k, eps, LAMBDAS[max(i-2, 0):i+2])
+    return best_of(found)
+
+# %% ../nbs/36_solved.ipynb #f082b56e
+def strengths(
+    low:LowRank,     # At its level
+)->torch.Tensor:     # (k,)
+    "The size of each component."
+    shares,_ = mode_shares(low.modes, low.outputs)
+    return torch.stack([column_norms(f.detach().double(), w) for f,w in zip(low.factors, shares)]).prod(0)
+
+def pruned(
+    low:LowRank,     # Learnt
+    drop:bool,       # Leave faded components out, instead of keeping them as zeros?
+)->LowRank:          # One component stays in any case
+    "Components below 1 % of the strongest count for nothing."
+    size = strengths(low); kept = (size>=WEAKEST*size.max())&(size>0); kept[size.argmax()] = True
+    if drop: low.rank = int(kept.sum())
+    for f in low.factors: f.data = f.data[:,kept] if drop else f.data*kept
+    return low
 
 # %% ../nbs/36_solved.ipynb #a26ac5d8
 def fit_exact(
@@ -268,10 +355,7 @@ def fit_exact(
     kwargs.pop('device', None)
     new = lambda k,picked=None: ExactRun(*sets, levels=levels, rank=k, options=options, picked=picked, **kwargs)
     ranks = ranks_of(sets[0].design.modes, free_scores('squared', sets[0].outputs), rank)
-    if len(ranks)==1: run = new(ranks[0]); return run,run.fit()
-    found = {}
-    for k in ranks:
-        run = new(k); run.own = run._own(); run.modes = [run._designs(i, [])[0].modes for i in range(len(levels))]
-        found |= {(k, *p): v for p,v in run.tried().items()}
-    k,*picked = best_of(found) if found else (ranks[0], *MIDDLE)
-    run = new(k, tuple(picked)); return run,run.fit()
+    k,*picked = new(ranks[-1]).search(ranks)
+    run = new(k, tuple(picked)); low = pruned(run.fit(), rank=='auto')
+    run.table[-1]['alive'] = int((strengths(low)>0).sum())
+    return run,low

@@ -134,7 +134,7 @@ def _label_scores(y, p):
 _ended = dict(criterion='its criterion', cap='the cap of epochs', diverged='a loss that exploded')
 _level_names = dict(stage='stage', level='grid', epochs='epochs', seconds='ended at (s)', start_loss='loss at start',
     first_loss='after one epoch', best_loss='best', jump='jump on arrival', cp_error='CP error', sigma='sigma',
-    penalty_size='bumps paid fourfold', penalty_weight='penalty weight',
+    penalty_size='bumps paid fourfold', penalty_weight='penalty weight', alive='components alive',
     map_correlation='map correlation', factor_match='factor match')
 
 def level_rows(

@@ -173,7 +173,8 @@ class Trainer:
         self.criterion = criterion or Criterion(o.criterion, patience=o.patience, consecutive=o.consecutive, tol=o.tol)
         self.epoch,self.history,self.stop,self.done,self.diverged = -1,[],False,False,False
         self.best_loss,self.best,self.whole,self.set = math.inf,None,None,{}
-        self.opt = None if o.optimizer=='lbfgs' else make_optimizer(o.optimizer, model, o.lr)
+        self.opt,self.optimizer = None if o.optimizer=='lbfgs' else make_optimizer(o.optimizer, model,
+                o.lr),str(o.optimizer).lower()
         self.params = list(model.parameters())
         self.penalties = [(t, PenaltyGradient(objective, t, axes)) for t,axes in parameter_axes(model)]
 

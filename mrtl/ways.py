@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/42_ways.ipynb #19173854
 import math
+from dataclasses import replace
 from .core import ConfigError
 from .designs import FieldDesign
 from .events import EventDesign
@@ -14,6 +15,7 @@ from .evidence.cells import fit_seconds
 from .fits import EvidenceFit, GradientFit, Request
 from .options import all_default
 from .points import Points
+from .solved import with_solver
 from .sums import SumFit
 
 # %% ../nbs/42_ways.ipynb #af149d7f
@@ -54,3 +56,16 @@ def choose_way(
     simple = maps and len(ask.outputs)==1 and affordable(design, ask.loss)
     watched = given or ask.callbacks
     return EvidenceFit if simple and not watched and all_default(ask.gradients) else GradientFit
+
+# %% ../nbs/42_ways.ipynb #f6f4e136
+def choose_solver(
+    way:type,                        # From `choose_way`
+    design:FieldDesign|EventDesign,  # All samples
+    ask:Request,                     # Whose options may leave the optimizer open
+    asked:set=frozenset(),           # Names of settings that were set, be it to their defaults
+    covariates:bool=False,           # Are there any?
+)->Request:                          # Its optimizer is 'exact' where levels are to be solved
+    "Say whether levels are solved."
+    if way is not GradientFit or ask.kept: return ask
+    return replace(ask, gradients=with_solver(ask.gradients, design, ask.loss, len(ask.outputs), asked,
+                                              ask.callbacks, covariates))

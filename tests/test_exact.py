@@ -1,6 +1,8 @@
 "Exact levels: oracles, promises 1, 2, 6 and 7, and what is refused."
 import numpy as np, pytest, torch, xarray as xr
 from dataclasses import replace
+from sklearn.base import clone
+from mrtl.bootstrap import block_bootstrap, training_part
 from mrtl.coordinates import Metric, coordinates, in_basis, share_of_bump, size_of_bump, SIGMA
 from mrtl.core import ConfigError
 from mrtl.designs import FieldDesign
@@ -11,8 +13,9 @@ from mrtl.grids import Grid
 from mrtl.options import GradientOptions
 from mrtl.penalties import Smoothness
 from mrtl.simulate import simulate_field
-from mrtl.solved import check_solver
+from mrtl.solved import with_solver
 from mrtl.splits import BlockSplit
+from mrtl.training import Callback
 
 FIXED = dict(method='sgd', optimizer='exact', penalty=(.3, .05), rank=2)
 
@@ -165,3 +168,57 @@ def test_the_number_of_components_is_chosen_too(ocean, tmp_path):
     m = MRTLRegressor(**FIXED|dict(rank='auto')).fit(d, y)
     assert m.rank_ in (1, 2, 4, 8) and m.score(d, y)>.4
     m.save(tmp_path/'m.mrtl'); assert (MRTLRegressor.load(tmp_path/'m.mrtl').predict(d)==m.predict(d)).all()
+
+class EveryBatch(Callback):
+    def after_batch(self, trainer): pass
+
+class Watcher(Callback):
+    def after_epoch(self, trainer): self.seen = trainer.epoch
+
+@pytest.mark.parametrize('kw,more,want',
+                         [({}, {}, 'exact'), (dict(rank=3, schedule=[(4, 8)], init='random', random_state=3), {},
+                                              'exact'), (dict(penalty=(.3, .1), patience=2), {}, 'exact'),
+                          (dict(lr=.02), {}, 'auto'), (dict(patience=5), {}, 'auto'),
+    (dict(valid=.3), {}, 'auto'), (dict(full_options=dict(lr=.1)), {}, 'auto'),
+    (dict(optimizer='adam'), {}, 'adam'), (dict(optimizer='lbfgs'), {}, 'lbfgs'),
+    ({}, dict(asked={'smooth'}), 'auto'), ({}, dict(asked={'rank'}), 'exact'),
+    ({}, dict(callbacks=(Watcher(),)), 'exact'),
+    ({}, dict(callbacks=(EveryBatch(),)), 'auto'), ({}, dict(covariates=True), 'auto'),
+    ({}, dict(outputs=2), 'auto'), ({}, dict(loss='poisson'), 'auto'), (dict(dtype='float32'), {}, 'auto')])
+def test_what_speaks_for_steps(ocean, kw, more, want):
+    o = GradientOptions(**{k: v for k,v in kw.items() if k not in ('rank','random_state')})
+    assert with_solver(o, ocean[1], **dict(loss='squared', outputs=1)|more).optimizer==want
+
+def test_unasked(ocean):
+    "What was taken is told; what a search sets counts as set; a penalty that nothing reads is refused."
+    ds,d,y = ocean
+    m = MRTLRegressor(method='sgd', rank=2, schedule=[(2, 4)], full_levels=1).fit(d, y, callbacks=[w := Watcher()])
+    assert {l['optimizer'] for l in m.levels_}=={'exact'} and w.seen>0
+    assert (MRTLRegressor(method='sgd', optimizer='exact', rank=2, schedule=[(2, 4)], full_levels=1).fit(d,
+            y).coef_.values==m.coef_.values).all()
+    steps = clone(m).set_params(l2=1e-3).fit(d, y); assert steps.levels_[-1]['optimizer']=='adam'
+    assert clone(m).fit(d.take(range(100)),
+                        y[:100]).levels_[-1]['optimizer']=='exact' and clone(m).fit(d.take(range(99)),
+            y[:99]).levels_[-1]['optimizer']=='lbfgs'
+    with pytest.raises(ConfigError, match='read where levels are solved.*there are 2'):
+        MRTLRegressor(method='sgd', penalty=(.3, .1)).fit(d, np.stack([y, y], 1))
+
+def test_draws_have_the_rank_and_the_penalty_that_were_found(ocean):
+    ds,d,y = ocean
+    m = MRTLRegressor(method='sgd', rank=2, schedule=[(2, 4)], full_levels=1).fit(d, y)
+    part = training_part(m, d, y, np.arange(len(y))//20)
+    assert (part['valid'] is None and len(part['y'])==len(y)
+            and part['estimator'].penalty==m.fitted_.settled['penalty'] and part['estimator'].optimizer=='exact')
+    out = block_bootstrap(m, d, y, np.arange(len(y))//20, n=2); assert out.attrs['rows']==len(y)
+    steps = MRTLRegressor(method='sgd', rank=1, schedule=[(2, 4)], full_levels=1).fit(d, y, callbacks=[EveryBatch()])
+    part = training_part(steps, d, y, np.arange(len(y))//20)
+    assert part['estimator'].optimizer=='adam' and part['valid'] is not None
+
+def test_faded_components_count_for_nothing(ocean):
+    "Of a number that was given they stay as zeros; where it was open they go."
+    ds,d,y = ocean
+    m = MRTLRegressor(**FIXED|dict(rank=4)).fit(d, y)
+    size = m.factors_.strength.values
+    assert m.rank_==4 and m.levels_[-1]['alive']==(size>0).sum()<4
+    with torch.no_grad(): assert all(s==0 or s>=.005*size.max() for s in size)
+    assert MRTLRegressor(**FIXED|dict(rank='auto')).fit(d, y).rank_==m.levels_[-1]['alive']
