@@ -219,8 +219,9 @@ def _entries(factors, most=40):
         rows = [] if ':' in k else entry_rows(ds)
         if not rows: continue
         kind = 'sure' if 'sign' in rows[0] else 'bare' if 'effect' in rows[0] else 'classes'
-        rest = f' The {len(rows)-most} others are in coefficients.nc, or in the model.' if len(rows)>most else ''
-        out += [P(B(f'Which entries of {k} differ. '), _texts[f'entries_{kind}']+rest), as_table(rows[:most])]
+        said = '' if out else _texts[f'entries_{kind}']
+        rest = f' {most} of {len(rows)} are shown; the others are in coef_.' if len(rows)>most else ''
+        out += [P(B(f'Which entries of {k} differ. '), said+rest), as_table(rows[:most])]
     return out
 
 # %% ../nbs/51_report.ipynb #64574df8
