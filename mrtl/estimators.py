@@ -151,11 +151,13 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         offset:list|np.ndarray|None=None,                  # What is known to add to the score, (n,): of counts np.log(exposure); of a squared loss in units of y
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         valid:tuple|dict|None=None, # Validation data (X, y) or (X, y, sample_weight), or a dict with names as here
-        groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
+        groups:list|np.ndarray|None=None, # Group of each sample, (n,); held out whole, intervals allow for them
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
         """Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with
-        dates are taken in the order of time; others as the rows stand, so shuffle trials once, or give `groups`."""
+        dates are taken in the order of time; others as the rows stand, so shuffle trials once, or give `groups`.
+        The intervals of a sum of terms are wider where samples of a group are alike; without `groups` all samples
+        count as independent."""
         if self.loss not in ('squared','poisson'):
             raise ConfigError(f"loss must be 'squared' or 'poisson' for a regressor; got {self.loss!r}")
         if self.loss=='poisson' and y is not None and (np.asarray(y, float)<0).any():
@@ -260,11 +262,13 @@ class MRTLClassifier(ClassifierMixin, TensorEstimator):
         offset:list|np.ndarray|None=None,                  # What is known to add to the score, (n,): of counts np.log(exposure); of a squared loss in units of y
         sample_weight:list|np.ndarray|None=None,           # Weight of each sample, (n,)
         valid:tuple|dict|None=None, # Validation data (X, y) or (X, y, sample_weight), or a dict with names as here
-        groups:list|np.ndarray|None=None,                  # Group of each sample, (n,); validation takes whole groups
+        groups:list|np.ndarray|None=None, # Group of each sample, (n,); held out whole, intervals allow for them
         callbacks:tuple|list=(),                           # `Callback` objects that watch or stop the training
     )->Self:                                               # Itself
         """Learn the maps; raises `DataError`, `ScheduleError` or `ConfigError`, each a `ValueError`. Samples with
-        dates are taken in the order of time; others as the rows stand, so shuffle trials once, or give `groups`."""
+        dates are taken in the order of time; others as the rows stand, so shuffle trials once, or give `groups`.
+        The intervals of a sum of terms are wider where samples of a group are alike; without `groups` all samples
+        count as independent."""
         listed = categories_of(y)
         return self._fit(X, y, covariates, offset, sample_weight, valid, groups, callbacks,
                          lambda y,n,known=False: self._encode(y, n, known, listed, '' if known else along(X)))

@@ -30,6 +30,7 @@ from .ways import choose_solver, choose_way
 from .options import EvidenceOptions, GradientOptions, seed_of
 from .samples import Samples, as_design, as_targets, by_label, checked_input, output_names, rows_beside
 from .splits import dated_rows
+from .terms.asked import asked_terms
 
 # %% ../nbs/59_fitting.ipynb #a3fc79a0
 def options_of(
@@ -139,6 +140,7 @@ class Fitting:
         if way.way!='terms':
             tell_unread(self, way.way, instead)
             tell_rank(self.rank, design.modes, free_scores(ask.loss, Y.shape[1]))
+        else: tell_twice(asked_terms(ask, design.modes), table)
         ask = choose_solver(way, design, ask,
                             self._searched-{'device'}|({'device'} if str(self.device).startswith('cuda')
                                                        else set()), table is not None)
@@ -241,6 +243,19 @@ class Fitting:
         X = arranged(X); first = X.dims[0]; coords = {first: X[first]} if first in X.coords else {}
         if v.ndim==1: return xr.DataArray(v, dims=first, coords=coords)
         return xr.DataArray(v, dims=(first,dim), coords=coords|({'output': self._outputs} if dim=='output' else {}))
+
+# %% ../nbs/59_fitting.ipynb #cd506c3f
+def tell_twice(
+    terms:list,              # From `asked_terms`
+    table:pd.DataFrame|None, # Covariates
+)->None:
+    "Warn where a covariate is the main effect of a term, too, by their names."
+    alone = {t.modes[0] for t in terms if len(t.modes)==1}
+    for k in sorted(alone&set(() if table is None else table)):
+        warnings.warn(f"{k} is a covariate and a term: its effect is in the model twice, so neither of the two can be "
+                      f"read, and the intervals of the covariate are far too wide: leave {k} out of covariates (a "
+                      f"term shrinks its entries), or out of terms (a covariate has intervals against its first "
+                      f"level)", stacklevel=5)
 
 # %% ../nbs/59_fitting.ipynb #f6e24c44
 def range_of(

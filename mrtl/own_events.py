@@ -113,12 +113,17 @@ def beside_events(e, covariates, exposure, where):
     return dict(covariates=e.frame[list(covariates)] if covariates else None, offset=np.log(v) if exposure else None)
 
 def check_roles(label, modes, groups, exposure, covariates):
-    "`ConfigError` where the label would explain itself."
+    "`ConfigError` where the label would explain itself, or a column would count twice."
     used = {'--groups': [groups], '--exposure': [exposure], '--covariates': covariates,
             '--index, --place, --bag or --curve': columns_of(modes)}
     if twice := [k for k,v in used.items() if label in v]:
         raise ConfigError(f"column {label!r} is the label and also given as {twice[0]}: a label cannot explain "
                           f"itself, so leave it out there")
+    own = [k for k,m in modes.items() if (isinstance(m, str) or m['kind']=='curve') and k in covariates]
+    if own:
+        how = '--index' if isinstance(modes[own[0]], str) else '--curve'
+        raise ConfigError(f"column {own[0]!r} is given as {how} and in --covariates: its effect would be in the model "
+                          f"twice, and neither could be read: leave it out of --covariates, or out of {how}")
 
 def check_groups(g, groups, where):
     "`DataError` where groups are too few to be held out."

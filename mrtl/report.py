@@ -19,8 +19,9 @@ from .core import DataError, atomic_write
 from .curves import HISTORIES, LEVELS, drawing_for, level_bars, loss_curve
 from .panels import field_map, new_figure, on_places, png
 from .plots import carried_text, coef_maps, factor_maps, maps_last, prediction_plot, signed_like, truth_maps
-from .termmaps import term_maps, x_across
-from .tables import (CEILING, MEANING, SAID, TABLES, accounted, as_table, as_text, best_cells, given_scores,
+from .termmaps import class_maps, draw_classes, faint_terms, said_faint, term_maps, x_across
+from .tables import (CEILING, MEANING, SAID, TABLES, accounted, as_table, as_text, best_cells,
+                         entry_rows, given_scores,
                          highlights, score_table)
 
 # %% ../nbs/51_report.ipynb #a624b775
@@ -53,6 +54,14 @@ _texts = dict(
         'no longer falls. Nothing stops early, so the validation rows choose nothing here but the weights of the '
         'terms, where these were left '
         'open: then the first part of the curve shows the rounds of that search. Losses are shown without penalties.',
+    entries_sure='Effects against the mean of the training rows, in the units of the score, with 95 % intervals; those '
+    'whose sign is sure come first. Each interval speaks of its own entry: of forty that do not differ at all, '
+    'about two look sure. The standard deviations come from 64 draws, which makes each uncertain by about 9 %.',
+    entries_bare='Effects against the mean of the training rows, in the units of the score. This model has no '
+    'standard deviations of them.',
+    entries_classes='What each adds to the score of each class, against the mean of the training rows; a row adds up '
+    'to zero. Of several classes a sum of terms has no standard deviations, so nothing here says which differences '
+    'are sure: compare one class with the rest, as two classes, to have intervals.',
     truth='The data were simulated from known factors, so the learnt ones can be checked. The match of a '
     'component is the product '
         'over modes of the absolute cosines between learnt and planted columns: 1 is the same '
@@ -195,13 +204,39 @@ def _by_output(r2, names=None, given=False, most=20):
     return [P(f'{score} of {len(v)} outputs:'), as_table([spread]),
             P(f'Highest: {ends(order[:5])}. Lowest: {ends(order[-5:])}.')]
 
+# %% ../nbs/51_report.ipynb #94015cc5
+def _term_pictures(factors):
+    "A picture of each term, and of a map of several classes one more: where each class becomes likelier."
+    out = []
+    for k,v in factors.items():
+        name = k.replace(':', ' x ')
+        out.append((term_maps({k: v}), f"Term {name}.", f'Term {k}'))
+        if (each := class_maps(v)) is not None:
+            out.append((draw_classes(each, name=k), f'Term {name}: what the map adds to the score of each '
+                        f'{each.dims[0]}, all components together.', f'Term {k} by {each.dims[0]}'))
+    return out
+
+# %% ../nbs/51_report.ipynb #2767c445
+def _entries(factors, most=40):
+    "Tables of the entries of main effects: who differs from the mean of the rows."
+    out = []
+    for k,ds in factors.items():
+        rows = [] if ':' in k else entry_rows(ds)
+        if not rows: continue
+        kind = 'sure' if 'sign' in rows[0] else 'bare' if 'effect' in rows[0] else 'classes'
+        said = '' if out else _texts[f'entries_{kind}']
+        rest = f' {most} of {len(rows)} are shown; the others are in coef_.' if len(rows)>most else ''
+        out += [P(B(f'Which entries of {k} differ. '), said+rest), as_table(rows[:most])]
+    return out
+
 # %% ../nbs/51_report.ipynb #64574df8
 def _factor_section(factors, figures=()):
     "The factor maps, or pictures of the caller's own in their place."
     if isinstance(factors, dict):
-        figures = figures or [(term_maps({k: v}), f"Term {k.replace(':', ' x ')}.", f'Term {k}')
-                              for k,v in factors.items()]
-        return Section(H2('What it learnt: the terms'), P(_texts['terms']), *[picture(*f) for f in figures])
+        faint = {} if figures else faint_terms(factors)
+        figures = figures or _term_pictures({k: v for k,v in factors.items() if k not in faint})
+        return Section(H2('What it learnt: the terms'), P(_texts['terms']), *[picture(*f) for f in figures],
+                       *([P(said_faint(faint))] if faint else []), *_entries(factors))
     figures = figures or [(factor_maps(factors), *_pictures['factors'])]
     rest = [P(f'The {carried_text(factors)}; what they leave out stays in the predictions '
               f'as a remainder.')] if carried_text(factors) else []

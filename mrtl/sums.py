@@ -25,7 +25,7 @@ from .terms.canonical import centre, components, frequencies, part_shares, stand
 from .terms.fields import FieldInputs, FieldSum
 from .terms.inputs import EventInputs
 from .terms.laplace import gamma_by_products, laplace
-from .terms.learn import Learning, Rows, folds_of, in_chunks, joined, ladders, model_at
+from .terms.learn import Learning, Rows, balanced, folds_of, in_chunks, joined, ladders, model_at
 from .terms.model import Sum
 from .terms.ranks import open_ranks
 from .terms.spec import Term
@@ -432,6 +432,39 @@ def finish(cls:SumFit,
     for t,k in fit.stability().items(): fit.levels[-1].setdefault('stability', {})[t] = k
     return fit
 
+# %% ../nbs/41_sums.ipynb #88fe77d2
+NOTHING = 1e-3 # What a component adds at most that adds nothing, in the unit of the score
+
+@patch(as_prop=True)
+def kept(self:SumFit)->list|None: # Parameters; None for a sum that has one minimum
+    "Where a further fit begins."
+    if all(len(Fs)==1 for _,Fs,_,_ in self.blocks(self.F)): return None
+    F,i,mix = [f.copy() for f in self.F],0,sum(len(Fs) for _,Fs,_,_ in self.blocks(self.F))
+    for _,Fs,w,C in self.blocks(self.F):
+        own,weights = [*range(i, i+len(Fs)), *([mix] if C is not None else [])],[*w,
+                np.full(self.outputs, 1/self.outputs)]
+        i += len(Fs); mix += C is not None
+        if len(Fs)==1: continue
+        size = np.prod([np.sqrt((v[:,None]*F[j]**2).sum(0)) for j,v in zip(own, weights)], 0)
+        for j in own: F[j] = F[j]*(size>NOTHING)
+    return F
+
+# %% ../nbs/41_sums.ipynb #989dd752
+@patch(cls_method=True)
+def _again(cls:SumFit, first, train, ask, shift):
+    "The same fit to more rows; history and levels stay those of the first, since they say how the weights were found."
+    fixed = dict(terms=first.terms, rank=first.rank, kept=first.kept, refit=False)
+    fit = cls.learn(train, None, replace(ask, **fixed, gradients=replace(ask.gradients, main_effects=False)), shift)
+    fit.history,fit.levels = first.history,first.levels
+    return fit
+
+@patch(cls_method=True)
+def _begin(cls:SumFit, run, F, rows, kept):
+    "Where to begin at the finest level: where an earlier fit ended, else where the search did; None to climb there."
+    if kept is None: return F
+    model = model_at(rows, run.terms, ladders(run.terms)[-1], run.outputs, run.ask.loss)
+    return balanced(model, kept) if model.shapes==[f.shape for f in kept] else F
+
 # %% ../nbs/41_sums.ipynb #986e78d4
 SMALL = 2**14 # Samples up to which products are worked out in float64
 
@@ -442,8 +475,10 @@ def learn(cls:SumFit,
     ask:Request,            # What to learn
     shift:float=0.,         # To be subtracted from the scores at the end
 )->'SumFit':                # In the units of the data
-    "Find the weights and ranks that are left open, then learn all parameters."
+    "Find the weights and ranks that are left open, then learn all parameters; with `refit`, once more on all rows."
     check_options(ask.gradients)
+    if ask.refit and valid is not None:
+        return cls._again(cls.learn(train, valid, replace(ask, refit=False), shift), joined(train, valid), ask, shift)
     if ask.loss=='ordered':
         raise ConfigError("a sum of terms does not know ordered classes: leave terms out, or give ordered=False "
                           "for classes without order")
@@ -460,8 +495,7 @@ def learn(cls:SumFit,
         folds = [(ready(a), ready(b)) for a,b in folds_of(*sets, ask.seed, train.groups)] if weights or ranks else []
         if weights: run.terms,F = run.search(folds)
         if ranks: run.terms,F = run.ranks(folds, ranks, F)
-        if ask.refit and valid is not None: sets = joined(*sets),None
         rows,held = map(ready, sets)
-        begun = F is not None and valid is not None
-        model,F = run.stage_of(rows, F, ladders(run.terms)[-1], held) if begun else run.climb(rows, held)
+        F = cls._begin(run, F, rows, ask.kept)
+        model,F = run.climb(rows, held) if F is None else run.stage_of(rows, F, ladders(run.terms)[-1], held)
         return cls.finish(run, model, F, rows, sets[0].groups, design.modes, moments, (mean-shift, sd))

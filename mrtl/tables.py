@@ -228,6 +228,29 @@ def _fits(names):
 SAID = dict(evidence=_evidence_said, weight=_weight_said)
 TABLES = dict(best_loss=level_rows, weight=round_rows)
 
+# %% ../nbs/49_tables.ipynb #f169ceba
+def entry_rows(
+    ds:xr.Dataset, # The main effect of a list, one of `factors_` of a sum of terms
+)->list:           # A dict for each entry; nothing where the term is no list
+    "Entries of a list with their intervals: those whose sign is sure first, then by size."
+    found = [n for n,v in ds.data_vars.items() if n.endswith('_loading') and 'component' in v.dims]
+    lists,bars = [n for n in found if ds[n].dims[0] not in ('class','output')],[n for n in found
+            if ds[n].dims[0] in ('class','output')]
+    maps = [n for n,v in ds.data_vars.items() if v.ndim>2]
+    if len(lists)!=1 or maps or 'lookup' in ds[lists[0]].attrs: return []
+    name = lists[0]; dim = ds[name].dims[0]; entries = ds[name][dim].values.tolist()
+    if bars:
+        v = (ds[name]*ds[bars[0]]*ds.strength).sum('component').transpose(dim, ...)
+        rows = [{dim: str(k)}|dict(zip(map(str, v[v.dims[1]].values), map(float, r))) for k,r in zip(entries, v.values)]
+        return sorted(rows, key=lambda r: -max(abs(x) for x in list(r.values())[1:]))
+    s = float(ds.strength[0]); v = ds[name].values[:,0]*s
+    if f'{name}_std' not in ds: return sorted([{dim: str(k), 'effect': float(x)} for k,x in zip(entries, v)],
+                                              key=lambda r: -abs(r['effect']))
+    rows = [{dim: str(k), 'effect': float(x), 'std': float(d), 'from': float(x-1.96*d), 'to': float(x+1.96*d),
+             'sign': ('+' if x>0 else '-') if abs(x)>1.96*d else 'not sure'}
+            for k,x,d in zip(entries, v, ds[f'{name}_std'].values[:,0]*abs(s))]
+    return sorted(rows, key=lambda r: (r['sign']=='not sure', -abs(r['effect'])))
+
 # %% ../nbs/49_tables.ipynb #6f837c20
 SPARE = 'between blocks, not used'
 

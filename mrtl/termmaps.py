@@ -8,6 +8,7 @@ __all__ = ['term_maps']
 # %% ../nbs/50_termmaps.ipynb #27f70dc9
 from collections.abc import Callable
 from itertools import accumulate
+from textwrap import wrap
 import numpy as np
 import xarray as xr
 from .core import DataError
@@ -140,6 +141,28 @@ def _draw(fig, ax, panel, names, draw, most, place):
         if draw and name in draw: draw[name](ax)
         colourbar(fig, mesh, '', x, below+.42, w)
 
+# %% ../nbs/50_termmaps.ipynb #874c8075
+FAINT = .003 # A term that is weaker than this share of the strongest is not drawn
+
+def _strength(ds): return float(np.abs(ds.strength.values).max(initial=0))
+
+def faint_terms(
+    factors:dict, # `factors_` of a sum of terms
+)->dict:          # Name of each term that is not worth a picture to its strength
+    "Terms that add next to nothing beside the strongest."
+    s = {k: _strength(ds) for k,ds in factors.items()}
+    return {k: v for k,v in s.items() if v<FAINT*max(s.values())}
+
+def said_faint(
+    faint:dict, # From `faint_terms`
+)->str:         # Nothing where there are none
+    "Which terms are not drawn, and why."
+    if not faint: return ''
+    names = ', '.join(f"{k.replace(':', ' x ')} ({v:.1g})" for k,v in faint.items())
+    return (f"Not drawn, with {'its strength' if len(faint)==1 else 'their strengths'}: {names}. "
+            f"Beside the strongest term {'it adds' if len(faint)==1 else 'they add'} next to nothing: "
+            f"these data do not show any such effect.")
+
 # %% ../nbs/50_termmaps.ipynb #74d162b4
 def _strong(factors, least):
     "Term, number of the component and dataset of every component that is worth a row."
@@ -150,6 +173,19 @@ def _strong(factors, least):
     if not out: raise DataError("factors hold no term to draw: pass `factors_` of a fitted sum of terms")
     return out
 
+# %% ../nbs/50_termmaps.ipynb #61125236
+LEFT,NAMES,GAP = .75,.75,.85 # Inches: left margin, room for the names of a list, between panels
+
+def _wide(row, size):
+    "Inches that a row of panels needs."
+    return LEFT+sum(NAMES*_is_list(v)+w for (v,*_),(w,_) in zip(row, size))+GAP*(len(row)-1)+.35
+
+# %% ../nbs/50_termmaps.ipynb #9032d56b
+def _note(fig, text):
+    "Small print at the foot of a figure."
+    wrapped = '\n'.join(wrap(text, int(fig.get_figwidth()*15)))
+    fig.text(.3/fig.get_figwidth(), .06/fig.get_figheight(), wrapped, fontsize=7.5, va='bottom')
+
 # %% ../nbs/50_termmaps.ipynb #d1e2afbb
 def term_maps(
     factors:dict|xr.Dataset,           # `factors_` of a sum of terms, or some of its terms
@@ -159,20 +195,51 @@ def term_maps(
     least:float=.03,                   # Components weaker than this share of their term's strongest are left out
     title:str='',                      # Title of the whole figure
 )->'Figure':                           # matplotlib figure
-    "One row for each component of each term: its maps, curves and lists."
-    rows = _strong({'': factors} if isinstance(factors, xr.Dataset) else factors, least)
+    "One row for each component of each term that is not faint: its maps, curves and lists."
+    factors = {'': factors} if isinstance(factors, xr.Dataset) else factors
+    faint = faint_terms(factors)
+    rows = _strong({k: ds for k,ds in factors.items() if k not in faint}, least)
     panels = [_panels(ds.isel(component=[i])) for _,i,ds in rows]
     sizes = [[_size(v) for v,_,_ in p] for p in panels]
     high = [max(h+(1. if v.ndim==2 else .75) for (_,h),(v,*_) in zip(s, row)) for s,row in zip(sizes, panels)]
     tops = list(accumulate(high, initial=.35+.25*bool(title)))
-    fig = new_figure(max(max(sum(w+1.25 for w,_ in s) for s in sizes)+.5, 5.), tops[-1])
+    fig = new_figure(max(max(map(_wide, panels, sizes)), 5.), tops[-1]+.5*bool(faint))
     heading(fig, .3, title)
+    if faint: _note(fig, said_faint(faint))
     for (k,i,ds),row,size,top in zip(rows, panels, sizes, tops):
-        x = .75
+        x = LEFT
         for j,(panel,(w,h)) in enumerate(zip(row, size)):
-            x += .75*_is_list(panel[0]) # names stand to the left of a list
+            x += NAMES*_is_list(panel[0]) # names stand to the left of a list
             ax = axes_at(fig, x, top, w, h)
             _draw(fig, ax, panel, names, draw, most, (x, top+h, w))
             if not j: ax.set_title(_row_title(k, i, ds), fontsize=9, loc='left', pad=4)
-            x += w+.85
+            x += w+GAP
+    return fig
+
+# %% ../nbs/50_termmaps.ipynb #97aee15f
+def class_maps(
+    ds:xr.Dataset, # One term of `factors_`
+)->xr.DataArray|None: # (class, y, x); None where the term is no single map, or for one output
+    "The effect of a map on each class, in the units of the score."
+    drawn = [ds[n] for n,v in ds.data_vars.items() if 'component' in v.dims and v.ndim>1 and not n.endswith('_std')]
+    maps,bars = [v for v in drawn if v.ndim==3],[v for v in drawn if v.ndim==2]
+    if len(maps)!=1 or len(bars)!=1 or len(drawn)!=2 or bars[0].dims[0] not in ('class','output'): return None
+    out = (maps[0]*bars[0]*ds.strength).sum('component', skipna=False)
+    return out.transpose(bars[0].dims[0], *maps[0].dims[:2]).assign_attrs(maps[0].attrs)
+
+def draw_classes(
+    da:xr.DataArray,                   # From `class_maps`
+    draw:dict[str,Callable]|None=None, # As in `term_maps`
+    name:str='',                       # Name of the map, by which `draw` knows it
+)->'Figure':                           # matplotlib figure
+    "A map for each class, on one scale of colours."
+    limit,(w,h) = colour_limit(da),_size(da[0])
+    fig = new_figure(LEFT+len(da)*(w+GAP), h+1.4)
+    for i,v in enumerate(da):
+        x = LEFT+i*(w+GAP)
+        ax = axes_at(fig, x, .35, w, h)
+        mesh = draw_nodes(ax, v, limit) if 'lookup' in da.attrs else draw_map(ax, v, -limit, limit)
+        ax.set_title(str(v[da.dims[0]].item()), fontsize=9, loc='left', pad=4)
+        if draw and name in draw: draw[name](ax)
+    colourbar(fig, mesh, '', LEFT, .35+h+.42, w)
     return fig

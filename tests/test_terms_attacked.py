@@ -143,7 +143,7 @@ def test_the_search_keeps_its_best(data, monkeypatch):
     _,d,y = data; rows = Rows.of(Samples(d, y[:,None]), np.float64); tried = []
     def judge(self, fold, levels, weights, F):
         (key,w), = weights.items(); tried.append(w)
-        return [np.zeros(1)],1.,(np.log(w)-1)**2,[{key[1]: 2*(np.log(w)-1)}]
+        return [np.zeros(1)],1.,(np.log(w)-1)**2,[{key[1]: 2*(np.log(w)-1)}],[1.]
     monkeypatch.setattr(Learning, '_judge', judge)
     m = MRTLRegressor(terms=['side'])
     run = Learning(m._request(d, [0]), as_terms(['side'], d.modes, 2), 1, None)

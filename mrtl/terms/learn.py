@@ -23,7 +23,7 @@ from ..samples import Samples
 from .fields import FieldInputs, FieldSum, make_field_parts
 from .inputs import EventInputs
 from .model import LOSS_PARTS, Part, Sum, make_parts
-from .search import WeightSearch, weight_gradient
+from .search import STANDS, Rescue, WeightSearch, weight_gradient
 from .solve import descend, smooth_draw
 
 # %% ../../nbs/terms/08_learn.ipynb #b3bed241
@@ -337,6 +337,20 @@ def _onward(self:Learning, model, F, to):
     if len(model.parts)<len(to.parts): return self.filled(factored(model, F, to), to)
     return [moved(f, p, q) for f,p,q in zip(F, model.parts, to.parts)]+F[len(to.parts):]
 
+# %% ../../nbs/terms/08_learn.ipynb #1e6d7902
+def balanced(
+    model:Sum,  # With weights for its priors
+    F:list,     # Parameters
+)->list:        # Parameters
+    "Factors of one cost each; components of which a factor is zero, or costs nothing, stay as they are."
+    F = list(F)
+    for own,o in zip(model.numbers(), model.of):
+        if len(o)<2: continue
+        cost = np.stack([(F[j]*(model.parts[j].precision()@F[j] if j<len(model.parts) else F[j])).sum(0) for j in own])
+        even = np.exp(.5*np.log(np.maximum(cost, 1e-300)).mean(0))
+        for j,c in zip(own, cost): F[j] = F[j]*np.where(cost.min(0)>0, even/np.sqrt(np.maximum(c, 1e-300)), 1.)
+    return F
+
 # %% ../../nbs/terms/08_learn.ipynb #950782de
 def folds_of(
     train:Samples,            # To learn from
@@ -377,7 +391,7 @@ def weighted(
 # %% ../../nbs/terms/08_learn.ipynb #6b2ddcee
 @patch
 def _judge(self:Learning, fold, levels, weights, F):
-    "Solve one fold with some weights: parameters, training loss, held-out loss and its derivatives by part."
+    "Solve one fold with some weights: parameters, training and held-out loss, its derivatives, what each term adds."
     train,held = fold
     m,h = (model_at(r, self.terms, levels, self.outputs, self.ask.loss) for r in fold)
     for (i,k),v in weights.items(): m.parts[i].weights[k] = v
@@ -385,7 +399,7 @@ def _judge(self:Learning, fold, levels, weights, F):
     if F is None: F = self.start(m, train)
     F,_ = descend(m, F, train.y, train.e, 200 if self.epoch==0 else 60)
     value,slope = weight_gradient(m, F, train.y, train.e, h, held.y, held.e)
-    return F,m.last/float(train.e.sum(dtype=float)),value,slope
+    return F,m.last/float(train.e.sum(dtype=float)),value,slope,m.adds(F)
 
 # %% ../../nbs/terms/08_learn.ipynb #ef537bb1
 def _begin(given):
@@ -395,25 +409,42 @@ def _begin(given):
     start = {(i,k): np.log(START[k[0]] if known(i, k) is None else max(known(i, k), 1e-12)) for i,k in keys}
     return WeightSearch([(i,k) for i,k in keys if known(i, k) is None], start)
 
+# %% ../../nbs/terms/08_learn.ipynb #e2fb31d7
+@patch
+def _step(self:Learning, s, slope, least, rescue, F, adds, fresh):
+    "Move all weights, but those of terms that have fallen: these go back."
+    fallen = rescue.fallen(F, adds)
+    for t in fallen:
+        rescue.back(t, F, fresh)
+        slope |= dict.fromkeys(rescue.keys[t], 0.)
+    s.move(slope, least)
+
+@patch
+def _fullest(self:Learning, F, adds):
+    "A copy of the parameters of the first fold in which most terms stand."
+    most = int(np.argmax([sum(v>=STANDS for v in a) for a in adds]))
+    return [v.copy() for v in F[most]]
+
 # %% ../../nbs/terms/08_learn.ipynb #a4333ed9
 @patch
 def search(self:Learning,
     folds:list,  # Pairs of `Rows`: to learn from, to judge by
-)->tuple:        # Terms with weights; parameters on the first fold to go on from
+)->tuple:        # Terms with weights; parameters on one of the folds to go on from
     "Weights of the terms that give the lowest loss on held-out rows."
     levels,n = ladders(self.terms)[-1],len(folds)
-    given = model_at(folds[0][0], self.terms, levels, self.outputs, self.ask.loss).parts
-    s,F,best = _begin(given),[None]*n,None
+    model = model_at(folds[0][0], self.terms, levels, self.outputs, self.ask.loss)
+    given,F,best = model.parts,[None]*n,None
+    s = _begin(given); rescue = Rescue(model, s)
     self.stage,self.level,self.epoch = 'weights',level_name(self.terms, levels),0
     for self.epoch in range(ROUNDS):
-        value,loss,slope = 0.,0.,dict.fromkeys(s.free, 0.)
+        value,loss,slope,adds = 0.,0.,dict.fromkeys(s.free, 0.),[None]*n
         for f,fold in enumerate(folds):
-            F[f],l,v,g = self._judge(fold, levels, numbers_of(given, s.x), F[f])
+            F[f],l,v,g,adds[f] = self._judge(fold, levels, numbers_of(given, s.x), F[f])
             value,loss = value+v/n,loss+l/n
             for i,k in s.free: slope[i,k] += g[i][k]/n
-        if best is None or value<best[0]: best = value,numbers_of(given, s.x),[v.copy() for v in F[0]]
+        if best is None or value<best[0]: best = value,numbers_of(given, s.x),self._fullest(F, adds)
         self.note(loss, value)
-        s.move(slope, 1e-5*abs(value))
+        self._step(s, slope, 1e-5*abs(value), rescue, F, adds, lambda f: self.start(model, folds[f][0]))
         if self.stop: break
     found = {t.name: {} for t in self.terms}
     for (i,k),v in best[1].items(): found[self.terms[given[i].term].name][k] = v

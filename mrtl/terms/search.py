@@ -107,3 +107,65 @@ class WeightSearch:
             self.last[k] = g = 0. if same<0 else slope[k]
             low,high = self.x0[k]-self.reach,self.x0[k]+self.reach
             if abs(g)>least: self.x[k] = float(np.clip(self.x[k]-np.sign(g)*self.step[k], low, high))
+
+# %% ../../nbs/terms/05_search.ipynb #1014d8dd
+@patch
+def made(self:Sum,
+    F:list,  # Parameters
+)->list:     # For each term, (n, columns)
+    "What the components of each term say."
+    return self.forward(F)[2]
+
+@patch
+def adds(self:Sum,
+    F:list,  # Parameters
+)->list:     # For each term, a number in the unit of the score
+    "Standard deviation over the samples of what each term adds; of several outputs the largest."
+    def whole(h, o, C): return h if len(o)==1 else h.sum(1, keepdims=True) if C is None else h@C.T
+    return [float(whole(*v).std(0).max()) for v in zip(self.made(F), self.of, self._mixes(F))]
+
+@patch
+def numbers(self:Sum)->list: # For each term the numbers of its parameters: factors, then its mix of outputs
+    "Which parameters belong to which term."
+    mix = iter(range(len(self.parts), len(self.shapes)-1))
+    return [[*o, next(mix)] if mixed else [*o] for o,mixed in zip(self.of, self.mixed)]
+
+# %% ../../nbs/terms/05_search.ipynb #fad14050
+BACK,STANDS = 3,.02 # How often a term is brought back; what it adds at least while it stands, in the unit of the score
+
+class Rescue:
+    "Brings terms back that fall to zero during a search for weights."
+    def __init__(self,
+        model:Sum,           # The sum, on any samples
+        search:WeightSearch, # Its names are pairs of the number of a part and a weight
+    ):
+        self.search,self.stood = search,{}
+        self.own = {t: v for t,v in enumerate(model.numbers()) if len(model.of[t])>1}
+        self.keys = {t: [k for k in search.free if k[0] in v] for t,v in self.own.items()}
+        self.left = {t: BACK if k else 0 for t,k in self.keys.items()}
+
+    def fallen(self,
+        fits:list,  # Parameters of each fold
+        adds:list,  # What each term adds in each fold
+    )->list:        # Numbers of terms to bring back
+        "Which terms have fallen in half of the folds; those that stand in all are remembered."
+        down = {t: [a[t]<STANDS for a in adds] for t in self.own}
+        for t,d in down.items():
+            if any(d): continue
+            self.stood[t] = {k: self.search.x[k]
+                             for k in self.keys[t]},[[F[i].copy() for i in self.own[t]] for F in fits]
+        return [t for t,d in down.items() if self.left[t] and 2*sum(d)>=len(d)]
+
+    def back(self,
+        t:int,            # A fallen term
+        fits:list,        # Parameters of each fold, changed in place
+        fresh:'Callable', # Gives new parameters for a fold of that number
+    ):
+        "Put a term where it last stood, at weights half way back."
+        s,(x,kept) = self.search,self.stood.get(t, ({}, None))
+        self.left[t] -= 1
+        for k in self.keys[t]:
+            gone = s.x[k]-x[k] if x else 3.
+            s.x[k],s.step[k],s.last[k] = s.x[k]-gone/2,max(abs(gone)/4, .1),0.
+        for f,F in enumerate(fits):
+            for i,v in zip(self.own[t], kept[f] if kept else [fresh(f)[i] for i in self.own[t]]): F[i] = v.copy()
