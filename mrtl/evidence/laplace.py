@@ -224,6 +224,7 @@ def _newton(K, e, x, h, g, W, L):
 # %% ../../nbs/evidence/02_laplace.ipynb #0b9f5706
 class LaplaceEvidence(Evidence):
     "Negative log marginal likelihood of labels or counts, nearly, as a function of the feature covariance."
+    noisy = False
     def __init__(self,
         grams:Tensor,            # From `pair_grams`, (groups, n*(n+1)/2)
         y:Tensor,                # Labels 0 and 1, or counts, (n,), float64
