@@ -162,7 +162,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
             raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; "
                               f"this model was fitted with method={self.method_!r}: by gradients, take the errors "
                               f"on rows that were held out, (y-m.predict(X)).std()")
-        return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
+        return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2, self.fitted_.dispersion))
 
     def _predicted(self, X, covariates=None, offset=None):
         return np.asarray(as_one(self.predict(X, covariates, offset)))

@@ -376,6 +376,7 @@ class MapFit:
     nothing:MapLevel=None # A regression without maps, where there are covariates; it has the weight that is left
     odds:np.ndarray=None  # Of the thresholds of ordered classes
     wide:list=()          # `MapLevel` of rougher priors, from which intervals are made
+    dispersion:float=1.   # Variance of counts, as a multiple of a Poisson law's
 
     @property
     def parties(self)->list: # Pairs of a weight above 0 and its `MapLevel`, that without maps among them
