@@ -14,7 +14,7 @@ from torch import Tensor
 from fastcore.basics import patch
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment, nnls
-from .prior import (INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows,
+from .prior import (FEW, INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows,
                                  on_cells, project, times_of)
 from .rows import Rows, finish, piece_of, rung_evidence, sum_evidence
 from .cells import Pool, cells_pay, ladder_within, pooled
@@ -229,8 +229,6 @@ def weigh(self:Gaussian,
     return stack_weights(predictions-base[:,None], y-base)
 
 # %% ../../nbs/evidence/01_ladder.ipynb #59fea00d
-FEW = 100 # Samples below which the size of the noise is also asked of predictions out of fold
-
 def observed_variance(level, data, new):
     "Variance of new observations, samples `new` of the same fields, by a level that learnt from `data`, (m,)."
     e = new.likelihood.effects

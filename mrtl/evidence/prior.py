@@ -298,13 +298,15 @@ def __call__(self:Evidence, x):
 
 # %% ../../nbs/evidence/00_prior.ipynb #23445a40
 SOME_NOISE = 1. # Weight of the belief that there is noise, in samples
+FEW = 100       # Samples from which on nothing else is believed beforehand
 
 @patch
 def known(self:Evidence,
     x:np.ndarray,  # theta and log s2
 )->tuple:          # Value, slope
     "What is believed of the parameters beforehand, as a cost."
-    value,slope = self.prior.known(x[:-1])
+    value,slope = self.prior.known(x[:-1]); doubt = max(0., 1-self.count/FEW)
+    value,slope = doubt*value,doubt*slope
     if not self.noisy: return value,np.append(slope, 0.)
     s2 = math.exp(x[-1])
     return value+SOME_NOISE*(s2-1-x[-1]),np.append(slope, SOME_NOISE*(s2-1))
