@@ -126,7 +126,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
         finegrain:str='auto',                          # How weights are copied: 'smooth', 'overlap', 'nearest' or 'bilinear'; 'auto': smooth for fields; for events nearest where grids nest, else overlap
         standardise:bool=True,                         # Centre and scale fields by the training rows? False for fields that are standardised already: it saves a copy
         refit:bool=False, # Learn once more, from training and validation rows together, in the end?
-        method:str='auto',                             # 'sgd' (gradients), 'evidence' (fields), or 'auto': evidence for one output of maps, if it takes a minute at most and no gradient option is set
+        method:str='auto', # 'sgd' (gradients), 'evidence' (fields; wants 40 rows or more), or 'auto': evidence for one output of maps, if it takes a minute at most and no gradient option is set
         window:int|None=None,                          # Times added up in a target; when not given, what the design says, else targets that look like sums are refused
         intervals:str='fast',                          # Of coefficients by evidence: 'fast' (one more level, a tenth of the fit's time), or 'full' (amplitudes as a random field: three times the time, a file four times as large)
         missing:str='error',                           # Values of fields that are NaN at some times: 'error', or fill by 'climatology' (the cell's mean) or 'conditional' (what the other cells say)
@@ -182,7 +182,7 @@ class MRTLRegressor(RegressorMixin, TensorEstimator):
             raise ConfigError(f"return_std needs method='evidence', or a sum of terms over events with one output; "
                               f"this model was fitted with method={self.method_!r}: by gradients, take the errors "
                               f"on rows that were held out, (y-m.predict(X)).std()")
-        return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2))
+        return mean,back(std if self.fitted_.loss=='squared' else count_std(s, std**2, self.fitted_.dispersion))
 
     def _predicted(self, X, covariates=None, offset=None):
         return np.asarray(as_one(self.predict(X, covariates, offset)))

@@ -6,6 +6,7 @@
 __all__ = ['GradientFit', 'EvidenceFit']
 
 # %% ../nbs/40_fits.ipynb #21676a16
+import warnings
 import numpy as np
 import pandas as pd
 import torch
@@ -19,7 +20,7 @@ from .decompose import canonical
 from .events import EventDesign
 from .glm import beside_block, side_block
 from .designs import FieldDesign, Mode
-from .evidence.model import EvidenceModel, fit_evidence_model
+from .evidence.model import FEW_FOR_EVIDENCE, EvidenceModel, few_said, fit_evidence_model
 from .evidence.spread import coef_spread, reach, total_spread
 from .models import FullRank, LowRank, centred
 from .multiresolution import make_levels, mode_shares
@@ -66,6 +67,9 @@ class Fit:
     def modes(self)->list: return self.scorer.modes
     @property
     def outputs(self)->int: return self.scorer.outputs
+    @property
+    # Variance of counts, as a multiple of a Poisson law's, (outputs,)
+    def dispersion(self)->np.ndarray|None: return None
     @property
     def rank(self)->int: return self.low.rank
     @property
@@ -305,6 +309,8 @@ class EvidenceFit(Fit):
 
     @property
     def gamma_std(self)->np.ndarray: return self.model.gamma_std() # (q, outputs)
+    @property
+    def dispersion(self)->np.ndarray: return self.model.dispersion # (outputs,)
 
 # %% ../nbs/40_fits.ipynb #a46bf304
 @patch
@@ -347,6 +353,7 @@ def learn(cls:EvidenceFit,
     if held := ask.gradients.nonnegative:
         raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got "
                           f"nonnegative={held!r}: use method='sgd'")
+    if len(train)<FEW_FOR_EVIDENCE: warnings.warn(few_said(len(train)), stacklevel=6)
     if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
     entry_weights(torch.from_numpy(Y), w) # refuses an output without any value
     mean,sd = _scale_of(train, ask.loss)

@@ -138,6 +138,7 @@ class _FitMeta(TypedDict):
     levels:Several(_LevelMeta)    # Those with a weight
     wide:list[_NothingMeta]       # Those for intervals
     nothing:NotRequired[_NothingMeta] # Where there are covariates
+    dispersion:NotRequired[Positive]  # Of counts that vary more than Poisson's
 
 class EvidenceMeta(TypedDict):
     "What a file says of a model fitted by evidence."

@@ -376,7 +376,7 @@ def _finish_level(self:Run, trainer, cp_error):
 @patch
 def _carry(self:Run):
     "Take the best low-rank model to the finest level."
-    _,at,state = self.best; best = self._empty(at); best.load_state_dict(state)
+    _,at,state = self.best; best = self._empty(at, state, ''); best.load_state_dict(state)
     for modes in self.modes[at+1:]: best = finegrain_model(best, modes, self.method)
     return best
 
@@ -457,11 +457,13 @@ def _resume(self:Run):
     return tensors,meta
 
 @patch
-def _empty(self:Run, i):
-    "A model of level i's kind and size."
+def _empty(self:Run, i, state=None, prefix=''):
+    """A model of level i's kind and size; of as many components as its state has, which a small first level may
+    have lowered."""
     level,modes = self.levels[i],self.modes[i]
     rest = self.outputs,self.options.main_effects,self.dtype,self.covariates,self.biases
-    new = LowRank(modes, self.rank, *rest) if level.stage=='low' else FullRank(modes, *rest)
+    kept = (state or {}).get(f'{prefix}factors.0'); rank = self.rank if kept is None or kept.ndim!=2 else kept.shape[1]
+    new = LowRank(modes, rank, *rest) if level.stage=='low' else FullRank(modes, *rest)
     return new.to(self.device)
 
 # %% ../nbs/32_multiresolution.ipynb #d8693163
@@ -469,18 +471,19 @@ def _empty(self:Run, i):
 def _rebuild(self:Run, saved):
     "The finished model of the last level that is done."
     if 'trainer' in saved[1] or not self.levels_done: return None
-    model = self._empty(self.levels_done-1); model.load_state_dict(state_of(saved[0], 'model.', model, self.checkpoint))
+    model = self._empty(self.levels_done-1, saved[0], 'model.')
+    model.load_state_dict(state_of(saved[0], 'model.', model, self.checkpoint))
     return model
 
 @patch
 def _rebuild_best(self:Run, saved):
     "The best low-rank model so far."
     if not (best := saved[1]['best']): return
-    self.best = *best,state_of(saved[0], 'low.', self._empty(best[1]), self.checkpoint)
+    self.best = *best,state_of(saved[0], 'low.', self._empty(best[1], saved[0], 'low.'), self.checkpoint)
 
 @patch
 def _rebuild_trainer(self:Run, saved):
     "The trainer of a level that was cut off."
-    trainer = self._trainer(self.levels_done, self._empty(self.levels_done))
+    trainer = self._trainer(self.levels_done, self._empty(self.levels_done, saved[0], 'model.'))
     load_trainer(trainer, saved[0], saved[1]['trainer'], self.checkpoint)
     return trainer,saved[1]['cp_error']

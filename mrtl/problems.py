@@ -22,7 +22,7 @@ from .events import EventDesign
 from .classes import chance_std, class_shares, over_classes, several_scores
 from .designs import FieldDesign
 from .estimators import MRTLClassifier, MRTLRegressor
-from .rivals import best_threshold, class_scores, skill
+from .rivals import best_threshold, class_scores, count_deviance, skill
 
 # %% ../nbs/70_problems.ipynb #cacf12fc
 ESTIMATORS = dict(regression=MRTLRegressor, classes=MRTLClassifier, ordered=MRTLClassifier, counts=MRTLRegressor)
@@ -157,7 +157,8 @@ def scores(self:Problem,
         return {s: several_scores(code[r], np.asarray(yhat)[r], usual) for s,r in rows.items()}
     y = np.asarray(self.y) if self.labels else np.asarray(self.y, float)
     yhat = np.asarray(yhat, float).reshape(y.shape)
-    if not self.labels: return {k: skill(y[r]-self.zero, yhat[r]-self.zero) for k,r in rows.items()}
+    deviance = lambda r: dict(deviance=count_deviance(y[r], yhat[r])) if self.kind=='counts' else {}
+    if not self.labels: return {k: skill(y[r]-self.zero, yhat[r]-self.zero)|deviance(r) for k,r in rows.items()}
     if threshold is None: threshold = best_threshold(y[rows['valid']], yhat[rows['valid']])
     return {k: class_scores(y[r], yhat[r], threshold) for k,r in rows.items()}
 

@@ -44,7 +44,8 @@ _texts = dict(
         'red with blue lowers it. Maps and bars have unit root mean square, so that only the strength '
         'tells how much a component '
         'contributes. Components with very small strength may be noise.',
-    terms='The model adds up the terms below, in the units of the score (log odds, for classes). Red raises the '
+    terms='The model adds up the terms below, in the units of the score (log odds, for classes; log rate, for '
+    'counts: +0.1 is about 10 % more). Red raises the '
     'score, blue lowers it. A term over one mode is a map, a curve '
         'or a list. A term over two modes says how they change each other\'s effect, beyond what each does alone: '
         'what a row\'s two panels show is multiplied. Entries that occur often weigh more in a strength, '
@@ -68,7 +69,8 @@ _texts = dict(
         'direction, 0 is unrelated.',
     beside='What the covariates add to the score, beside the maps. A coefficient is the change of the score when '
     'the covariate goes up by one '
-        'of its own units and nothing else changes; "per sd" is the same for one standard deviation of the '
+        'of its own units and nothing else changes (log odds, for classes; log rate, for counts: +0.1 is about 10 % '
+        'more); "per sd" is the same for one standard deviation of the '
         'training rows, so that covariates '
         'can be compared. A category is compared with its first level. With three or more classes an effect on a '
         'class is against the mean of all classes. The interval holds 95 % of what the '

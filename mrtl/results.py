@@ -129,6 +129,14 @@ class LabelledResults:
         return bias-(np.array(self._beside.mean)/self._beside.sd)@self.fitted_.gamma
 
     @property
+    def dispersion_(self)->np.ndarray: # (outputs,)
+        """Of counts: their variance as a multiple of a Poisson law's, 1 where it could be that. By evidence, rows weigh
+        so much less, and intervals are as much wider. `AbsentError` where the way of fitting does not tell."""
+        check_is_fitted(self, 'fitted_'); found = self.fitted_.dispersion if self.fitted_.loss=='poisson' else None
+        if found is None: raise AbsentError("dispersion_ needs counts, and method='evidence' or a sum of terms")
+        return found
+
+    @property
     def covariates_(self)->xr.Dataset: # `coef` and `std` per unit over `covariate` (and `output`, or `class`); `centre` and `scale`, mean and standard deviation of the training rows
         """Coefficients of covariates and their standard deviations; `AbsentError` for a fit without covariates.
 

@@ -14,7 +14,7 @@ import torch
 import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression
 from scipy.sparse.linalg import splu
-from sklearn.metrics import (average_precision_score, brier_score_loss, f1_score, log_loss,
+from sklearn.metrics import (average_precision_score, brier_score_loss, f1_score, log_loss, mean_poisson_deviance,
                              precision_recall_curve, roc_auc_score)
 from .classes import class_shares, over_classes
 from .core import ConfigError, DataError, progress
@@ -35,6 +35,15 @@ def skill(
     r2 = np.where(total>0, 1-left/np.where(total>0, total, 1.), np.where(left>0, 0., 1.)); r2[~ok.any(0)] = np.nan
     out = dict(r2=float(np.nanmean(r2)), mse=float(left.sum()/n), mae=float(np.abs(error).sum()/n))
     return out if y.shape[1]==1 else dict(out, r2_by_output=r2.tolist())
+
+# %% ../nbs/62_rivals.ipynb #c2e42d36
+def count_deviance(
+    y:np.ndarray,     # Counts, (n,) or (n, outputs); NaN is left out
+    yhat:np.ndarray,  # Their predicted means, same shape
+)->float:             # About 1 for Poisson counts that are not few
+    "Mean Poisson deviance."
+    ok = np.isfinite(y)
+    return float(mean_poisson_deviance(y[ok], np.maximum(yhat[ok], 1e-9)))
 
 # %% ../nbs/62_rivals.ipynb #10ca72e4
 def best_threshold(

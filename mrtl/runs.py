@@ -20,6 +20,7 @@ from .bootstrap import block_bootstrap
 from .classes import class_shares
 from .core import ConfigError, FormatError, atomic_write, read_json, write_csv, write_json
 from .estimators import MRTLClassifier, MRTLRegressor
+from .evidence.model import FEW_FOR_EVIDENCE, few_said
 from .folders import SEAL, claim, faults, forget, lock_file, metrics_file, read_seal, release, seal
 from .problems import ESTIMATORS, Interval, Problem, interval_of, set_names
 from .runfiles import (class_columns, read_config, read_covariates, read_factors, read_history,
@@ -277,11 +278,20 @@ def fit_problem(out, problem, options, callbacks=(), more=None):
     found = more(m, yhat) if more else {}
     if not parallel.is_main(): return None
     metrics = run_metrics(problem, yhat, seconds, found)
+    if said := said_of_fit(m, problem): metrics['notes'] = [*metrics.get('notes', []), *said]
     v,y = problem.rows['valid'],np.asarray(problem.y)
     predictions = prediction_table(problem, m, yhat, (y[v], yhat[v]), set_names(problem))
     for k in (m, final): problem.name_classes(k)
     write_run(out, m, metrics, predictions, problem.truth, final)
     return metrics
+
+def said_of_fit(m, problem):
+    "Sentences on what a fit found of its rows."
+    phi = m.fitted_.dispersion if problem.kind=='counts' else None; n = len(problem.rows['train'])
+    told = [] if phi is None or phi.max()==1 else [f"Counts vary {phi.max():.1f} times as much as Poisson's; intervals "
+                                                   f"allow for it."]
+    few = m.fitted_.way=='evidence' and n<FEW_FOR_EVIDENCE
+    return told+([few_said(n)] if few else [])
 
 def finish_run(
     out:Path, # The run's folder, all its files written

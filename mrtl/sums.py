@@ -15,6 +15,7 @@ from .core import ConfigError, DataError, as_json
 from .designs import FieldDesign, Mode
 from .events import EventDesign, lent, unknown_rows
 from .fits import Fit, Piece, Request, check_beside
+from .evidence.laplace import dispersion_of
 from .evidence.spread import reach
 from .scales import base_rate, scaled_mode
 from .options import FEW_ROWS
@@ -59,6 +60,9 @@ class SumFit(Fit):
     def outputs(self)->int: return self._outputs
     @property
     def covariates(self)->int: return len(self.F[-1])-1 # q
+    @property
+    def dispersion(self)->np.ndarray|None: # (outputs,)
+        return np.full(self.outputs, self.facts['noise']) if self.loss=='poisson' else None
     @property
     # Coefficients of standardised covariates, (q, outputs)
     def gamma(self)->np.ndarray: return self.F[-1][1:]*self.scale[1]
@@ -396,9 +400,14 @@ def even_classes(
 
 # %% ../nbs/41_sums.ipynb #5f582ab1
 def _noise(model, F, rows):
-    "Mean squared residual for a squared loss, else 1."
-    if model.loss!='squared': return 1.
+    "Mean squared residual for a squared loss; of counts their variance as a multiple of a Poisson law's; else 1."
+    if model.loss not in ('squared','poisson'): return 1.
     S = model.forward(F)[0]
+    if model.loss=='poisson' and model.outputs==1:
+        mean = np.exp(np.clip(S[:,0], -50, 50)); seen = rows.e[:,0]>0
+        return dispersion_of(((rows.y[:,0]-mean)/np.sqrt(mean))[seen].astype(float), mean[seen].astype(float),
+                             w=rows.e[seen,0].astype(float))
+    if model.loss=='poisson': return 1.
     return float(((S-rows.y)**2*rows.e).sum(dtype=float))/float(rows.e.sum(dtype=float))
 
 # %% ../nbs/41_sums.ipynb #b9f70135

@@ -82,6 +82,8 @@ MEANING = dict(
         '1 is perfect, below 0 is worse than the mean.',
     mse='MSE: mean squared error, in the units of the response squared.',
     mae='MAE: mean absolute error, in the units of the response.',
+    deviance='deviance: mean Poisson deviance of counts, lower is better; about 1 where all that is left is the '
+    'chance of a Poisson law, and counts are not few.',
     auc='AUC: the chance that a random positive gets a higher probability than a random negative; 0.5 is guessing.',
     average_precision='average precision: area under the precision-recall curve; guessing gives '
     'the share of positives.',

@@ -84,7 +84,8 @@ def test_units_do_not_matter(loss, fitted, months):
     k = FieldDesign.from_xarray(ds.X*7-300, leads=2, dtype=torch.float64)
     m = evidence(loss).fit(k, y[loss])
     np.testing.assert_allclose(response(m, k), response(fitted[loss], d), rtol=1e-4)
-    np.testing.assert_allclose(m.coef_std_*7, fitted[loss].coef_std_, rtol=1e-3)
+    std = fitted[loss].coef_std_ # of a variable that is left out 1e-13, which is rounding
+    np.testing.assert_allclose(m.coef_std_*7, std, rtol=1e-3, atol=1e-9*float(std.max()))
 
 @both
 def test_the_seed_does_not_matter(loss, fitted, months):

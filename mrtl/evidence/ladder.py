@@ -8,14 +8,13 @@ __all__ = ['MapFit', 'fit_maps']
 # %% ../../nbs/evidence/01_ladder.ipynb #e270c8a0
 import math, warnings
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 import numpy as np
 import torch
 from torch import Tensor
 from fastcore.basics import patch
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment, nnls
-from .prior import (INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows,
+from .prior import (FEW, INTERCEPT, FeaturePrior, Gaussian, MapData, MapLevel, Part, feature_rows,
                                  on_cells, project, times_of)
 from .rows import Rows, finish, piece_of, rung_evidence, sum_evidence
 from .cells import Pool, cells_pay, ladder_within, pooled
@@ -135,7 +134,13 @@ def split_maps(
     V = V[:k].T@varimax(V[:k].T)
     return (M*root)@V,torch.where(root[:,None]>0, V/root[:,None].clamp(min=1e-300), 0.)
 
-# %% ../../nbs/evidence/01_ladder.ipynb #68da00de
+# %% ../../nbs/evidence/01_ladder.ipynb #2ea7cc84
+class Sizes:
+    "Logs of factors by which parts change their size."
+    coefficients = staticmethod(torch.exp)
+    # Believed beforehand: halved or doubled, hardly more
+    def known(self, theta)->tuple: return 2*float(theta@theta),4*theta
+
 def component_level(
     level:MapLevel,  # With one part and its posterior
     data:MapData,    # What is learnt from
@@ -149,7 +154,7 @@ def component_level(
         p = Part(length, S, (sigma*torch.outer(A[:,r], A[:,r])).cpu())
         return p,piece_of(p, data)
     def fit(parts, x):
-        e = sum_evidence(data, [k for _,k in parts], SimpleNamespace(coefficients=torch.exp))
+        e = sum_evidence(data, [k for _,k in parts], Sizes())
         return parts,*e.fit(x, 25, .05),e
     best = fit([part(r, base) for r in range(len(size))], np.append(np.zeros(len(size)), math.log(level.s2)))
     for r,k in ((r, k) for r in range(len(size)) for k in (.7, 1.4)):
@@ -188,17 +193,19 @@ def held_out(
     data:MapData,  # What they learnt from
     folds:list,    # Pairs of training and held-out sample numbers
     pool:Pool=None,# Pseudo-rows of the samples, if they were made
-)->Tensor:         # Predictions, (n, levels); NaN where no fold held a sample out
+    std:bool=False,# Also the variance of a new observation? Not from pseudo-rows
+)->Tensor|tuple:   # Predictions, (n, levels), and variances; NaN where no fold held a sample out
     "What levels refitted without a fold, their amplitudes from its own maps, say of it."
-    P = torch.full((len(data.y), len(levels)), torch.nan, dtype=torch.float64)
+    P,V = (torch.full((len(data.y), len(levels)), torch.nan, dtype=torch.float64) for _ in range(2))
     for f,(train,held) in enumerate(shown(folds, data, 'folds')):
         known = (pool or data).without(f, train)
         for k,l in enumerate(levels):
             level = remake(l, level, data.grid) if k and l.parts else MapLevel([replace(p)
                     for p in l.parts], l.theta, l.s2, 0.)
             level = known.likelihood.settle(level, known)
-            P[held,k] = known.likelihood.predict(level, known, data.take(held)).cpu()
-    return P
+            new = data.take(held); P[held,k] = known.likelihood.predict(level, known, new).cpu()
+            if std: V[held,k] = observed_variance(level, known, new).cpu()
+    return (P,V) if std else P
 
 # %% ../../nbs/evidence/01_ladder.ipynb #10c2a5e4
 def stack_weights(
@@ -222,7 +229,26 @@ def weigh(self:Gaussian,
     base = np.broadcast_to(base, y.shape)
     return stack_weights(predictions-base[:,None], y-base)
 
-# %% ../../nbs/evidence/01_ladder.ipynb #452e62c2
+# %% ../../nbs/evidence/01_ladder.ipynb #59fea00d
+def observed_variance(level, data, new):
+    "Variance of new observations, samples `new` of the same fields, by a level that learnt from `data`, (m,)."
+    e = new.likelihood.effects
+    return score_variance(level, data.rows, [p.Z for p in level.parts], new.rows,
+                          None if e is None else e.Z)+level.s2*new.likelihood.C.diagonal()
+
+def widen(
+    levels:list,     # `MapLevel`, changed in place: the last without maps if there is one weight less
+    w:np.ndarray,    # Weights
+    off:Tensor,      # Their predictions out of fold, less those of all together, (n, levels)
+    V:Tensor,        # Variances that they expected, (n, levels)
+    left:Tensor,     # What was left, (n,)
+)->None:
+    "More noise, where predictions out of fold missed by more than they expected."
+    n,w = len(left),torch.as_tensor(w); w = torch.cat([w, 1-w.sum()[None]])[:len(levels)]
+    missed = float((left**2).mean())*n/max(n-5, n/2) # up to five weights were chosen by what is left
+    lack = missed-float(((V+off**2)@w).mean())-max(0., 1-float(w.sum()))
+    for l in levels: l.s2 += max(0., lack)/float(w.sum())
+
 def vote(
     levels:list,   # As in `held_out`
     data:MapData,  # As in `held_out`
@@ -233,11 +259,16 @@ def vote(
     "Weights of the levels from predictions out of fold, and what these leave."
     if len(folds)<2: return np.eye(len(levels))[0],torch.full((len(data.y),), torch.nan, dtype=torch.float64)
     y,like = data.y.cpu(),data.likelihood
-    P = held_out(levels if nothing is None else [*levels, nothing], data, folds, pool)
+    few = isinstance(like, Gaussian) and not isinstance(like, Rows) and len(y)<FEW
+    P = held_out(levels if nothing is None else [*levels, nothing], data, folds, pool, few)
+    if few: P,V = P
     base = torch.as_tensor(like.base, dtype=torch.float64).cpu().expand(len(y)) if nothing is None else P[:,-1]
-    P,seen = P[:,:len(levels)],P[:,0].isfinite()
+    all_,P,seen = P,P[:,:len(levels)],P[:,0].isfinite()
     w = data.take(seen).likelihood.weigh(P[seen].numpy(), y[seen].numpy(), base[seen].numpy())
     S = base+(P-base[:,None])@torch.from_numpy(w)
+    if few and w.sum()>0:
+        widen([*levels, nothing] if nothing is not None else levels, w, (all_-S[:,None])[seen], V[seen],
+                                (y-S)[seen])
     if like.loss=='ordered': like.adjust(S, y) # its thresholds
     return w,like.residuals(S, y)
 
@@ -345,6 +376,7 @@ class MapFit:
     nothing:MapLevel=None # A regression without maps, where there are covariates; it has the weight that is left
     odds:np.ndarray=None  # Of the thresholds of ordered classes
     wide:list=()          # `MapLevel` of rougher priors, from which intervals are made
+    dispersion:float=1.   # Variance of counts, as a multiple of a Poisson law's
 
     @property
     def parties(self)->list: # Pairs of a weight above 0 and its `MapLevel`, that without maps among them
@@ -382,7 +414,7 @@ def fit_maps(
     if len(can)<len(lengths) and level.parts[0].length==can[-1]:
         warnings.warn(f"maps may be finer than {can[-1]:.1f} cells: shorter lengths were not tried, since they "
                       f"need too much time and memory; fewer features or coarser fields allow more")
-    nothing = no_maps(all_); beaten = level.value+prior.freedom<nothing.value
+    nothing = no_maps(all_); beaten = level.value+prior.freedom*min(1., len(data.y)/FEW)<nothing.value
     nothing = None if like.effects is None else settle(nothing)
     if not beaten:
         said = like.constant(data.y) if nothing is None else like.predict(nothing, data, data)

@@ -224,6 +224,7 @@ def _newton(K, e, x, h, g, W, L):
 # %% ../../nbs/evidence/02_laplace.ipynb #0b9f5706
 class LaplaceEvidence(Evidence):
     "Negative log marginal likelihood of labels or counts, nearly, as a function of the feature covariance."
+    noisy = False
     def __init__(self,
         grams:Tensor,            # From `pair_grams`, (groups, n*(n+1)/2)
         y:Tensor,                # Labels 0 and 1, or counts, (n,), float64
@@ -347,9 +348,26 @@ def worth(
 def count_std(
     m:np.ndarray,  # Means of scores, (n,)
     v:np.ndarray,  # Their variances, (n,)
+    dispersion:float|np.ndarray=1., # Variance of counts, as a multiple of a Poisson law's
 )->np.ndarray:     # (n,)
-    "Standard deviation of a new count: that of a Poisson law, and that of its mean."
-    return np.sqrt(np.exp(m)+np.exp(2*m)*np.expm1(v))
+    "Standard deviation of a new count: that around its mean, and that of its mean."
+    return np.sqrt(dispersion*np.exp(m)+np.exp(2*m)*np.expm1(v))
+
+LEAST_DISPERSION = 1.2 # Below it counts are taken for Poisson
+
+def dispersion_of(
+    r:np.ndarray,  # Pearson residuals of counts, (n,), NaN where there is none
+    mean:np.ndarray,  # Their means, (n,)
+    v:np.ndarray|float=0., # Variances of their scores, (n,), which these residuals hold, too
+    w:np.ndarray=None,# Weights of the samples, (n,)
+)->float:             # 1 where they may be Poisson
+    "The variance of counts as a multiple of a Poisson law's."
+    ok = np.isfinite(r); r,mean,v = r[ok],np.maximum(mean[ok], 1e-9),np.broadcast_to(v, ok.shape)[ok]
+    if len(r)<20: return 1.
+    w = np.ones(len(r)) if w is None else w[ok]; w = w/w.sum()
+    found = float(w@(r**2-np.minimum(mean*v, r.var()/2)))
+    sure = 1+2.5*math.sqrt(float(w**2@(2+1/mean))) # the mean of squares of Poisson counts hardly comes here
+    return found if found>max(LEAST_DISPERSION, sure) else 1.
 
 # %% ../../nbs/evidence/02_laplace.ipynb #d3b00ec7
 @patch

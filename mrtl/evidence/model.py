@@ -23,7 +23,7 @@ from .cells import rows_pay
 from .ladder import MapFit, fit_maps, stack_weights
 from .intervals import spread_levels
 from .condense import condense
-from .laplace import LIKELIHOODS, settle_together
+from .laplace import LIKELIHOODS, dispersion_of, settle_together
 from ..models import FullRank, LowRank, centred
 from ..splits import cut_folds
 
@@ -156,6 +156,25 @@ def _data_of(job, y, base):
                    _likelihood(job, d, used, base)),d,used
 
 def _one_output(job, y, base=0.):
+    "The fit of one output; of counts that vary more than Poisson's with so much less weight."
+    fit = _once(job, y, base)
+    for _ in range(3 if job.loss=='poisson' else 0):
+        phi = _spread_of_counts(fit, job, y, base)
+        if phi==1 or abs(phi/fit.dispersion-1)<.1: break
+        fit = _once(replace(job, w=job.w/phi), y, base); fit.dispersion = phi
+    return fit
+
+def _spread_of_counts(fit, job, y, base):
+    "Variance of counts as a multiple of a Poisson law's, by what predictions out of fold leave."
+    used = np.isfinite(y)&(job.w>0); d = job.design.take(np.flatnonzero(used)); device = fit.rows.device
+    z = None if job.z is None else torch.tensor(job.z[used], device=device)
+    if job.moments: d = d.standardise(*job.moments)
+    m,s = (v.cpu().numpy() for v in fit.predict(*design_times(d), std=True, z=z))
+    known = 0. if job.offset is None else job.offset[used]
+    return dispersion_of(fit.residuals.numpy(), np.exp(np.clip(m+base+known, -50, 50)), np.maximum(s**2-1, 0),
+                         job.w[used])
+
+def _once(job, y, base=0.):
     "The fit of one output: standardised numbers, labels or counts."
     data,d,used = _data_of(job, y, base)
     folds = cut_folds(d, job.window or 1, None if job.groups is None else np.asarray(job.groups)[used])
@@ -253,6 +272,16 @@ def _allowed_window(design, window, loss):
             "keep every so many times of them, and leave window at None or 1")
     return window
 
+# %% ../../nbs/evidence/03_model.ipynb #04342f0f
+FEW_FOR_EVIDENCE = 40 # Rows below which a ridge regression on all cells often predicts as well or better
+
+def few_said(
+    n:int,  # Rows
+)->str:
+    "What to know of a fit to so few rows."
+    return (f"{n} rows are few for evidence, which wants about {FEW_FOR_EVIDENCE} and is at its best from 100 on: "
+            "a ridge regression on all cells may predict as well or better, so compare the two on rows held out")
+
 # %% ../../nbs/evidence/03_model.ipynb #c9bc6820
 def fit_evidence_model(
     design:FieldDesign,     # Fields as they came
@@ -325,6 +354,11 @@ def noise(self:EvidenceModel)->np.ndarray: # (outputs,), squared units of the ta
                      for f in self.fits])
     return self.sd**2*(own*each[:k]+(shared*self.directions**2@each[k:] if shared else 0.)+max(0., 1-own-shared))
 
+@patch(as_prop=True)
+def dispersion(self:EvidenceModel)->np.ndarray: # (outputs,)
+    "Variance of counts as a multiple of a Poisson law's."
+    return np.array([f.dispersion for f in self.fits[:len(self.mean)]])
+
 @patch
 def score_variances(self:EvidenceModel,
     design:FieldDesign,  # New samples, fields as they came
@@ -393,7 +427,7 @@ def _pack_fit(fit, name):
     prior = [fit.prior.leads, fit.prior.features, fit.prior.kind]
     wide = [_pack_level(l, f'{name}.wide{i}') for i,l in enumerate(fit.wide)]
     for more,about in wide: tensors |= more
-    meta = dict(wide=[about for _,about in wide])
+    meta = dict(wide=[about for _,about in wide])|(dict(dispersion=fit.dispersion) if fit.dispersion!=1 else {})
     if fit.nothing is not None:
         more,about = _pack_level(fit.nothing, f'{name}.nothing'); tensors |= more; meta |= dict(nothing=about)
     return tensors,dict(prior=prior, tried=[list(t) for t in fit.tried],
@@ -431,7 +465,7 @@ def _unpack_fit(tensors, name, f):
     nothing = _unpack_level(tensors, f'{name}.nothing', f['nothing']) if 'nothing' in f else None
     wide = [_unpack_level(tensors, f'{name}.wide{i}', d) for i,d in enumerate(f['wide'])]
     return MapFit(levels, np.array(f['weights']), FeaturePrior(*f['prior']), tensors[f'{name}.rows'],
-                  [tuple(t) for t in f['tried']], nothing=nothing, wide=wide)
+                  [tuple(t) for t in f['tried']], nothing=nothing, wide=wide, dispersion=f.get('dispersion', 1.))
 
 # %% ../../nbs/evidence/03_model.ipynb #ee0f505a
 @patch(cls_method=True)

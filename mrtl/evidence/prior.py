@@ -146,6 +146,9 @@ class FeaturePrior:
         lag = (torch.arange(self.leads)[:,None]-torch.arange(self.leads)).abs()
         return torch.kron(torch.tanh(theta[0])**lag, V)
 
+# %% ../../nbs/evidence/00_prior.ipynb #490b98c2
+LEADS_APART = 8. # Weight of the belief that the maps of neighbouring leads differ, in samples
+
 # %% ../../nbs/evidence/00_prior.ipynb #9e8233e4
 @patch(as_prop=True)
 def size(self:FeaturePrior)->int: # Length of theta
@@ -158,6 +161,16 @@ def freedom(self:FeaturePrior)->int:
     "How many covariances can differ."
     k = self.leads*self.features if self.kind=='free' else self.features
     return k*(k+1)//2 if self.kind=='free' else (self.leads>1)+(k*(k+1)//2 if self.kind=='lagged' else k)
+
+@patch
+def known(self:FeaturePrior,
+    theta:np.ndarray,  # Parameters, (size,)
+)->tuple:              # Value, slope (size,)
+    "What is believed beforehand, as a cost: maps of neighbouring leads are not all but the same, or opposite."
+    slope = np.zeros(len(theta))
+    if self.kind=='free' or self.leads==1: return 0.,slope
+    slope[0] = 2*LEADS_APART*math.tanh(theta[0])
+    return 2*LEADS_APART*float(np.logaddexp(theta[0], -theta[0])-math.log(2)),slope
 
 @patch
 def start(self:FeaturePrior,
@@ -232,6 +245,7 @@ INTERCEPT = 10.
 # %% ../../nbs/evidence/00_prior.ipynb #c36fe19e
 class Evidence:
     "Negative log marginal likelihood of some targets, as a function of the feature covariance and the noise."
+    noisy = True # Is the size of the noise among the parameters?
     def __init__(self,
         grams:Tensor,        # From `pair_grams`, (groups, n*(n+1)/2)
         y:Tensor,            # Targets of about unit variance, (n,), float64
@@ -282,16 +296,39 @@ def __call__(self:Evidence, x):
     (c@(self.grams@M).cpu()).backward()
     return float(value),np.append(theta.grad.numpy(), s2*float(self.C@M))
 
+# %% ../../nbs/evidence/00_prior.ipynb #23445a40
+SOME_NOISE = 1. # Weight of the belief that there is noise, in samples
+FEW = 100       # Samples from which on nothing else is believed beforehand
+
+@patch
+def known(self:Evidence,
+    x:np.ndarray,  # theta and log s2
+)->tuple:          # Value, slope
+    "What is believed of the parameters beforehand, as a cost."
+    value,slope = self.prior.known(x[:-1]); doubt = max(0., 1-self.count/FEW)
+    value,slope = doubt*value,doubt*slope
+    if not self.noisy: return value,np.append(slope, 0.)
+    s2 = math.exp(x[-1])
+    return value+SOME_NOISE*(s2-1-x[-1]),np.append(slope, SOME_NOISE*(s2-1))
+
+@patch
+def sought(self:Evidence,
+    x:np.ndarray,  # theta and log s2
+)->tuple:          # Value, slope
+    "What the search makes small: the evidence, and what is believed beforehand."
+    (value,slope),(more,turn) = self(x),self.known(x)
+    return value+more,slope+turn
+
 # %% ../../nbs/evidence/00_prior.ipynb #0b918174
 @patch
 def fit(self:Evidence, x, steps, enough=1e-5):
-    """Best theta and log s2 from a start, and the value: at most so many steps of L-BFGS, while each raises the log
-    evidence enough."""
+    """Best theta and log s2 from a start, and the value there: at most so many steps of L-BFGS, while each gains
+    enough."""
     bounds = [(None,None)]*(len(x)-1)+[(-12,4)]
-    r = minimize(self, x, jac=True, method='L-BFGS-B', bounds=bounds,
+    r = minimize(self.sought, x, jac=True, method='L-BFGS-B', bounds=bounds,
                  options=dict(maxiter=steps, ftol=enough/self.count))
     self.inverse_hessian = r.hess_inv
-    return r.x,float(r.fun)
+    return r.x,float(r.fun)-self.known(r.x)[0]
 
 # %% ../../nbs/evidence/00_prior.ipynb #8bb5e911
 def factor(K):

@@ -363,12 +363,13 @@ def finish(
 )->tuple:               # Where the slope is zero, nearly, and the value there
     "Go on from where L-BFGS stopped to where the slope is zero."
     best,free = (x, value, math.inf),np.append(np.ones(len(x)-1), -12<x[-1]<4)
+    start = value+evidence.known(x)[0]
     def step(z):
         nonlocal best
         at = x+z*free; at[-1] = np.clip(at[-1], -12, 4)
         if not np.isfinite(at).all(): return np.zeros(len(x))
-        v,slope = evidence(at); d = evidence.inverse_hessian@(slope*free); size = np.abs(d).max()
-        if math.isfinite(v) and v<value+1e-6 and size<best[2]: best = at,float(v),size
+        v,slope = evidence.sought(at); d = evidence.inverse_hessian@(slope*free); size = np.abs(d).max()
+        if math.isfinite(v) and v<start+1e-6 and size<best[2]: best = at,float(v)-evidence.known(at)[0],size
         return d
     with warnings.catch_warnings(), np.errstate(all='ignore'):
         warnings.simplefilter('ignore', LinAlgWarning) # Steps that are all alike: it has arrived
