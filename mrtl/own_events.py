@@ -205,7 +205,7 @@ def check_product(modes, what):
     if curves:
         raise ConfigError(f"{what} fitted as one product of all modes, which has no curves: say --covariates "
                           f"{curves[0]} in place of --curve {curves[0]}, or --kind classes for a sum of terms")
-    if all(isinstance(m, str) for m in modes.values()):
+    if modes and all(isinstance(m, str) for m in modes.values()):
         raise ConfigError(f"{what} fitted as one product of all modes, which needs a map: give --place or --bag, "
                           f"or say --kind classes for a sum of terms")
 

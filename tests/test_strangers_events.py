@@ -348,8 +348,8 @@ def test_ordered_words_need_their_order(files, tmp_path, capsys):
     t['result'] = np.select([t.score>1, t.score>0], [2, 1], 0)
     assert dry(tmp_path, capsys, t, '--kind', 'ordered')[0] == 0
     code,said = dry(tmp_path, capsys, t)
-    assert (code == 0 and 'result holds 0, 1, 2 and is taken for a number; if these are classes, say --kind '
-            'classes or --kind ordered' in said)
+    assert (code == 0 and 'result holds 0, 1, 2 and is taken for a number; if these are counts, say --kind '
+            'counts; if they are classes, --kind classes or --kind ordered' in said)
 
 def test_a_rank_that_nobody_chose_is_not_warned_of(files, tmp_path, capsys):
     t = pd.read_csv(files/'t.csv')
