@@ -278,7 +278,13 @@ def tell_far(
                   f"score of {s[i,k]:.4g}, where training had {lo[k]:.4g} to {hi[k]:.4g}; "
         "check that values and units are those of the fit", stacklevel=4)
 
-# %% ../nbs/59_fitting.ipynb #55ed902e
+# %% ../nbs/59_fitting.ipynb #b7a7981d
+def variables_of(
+    design:FieldDesign, # Rows
+)->tuple:               # Number and mode of its last mode that is neither lags nor the map; None, None without one
+    "The mode whose entries have units of their own."
+    return next(((i, m) for i,m in reversed(list(enumerate(design.modes[:-1]))) if m.name!='lead'), (None, None))
+
 def sizes_of(
     design:FieldDesign|EventDesign, # Rows
     most:int=40,                    # Rows to look at, spread evenly
@@ -288,8 +294,7 @@ def sizes_of(
     some = design.take(np.unique(np.linspace(0, len(design)-1, most).astype(int)))
     on,x = design.grid.mask.flatten(),some.batch().x.double().cpu() # values times the share of their cell
     size = (x[...,on]**2/design.grid.share.flatten()[on]).sum(-1)
-    last = max((i for i,m in enumerate(design.modes[:-1]) if m.name!='lead'), default=None)
-    axes = [i for i in range(size.ndim) if last is None or i!=last+1]
+    last,_ = variables_of(design); axes = [i for i in range(size.ndim) if last is None or i!=last+1]
     return size.mean(axes).sqrt().reshape(-1).tolist()
 
 def tell_sizes(
@@ -298,10 +303,9 @@ def tell_sizes(
 )->None:
     "Warn where the values of a variable are 8 times larger or smaller than in training; of few maps, 50 times."
     maps = len(design)*(design.leads or 1) if isinstance(design, FieldDesign) else 0; far = 8 if maps>=30 else 50
-    now = sizes_of(design) if len(known) else []
+    now = sizes_of(design) if len(known) else []; m = variables_of(design)[1] if now else None
     for i,(a,b) in enumerate(zip(now, known)):
         if not (a>0 and b>0) or b/far<=a<=far*b or maps<5 and a<b: continue
-        m = max((m for m in design.modes[:-1] if m.name!='lead'), key=lambda m: design.modes.index(m), default=None)
         name = 'X' if m is None else f'{m.name} {m.labels[i]}' if m.labels is not None else f'{m.name} {i}'
         warnings.warn(f"the values of {name} are about {max(a/b, b/a):,.0f} times {'larger' if a>b else 'smaller'} "
                       f"than those of the training rows: check that their unit is that of the fit", stacklevel=4)

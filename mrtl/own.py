@@ -211,5 +211,5 @@ def predict_own(run, out, config, fields, target=None):
         print(f"{source_name(target)} has no column {', '.join(problem.absent)}: its truth is taken as unknown")
     p = predict_run(run, out, problem); print(f"{len(p)} rows: {out}")
     if problem.lost:
-        print(f"{len(problem.lost)} of the times of {source_name(target)} have no whole maps before them, and no "
-              f"prediction: {', '.join(problem.lost[:3])}{' ...' if len(problem.lost)>3 else ''}")
+        print(f"no prediction for want of maps: {len(problem.lost)} of the rows of {source_name(target)}, "
+              f"{', '.join(problem.lost[:3])}{' ...' if len(problem.lost)>3 else ''}")

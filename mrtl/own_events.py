@@ -187,7 +187,7 @@ def event_options(problem, modes, terms=None, method='auto', rank=None, **option
         raise ConfigError("a sum of terms does not know classes in an order: leave --terms and --method terms out, "
                           "or say --kind classes for classes without an order")
     if method=='sgd' or method=='auto' and problem.kind=='ordered':
-        check_product(modes, 'classes in an order are' if problem.kind=='ordered' else '--method sgd is')
+        check_product(modes, problem.kind=='ordered')
         return dict(method='sgd', main_effects=True, rank=rank
                     or ranks_of(problem.design.modes, max(1, problem.class_count-1) if problem.kind=='classes'
                                 else 1, 4)[0], smooth=.5, l2=2e-5, init='random', patience=3, max_epochs=60)|options
@@ -199,15 +199,16 @@ def event_options(problem, modes, terms=None, method='auto', rank=None, **option
     chosen = given or [*((k,) for k in modes), *product(index, place)]; check_memory(problem, chosen, rank or 3)
     return dict(terms=chosen, rank=rank or 3)|options
 
-def check_product(modes, what):
-    "`ConfigError` where modes cannot be one product."
+def check_product(modes, ordered):
+    "`ConfigError` where modes cannot be one product, which ordered classes are, and what `--method sgd` asks for."
+    what,instead = ('classes in an order are','say --kind classes') if ordered else ('--method sgd is','leave it out')
     curves = [k for k,m in modes.items() if not isinstance(m, str) and m['kind']=='curve']
     if curves:
         raise ConfigError(f"{what} fitted as one product of all modes, which has no curves: say --covariates "
-                          f"{curves[0]} in place of --curve {curves[0]}, or --kind classes for a sum of terms")
+                          f"{curves[0]} in place of --curve {curves[0]}, or {instead} for a sum of terms")
     if modes and all(isinstance(m, str) for m in modes.values()):
         raise ConfigError(f"{what} fitted as one product of all modes, which needs a map: give --place or --bag, "
-                          f"or say --kind classes for a sum of terms")
+                          f"or {instead} for a sum of terms")
 
 def check_memory(problem, terms, rank):
     "`DataError` where a sum of terms would need more memory than is free."

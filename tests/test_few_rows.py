@@ -1,6 +1,7 @@
 """Few rows, and counts that vary more than Poisson's: noise does not vanish, and intervals hold what they say."""
 import numpy as np, pandas as pd, pytest
 from mrtl.estimators import MRTLRegressor
+from mrtl.events import EventDesign
 from mrtl.evidence.prior import Evidence, FeaturePrior
 from mrtl.evidence.ladder import Sizes
 
@@ -39,3 +40,18 @@ def test_counts_that_vary_more(k, tmp_path):
     m.save(tmp_path/'m.mrtl'); again = MRTLRegressor.load(tmp_path/'m.mrtl')
     np.testing.assert_array_equal(again.dispersion_, m.dispersion_)
     np.testing.assert_allclose(again.predict(X[150:], covariates=Z[150:], return_std=True)[1], std, rtol=1e-8)
+
+@pytest.mark.parametrize('k', [0, 2])
+def test_sums_of_terms_know_how_much_counts_vary(k):
+    "The standard deviation of a covariate is that of a quasi-Poisson regression on the same names."
+    for seed in range(3):
+        r = np.random.default_rng(seed); who,wet = r.integers(5, size=400),r.permutation(np.arange(400)%2)
+        mean = 12*np.exp(.3*(who-2)/2+.3*wet); y = r.poisson(mean*(r.gamma(k, 1/k, 400) if k else 1))
+        d = EventDesign.from_table(pd.DataFrame(dict(who=who)), dict(who='who'), {}, dict(who=True))
+        table = pd.DataFrame(dict(wet=wet))
+        m = MRTLRegressor(loss='poisson', terms=['who'], random_state=0).fit(d, y, covariates=table)
+        Z = np.column_stack([np.eye(5)[who], wet]); b = np.r_[np.full(5, np.log(y.mean())), 0.]
+        for _ in range(30): mu = np.exp(Z@b); H = Z.T@(Z*mu[:,None]); b = b+np.linalg.solve(H, Z.T@(y-mu))
+        phi = ((y-mu)**2/mu).sum()/(400-6); std = np.sqrt(np.linalg.inv(H)[5,5]*(phi if k else 1))
+        assert .9 < float(m.covariates_['std'][0])/std < 1.35 and abs(float(m.covariates_.coef[0])-b[5]) < std
+        assert m.dispersion_[0] == (1 if k == 0 else pytest.approx(phi, rel=.2))

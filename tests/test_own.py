@@ -449,3 +449,11 @@ def test_places_in_two_units_crowd_into_a_cell(shots, tmp_path, capsys):
     t = pd.read_csv(shots/'shots.csv'); t.loc[t.index%9==0, ['x','y']] *= 100; t.to_csv(tmp_path/'t.csv', index=False)
     ask = ['events', '--table', str(tmp_path/'t.csv'), '--label', 'label', '--index', 'player', '--dry-run']
     assert main([*ask, '--place', 'x,y:10x8']) == 0 and 'lie in one of its 80 cells' in capsys.readouterr().out
+
+def test_rows_without_maps_are_named(files, run, tmp_path, capsys):
+    "A prediction says for which rows of its table there are no maps."
+    sst = xr.load_dataarray(files/'sst.nc')
+    sst.isel(time=[*range(150), *range(151, 180)]).to_netcdf(tmp_path/'hole.nc')
+    predict = ['predict', str(run), '--target', str(files/'flow.csv'), '--out', str(tmp_path/'p.csv'), '--fields']
+    assert (main([*predict, str(tmp_path/'hole.nc')]) == 0
+            and 'no prediction for want of maps' in capsys.readouterr().out)
