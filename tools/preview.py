@@ -22,6 +22,10 @@ SUFFIX = {'image/png': 'png', 'image/jpeg': 'jpg', 'image/svg+xml': 'svg'}
 
 # ---- what nbdev makes
 
+# One process: every worker would import all of mrtl. It ends at once: IPython keeps a shell for every page, and each
+# would look for garbage among all objects, which takes longer than the pages do
+PROCESS = 'import gc,os; gc.disable(); from nbdev.quarto import nbdev_proc_nbs as p; p(n_workers=0); os._exit(0)'
+
 def process(root):
     "Run nbdev-proc-nbs in `root`. The stub `quarto` is never called; without one on PATH nbdev tries to install it."
     with tempfile.TemporaryDirectory() as d:
@@ -29,7 +33,7 @@ def process(root):
         stub.write_text('#!/bin/sh\nexit 1\n'); stub.chmod(0o755)
         env = {k: v for k,v in os.environ.items() if k != 'IN_TEST'}
         env |= dict(PATH=os.pathsep.join([d, str(Path(sys.executable).parent), env['PATH']]), PYTHONPATH=str(root))
-        run = subprocess.run(['nbdev-proc-nbs'], cwd=root, env=env, capture_output=True, text=True)
+        run = subprocess.run([sys.executable, '-c', PROCESS], cwd=root, env=env, capture_output=True, text=True)
     if run.returncode: raise RuntimeError(f'nbdev-proc-nbs failed:\n{(run.stdout+run.stderr)[-2000:]}')
 
 def load(root):
