@@ -1,6 +1,7 @@
 """The pages that redo the paper's experiments: every table is recomputed from the saved files, and every number in
 the text is in one of them."""
 import json, re
+from functools import cache
 from html import unescape
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ PAGES = dict(basketball=('basketball','events'), climate=('southwest','ocean'),
              ingredients=('basketball','events','southwest','ocean'))
 pages = pytest.mark.parametrize('page', ('basketball','climate'))
 
+@cache
 def saved(page):
     one = lambda f, columns: pd.concat([read_trial_table(SAVED/p/f, columns) for p in PAGES[page]])
     return one('compare.csv', TRIAL_COLUMNS),one('curves.csv.gz', CURVE_COLUMNS),one('stability.csv', STABILITY_COLUMNS)
