@@ -24,7 +24,8 @@ def months():
 
 def estimator(way, kind, **kw):
     cls = MRTLClassifier if kind=='labels' else MRTLRegressor
-    return cls(**dict(rank=2, method=way, max_epochs=5, **(dict(loss='poisson') if kind=='counts' else {})) | kw)
+    few = dict(optimizer='adam', max_epochs=20) if way=='sgd' else {} # L-BFGS would go on to the end
+    return cls(**dict(rank=2, method=way, **few, **(dict(loss='poisson') if kind=='counts' else {})) | kw)
 
 @pytest.fixture(scope='module', params=[(w, k) for w in WAYS for k in KINDS], ids=lambda p: '-'.join(p))
 def fitted(request, months):

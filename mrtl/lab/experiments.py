@@ -197,14 +197,14 @@ SUMMARY_COLUMNS = ('problem','method','criterion','variant','stage','score','n',
 # %% ../../nbs/lab/08_experiments.ipynb #f3cb128e
 def seed_interval(
     values:np.ndarray,           # One a seed
-    statistic:Callable=np.mean,  # Of them
+    statistic:Callable=np.mean,  # Of them, along an `axis`
 )->tuple:                        # low, high: 95 %; NaN for fewer than three
     "Percentile bootstrap interval over seeds."
     v = np.asarray(values, float); v = v[np.isfinite(v)]
     if len(v)<3: return np.nan,np.nan
     if np.ptp(v)==0: return v[0],v[0]
     rng = np.random.default_rng(0)
-    r = bootstrap((v,), statistic, vectorized=False, n_resamples=2000, method='percentile',
+    r = bootstrap((v,), statistic, vectorized=True, n_resamples=2000, method='percentile',
                   random_state=rng).confidence_interval
     return float(r.low),float(r.high)
 
