@@ -43,8 +43,8 @@ EVENTS = EventDesign.from_table(TABLE, dict(player='player', court=('x','y')),
 CURVE = EventDesign.from_table(TABLE, dict(player='player', distance='d'),
                                dict(distance=Nodes(np.linspace(0, 4, 9))), dict(player=True))
 R,C = MRTLRegressor,MRTLClassifier
-MODELS = dict(gradient=(R(method='sgd', rank=2, max_epochs=2), X, Y),
-              outputs=(R(method='sgd', rank=2, max_epochs=2), X, TWO),
+MODELS = dict(gradient=(R(method='sgd', rank=2, max_epochs=2, optimizer='adam'), X, Y),
+              outputs=(R(method='sgd', rank=2, max_epochs=2, optimizer='adam'), X, TWO),
               evidence=(R(method='evidence', rank=2), X, Y),
               evidence_two=(R(method='evidence', rank=2, window=1), X, ALIKE),
     classifier=(C(rank=2, max_epochs=2, main_effects=True, optimizer='adam', class_weight={'in': 1., 'out': 2.}),

@@ -212,8 +212,7 @@ def test_the_mask_of_an_array_is_land():
 # ---- magnitudes
 
 SCALES = [2.**-40, 2.**-20, 2.**20, 2.**40]
-@pytest.mark.parametrize('way', ['evidence', 'sgd'])
-@pytest.mark.parametrize('s', SCALES)
+@pytest.mark.parametrize('s,way', [(s, 'evidence') for s in SCALES]+[(s, 'sgd') for s in SCALES[::3]])
 def test_magnitudes_change_nothing(fitted, s, way):
     base,m = np.asarray(fitted[way].predict(X)),model(way)
     np.testing.assert_allclose(np.asarray(m.fit(X, Y*s).predict(X))/s, base, rtol=1e-9, atol=1e-9)
