@@ -1326,6 +1326,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'mrtl/evidence/prior.py'),
                                      'mrtl.evidence.prior.TimeFields.__len__': ( 'evidence/prior.html#timefields.__len__',
                                                                                  'mrtl/evidence/prior.py'),
+                                     'mrtl.evidence.prior._apart': ('evidence/prior.html#_apart', 'mrtl/evidence/prior.py'),
+                                     'mrtl.evidence.prior._few': ('evidence/prior.html#_few', 'mrtl/evidence/prior.py'),
                                      'mrtl.evidence.prior._heat': ('evidence/prior.html#_heat', 'mrtl/evidence/prior.py'),
                                      'mrtl.evidence.prior._inverse': ('evidence/prior.html#_inverse', 'mrtl/evidence/prior.py'),
                                      'mrtl.evidence.prior._shifts': ('evidence/prior.html#_shifts', 'mrtl/evidence/prior.py'),
