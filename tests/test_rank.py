@@ -245,10 +245,11 @@ def test_one_place_a_component(seed):
 
 def test_components_of_gradients_are_turned_to_places():
     _,B = blobs(4); rng = np.random.default_rng(0)
-    W = np.einsum('rl,rij->lij', [[1., .5, -.3], [.4, 1., .5], [-.5, .4, 1.]], B*1.)
+    W = np.einsum('rl,rij->lij', [[1.,.6,0], [.6,-1,.3], [0,.3,1.]], B*1.)
     X = gaussian_filter(rng.normal(size=(250, 3, 12, 18)), (0,0,1,1)); y = np.einsum('tlij,lij->t', X, W)
     y = y+.3*y.std()*rng.normal(size=250)
-    m = MRTLRegressor(method='sgd', optimizer='exact', rank=3).fit(X, y); F = m.factors_
+    m = MRTLRegressor(method='sgd', optimizer='exact', rank=3, schedule=[(6,9),(12,18)], penalty=(.1,.05)).fit(X, y)
+    F = m.factors_
     name = next(k for k,v in F.items() if v.ndim==3); maps = F[name].transpose('component', ...)*F.strength
     assert places(maps.values, B).tolist()==[1, 1, 1]
     C = np.einsum('kij,kl->lij', maps.values, next(v for k,v in F.items() if k.endswith('_loading')).values.T)
