@@ -42,9 +42,9 @@ class Rung:
     evidence:object
 
 def shown(it, data, what):
-    "With a progress bar, where there are many samples."
-    return progress(it, desc=what, disable=None if isinstance(data.likelihood, Rows)
-                    or isinstance(data, Pool) else True)
+    "With a progress bar; a fit to few samples shows none before two seconds are over."
+    many = isinstance(data.likelihood, Rows) or isinstance(data, Pool)
+    return progress(it, desc=what, disable=None, delay=0 if many else 2)
 
 def make_rung(data, prior, S, length):
     "Everything that is needed to weigh one length."
