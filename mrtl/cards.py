@@ -10,7 +10,7 @@ from base64 import b64encode
 import numpy as np
 import xarray as xr
 from fastcore.xml import B, Div, Img, Span, Table, Td, Th, Tr, to_xml
-from .panels import axes_at, colour_limit, draw_map, factor_parts, new_figure, panel_size, png
+from .panels import axes_at, colour_limit, draw_map, factor_parts, new_figure, panel_size, png, worth_showing
 from .tables import as_text
 from .termmaps import x_across
 
@@ -52,7 +52,7 @@ def strengths(
     "The components of a model by strength, those of a sum with the name of their term."
     sets = factors if isinstance(factors, dict) else {'': factors}
     named = [(f"{k.replace(':', ' x ')} {c}".strip(), float(s)) for k,ds in sets.items()
-             for c,s in zip(ds.component.values, ds.strength.values)]
+             for c,s,on in zip(ds.component.values, ds.strength.values, worth_showing(ds)) if on]
     named = sorted(named, key=lambda p: -abs(p[1]))
     return named[:most],len(named)-len(named[:most])
 
@@ -82,7 +82,7 @@ def thumbnails(
         maps = [v for n,v in factor_parts(x_across(ds)).items() if v.ndim==3 and not n.endswith('_std')]
         if maps:
             found += [(abs(float(s)), f"{k.replace(':', ' x ')} {c}".strip(), v)
-                      for c,s,v in zip(ds.component.values, ds.strength.values, maps[0])]
+                      for c,s,v,on in zip(ds.component.values, ds.strength.values, maps[0], worth_showing(ds)) if on]
     return [v.rename(name) for s,name,v in sorted(found, key=lambda f: -f[0])[:most] if s>1e-6]
 
 def thumbnail_figure(

@@ -180,7 +180,7 @@ def _places(df, name, spec, grid, lookup, outside):
 def _tell_outside(name, grid, y, x, rule):
     "Warn where more than one place in a hundred lies outside."
     ends = [(a[0], a[-1], p is None) for a,p in zip(grid.axes, grid.period)] if isinstance(grid,
-            Nodes) else [(*grid.y, True), (*grid.x, True)]
+            Nodes) else [(*grid.y, True), (*grid.x, not grid.circle)]
     n = int(np.any([(v<a)|(v>b) for v,(a,b,ends_here) in zip((y, x), ends) if ends_here], 0).sum()) if any(e[2]
             for e in ends) else 0
     if n>.01*len(y):

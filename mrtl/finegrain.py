@@ -23,7 +23,7 @@ def _bilinear(n, m):
 def _nearest(n, m): return torch.eye(m, dtype=torch.float64)[((2*np.arange(n)+1)*m)//(2*n)]
 
 # %% ../nbs/23_finegrain.ipynb #c9fc340f
-def _smooth(n, m, closed):
+def _around(n, m, closed):
     if not closed or m<2: return _bilinear(n, m)
     apart = (np.arange(n)+.5)[:,None]*m/n-.5-np.arange(m)
     return torch.from_numpy((1-np.abs((apart+m/2)%m-m/2)).clip(0))
@@ -52,9 +52,8 @@ def prolongation(
         raise ScheduleError(f"cannot finegrain {lo.h}x{lo.w} to {hi.h}x{hi.w}: no axis may get coarser; order the "
                             f"levels from coarse to fine")
     if method=='overlap': return overlap_matrix(lo.h, hi.h, *hi.y, hi.sphere).T,overlap_matrix(lo.w, hi.w, *hi.x).T
-    if method=='smooth': return _bilinear(hi.h, lo.h),_smooth(hi.w, lo.w, hi.circle)
-    f = _nearest if method=='nearest' else _bilinear
-    return f(hi.h, lo.h),f(hi.w, lo.w)
+    if method=='nearest': return _nearest(hi.h, lo.h),_nearest(hi.w, lo.w)
+    return _bilinear(hi.h, lo.h),_around(hi.w, lo.w, hi.circle)
 
 # %% ../nbs/23_finegrain.ipynb #1a5a7f1a
 def _weights(lo, hi, Py, Px):

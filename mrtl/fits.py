@@ -20,6 +20,7 @@ from .decompose import canonical
 from .events import EventDesign
 from .glm import beside_block, side_block
 from .designs import FieldDesign, Mode
+from .evidence.condense import turned
 from .evidence.model import FEW_FOR_EVIDENCE, EvidenceModel, few_said, fit_evidence_model
 from .evidence.spread import coef_spread, reach, total_spread
 from .models import FullRank, LowRank, centred
@@ -211,8 +212,9 @@ def learn(cls:GradientFit,
                 seed=ask.seed, device=ask.device,
             callbacks=callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
     low = low.cpu().double()
-    tell_explosion(run.history, o.lr)
     held = held_modes(low.modes, o.nonnegative)
+    if isinstance(design, FieldDesign): low = turned(low, held)
+    tell_explosion(run.history, o.lr)
     stds = gamma_stds(low, replace(ready[0], design=ready[0].design.at(levels[-1].shapes)), ask.loss, o)
     if ask.loss=='softmax': low = centred(low)
     low = raw_units(low, moments, design, mean-shift, sd[:scores], held)

@@ -148,7 +148,7 @@ def with_area(self:Grid, area)->Grid: # The same cells
 @patch(as_prop=True)
 def circle(self:Grid)->bool: # Do the columns go round the globe?
     "Whether the last column touches the first."
-    return self.sphere and abs(self.x[1]-self.x[0]-360)<1e-6
+    return self.sphere and abs(self.x[1]-self.x[0]-360)<1e-3*360/self.w # coordinates may be float32
 
 @patch
 def neighbours(self:Grid)->tuple: # Along y and along x: pairs of flat cell numbers, (2, k) each
@@ -194,6 +194,7 @@ def locate(self:Grid,
     if outside not in ('drop','clip','raise'):
         raise DataError(f"outside must be 'drop', 'clip' or 'raise'; got {outside!r}")
     y,x = np.asarray(y, float),np.asarray(x, float)
+    if self.circle: x = self.x[0]+np.mod(x-self.x[0], self.x[1]-self.x[0])
     i = np.searchsorted(np.linspace(*self.y, self.h+1), y, 'right')-1
     j = np.searchsorted(np.linspace(*self.x, self.w+1), x, 'right')-1
     missing = np.isnan(y)|np.isnan(x)

@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 from scipy.spatial import KDTree
 from .core import DataError
+from .exact import WEAKEST
 from .points import places_in
 
 # %% ../nbs/47_panels.ipynb #2eecd51f
@@ -200,6 +201,14 @@ def labelled(
             "reshape it to (rows, columns) first")
     if isinstance(a, xr.DataArray): return a
     return xr.DataArray(np.asarray(a), dims=[f'axis{i}' for i in range(np.ndim(a)-2)]+['y','x'])
+
+# %% ../nbs/47_panels.ipynb #7681a7cf
+def worth_showing(
+    factors:xr.Dataset, # `factors_` of a fitted model, or of one term
+)->np.ndarray:          # Which components, (component,) booleans; one at least
+    "Components of at least 1 % of the strongest."
+    s = np.abs(factors.strength.values) if 'strength' in factors else np.ones(factors.sizes['component'])
+    return (s>=WEAKEST*s.max(initial=0))&(s>0) if s.any() else np.arange(len(s))==0
 
 # %% ../nbs/47_panels.ipynb #7ccb750b
 def degrees(

@@ -74,7 +74,7 @@ class Smoothness:
         grid:'Grid|tuple',      # A `Grid`, or a shape (h, w) for one with square cells
         sigma:float=.05,        # Bandwidth, in units of the rectangle's diagonal
         kernel:str='gaussian',  # 'gaussian' or 'exponential'
-        power:int=1,            # How often it is applied; from 2 on a globe is closed
+        power:int=1,            # How often it is applied
     ):
         if kernel not in KERNELS: raise ConfigError(f"unknown kernel {kernel!r}: use {' or '.join(map(repr, KERNELS))}")
         if not isinstance(power, int) or power<1:
@@ -84,7 +84,7 @@ class Smoothness:
         asked,cell = _positive(sigma),max(_steps(self.grid))
         self.sigma,self.raised = max(asked, cell),asked < cell
         self.blur,self._ready = Scattered(self.grid, self.sigma, kernel) if isinstance(self.grid,
-                Points) else KERNELS[kernel](self.grid, self.sigma, power>1 and self.grid.circle),{}
+                Points) else KERNELS[kernel](self.grid, self.sigma, self.grid.circle),{}
 
     def __repr__(self):
         return (f"Smoothness({self.grid!r}, "

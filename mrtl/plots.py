@@ -17,13 +17,14 @@ from .curves import draw_history, names_room, named_runs
 from .panels import (
     axes_at, colour_limit, colourbar, column_title, draw_map, factor_parts, heading, is_globe, label_of,
     labelled, loading_bars,
-    main_parts, maps_first, new_figure, on_places, only_last, panel_size, part_columns)
+    main_parts, maps_first, new_figure, on_places, only_last, panel_size, part_columns, worth_showing)
 
 # %% ../nbs/50_plots.ipynb #c6b2153e
 def _factor_rows(factors, hatch, title, draw=None, below=0., wide=0.):
     """A figure of all rows with room below; its first column's left edge, and where the rows end, in inches from
     the top."""
-    blocks,title = _factor_blocks(factors, hatch),'; '.join(v for v in (title, carried_text(factors)) if v)
+    factors,hatch,said = _worth_drawing(factors, hatch)
+    blocks,title = _factor_blocks(factors, hatch),'; '.join(v for v in (title, carried_text(factors), said) if v)
     parts = maps_first({n: v for b in reversed(blocks) for n,v in b.parts.items()})
     _check_draw(draw, parts)
     places,high,needed = part_columns(parts)
@@ -33,6 +34,17 @@ def _factor_rows(factors, hatch, title, draw=None, below=0., wide=0.):
     for block,y in zip(blocks, ends): _draw_block(fig, block, columns, y, high, named, draw or {})
     heading(fig, places[0][0], title)
     return fig,places[0][0],ends[-1]
+
+# %% ../nbs/50_plots.ipynb #546a42f7
+def _worth_drawing(factors, hatch):
+    "Components that are not too weak, what is hatched on them, and what is said of the rest."
+    if 'component' not in factors.dims: return factors,hatch,''
+    kept = worth_showing(factors); left = int((~kept).sum())
+    if not left: return factors,hatch,''
+    if 'component' not in factors.coords: factors = factors.assign_coords(component=np.arange(1, len(kept)+1))
+    if np.ndim(hatch)==3:
+        hatch = hatch.isel(component=kept) if isinstance(hatch, xr.DataArray) else np.asarray(hatch)[...,kept]
+    return factors.isel(component=kept),hatch,f"{left} component{'s' if left>1 else ''} below 1 % of the strongest"
 
 # %% ../nbs/50_plots.ipynb #927bacc9
 def carried_text(

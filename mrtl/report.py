@@ -43,7 +43,7 @@ _texts = dict(
         'a field above its mean (or an event) in a red region with a red bar, or in a blue region with a blue bar; '
         'red with blue lowers it. Maps and bars have unit root mean square, so that only the strength '
         'tells how much a component '
-        'contributes. Components with very small strength may be noise.',
+        'contributes. Components below 1 % of the strongest are not drawn.',
     terms='The model adds up the terms below, in the units of the score (log odds, for classes; log rate, for '
     'counts: +0.1 is about 10 % more). Red raises the '
     'score, blue lowers it. A term over one mode is a map, a curve '

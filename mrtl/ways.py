@@ -53,7 +53,8 @@ def choose_way(
     if sum_ or method=='terms': return SumFit
     if method!='auto': return WAYS[method]
     maps = isinstance(design, FieldDesign) and design.grid.dims>1
-    simple = maps and len(ask.outputs)==1 and affordable(design, ask.loss)
+    summed = maps and design.window not in (None, 1) and ask.loss!='squared' # which evidence refuses
+    simple = maps and len(ask.outputs)==1 and not summed and affordable(design, ask.loss)
     watched = given or ask.callbacks
     return EvidenceFit if simple and not watched and all_default(ask.gradients) else GradientFit
 

@@ -289,7 +289,7 @@ def test_components_are_matched_whatever_their_order():
     mix = lambda s,t: torch.stack([s*a, t*b, s*a/2])
     share = grid.share.flatten().to(a)
     A,V = split_maps(mix(3., 1.).flatten(1), share, 4, .9999)
-    S = [amplitude(v.view(1, 8, 12), grid.mask, 2.) for v in V.T]
+    S = [amplitude(v.view(1, 8, 12), grid, 2.) for v in V.T]
     level = MapLevel([Part(l, s, torch.outer(k, k)) for l,s,k in zip((2., 3.), S, A.T)], torch.zeros(2), .5, 0., True)
     for maps in (mix(3., 1.), mix(1., 3.), -mix(1., 3.)):
         for p,q in zip(level.parts, remake(level,

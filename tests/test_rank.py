@@ -3,6 +3,7 @@ a refit takes all rows for as long as was needed."""
 import warnings
 from dataclasses import replace
 import numpy as np, pytest, torch, xarray as xr
+from scipy.ndimage import gaussian_filter
 from mrtl.core import ConfigError, DataError
 from mrtl.designs import FieldDesign, Mode
 from mrtl.estimators import MRTLClassifier, MRTLRegressor
@@ -218,3 +219,50 @@ def test_the_strongest_components_of_a_term_stay():
     out = strongest(model, F, 1, 2)
     assert [f.shape[1] for f in out]==[1, 2, 2, 2, 1] and np.array_equal(out[1],
             F[1][:,1:]) and np.array_equal(out[3], F[3][:,1:])
+
+# ---- one place a component, and nothing drawn that counts for nothing
+
+def blobs(seed):
+    "Three blobs with a loading each over leads and variables, noise, and their centres."
+    rng = np.random.default_rng(seed); i,j = np.mgrid[:12,:18]
+    B = np.stack([np.exp(-((i-a)**2+(j-b)**2)/6) for a,b in ((3,3), (8,9), (3,14))])
+    A,Q = rng.normal(size=(3, 3)),rng.normal(size=(3, 2))
+    W = np.einsum('r,rl,rv,rij->lvij', [1, .8, .6], *(v/np.linalg.norm(v, axis=1)[:,None] for v in (A, Q)), B)
+    return W,B>.3
+
+def places(maps, B):
+    "In how many components each blob has more than a tenth of its square; maps (k, h, w) times their strength."
+    E = np.stack([(maps**2*b).sum((1,2)) for b in B]); return (E>.1*E.sum(1, keepdims=True)).sum(1)
+
+@pytest.mark.parametrize('seed', range(3))
+def test_one_place_a_component(seed):
+    W,B = blobs(seed); grid = Grid((12,18)); noise = np.random.default_rng(seed).normal(size=W.shape)
+    W = torch.from_numpy(W+.03*noise).flatten(2)
+    modes = [Mode('lead', 3),Mode('variable', 2),Mode('space', 216, grid)]
+    low = map_components(W, modes, 1, 3); s = low.factors[0].detach().norm(dim=0)*low.factors[1].detach().norm(dim=0)
+    assert places((low.factors[2].detach()*s).T.reshape(-1, 12, 18).numpy(), B).tolist()==[1, 1, 1]
+    assert float((low.full().detach()-W).norm()/W.norm())<.45 and low.rank==3
+
+def test_components_of_gradients_are_turned_to_places():
+    _,B = blobs(4); rng = np.random.default_rng(0)
+    W = np.einsum('rl,rij->lij', [[1.,.6,0], [.6,-1,.3], [0,.3,1.]], B*1.)
+    X = gaussian_filter(rng.normal(size=(250, 3, 12, 18)), (0,0,1,1)); y = np.einsum('tlij,lij->t', X, W)
+    y = y+.3*y.std()*rng.normal(size=250)
+    m = MRTLRegressor(method='sgd', optimizer='exact', rank=3, schedule=[(6,9),(12,18)], penalty=(.1,.05)).fit(X, y)
+    F = m.factors_
+    name = next(k for k,v in F.items() if v.ndim==3); maps = F[name].transpose('component', ...)*F.strength
+    assert places(maps.values, B).tolist()==[1, 1, 1]
+    C = np.einsum('kij,kl->lij', maps.values, next(v for k,v in F.items() if k.endswith('_loading')).values.T)
+    np.testing.assert_allclose(C.ravel(), m.coef_.values.ravel(), atol=1e-8*abs(C).max())
+
+def test_weak_components_are_neither_drawn_nor_listed(months):
+    from mrtl.cards import strengths, thumbnails
+    from mrtl.plots import factor_maps
+    d,y,_ = months; m = MRTLRegressor(method='sgd', optimizer='exact', rank=2).fit(d, y)
+    F = m.factors_.copy(deep=True); axes = lambda f: [a.get_title('left') for a in f.axes if 'component' in
+                                                     a.get_title('left')]
+    F['strength'] = F.strength*[1., 1e-3]/F.strength*float(F.strength[0])
+    assert len(axes(factor_maps(m.factors_)))==2 and len(axes(f := factor_maps(F)))==1
+    assert any('1 component below 1 %' in t.get_text() for t in f.texts+[a.title for a in f.axes])
+    named,left = strengths(F); assert len(named)==1 and not left and len(thumbnails(F))==1
+    hatch = np.zeros((6, 8, 2), bool); hatch[...,0] = True; factor_maps(F, hatch)

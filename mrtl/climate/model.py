@@ -24,6 +24,7 @@ from ..designs import FieldDesign
 from ..grids import Grid
 from ..folders import SEAL
 from ..multiresolution import make_levels
+from ..panels import worth_showing
 from ..plots import factor_maps
 from ..rivals import RIVALS, field_rivals, known_rows, ridge_path, trained_ways
 from ..runfiles import read_netcdf, read_preps
@@ -135,8 +136,9 @@ def climate_figures(files):
     """Pictures that only a climate run has: maps with intervals, and over states or divisions what responds and
     what is predicted."""
     maps,factors = [],files.factors
+    if not isinstance(factors, dict): factors = factors.isel(component=worth_showing(factors))
     if (files.folder/'bootstrap.nc').exists():
-        boot = read_netcdf(files.folder/'bootstrap.nc')
+        boot = read_netcdf(files.folder/'bootstrap.nc'); boot = boot.isel(component=worth_showing(boot))
         maps.append((uncertain_maps(boot), SAID['interval'].format(**boot.attrs), 'Factor maps with intervals'))
     if (places := places_of(factors)) is None: return dict(factors=maps, prediction=[])
     if not maps: maps.append((factor_maps(factors), SAID['maps'], 'Factor maps and loadings'))

@@ -10,11 +10,30 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from ..decompose import canonical, cp_decompose, effective_rank
+from ..decompose import als, canonical, cp_decompose, effective_rank, scale_in
 from ..designs import FieldDesign
 from .ladder import split_maps
 from ..models import FullRank, LowRank
 from ..multiresolution import mode_shares
+
+# %% ../../nbs/evidence/03_condense.ipynb #4b959b17
+SWEEPS,TERMS = 3,4 # Of least squares; products of loadings that a place may have
+
+def by_place(
+    W:Tensor,     # Weights, one axis a mode, float64
+    space:int,    # Which mode is the map
+    shares:list,  # Share of each entry of a mode, or None
+    rank:int,     # Components at most
+)->list:          # Factors, (size, k) a mode
+    "A CP decomposition that begins with one place a component."
+    X,roots = scale_in(W, shares); M = X.movedim(space, -1); size = X.norm() or 1.
+    F,V = split_maps(M.flatten(0, -2), torch.ones(M.shape[-1]).to(M), rank, 1-1e-10)
+    split = lambda a: cp_decompose(a.reshape(M.shape[:-1]), min(rank, TERMS), n_starts=1).factors
+    terms = [(*f, v) for a,v in zip(F.T, V.T) for f in zip(*(g.T for g in split(a)))]
+    terms = sorted(terms, key=lambda t: -np.prod([float(f.norm()) for f in t]))[:rank]
+    start = [torch.stack(f, 1) for f in zip(*terms)]; start.insert(space, start.pop())
+    first,*rest = als(X/size, [start[0]/size, *start[1:]], SWEEPS)
+    return [torch.where(r[:,None]>0, f/r[:,None], 0.) for f,r in zip([first*size, *rest], roots)]
 
 # %% ../../nbs/evidence/03_condense.ipynb #5db719d2
 def map_components(
@@ -33,7 +52,7 @@ def map_components(
         factors = [V if i==space else F if i==at else torch.ones(n, F.shape[1], dtype=W.dtype)
                    for i,n in enumerate(W.shape)]
         if not space: factors = [V*F] if W.ndim==1 else [V, F] # maps alone: nothing else holds their size and sign
-    else: factors = cp_decompose(W, rank, weights=shares).factors
+    else: factors = by_place(W, space, shares, rank)
     low = LowRank(modes, factors[0].shape[1], outputs, dtype=W.dtype)
     for p,f in zip(low.factors, factors): p.data = f
     return in_order(low)
@@ -43,6 +62,24 @@ def in_order(low):
     shares,spatial = mode_shares(low.modes, low.outputs)
     strength,factors = canonical([f.detach() for f in low.factors], shares, spatial)
     for i,(p,f) in enumerate(zip(low.factors, factors)): p.data = f.clone()*(strength if i==0 else 1.)
+    return low
+
+# %% ../../nbs/evidence/03_condense.ipynb #4cad4717
+def turned(
+    low:LowRank,     # Learnt from fields, float64, map last
+    held:tuple=(),   # Modes whose factors must keep their sign, by number
+)->LowRank:          # The same weights, changed in place, one place a component where it can be
+    "Turn the components of a matrix as `map_components` does."
+    factors,space = [f.detach() for f in low.factors],len(low.modes)-1
+    wide = [i for i,f in enumerate(factors) if len(f)>1]
+    if held or low.rank<2 or len(wide)!=2 or space not in wide: return low
+    at = next(i for i in wide if i!=space); k = low.rank
+    A = torch.stack([f[0] for i,f in enumerate(factors) if i not in wide]+[torch.ones(k).to(factors[0])]).prod(0)
+    A = A*factors[at]
+    F,V = split_maps(A@factors[space].T, low.modes[-1].grid.share.flatten(), k, 1-1e-10)
+    new = [torch.ones_like(f) for f in factors]
+    new[at],new[space] = (torch.cat([f, f.new_zeros(len(f), k-f.shape[1])], 1) for f in (F, V))
+    for p,f in zip(low.factors, new): p.data = f.contiguous()
     return low
 
 # %% ../../nbs/evidence/03_condense.ipynb #7f879339
@@ -68,7 +105,7 @@ def carries(
     return 1-spread(all_-part)/total if total>0 else 1.
 
 # %% ../../nbs/evidence/03_condense.ipynb #fc8844dc
-ENOUGH,MOST = .995,16 # Share that components must carry by 'auto', and how many are tried
+ENOUGH,MOST = .99,16 # Share that components must carry by 'auto', and how many are tried
 
 class Condensed(NamedTuple):
     "Maps in components."

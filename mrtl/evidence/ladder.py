@@ -42,9 +42,9 @@ class Rung:
     evidence:object
 
 def shown(it, data, what):
-    "With a progress bar, where there are many samples."
-    return progress(it, desc=what, disable=None if isinstance(data.likelihood, Rows)
-                    or isinstance(data, Pool) else True)
+    "With a progress bar; a fit to few samples shows none before two seconds are over."
+    many = isinstance(data.likelihood, Rows) or isinstance(data, Pool)
+    return progress(it, desc=what, disable=None, delay=0 if many else 2)
 
 def make_rung(data, prior, S, length):
     "Everything that is needed to weigh one length."
@@ -84,22 +84,23 @@ def climb(
     return MapLevel([Part(rung.length, S, prior(theta), rung.modes, rung.Z.flatten(0, 1))], theta,
                     math.exp(x[-1]), value),tried
 
-# %% ../../nbs/evidence/01_ladder.ipynb #d339c55e
-def valid_in(grid): return grid if isinstance(grid, Points) else grid.mask
+# %% ../../nbs/evidence/01_ladder.ipynb #62667f03
+def neighbourly(v, grid, width):
+    "Gaussian averages over valid neighbours, (h, w), zero on land; width in cells. Round the globe, where it closes."
+    m = grid.mask.cpu().numpy().astype(float)
+    if isinstance(grid, Points): return grid.blurred(v*m, width*grid.spacing)*m
+    blur = lambda a: gaussian_filter(a, width, mode=('reflect', 'wrap' if grid.circle else 'reflect'))
+    return blur(v*m)/np.maximum(blur(m), 1e-3)*m
 
 def amplitude(
     maps:Tensor,       # Posterior means, (F, h, w)
-    mask:Tensor,       # Valid cells, (h, w), or stations
+    grid:Grid,         # Of the maps, or stations
     length:float,      # Of their kernel, in cells
     floor:float=.02,   # Least squared amplitude, as a share of the largest
 )->Tensor:             # (h, w), float64, mean square 1 over valid cells, 0 elsewhere
     "An amplitude for each cell, from the maps found so far."
     width = min(1.5, .6+.9*(length-1))
-    at,mask = (mask,mask.mask) if isinstance(mask, Points) else (None,mask)
-    m = mask.cpu().numpy().astype(float)
-    q = (maps**2).sum(0).cpu().numpy()*m
-    q = gaussian_filter(q, width)/np.maximum(gaussian_filter(m, width),
-                                             1e-3)*m if at is None else at.blurred(q, width*at.spacing)*m
+    q,m = neighbourly((maps**2).sum(0).cpu().numpy(), grid, width),grid.mask.cpu().numpy().astype(float)
     q = q/q.max() if q.max()>0 else m
     S = np.sqrt(q+floor)*m
     return torch.from_numpy(S/np.sqrt((S**2).sum()/m.sum())).to(maps)
@@ -150,7 +151,7 @@ def component_level(
     size = (A**2).sum(0)
     sigma,base = float(level.parts[0].Sigma.trace())/size.sum(),level.parts[0].length
     def part(r, length):
-        S = amplitude(V[:,r].view(1, *grid.shape), valid_in(grid), base)
+        S = amplitude(V[:,r].view(1, *grid.shape), grid, base)
         p = Part(length, S, (sigma*torch.outer(A[:,r], A[:,r])).cpu())
         return p,piece_of(p, data)
     def fit(parts, x):
@@ -174,10 +175,10 @@ def remake(
     maps,length = before.maps,before.parts[0].length
     if not level.components:
         p = level.parts[0]
-        return MapLevel([Part(p.length, amplitude(maps, valid_in(grid), length), p.Sigma)], level.theta, level.s2, 0.)
+        return MapLevel([Part(p.length, amplitude(maps, grid, length), p.Sigma)], level.theta, level.s2, 0.)
     A,V = split_maps(maps.flatten(1), grid.share.flatten().to(maps), len(level.parts), 2.)
     A = A/A.norm(dim=0).clamp(min=1e-300)
-    S = [amplitude(v.view(1, *grid.shape), valid_in(grid), length) for v in V.T]
+    S = [amplitude(v.view(1, *grid.shape), grid, length) for v in V.T]
     like = np.array([[_alike(p, a, s) for a,s in zip(A.T, S)] for p in level.parts])
     pairs = [(level.parts[i], A[:,j], S[j]) for i,j in zip(*linear_sum_assignment(-like))]
     parts = [Part(p.length, s, (p.Sigma.trace()*torch.outer(a, a)).cpu()) for p,a,s in pairs]
@@ -313,7 +314,7 @@ def first_level(
 def _adapt(level, data, prior):
     "A round with amplitudes from the maps of the one before, at its length or one a third longer."
     l = level.parts[0].length
-    S = amplitude(level.maps, valid_in(data.grid), l)
+    S = amplitude(level.maps, data.grid, l)
     x = np.append(level.theta.numpy(), math.log(level.s2))
     rounds = (climb(data, prior, [k], S, x, (25,0))[0] for k in {l, min(1.3*l, max(data.grid.shape))})
     return min(rounds, key=lambda f: f.value)
