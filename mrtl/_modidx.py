@@ -2647,6 +2647,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mrtl.simulate.random_fields': ('simulate.html#random_fields', 'mrtl/simulate.py'),
                                'mrtl.simulate.simulate_events': ('simulate.html#simulate_events', 'mrtl/simulate.py'),
                                'mrtl.simulate.simulate_field': ('simulate.html#simulate_field', 'mrtl/simulate.py'),
+                               'mrtl.simulate.spectrum': ('simulate.html#spectrum', 'mrtl/simulate.py'),
                                'mrtl.simulate.spread_points': ('simulate.html#spread_points', 'mrtl/simulate.py')},
             'mrtl.solved': { 'mrtl.solved.Exact': ('solved.html#exact', 'mrtl/solved.py'),
                              'mrtl.solved.Exact.__init__': ('solved.html#exact.__init__', 'mrtl/solved.py'),
