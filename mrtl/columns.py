@@ -55,8 +55,12 @@ def is_number(text): return bool(re.fullmatch(r'[-+]?\d+(\.\d+)?', text))
 def _spelled(col):
     "Labels as text; 1.0 and 1 are one label."
     if isinstance(col.dtype, pd.CategoricalDtype): col = col.astype(object)
-    return col.map(lambda v: str(int(v)) if isinstance(v, (float,np.floating))
-                   and v==int(v) else str(v), na_action='ignore')
+    text = lambda v: str(int(v)) if isinstance(v, (float,np.floating)) and v==int(v) else str(v)
+    found = col.dropna().unique()
+    # among words or numbers alone, what is equal has one text: each is spelled once, however many rows there are
+    if col.dtype.kind in 'iuf' or all(isinstance(v, str) for v in found):
+        return col.map(pd.Series([text(v) for v in found], index=found, dtype=object))
+    return col.map(text, na_action='ignore')
 
 def class_labels(col):
     "The labels of a column, in their own order where they have one."

@@ -195,6 +195,24 @@ def enough_memory(
         if isinstance(e, MRTLError) or (asked := _asked_for(e)) is None: raise
         raise DataError(f"{what} needs {asked} than there is: {todo}") from None
 
+# %% ../nbs/00_core.ipynb #10269072
+def free_memory()->float: # Bytes; infinite where the system does not tell
+    "Memory that can be had."
+    info = Path('/proc/meminfo')
+    if not info.exists(): return float('inf')
+    return 1024*next(int(l.split()[1]) for l in info.read_text().splitlines() if l.startswith('MemAvailable'))
+
+def check_room(
+    need:float,      # Bytes
+    what:str,        # What needs them
+    todo:str,        # What to reduce
+    free:float=None, # Bytes that can be had; what the system says when not given
+)->None:
+    "Refuse what does not fit, before it starts: a `DataError` with the size that it would take."
+    free = free_memory() if free is None else free
+    if need>free:
+        raise DataError(f"{what} needs about {need/1e9:,.0f} GB of memory, and {free/1e9:,.0f} GB are free: {todo}")
+
 # %% ../nbs/00_core.ipynb #31a0444b
 def as_json(
     value:object,    # Dicts, lists, arrays, numpy and pandas scalars, dates, paths; anything that JSON holds

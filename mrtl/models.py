@@ -132,6 +132,9 @@ def joint_index(
         ok = (ok[:,:,None]&(i>=0)[:,None,:]).flatten(1)
     return torch.where(ok, flat, -1)
 
+# %% ../nbs/20_models.ipynb #c3781278
+KEPT = 2**21 # Gathered numbers that are kept for the gradient
+
 # %% ../nbs/20_models.ipynb #1db3de75
 def _chosen(u, times, like):
     "Blocks of the chosen times (all, if None), in the dtype of the other side of the product."
@@ -140,16 +143,18 @@ def _chosen(u, times, like):
         part = b if times is None else times[b]
         if times is not None and not u.is_cuda and (p := part.numpy())[-1]-p[0]==len(p)-1 and (p[1:]-p[:-1]==1).all():
             part = slice(int(p[0]), int(p[-1])+1)
-        yield b,u[part].to(like.dtype)
+        yield b,(u[part] if isinstance(part, slice) else u.index_select(0, part)).to(like.dtype)
 
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, u, times, C):
-        Ct,x = C.T.contiguous(),None
-        z = C.new_empty(len(u) if times is None else len(times), *u.shape[1:-1], C.shape[1])
+        Ct,ctx.blocks,x = C.T.contiguous(),[],None; n = len(u) if times is None else len(times)
+        keep = times is not None and n*u[0].numel()<=KEPT; z = C.new_empty(n, *u.shape[1:-1], C.shape[1])
         # small results between large blocks would keep these from being used again
-        for b,x in _chosen(u, times, C): z[b] = F.linear(x, Ct)
-        if x is not None and len(x)==len(z): u,times = x,None # a single block is chosen once
+        for b,x in _chosen(u, times, C):
+            z[b] = F.linear(x, Ct)
+            if keep: ctx.blocks.append((b, x))
+        if x is not None and len(x)==n: u,times = x,None # a single block is chosen once
         ctx.save_for_backward(u, times)
         return z
 
@@ -157,7 +162,7 @@ class _Product(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g):
         u,times = ctx.saved_tensors
-        return None,None,sum(g[b].flatten(0, -2).T@x.flatten(0, -2) for b,x in _chosen(u, times, g)).T
+        return None,None,sum(g[b].flatten(0, -2).T@x.flatten(0, -2) for b,x in ctx.blocks or _chosen(u, times, g)).T
 
 # %% ../nbs/20_models.ipynb #320c2bc8
 def time_products(

@@ -6,7 +6,6 @@
 __all__ = []
 
 # %% ../nbs/76_own_events.ipynb #f577164f
-import re
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
 import pandas as pd
-from .core import ConfigError, DataError, check_whole, settings
+from .core import ConfigError, DataError, check_room, check_whole, settings
 from .climate.model import said_of_files
 from .columns import KINDS, as_targets_of, labels_in_order
 from .covariates import column_levels
@@ -127,7 +126,7 @@ def check_roles(label, modes, groups, exposure, covariates):
 
 def check_groups(g, groups, where):
     "`DataError` where groups are too few to be held out."
-    if len(names := list(dict.fromkeys(g)))<3:
+    if len(names := pd.unique(pd.Series(g)).tolist())<3:
         raise DataError(f"--groups needs at least three groups, one each for training, validation and test; column "
                         f"{groups!r} of {where} has {len(names)}: {', '.join(names)}; leave --groups out, or name "
                         f"a column of smaller groups")
@@ -215,11 +214,8 @@ def check_memory(problem, terms, rank):
     design = problem.design
     width = {m.name: 4 if m.nodes is not None else design.idx[m.name].shape[1] for m in design.modes}
     need = len(design)*(650+120*sum(np.prod([width[k] for k in t])*(rank if len(t)>1 else 1) for t in terms))
-    if need<2**30 or not (facts := Path('/proc/meminfo')).exists(): return
-    free = int(re.search(r'MemAvailable:\s+(\d+)', facts.read_text())[1])*1024
-    if need>free:
-        raise DataError(f"a sum of {len(terms)} terms on {len(design):,} rows needs about {need/1e9:.0f} GB of "
-                        f"memory, and {free/1e9:.0f} GB are free: take fewer rows or terms, or --method sgd")
+    if need>2**30: check_room(need, f"a sum of {len(terms)} terms on {len(design):,} rows",
+                              "take fewer rows or terms, or --method sgd")
 
 # %% ../nbs/76_own_events.ipynb #f917907d
 def events_command(

@@ -6,7 +6,7 @@
 __all__ = []
 
 # %% ../nbs/74_own_fields.ipynb #0b639547
-import warnings
+import math, warnings
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 import xarray as xr
 from .covariates import column_levels, covariate_table, expanded
-from .core import ConfigError, DataError, check_whole, progress
+from .core import ConfigError, DataError, check_room, check_whole, progress
 from .designs import FieldDesign
 from .tidy import LATS, in_memory, time_slices
 from .points import Points, points_of, station_dim
@@ -159,10 +159,19 @@ def dealt(n, at, known, leads, groups, fractions, seed, block):
                         f"training, validation and test rows share no map; give more times, or fewer leads")
     return rows,block,int(known.sum()-sum(map(len, rows.values())))
 
-# %% ../nbs/74_own_fields.ipynb #a87be9c3
+# %% ../nbs/74_own_fields.ipynb #84378bbb
+def said_shape(fields):
+    "How large fields are, in words."
+    T,V,h,w = fields.shape
+    return f"{T:,} times x {V:,} variable{'s'*(V>1)} x {h:,} x {w:,} cells"
+
 def loaded(fields, dtype):
     "The fields in memory, (T, variable, h, w), and the times at which a variable has no value at all."
-    out = np.empty(fields.shape, np.float64 if dtype==torch.float64 else np.float32)
+    size = 8 if dtype==torch.float64 else 4
+    # a fit by evidence to a year of days on 720 x 1,440 cells took 2.4 times the fields
+    check_room(2.4*size*math.prod(fields.shape), f"work on {said_shape(fields)}", "take a coarser grid, a part of it, "
+               "fewer times or fewer variables")
+    out = np.empty(fields.shape, np.float64 if size==8 else np.float32)
     empty = np.zeros(len(fields), bool)
     for b in progress(time_slices(fields.shape, fields.chunks and fields.chunks[0]), desc='reading fields'):
         out[b] = in_memory(fields[b]); empty[b] = np.isnan(out[b]).all((2,3)).any(1)

@@ -7,6 +7,7 @@ __all__ = ['random_fields', 'simulate_field', 'simulate_events']
 
 # %% ../nbs/14_simulate.ipynb #8f0cf5e5
 import math
+from functools import lru_cache
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
@@ -70,6 +71,20 @@ def spread_points(
     def nearest(p): return (np.linalg.norm((p[:,None]-p)*[1,2], axis=-1)+9*np.eye(n)).min()
     return max((rng.uniform((.18,.12), (.82,.88), (n,2)) for _ in range(300)), key=nearest)
 
+# %% ../nbs/14_simulate.ipynb #41badbec
+@lru_cache(8)
+def spectrum(
+    shape:tuple,   # Cells along each side
+    length:float,  # Correlation length along each side, as a share of it
+)->np.ndarray:     # (H, W//2+1), read-only
+    "Standard deviations of the Fourier coefficients of fields on a torus with room around the grid."
+    H,W = (math.ceil(s*(1+8*length)) for s in shape)
+    away = lambda n,s: np.minimum(np.arange(n), n-np.arange(n))/(length*s)
+    power = np.fft.fft2(np.exp(-np.hypot(away(H, shape[0])[:,None], away(W, shape[1])))).real.clip(0)
+    power *= H*W/power.sum()
+    out = np.sqrt(power[:,:W//2+1]); out.flags.writeable = False
+    return out
+
 # %% ../nbs/14_simulate.ipynb #97abf153
 def random_fields(
     n:int,             # Fields
@@ -79,11 +94,8 @@ def random_fields(
 )->np.ndarray:         # (n, h, w), mean zero, variance one
     "Independent Gaussian fields with exponential correlation."
     rng = rng or np.random.default_rng(); H,W = (math.ceil(s*(1+8*length)) for s in grid.shape)
-    away = lambda n,s: np.minimum(np.arange(n), n-np.arange(n))/(length*s)
-    power = np.fft.fft2(np.exp(-np.hypot(away(H, grid.h)[:,None], away(W, grid.w)))).real.clip(0)
-    power *= H*W/power.sum()
     z = np.fft.rfft2(rng.standard_normal((n, H, W)))
-    return np.fft.irfft2(z*np.sqrt(power[:,:W//2+1]), s=(H,W))[:,:grid.h,:grid.w]
+    return np.fft.irfft2(z*spectrum(tuple(grid.shape), length), s=(H,W))[:,:grid.h,:grid.w]
 
 # %% ../nbs/14_simulate.ipynb #3cd17c3b
 def simulate_field(

@@ -145,7 +145,8 @@ def split_groups(
     seed:int=0,             # Seed of the draw
 )->np.ndarray:              # Validation rows, (n,) booleans
     "Whole groups for validation, drawn until their rows reach the share."
-    names,inverse,counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    code,names = pd.factorize(np.asarray(groups), use_na_sentinel=False) # only the names are sorted, not the rows
+    names,order = np.unique(names, return_inverse=True); inverse = order[code]; counts = np.bincount(inverse)
     if len(names)<2:
         raise DataError(f"groups must name at least two groups to set one aside; got {len(names)}: drop groups, or "
                         f"give valid rows yourself")

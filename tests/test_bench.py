@@ -145,7 +145,8 @@ def run_tiny(out, measures=TINY, **kw):
     return run_bench(out, measures=measures, size=dict(mb=1, n=32), **dict(dict(show=lambda r: None), **kw))
 
 def test_layout(tmp_path):
-    said = []; path = run_tiny(tmp_path/'new', show=said.append); found = read_sheet(path)
+    said = []; path = run_tiny(tmp_path/'new', show=said.append, rates=lambda *a, **kw: dict(copy=[1e9], add=[1e9],
+        gemm=[1e9]), load=lambda: 1.); found = read_sheet(path)
     assert path == tmp_path/'new'/'bench.json' and os.listdir(path.parent) == ['bench.json']
     m = found['machine']
     assert (m['finished'] and m['load_after'] is not None and not m['quick'] and m['only'] is None
@@ -199,6 +200,37 @@ def test_files_that_are_no_sheet(tmp_path, text):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FormatError, match='mrtl bench'): read_sheet(tmp_path/'bench.json')
     assert Sheet(tmp_path/'bench.json', {}, keep=True).rows == []
+
+# ---- a busy machine
+
+def steps_of(*copies):
+    "Yardsticks as pretended: a copy at one rate after the other, a product of matrices always alike."
+    left = iter(copies)
+    return lambda threads_, **kw: dict(copy=[next(left)]*3, add=[1e9]*3, gemm=[1e9]*3)
+
+def gives(value, name='cp'): return lambda **kw: [figure(name, 'pretended', value, 'times')]
+
+PRETENDED = [Measure('cp', ('cp',), gives(3.), {}, quick=True), Measure('run', ('run',), gives(20., 'run'), {}, quick=True),
+             Measure('climate', ('climate memory',), gives(2., 'climate memory'), {}, turns=False, quick=True)]
+
+@pytest.mark.parametrize('copies,load,judges', [
+    ((1e9, 1e9, 1.1e9, .99e9), 1., True), ((1e9, 1e9, 1.2e9, 1e9), 1., False), ((1e9, .8e9, 1e9, 1e9), 1., False),
+    ((1e9, 1e9, 1e9, .8e9), None, False), ((1e9,)*4, None, True), ((1e9,)*4, 1000., False)])
+@pytest.mark.parametrize('quick', [True, False])
+def test_a_machine_that_changes_its_pace_is_not_judged(tmp_path, copies, load, judges, quick):
+    said = []
+    found = read_sheet(run_tiny(tmp_path, PRETENDED, quick=quick, show=said.append, rates=steps_of(*copies),
+                                load=lambda: load))
+    met = {r['name']: r['met'] for r in found['rows']}
+    assert met == (dict(cp=False, run=True) if judges else dict(cp=None, run=None)) | {'climate memory': False}
+    assert found['machine']['judged'] is judges and [y['copy'] for y in found['machine']['yardsticks']] == list(copies)
+    assert ('not judged' in said[-1]) is not judges and ('not judged' in found['rows'][0]['why']) is not judges
+
+def test_what_was_judged_before_stays_so(tmp_path):
+    "Rows of an earlier run on a quiet machine keep their verdict when another is measured on a busy one."
+    run_tiny(tmp_path, PRETENDED, rates=steps_of(*[1e9]*4), load=lambda: 1.)
+    found = read_sheet(run_tiny(tmp_path, PRETENDED, only='run', rates=steps_of(1e9, 2e9), load=lambda: 1.))
+    assert {r['name']: r['met'] for r in found['rows']} == {'cp': False, 'run': None, 'climate memory': False}
 
 # ---- the command
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mrtl.core import (DEFAULTS, ConfigError, DataError, FormatError, MRTLError, ScheduleError, atomic_write,
+from mrtl.core import (DEFAULTS, ConfigError, DataError, FormatError, MRTLError, ScheduleError, atomic_write, check_room,
                        generator, get_device, progress, read_setting, read_settings,
                        settings, settings_file)
 from conftest import ROOT
@@ -190,3 +190,9 @@ def test_no_test_reaches_another_machine(reach):
 
 def test_this_machine_is_reached():
     with socket.create_server(('127.0.0.1', 0)) as s: socket.create_connection(s.getsockname(), timeout=5).close()
+
+def test_room():
+    check_room(2e9, 'this fit', 'use a coarser grid', free=2e9); check_room(1e3, 'this fit', 'use a coarser grid')
+    for need,free in ((2.1e9, 2e9), (1e18, None)):
+        with pytest.raises(DataError, match=f'this fit needs about {need/1e9:,.0f} GB of memory.*free: use a coarser grid'):
+            check_room(need, 'this fit', 'use a coarser grid', free=free)

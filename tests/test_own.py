@@ -430,7 +430,7 @@ class Many:
     def __len__(self): return 10**12
 
 def test_memory_is_asked_for_before_the_fit():
-    with pytest.raises(DataError, match='3 terms on 1,000,000,000,000 rows needs about 1250000 GB .* --method sgd'):
+    with pytest.raises(DataError, match='3 terms on 1,000,000,000,000 rows needs about 1,250,000 GB .* --method sgd'):
         check_memory(SimpleNamespace(design=Many()), [('player',), ('place',), ('player','place')], 3)
 
 @pytest.mark.parametrize('more,says', [
@@ -457,3 +457,18 @@ def test_rows_without_maps_are_named(files, run, tmp_path, capsys):
     predict = ['predict', str(run), '--target', str(files/'flow.csv'), '--out', str(tmp_path/'p.csv'), '--fields']
     assert (main([*predict, str(tmp_path/'hole.nc')]) == 0
             and 'no prediction for want of maps' in capsys.readouterr().out)
+
+# ---- what does not fit
+
+def huge(T=20_000):
+    "Fields of 300 GB that nobody has written."
+    da = pytest.importorskip('dask.array')
+    coords = dict(time=pd.date_range('1900-01-01', periods=T), lat=np.linspace(-89.9375, 89.9375, 1440), lon=np.arange(2880)/8)
+    return xr.DataArray(da.zeros((T, 1440, 2880), 'i2', chunks=(T, 720, 1440)), coords, ('time','lat','lon'), name='sst')
+
+def test_fields_that_do_not_fit_are_refused_before_they_are_read(tmp_path):
+    "Otherwise Linux ends the process without a word."
+    huge().to_dataset().to_zarr(tmp_path/'sst.zarr', compute=False, zarr_format=2)
+    pd.DataFrame(dict(time=pd.date_range('1900-01-01', periods=900), y=np.arange(900.)%7)).to_csv(tmp_path/'y.csv')
+    with pytest.raises(DataError, match='20,000 times x 1 variable x 1,440 x 2,880 cells needs about 796 GB'):
+        own_problem(tmp_path/'sst.zarr', tmp_path/'y.csv', ['y'])

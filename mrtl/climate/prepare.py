@@ -6,6 +6,7 @@
 __all__ = ['LADDER', 'moving_sum', 'ClimatePrep', 'ClimateProblem', 'climate_problem', 'skill_by_season']
 
 # %% ../../nbs/climate/05_prepare.ipynb #2ca8bb2e
+import math
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -14,7 +15,7 @@ import xarray as xr
 import torch
 from fastcore.basics import patch, store_attr
 from sklearn.base import BaseEstimator, TransformerMixin
-from ..core import ConfigError, DataError, progress
+from ..core import ConfigError, DataError, check_room, progress
 from ..grids import Grid
 from .fields import check_months, month_starts, common_grid, open_fields, ordered, select_box
 from .rain import rain_target
@@ -254,7 +255,10 @@ def _from_memory(given, variables, missing, stamp):
 
 def _read(fields, dtype):
     "The fields in memory, finite or missing, in an array of their own."
-    out = np.empty(fields.shape, torch.empty(0, dtype=dtype).numpy().dtype)
+    kind = torch.empty(0, dtype=dtype).numpy().dtype; T,V,h,w = fields.shape
+    check_room(1.5*kind.itemsize*math.prod(fields.shape), f"work on {T:,} months x {V:,} variables x {h:,} x {w:,} cells",
+               "take a part of the ocean (box), a coarser grid, fewer variables or fewer months")
+    out = np.empty(fields.shape, kind)
     for b in progress(time_slices(fields.shape, fields.chunks and fields.chunks[0]), desc='reading fields'):
         out[b] = in_memory(fields[b])
         if n := int(np.isinf(out[b]).sum()):

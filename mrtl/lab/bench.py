@@ -138,16 +138,69 @@ def told(
     "A row in words."
     spread = f" ({row['spread'][0]:.3g} to {row['spread'][1]:.3g})" if 'spread' in row else ''
     v = 'not measured' if row['value'] is None else f"{row['value']:.4g} {row['unit']}{spread}"
-    met = {True: 'met', False: 'missed', None: 'open'}[row['met']]
+    met = {True: 'met', False: 'missed', None: 'not judged' if row.get('judged') is False else 'open'}[row['met']]
     return f"{row['name']}: {v}"+('' if row['goal'] is None else f"; goal {row['rule']} {row['goal']}: {met}")
 
-def _about(only, quick, device, threads_, size):
+# %% ../../nbs/lab/05_bench.ipynb #df898293
+STEADY = .15 # How much a yardstick may vary within a run that is judged
+
+def reading(
+    rates:Callable, # Gives rates by name, such as `machine_rates`
+    load:Callable,  # Gives how many processes want to run, such as `machine_load`
+)->dict:            # copy, gemm: medians a second; load
+    "The machine's pace now."
+    found = rates()
+    return {k: float(np.median(found[k])) for k in ('copy','gemm')}|dict(load=load())
+
+def unsteady(
+    readings:list, # Of `reading`, in the order of time
+    cores:int,     # Cores that there are
+)->str|None:       # None where the run can be judged
+    "Why a run cannot be judged."
+    again = 'measure again while nothing else runs'
+    for k in ('copy','gemm'):
+        v = [r[k] for r in readings]; by = max(v)/min(v)-1
+        if by>STEADY: return (f"not judged: the machine's own {k} varied by {by:.0%} within the run, more than "
+                              f"{STEADY:.0%}: {again}")
+    load = max((r['load'] or 0 for r in readings), default=0)
+    # half a process more is the mean over a minute of what begins and ends
+    if load>cores+.5: return f"not judged: {load:.3g} processes wanted to run on {cores} cores: {again}"
+
+def unjudged(
+    row:dict,      # Judged
+    why:str|None,  # From `unsteady`
+)->dict:           # The same; without a verdict, if there is a reason and the row is about time
+    "Take back a verdict that the machine does not allow."
+    if not why or row['met'] is None or 'memory' in row['name'] or 'precision' in row['name']: return row
+    return row|dict(met=None, judged=False, why=why)
+
+# %% ../../nbs/lab/05_bench.ipynb #1a73db93
+def _about(only, quick, device, threads_, first):
     "The machine, its rates, and how it was asked."
-    floors = {f'{k}_G_per_second': round(float(np.median(v))/1e9, 2)
-              for k,v in machine_rates(threads_, repeats=3, device=device, **size).items()}
+    floors = {f'{k}_G_per_second': round(float(np.median(v))/1e9, 2) for k,v in first.items()}
     command = 'mrtl bench'+f' --only {only!r}'*bool(only)+' --quick'*quick+f' --device {device}'*(device!='cpu')
     asked = dict(command=command, seed='fixed in the code', quick=quick, only=only, finished=False)
     return machine_facts(threads_, device)|floors|asked
+
+# %% ../../nbs/lab/05_bench.ipynb #bc5cc696
+def measure_all(
+    todo:list,        # Of `Measure`
+    sheet:Sheet,      # Where rows go
+    pace:Callable,    # Gives a `reading`
+    yardsticks:list,  # Readings so far; added to
+    quick:bool,       # Three turns?
+    device:str,       # Where
+    show:Callable,    # Is given a line for each row
+)->str|None:          # Why times are not judged
+    "Measure one after the other, with a reading of the yardsticks after each."
+    names,why = [],None
+    for m in progress(todo, desc='bench'):
+        rows = measured(m, 3 if quick else None, device); yardsticks.append(pace())
+        why = unsteady(yardsticks, sheet.machine['cores'])
+        for row in (unjudged(r, why) for r in rows): names.append(row['name']); sheet.add(row); show(told(row))
+    if why: show(why)
+    sheet.rows = [unjudged(r, why) if r['name'] in names else r for r in sheet.rows] # also what came before it was known
+    return why
 
 # %% ../../nbs/lab/05_bench.ipynb #f7c97ad7
 def run_bench(
@@ -159,13 +212,15 @@ def run_bench(
     show:Callable=print, # Is given a line for each row
     measures:list=None,  # Of `Measure`; all of `MEASURES` when not given
     size:dict=dict(),    # mb and n of the arrays that the machine's rates are taken with
+    rates:Callable=machine_rates, # Yardsticks: takes threads_, repeats, device and `size`; gives copy, add and gemm
+    load:Callable=machine_load,   # How many processes want to run
 )->Path:                 # The file
-    "Measure, and write each row as soon as it is there."
+    "Measure, and write each row as soon as it is there; a machine that is busy or changes its pace gets no verdict on times."
     todo,device = chosen_measures(only, quick, measures),str(get_device(device))
+    again = lambda: rates(threads_, repeats=3, device=device, **size)
     with hold_threads(threads_):
-        sheet = Sheet(Path(out)/'bench.json', _about(only, quick, device, threads_, size), keep=only is not None)
-        sheet.write()
-        for m in progress(todo, desc='bench'):
-            for row in measured(m, 3 if quick else None, device): sheet.add(row); show(told(row))
-    sheet.machine.update(load_after=machine_load(), finished=True); sheet.write()
+        first = again(); yardsticks = [reading(lambda: first, load)]
+        sheet = Sheet(Path(out)/'bench.json', _about(only, quick, device, threads_, first), keep=only is not None)
+        sheet.write(); why = measure_all(todo, sheet, lambda: reading(again, load), yardsticks, quick, device, show)
+    sheet.machine.update(load_after=load(), yardsticks=yardsticks, judged=not why, finished=True); sheet.write()
     return sheet.path

@@ -30,7 +30,7 @@ from ..decompose import cp_decompose
 from .contest import event_design, figure
 from .timing import (exponent, in_turns, machine_facts, peaks, machine_rates, time_ratio,
                              time_once, wait_for_device)
-from ..core import generator
+from ..core import free_memory, generator
 from ..parallel import hold_threads
 
 # %% ../../nbs/lab/04_measures.ipynb #673284f7
@@ -167,13 +167,7 @@ def fixed_step(
     return [figure('fixed full-rank step', what, unit='of the floor', **time_ratio(3*t['copy'], t['ours']),
                    threads=n, times=times)]
 
-# %% ../../nbs/lab/04_measures.ipynb #7ae1a7b2
-def free_memory()->float: # Bytes; infinite where the system does not tell
-    "Memory that can be had."
-    info = Path('/proc/meminfo')
-    if not info.exists(): return float('inf')
-    return 1024*next(int(l.split()[1]) for l in info.read_text().splitlines() if l.startswith('MemAvailable'))
-
+# %% ../../nbs/lab/04_measures.ipynb #f595bef3
 def penalty_row(
     shape:tuple,      # Cells
     columns:int,      # Maps
