@@ -2772,6 +2772,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'mrtl.sums._inner': ('sums.html#_inner', 'mrtl/sums.py'),
                            'mrtl.sums._multiplied_out': ('sums.html#_multiplied_out', 'mrtl/sums.py'),
                            'mrtl.sums._noise': ('sums.html#_noise', 'mrtl/sums.py'),
+                           'mrtl.sums._units': ('sums.html#_units', 'mrtl/sums.py'),
                            'mrtl.sums.as_term': ('sums.html#as_term', 'mrtl/sums.py'),
                            'mrtl.sums.even_classes': ('sums.html#even_classes', 'mrtl/sums.py'),
                            'mrtl.sums.modes_of': ('sums.html#modes_of', 'mrtl/sums.py'),
