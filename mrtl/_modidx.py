@@ -647,6 +647,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mrtl/climate/regions.py'),
                                       'mrtl.climate.regions.stretches': ('climate/regions.html#stretches', 'mrtl/climate/regions.py')},
             'mrtl.columns': { 'mrtl.columns.Targets': ('columns.html#targets', 'mrtl/columns.py'),
+                              'mrtl.columns._in_memory': ('columns.html#_in_memory', 'mrtl/columns.py'),
                               'mrtl.columns._only_column': ('columns.html#_only_column', 'mrtl/columns.py'),
                               'mrtl.columns._spelled': ('columns.html#_spelled', 'mrtl/columns.py'),
                               'mrtl.columns.as_targets_of': ('columns.html#as_targets_of', 'mrtl/columns.py'),
