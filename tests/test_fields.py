@@ -200,7 +200,7 @@ def test_zarr_with_a_damaged_fill_value(tmp_path):
     with pytest.raises(FormatError, match='cannot be read as zarr'): open_fields(tmp_path/'a.zarr')
 
 def test_zarr_blocks_are_whole_chunks(tmp_path):
-    "Of 180 x 360 cells 16 months are read at a time; a chunk is never read in parts."
+    "Of 180 x 360 cells 16 months are read at a time, in whole chunks of up to eight times as many."
     x = make(40, tuple(np.arange(-89.5, 90)), tuple(np.arange(.5, 360)))
     for n,blocks in ((6, (12, 12, 12, 4)), (40, (40,))):
         x.chunk(time=n).to_zarr(tmp_path/f'{n}.zarr', consolidated=False)
