@@ -275,6 +275,7 @@ def _laid_out(rain, grid):
     return rain,Raster(grid.shape, grid.y[1]-step[0]/2, grid.x[0]+step[1]/2,
                        step),(look(rows, grid.y_centres),look(cols, grid.x_centres))
 
+# %% ../../nbs/climate/03_prism.ipynb #4e37b578
 def _each_month(rain, pick):
     "Each month as it will be written, float32, north first; a block of a dask array is computed once."
     start = 0; rows,cols = pick; empty = (rows[::-1,None]<0)|(cols<0)
@@ -289,6 +290,7 @@ def _each_month(rain, pick):
 # %% ../../nbs/climate/03_prism.ipynb #cc9ff43d
 _PRJ = 'GEOGCS["GCS_North_American_1983",DATUM["D_North_American_1983",SPHEROID["GRS_1980",6378137.0,298.257222101]],PRIMEM["Greenwich",0.0],UNIT["Degree",0.0174532925199433]]'
 
+# %% ../../nbs/climate/03_prism.ipynb #12b85e9d
 def _put(z, layout, date, x, like):
     "Add one raster and the small files that go with it to a zip."
     stem,some = _stem(layout, date),x[np.isfinite(x)]; some = some if some.size else np.zeros(1)
@@ -314,6 +316,7 @@ def _put(z, layout, date, x, like):
         z.writestr(zipfile.ZipInfo(stem+end, (2000,1,1,0,0,0)), data,
                    zipfile.ZIP_STORED if end=='.tif' else zipfile.ZIP_DEFLATED, 1)
 
+# %% ../../nbs/climate/03_prism.ipynb #33f4a5af
 def _tif_bytes(v, like):
     "A cloud-optimised GeoTIFF."
     rio = _rasterio()
