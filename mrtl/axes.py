@@ -45,6 +45,7 @@ def find_axes(
                             f"{_told(ds[v].attrs)}: rename it, or correct them")
     return dims,coords
 
+# %% ../nbs/10_axes.ipynb #7e94fe66
 def _told(attrs): return ', '.join(f'{k} {attrs[k]!r}' for k in ('units','standard_name','axis') if k in attrs)
 
 def _dim(ds, kind):
@@ -243,6 +244,7 @@ def given_edges(
     raise DataError(f"{bounds} in {what} contradicts {name}: the cell at {c[k,0]:g} is said to run from {b[k,0]:g} "
                     f"to {b[k,1]:g}; correct the bounds, or take the attribute 'bounds' of {name} away")
 
+# %% ../nbs/10_axes.ipynb #81ee4f27
 def edges_in_order(
     b:np.ndarray,     # From `given_edges`, or None
     c:np.ndarray,     # Centres, ascending and continuous, (n,)

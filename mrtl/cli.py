@@ -78,6 +78,7 @@ def _numbers_are_values(words):
         else: out.append(w)
     return out
 
+# %% ../nbs/90_cli.ipynb #f95acb9e
 @cache
 def _parser(f, name):
     parser = anno_parser(f, prog=f'mrtl {name}', pos=POSITIONAL.get(name))
@@ -133,6 +134,7 @@ def _ended_by():
     finally:
         if mine: signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
+# %% ../nbs/90_cli.ipynb #69b82af7
 def _going_on(name):
     "What to do after an interruption: as much as the command can do."
     if (name not in COMMANDS or 'resume' not in inspect.signature(COMMANDS[name]).parameters

@@ -50,6 +50,7 @@ def kind_of(table, kind, where):
     return 'classes' if words and not numbers or not words and all(set(table[c].dropna())=={0,1}
             for c in table) else 'regression'
 
+# %% ../nbs/74_columns.ipynb #2ff3dd5f
 def is_number(text): return bool(re.fullmatch(r'[-+]?\d+(\.\d+)?', text))
 
 def _spelled(col):
@@ -105,6 +106,7 @@ def check_values(y, names, where, kind):
             raise DataError(f"column {c} of {where} is {v[0]:g} in all rows: there is nothing to "
                             f"explain, so leave it out")
 
+# %% ../nbs/74_columns.ipynb #a9bc6075
 def as_targets_of(table, kind, where, classes=None, empty=False):
     "Columns of a table as numbers, and the labels of classes."
     kind = kind_of(table, kind, where)
@@ -128,6 +130,29 @@ def as_targets_of(table, kind, where, classes=None, empty=False):
         raise DataError(f"{col.name} of {where} holds one class only, {labels[0]!r}: a classifier needs two")
     return y.to_numpy(float)[:,None],kind,labels
 
+# %% ../nbs/74_columns.ipynb #9b2031cc
+def _in_memory(given, samples):
+    "A target in memory as a table by time; `DataError` where it has no dates."
+    if isinstance(given, xr.DataArray):
+        given = given.to_series().unstack() if given.ndim==2 else given.to_series().rename(given.name or 'target')
+    if isinstance(given, pd.Series): given = given.to_frame(given.name or 'target')
+    if samples: given = given.set_axis(pd.DatetimeIndex(samples.numbers(given.index)))
+    if not isinstance(given.index, (pd.DatetimeIndex,pd.PeriodIndex)):
+        raise DataError(f"the target must have dates as its index; got {type(given.index).__name__}: set "
+                        f"it with pd.to_datetime")
+    return given.set_axis(given.index.to_timestamp() if isinstance(given.index, pd.PeriodIndex)
+                          else given.index.tz_localize(None)).sort_index()
+
+# %% ../nbs/74_columns.ipynb #0775472e
+def _only_column(path, time, more, samples):
+    "The target where no column was named: the only one that holds numbers."
+    t = open_table(path)
+    own = [time] if samples else times_in(t, time, source_name(path))[1]
+    left = [c for c in t if c not in (*own, *more)]
+    if len(left)==1: return left
+    raise ConfigError(f"name the column of the target with --column: {source_name(path)} has "
+                      f"{', '.join(map(str, left)) or 'no other column'}")
+
 # %% ../nbs/74_columns.ipynb #1444bd86
 def targets_of(
     given:str|Path|pd.DataFrame|pd.Series|xr.DataArray, # A table, or what holds the target already, with dates as its index
@@ -141,17 +166,9 @@ def targets_of(
     missing:tuple|None=None, # Numbers that are no values
 )->Targets:                  # By time
     "Read what is to be explained."
-    if isinstance(given, xr.DataArray):
-        given = given.to_series().unstack() if given.ndim==2 else given.to_series().rename(given.name or 'target')
-    if isinstance(given, pd.Series): given = given.to_frame(given.name or 'target')
-    if isinstance(given, pd.DataFrame):
+    if isinstance(given, (pd.DataFrame,pd.Series,xr.DataArray)):
         where = 'the target'
-        if samples: given = given.set_axis(pd.DatetimeIndex(samples.numbers(given.index)))
-        if not isinstance(given.index, (pd.DatetimeIndex,pd.PeriodIndex)):
-            raise DataError(f"the target must have dates as its index; got {type(given.index).__name__}: set "
-                            f"it with pd.to_datetime")
-        t = given.set_axis(given.index.to_timestamp() if isinstance(given.index, pd.PeriodIndex)
-                           else given.index.tz_localize(None)).sort_index()
+        t = _in_memory(given, samples)
         columns = list(columns or [c for c in t if c not in more])
     else:
         if not columns: columns = _only_column(given, time, more, samples)
@@ -169,12 +186,3 @@ def targets_of(
     return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels,
                    t[list(more)] if more else None, attrs.get('read', ''), attrs.get('absent', ()),
                    said_odd(odd)+([] if missing==() else said_words(odd_words)), attrs.get('years', False))
-
-def _only_column(path, time, more, samples):
-    "The target where no column was named: the only one that holds numbers."
-    t = open_table(path)
-    own = [time] if samples else times_in(t, time, source_name(path))[1]
-    left = [c for c in t if c not in (*own, *more)]
-    if len(left)==1: return left
-    raise ConfigError(f"name the column of the target with --column: {source_name(path)} has "
-                      f"{', '.join(map(str, left)) or 'no other column'}")

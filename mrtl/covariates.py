@@ -15,6 +15,19 @@ from typing_extensions import TypedDict
 from .core import DataError
 from .doors import Number, Positive, Several, Word
 
+# %% ../nbs/13_covariates.ipynb #316a0373
+def _from_xarray(v):
+    "A DataArray (n, covariate) or (n,) as a table; samples are along `time`, or else along the first dimension."
+    if v.ndim not in (1,2):
+        raise DataError(f"covariates must have the dimensions (sample, covariate); got "
+                        f"{', '.join(map(str, v.dims)) or 'none'}")
+    first = 'time' if 'time' in v.dims else v.dims[0]
+    v = v.transpose(first, ...)
+    index = v.indexes.get(first)
+    if v.ndim==1: return pd.DataFrame({'z0' if v.name is None else str(v.name): v.values}, index=index)
+    names = v.indexes.get(v.dims[1], [f'z{i}' for i in range(v.shape[1])])
+    return covariate_table(pd.DataFrame(v.values, index=index, columns=[str(k) for k in names]).infer_objects())
+
 # %% ../nbs/13_covariates.ipynb #302a7941
 def covariate_table(
     v:pd.DataFrame|pd.Series|xr.DataArray|np.ndarray|None, # (n, q), or (n,) for one covariate; None: a table without columns
@@ -36,17 +49,23 @@ def covariate_table(
     if not len(v.columns): raise DataError("covariates have no column: leave them out, or give at least one")
     return v
 
-def _from_xarray(v):
-    "A DataArray (n, covariate) or (n,) as a table; samples are along `time`, or else along the first dimension."
-    if v.ndim not in (1,2):
-        raise DataError(f"covariates must have the dimensions (sample, covariate); got "
-                        f"{', '.join(map(str, v.dims)) or 'none'}")
-    first = 'time' if 'time' in v.dims else v.dims[0]
-    v = v.transpose(first, ...)
-    index = v.indexes.get(first)
-    if v.ndim==1: return pd.DataFrame({'z0' if v.name is None else str(v.name): v.values}, index=index)
-    names = v.indexes.get(v.dims[1], [f'z{i}' for i in range(v.shape[1])])
-    return covariate_table(pd.DataFrame(v.values, index=index, columns=[str(k) for k in names]).infer_objects())
+# %% ../nbs/13_covariates.ipynb #eb31f206
+MANY = 12 # Levels that are numbers, above which a column of texts should have been one of numbers
+
+def check_nearly(name, levels):
+    "`DataError` where a column of texts was meant to hold numbers."
+    v = pd.Series(levels, dtype=object)
+    number = pd.to_numeric(v, errors='coerce').notna()
+    comma = v.str.fullmatch(r'\s*[-+]?\d+,\d+\s*')
+    if comma.sum()>MANY:
+        raise DataError(f"covariate {name} holds texts that are not numbers, such as {v[comma].iloc[0]!r}: write "
+                        f"numbers with a point, like {v[comma].iloc[0].strip().replace(',', '.')} (or separate the "
+                        f"columns of a CSV file by semicolons)")
+    if number.sum()>MANY and not number.all():
+        raise DataError(f"covariate {name} holds numbers, but also texts that are not numbers, such as "
+                        f"{v[~number].iloc[0]!r} ({int((~number).sum())} different ones): replace them by numbers, "
+                        f"or leave those rows out; "
+        "if all are names, make the column a pd.Categorical")
 
 # %% ../nbs/13_covariates.ipynb #a4b445b7
 def column_levels(
@@ -67,37 +86,14 @@ def column_levels(
     if len(c) and all(isinstance(v, (bool,np.bool_)) for v in c.unique()): return None
     names = sorted({str(v) for v in c}); check_nearly(c.name, names); return names
 
-MANY = 12 # Levels that are numbers, above which a column of texts should have been one of numbers
-
-def check_nearly(name, levels):
-    "`DataError` where a column of texts was meant to hold numbers."
-    v = pd.Series(levels, dtype=object)
-    number = pd.to_numeric(v, errors='coerce').notna()
-    comma = v.str.fullmatch(r'\s*[-+]?\d+,\d+\s*')
-    if comma.sum()>MANY:
-        raise DataError(f"covariate {name} holds texts that are not numbers, such as {v[comma].iloc[0]!r}: write "
-                        f"numbers with a point, like {v[comma].iloc[0].strip().replace(',', '.')} (or separate the "
-                        f"columns of a CSV file by semicolons)")
-    if number.sum()>MANY and not number.all():
-        raise DataError(f"covariate {name} holds numbers, but also texts that are not numbers, such as "
-                        f"{v[~number].iloc[0]!r} ({int((~number).sum())} different ones): replace them by numbers, "
-                        f"or leave those rows out; "
-        "if all are names, make the column a pd.Categorical")
-
+# %% ../nbs/13_covariates.ipynb #49d5c5e6
 def column_names(
     levels:dict,  # Name of each column to its levels, None for numbers
 )->list:          # (q,)
     "What the covariates are called."
     return [n for k,v in levels.items() for n in ([k] if v is None else [f'{k}[{l}]' for l in v[1:]])]
 
-# %% ../nbs/13_covariates.ipynb #baa35f7d
-def expanded(
-    t:pd.DataFrame,  # From `covariate_table`
-    levels:dict,     # Name of each column to its levels, None for numbers
-)->np.ndarray:       # (n, q), float64
-    "The columns as numbers, in the order of the levels' names."
-    return np.column_stack([_numbers(t[k], v) for k,v in levels.items()]) if len(levels) else np.zeros((len(t), 0))
-
+# %% ../nbs/13_covariates.ipynb #94f278b4
 def _numbers(c, levels):
     "One column as numbers, (n, columns)."
     own = column_levels(c)
@@ -120,6 +116,14 @@ def _numbers(c, levels):
             f"but the model was fitted on {', '.join(levels)}: leave those rows out, or pool "
             f"rare levels before fitting")
     return (at[:,None]==np.arange(1, len(levels))).astype(float)
+
+# %% ../nbs/13_covariates.ipynb #baa35f7d
+def expanded(
+    t:pd.DataFrame,  # From `covariate_table`
+    levels:dict,     # Name of each column to its levels, None for numbers
+)->np.ndarray:       # (n, q), float64
+    "The columns as numbers, in the order of the levels' names."
+    return np.column_stack([_numbers(t[k], v) for k,v in levels.items()]) if len(levels) else np.zeros((len(t), 0))
 
 # %% ../nbs/13_covariates.ipynb #3bd6a748
 def check_independent(

@@ -439,3 +439,20 @@ def cp_decompose(
     factors = rebalance([torch.where(r[:,None]>0, F/r[:,None], 0.) for F,r in zip(factors, roots)], weights, spatial)
     order = torch.stack([column_norms(F) for F in factors]).prod(0).argsort(descending=True, stable=True)
     return Decomposition([F[:,order].to(W if W.is_floating_point() else X) for F in factors], error, len(order), starts)
+
+# %% ../nbs/21_decompose.ipynb #efc2d3ca
+def few_directions(Sigma):
+    "R, (F, one or two), with Sigma = R R'; nothing for a higher rank."
+    values,vectors = torch.linalg.eigh(Sigma)
+    kept = values>1e-14*values[-1]
+    return (vectors*values.clamp(min=0).sqrt())[:,kept] if kept.sum()<=2 else None
+
+# %% ../nbs/21_decompose.ipynb #dda215e3
+def kronecker_factors(Sigma, V):
+    "A and root of V, such that Sigma is their Kronecker product; or nothing."
+    S = Sigma.view(len(Sigma)//V, V, -1, V); of = S[0,:,0]; v = int(of.diagonal().argmax())
+    if V==1 or of[v,v]<=0: return None
+    A = S[:,v,:,v]/of[v,v]
+    if (torch.kron(A, of)-Sigma).abs().max()>1e-13*Sigma.abs().max(): return None
+    values,vectors = torch.linalg.eigh(of)
+    return A,vectors*values.clamp(min=0).sqrt()

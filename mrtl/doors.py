@@ -39,6 +39,7 @@ def _place(value, where):
         if inside: value = value[k]; out.append(str(k))
     return out
 
+# %% ../nbs/02_doors.ipynb #48479bae
 _SAID = dict(missing='is missing', extra_forbidden='is not known',
              predicate_failed='must be a finite number, above zero where it is a scale')
 
@@ -51,6 +52,7 @@ def _fault(value, e):
     got = '' if kind in ('missing','extra_forbidden') else f'; got {shown[:60]}'
     return f"{'.'.join(place) or 'what it holds'} {text}{got}"
 
+# %% ../nbs/02_doors.ipynb #e54555bd
 def checked(
     schema:type,               # What it must be
     value:object,              # Out of JSON
@@ -72,6 +74,7 @@ def _fits(shape, want, known):
     if len(shape)!=len(want): return False
     return all((n>0 and known.setdefault(w, n)==n) if isinstance(w, str) else n==w for n,w in zip(shape, want))
 
+# %% ../nbs/02_doors.ipynb #1cf96b5b
 def check_layout(
     tensors:dict,   # Name to tensor
     layout:dict,    # Name to shape, a tuple of whole numbers and words
@@ -108,6 +111,7 @@ def _column_fault(c, kind):
     if (c.abs()==math.inf).any(): return 'holds infinite numbers'
     return 'has empty cells' if kind=='finite' and c.isna().any() else ''
 
+# %% ../nbs/02_doors.ipynb #5e47fc5c
 def check_columns(
     table:'pandas.DataFrame', # As read
     columns:dict, # Name to 'finite', 'number', 'label' or 'text'; columns that are not there are passed over
@@ -119,6 +123,7 @@ def check_columns(
         if k in table and (fault := _column_fault(table[k], kind)):
             raise FormatError(f"{path} is damaged: column {k} {fault}: {todo}")
 
+# %% ../nbs/02_doors.ipynb #9850ee24
 def read_table(
     path:str|Path,      # A CSV file of mrtl
     columns:dict,       # Name to 'finite', 'number', 'label' or 'text'

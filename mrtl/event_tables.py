@@ -37,6 +37,7 @@ def as_map(
     check_whole(**{f'cells of {option}': min(int(m[3]), int(m[4]))})
     return dict(name=m[1], pairs=[[c.strip() for c in p] for p in pairs], shape=[int(m[3]), int(m[4])], extent=extent)
 
+# %% ../nbs/75_event_tables.ipynb #f2820a03
 def modes_of(index, place, bag, curve=None):
     """What each sample looks at: name of a mode to a column, or to a map as `as_map` gives it with its kind; a
     curve is a map of one column."""
@@ -55,6 +56,7 @@ def modes_of(index, place, bag, curve=None):
                           "a,b+c,d:12x12 for what is around, --curve COLUMN for how much")
     return found
 
+# %% ../nbs/75_event_tables.ipynb #5f1b9eb7
 def common(columns):
     """What the names of some columns have in common: opp_dx of opp1_dx and opp2_dx; the first name where they have
     nothing in common."""
@@ -91,6 +93,7 @@ def needed(modes):
     return [c for m in modes.values() if isinstance(m, str) or m['kind']!='bag'
             for c in ([m] if isinstance(m, str) else m['pairs'][0])]
 
+# %% ../nbs/75_event_tables.ipynb #2a3d38cd
 @dataclass
 class Events:
     "The rows of a table that can be used, without their places."
@@ -103,11 +106,22 @@ class Events:
     words:dict           # Column to words such as NA, and how often each is there
     first:pd.DataFrame   # All columns of those among the first rows of the table
 
+# %% ../nbs/75_event_tables.ipynb #a42954cd
+def in_order(names):
+    try: return sorted(names)
+    except TypeError: return sorted(names, key=str)
+
+def marked(part):
+    "A mark of what a row holds, 16 bits: rows of two tables with the same number are told apart by it."
+    same = {c: float if part[c].dtype.kind in 'biuf' else str for c in part} # whatever types another table has
+    return (pd.util.hash_pandas_object(part.astype(same), index=False, categorize=False).values%65536).astype(np.uint16)
+
 # %% ../nbs/75_event_tables.ipynb #9b50ca30
 def names_in(modes, kept):
     return ({c for c in modes.values() if isinstance(c, str)}|set(kept))-{c
             for m in modes.values() if not isinstance(m, str) for p in m['pairs'] for c in p}
 
+# %% ../nbs/75_event_tables.ipynb #f0c6af40
 def read_events(path, modes, label, more=(), need_label=True, id=(), missing=None, also=()):
     "What a table says of its rows, places apart; `also` are columns to keep."
     index = {k: c for k,c in modes.items() if isinstance(c, str)}
@@ -137,15 +151,6 @@ def read_events(path, modes, label, more=(), need_label=True, id=(), missing=Non
     return Events(pd.concat(frames), np.concatenate(keeps), {k: in_order(v) for k,v in names.items()}, left,
                   np.concatenate(marks), odd, told_words, first)
 
-def in_order(names):
-    try: return sorted(names)
-    except TypeError: return sorted(names, key=str)
-
-def marked(part):
-    "A mark of what a row holds, 16 bits: rows of two tables with the same number are told apart by it."
-    same = {c: float if part[c].dtype.kind in 'biuf' else str for c in part} # whatever types another table has
-    return (pd.util.hash_pandas_object(part.astype(same), index=False, categorize=False).values%65536).astype(np.uint16)
-
 # %% ../nbs/75_event_tables.ipynb #4f7580f8
 def rectangles(path, modes, train, missing=None):
     "Grids of all maps, and nodes of all curves; those of the training rows where none were given."
@@ -161,6 +166,7 @@ def rectangles(path, modes, train, missing=None):
     return {k: as_grid(k, m, [np.concatenate(v) if len(v) else np.zeros(0) for v in found.get(k, ())])
             for k,m in modes.items() if not isinstance(m, str)}
 
+# %% ../nbs/75_event_tables.ipynb #96928efc
 def as_grid(name, m, values):
     "The grid of a map, or the nodes of a curve, which has about equally many rows between neighbours."
     if m['kind']=='curve':
@@ -190,6 +196,7 @@ def beyond_rule(m, outside):
     return 'drop' if m['kind']=='bag' else 'clip' if m['kind']=='curve' else outside or ('raise'
             if m['extent'] else 'clip')
 
+# %% ../nbs/75_event_tables.ipynb #a0e8481c
 def check_inside(path, name, m, part, out, where, new=False):
     "`DataError` that names the first row with a place outside its rectangle."
     pair,row = m['pairs'][0],part[out].iloc[0]

@@ -96,6 +96,18 @@ def on_grid(self:Fit,
     "Samples as the model sees them."
     return design.at({m.name: m.grid.shape for m in self.modes if m.grid is not None})
 
+# %% ../nbs/40_fits.ipynb #abb8172e
+def check_beside(
+    q:int,                          # Covariates of a fit
+    design:FieldDesign|EventDesign, # Samples
+    z:np.ndarray|None,              # Their standardised covariates, (n, q)
+)->None:
+    "Refuse samples whose covariates are not those of the fit."
+    got = None if z is None else z.shape
+    if got!=((len(design), q) if q else None):
+        raise DataError(f"the fit has {q} covariates for each of {len(design)} samples; got z of shape "
+                        f"{got}: give those of the fit")
+
 # %% ../nbs/40_fits.ipynb #3002298f
 @patch
 def scores(self:Fit,
@@ -115,18 +127,6 @@ def _score(self:Fit, scorer, d, z=None, offset=None, chunk=4096):
     with torch.no_grad():
         some = (replace(d.batch(i), **{k: v[i] for k,v in beside.items()}) for i in torch.arange(len(d)).split(chunk))
         return torch.cat([scorer(b) for b in some]).numpy()
-
-# %% ../nbs/40_fits.ipynb #356223c7
-def check_beside(
-    q:int,                          # Covariates of a fit
-    design:FieldDesign|EventDesign, # Samples
-    z:np.ndarray|None,              # Their standardised covariates, (n, q)
-)->None:
-    "Refuse samples whose covariates are not those of the fit."
-    got = None if z is None else z.shape
-    if got!=((len(design), q) if q else None):
-        raise DataError(f"the fit has {q} covariates for each of {len(design)} samples; got z of shape "
-                        f"{got}: give those of the fit")
 
 # %% ../nbs/40_fits.ipynb #a93d3b37
 @patch
@@ -186,43 +186,7 @@ def rows(cls:GradientFit,
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
 
-# %% ../nbs/40_fits.ipynb #67bb87dd
-@patch(cls_method=True)
-def learn(cls:GradientFit,
-    train:Samples,          # To learn from
-    valid:Samples|None,     # To validate on
-    ask:Request,            # What to learn
-    shift:float=0.,         # To be subtracted from the scores at the end
-)->'GradientFit':           # In the units of the data
-    "Standardise, run Algorithm 1, and keep the model in raw units; with `refit`, once more on all rows."
-    if ask.refit and valid is not None:
-        return cls._again(cls.learn(train, valid, replace(ask, refit=False), shift), joined(train, valid), ask, shift)
-    squared,o,design = ask.loss=='squared',settled(ask.gradients, ask.rows),train.design
-    check_solver(o, design, ask.loss, train.outputs)
-    mean,sd = target_scale(train.y, train.w) if squared else (np.zeros(train.outputs),np.ones(train.outputs))
-    moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
-    sets = [s for s in (train, valid) if s is not None]
-    designs = standardised([s.design for s in sets], moments) if moments else [s.design for s in sets]
-    scores = score_count(ask.loss, train.outputs)
-    ready = [replace(s, design=d, y=(s.y-mean)/sd) for d,s in zip(designs, sets)]
-    levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, scores)
-    o,callbacks = _as_kept(o, ask)
-    with work_threads(step_entries(design, levels, o, scores)):
-        run,low = (fit_exact if o.optimizer=='exact' else fit_ranks)(ready, ask.rank, o, levels, loss=ask.loss,
-                seed=ask.seed, device=ask.device,
-            callbacks=callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
-    low = low.cpu().double()
-    held = held_modes(low.modes, o.nonnegative)
-    if isinstance(design, FieldDesign): low = turned(low, held)
-    tell_explosion(run.history, o.lr)
-    stds = gamma_stds(low, replace(ready[0], design=ready[0].design.at(levels[-1].shapes)), ask.loss, o)
-    if ask.loss=='softmax': low = centred(low)
-    low = raw_units(low, moments, design, mean-shift, sd[:scores], held)
-    if ask.loss=='ordered': low.bias.data = falling(low.bias.data[None])[0]
-    fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
-    fit.gamma_std = stds if stds is None else stds*sd[:scores]
-    return fit
-
+# %% ../nbs/40_fits.ipynb #297510ad
 def start_of(s, loss, ridge):
     "Where bias and coefficients of covariates start."
     if s.z is None and s.offset is None: return dict(bias=None if loss=='squared' else base_rate(s.y, s.w, loss))
@@ -238,6 +202,54 @@ def _as_kept(o, ask):
         checkpoint=o.checkpoint and f'{o.checkpoint}.refit')
     return o,(*ask.callbacks, Kept(epochs))
 
+# %% ../nbs/40_fits.ipynb #0c0f89db
+def _scaled(sets, ask):
+    "Samples in standard units of the first set; by what fields were standardised, and targets."
+    s = sets[0]
+    mean,sd = target_scale(s.y, s.w) if ask.loss=='squared' else (np.zeros(s.outputs),np.ones(s.outputs))
+    moments = s.design.moments(s.w) if isinstance(s.design, FieldDesign) and ask.standardise else None
+    designs = standardised([s.design for s in sets], moments) if moments else [s.design for s in sets]
+    return [replace(s, design=d, y=(s.y-mean)/sd) for d,s in zip(designs, sets)],moments,mean,sd
+
+def _in_data_units(low, loss, moments, design, mean, sd, held):
+    "A model of standard units in those of the data; classes add up to zero, thresholds fall."
+    if loss=='softmax': low = centred(low)
+    low = raw_units(low, moments, design, mean, sd, held)
+    if loss=='ordered': low.bias.data = falling(low.bias.data[None])[0]
+    return low
+
+# %% ../nbs/40_fits.ipynb #67bb87dd
+@patch(cls_method=True)
+def learn(cls:GradientFit,
+    train:Samples,          # To learn from
+    valid:Samples|None,     # To validate on
+    ask:Request,            # What to learn
+    shift:float=0.,         # To be subtracted from the scores at the end
+)->'GradientFit':           # In the units of the data
+    "Standardise, run Algorithm 1, and keep the model in raw units; with `refit`, once more on all rows."
+    if ask.refit and valid is not None:
+        return cls._again(cls.learn(train, valid, replace(ask, refit=False), shift), joined(train, valid), ask, shift)
+    o,design = settled(ask.gradients, ask.rows),train.design
+    check_solver(o, design, ask.loss, train.outputs)
+    ready,moments,mean,sd = _scaled([s for s in (train, valid) if s is not None], ask)
+    scores = score_count(ask.loss, train.outputs)
+    levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, scores)
+    o,callbacks = _as_kept(o, ask)
+    with work_threads(step_entries(design, levels, o, scores)):
+        learn = fit_exact if o.optimizer=='exact' else fit_ranks
+        run,low = learn(ready, ask.rank, o, levels, loss=ask.loss, seed=ask.seed, device=ask.device,
+                        callbacks=callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
+    low = low.cpu().double()
+    held = held_modes(low.modes, o.nonnegative)
+    if isinstance(design, FieldDesign): low = turned(low, held)
+    tell_explosion(run.history, o.lr)
+    stds = gamma_stds(low, replace(ready[0], design=ready[0].design.at(levels[-1].shapes)), ask.loss, o)
+    low = _in_data_units(low, ask.loss, moments, design, mean-shift, sd[:scores], held)
+    fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
+    fit.gamma_std = stds if stds is None else stds*sd[:scores]
+    return fit
+
+# %% ../nbs/40_fits.ipynb #b7fe8e2d
 @patch(cls_method=True)
 def _again(cls:GradientFit, first, train, ask, shift):
     """The same fit to more rows; history and levels stay those of the first, since they say how the rank and the
@@ -339,6 +351,27 @@ def rows(cls:EvidenceFit,
     "Which samples train: all of them."
     return np.ones(len(design), bool),np.zeros(len(design), bool)
 
+# %% ../nbs/40_fits.ipynb #4d71ebdd
+def _check_evidence(s, ask):
+    "`ConfigError` for what is not learnt by evidence, `DataError` for samples that cannot be weighed."
+    if not isinstance(s.design, FieldDesign):
+        raise ConfigError("method='evidence' is for fields; got events: use method='sgd'")
+    if held := ask.gradients.nonnegative:
+        raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got "
+                          f"nonnegative={held!r}: use method='sgd'")
+    if len(s)<FEW_FOR_EVIDENCE: warnings.warn(few_said(len(s)), stacklevel=7)
+    if (s.w<0).any(): raise DataError(f"sample weights must be at least zero; got {s.w.min():g}: drop those samples")
+    entry_weights(torch.from_numpy(s.y), s.w) # refuses an output without any value
+
+# %% ../nbs/40_fits.ipynb #75a1190a
+def _scale_of(s, loss):
+    "What maps count from, and their unit: what is left of the targets by covariates has variance 1."
+    if loss!='squared':
+        return (base_rate(s.y, s.w, loss) if s.offset is None else beside_block(s.y, s.w, loss, None, s.offset)[0]),None
+    mean,sd = target_scale(s.y, s.w)
+    if s.z is None: return mean,sd
+    return mean,target_scale(s.y-np.column_stack([np.ones(len(s)), s.z])@side_block(s.y, s.w, loss, s.z), s.w)[1]
+
 # %% ../nbs/40_fits.ipynb #db619eb7
 @patch(cls_method=True)
 def learn(cls:EvidenceFit,
@@ -350,14 +383,7 @@ def learn(cls:EvidenceFit,
     "Fit by marginal likelihood."
     if ask.refit: train = joined(train, valid)
     design,Y,w = train.design,train.y,train.w
-    if not isinstance(design, FieldDesign):
-        raise ConfigError("method='evidence' is for fields; got events: use method='sgd'")
-    if held := ask.gradients.nonnegative:
-        raise ConfigError(f"method='evidence' has no factors to hold at zero or above; got "
-                          f"nonnegative={held!r}: use method='sgd'")
-    if len(train)<FEW_FOR_EVIDENCE: warnings.warn(few_said(len(train)), stacklevel=6)
-    if (w<0).any(): raise DataError(f"sample weights must be at least zero; got {w.min():g}: drop those samples")
-    entry_weights(torch.from_numpy(Y), w) # refuses an output without any value
+    _check_evidence(train, ask)
     mean,sd = _scale_of(train, ask.loss)
     if ask.loss=='ordered': Y,mean = Y.sum(1, keepdims=True),falling(torch.tensor(mean)[None])[0].numpy()
     with work_threads(len(train)**2):
@@ -367,14 +393,6 @@ def learn(cls:EvidenceFit,
             ask.evidence.covariate_ridge*(1 if ask.loss in CLASS_LOSSES else train.outputs), ask.evidence.intervals)
     names = np.asarray(ask.outputs).tolist()
     return cls(model, pd.DataFrame(model.history(names)), model.levels(names))
-
-def _scale_of(s, loss):
-    "What maps count from, and their unit: what is left of the targets by covariates has variance 1."
-    if loss!='squared':
-        return (base_rate(s.y, s.w, loss) if s.offset is None else beside_block(s.y, s.w, loss, None, s.offset)[0]),None
-    mean,sd = target_scale(s.y, s.w)
-    if s.z is None: return mean,sd
-    return mean,target_scale(s.y-np.column_stack([np.ones(len(s)), s.z])@side_block(s.y, s.w, loss, s.z), s.w)[1]
 
 # %% ../nbs/40_fits.ipynb #5e715afb
 @patch
@@ -416,6 +434,7 @@ def pieces(self:Fit)->list: # One `Piece`
     return [Piece(':'.join(m.name for m in low.modes), modes, plain(strength), [plain(f) for f in factors],
         plain(low.bias), {k: plain(t) for k,t in low.main.items()}, None, *self._remainder())]
 
+# %% ../nbs/40_fits.ipynb #6f889b5e
 @patch
 def _remainder(self:Fit): "Coefficients that the components leave out, and the share that these carry; nothing where the components predict."; return None,1.
 

@@ -114,6 +114,7 @@ class Columns:
             if self.hidden is not None: there[self.hidden[0]] &= ~self.hidden[1][:,c]
             yield c,x.nan_to_num().mul_(there).to(self.dtype),there.to(self.dtype)
 
+# %% ../nbs/13_gaps.ipynb #9efec1f6
 def units_of(g):
     """The unit in which each cell is modelled, (*stored features, h, w): its feature's standard deviation over the
     root of its area."""
@@ -159,6 +160,7 @@ def seen_by(x, there, W, at, V=0.):
     k = W.shape[1]; M = unpaired(there@(pairs(W, at)+V), at, k)
     return x@W[:,1:]-M[:,0,1:],M[:,1:,1:]
 
+# %% ../nbs/13_gaps.ipynb #21c590e9
 def regress(x, there, latent, at, prior):
     """Loadings of some cells on a constant and the components, (cells, 1+k), the inverse matrices, squared
     residuals, and what adds to them."""
@@ -168,6 +170,19 @@ def regress(x, there, latent, at, prior):
     A = unpaired((there.T@second[:,at[0],at[1]].to(x)).double(), at, k); B = (x.T@z.to(x)).double()
     V = torch.linalg.inv(A+torch.diag(prior)); W = (V@B[...,None])[...,0]
     return W,V,(x.double()**2).sum()-2*(W*B).sum()+torch.einsum('ci,cij,cj', W, A, W),(V*A).sum()
+
+# %% ../nbs/13_gaps.ipynb #4f1e5b35
+def sum_pairs(said):
+    "Add up pairs."
+    return tuple(sum(v) for v in zip(*said))
+
+def _first_noise(columns, W):
+    "The variance that is not in the loadings, at least a twentieth of all."
+    n = power = 0.
+    for _,x,there in columns:
+        n += float(there.sum(dtype=torch.float64))
+        power += float((x**2).sum(dtype=torch.float64))
+    return max(power/max(n, 1.)-float((W**2).sum())/max(1., n/columns.T), .05*power/max(n, 1.), 1e-8)
 
 # %% ../nbs/13_gaps.ipynb #4698319a
 def principal(
@@ -192,18 +207,6 @@ def principal(
         W,noise = torch.cat(found),max(rest/max(n, 1.), 1e-8)
         if abs(noise-before)<enough*before: break
     return W,noise
-
-def sum_pairs(said):
-    "Add up pairs."
-    return tuple(sum(v) for v in zip(*said))
-
-def _first_noise(columns, W):
-    "The variance that is not in the loadings, at least a twentieth of all."
-    n = power = 0.
-    for _,x,there in columns:
-        n += float(there.sum(dtype=torch.float64))
-        power += float((x**2).sum(dtype=torch.float64))
-    return max(power/max(n, 1.)-float((W**2).sum())/max(1., n/columns.T), .05*power/max(n, 1.), 1e-8)
 
 # %% ../nbs/13_gaps.ipynb #0b9e7295
 def hide(
@@ -242,6 +245,7 @@ def most_components(columns):
     bearable = max(4, math.sqrt(2**33/(columns.T*columns.P)))
     return int(max(1, min(MOST, columns.T//4, (columns.scale>0).sum()//2, bearable)))
 
+# %% ../nbs/13_gaps.ipynb #1dc1e7ce
 def best_rank(
     columns:Columns, # Of the training times
     V:Tensor,        # Leading components, (P, most)
@@ -254,6 +258,7 @@ def best_rank(
     columns.hidden = None
     return tried
 
+# %% ../nbs/13_gaps.ipynb #d8330e94
 def conditional(
     d:FieldDesign,  # Training samples, perhaps with gaps
     g:Gaps,         # From `observed`
@@ -276,6 +281,7 @@ def given_seen(
     there = (v.isfinite()&g.grid.mask.flatten().repeat(v.shape[1]//g.grid.D)).double()
     return Latent(*seen_by(v.nan_to_num()*there, there, W, at), g.noise)
 
+# %% ../nbs/13_gaps.ipynb #77274e00
 def expected(
     g:Gaps,    # From `conditional`
     x:Tensor,  # Fields of some times, NaN where missing, (b, *stored features, h, w), float64
@@ -284,6 +290,7 @@ def expected(
     unit = units_of(g); W = g.loadings.flatten(0, -2); z = given_seen(g, ((x-g.mean)/unit).flatten(1)).z
     return g.mean+unit*(W[:,0]+z@W[:,1:].T).reshape(x.shape)
 
+# %% ../nbs/13_gaps.ipynb #e5637887
 @patch
 def __call__(self:Gaps,
     d:FieldDesign,  # Samples, perhaps with gaps
@@ -311,6 +318,16 @@ def spreading(
     g.loadings = W.reshape(*g.mean.shape, W.shape[1])
     return g
 
+# %% ../nbs/13_gaps.ipynb #ce9c8d7d
+def root(
+    M:Tensor,         # Symmetric, (..., k, k)
+    power:float=.5,   # Of its eigenvalues
+)->Tensor:            # (..., k, k)
+    "A power of a symmetric matrix that has no negative eigenvalue."
+    L,R = torch.linalg.eigh(M); L = L.clamp(min=1e-10*float(L.max().clamp(min=1e-300)))
+    return (R*L[...,None,:]**power)@R.mT
+
+# %% ../nbs/13_gaps.ipynb #bf6b90f4
 def lag_moments(
     d:FieldDesign,  # Training samples
     g:Gaps,         # With loadings
@@ -330,14 +347,6 @@ def lag_moments(
         pair = used[lag:]&used[:-lag]
         if pair.any(): out[lag] = z[:-lag][pair].T@z[lag:][pair]/pair.sum()
     return out
-
-def root(
-    M:Tensor,         # Symmetric, (..., k, k)
-    power:float=.5,   # Of its eigenvalues
-)->Tensor:            # (..., k, k)
-    "A power of a symmetric matrix that has no negative eigenvalue."
-    L,R = torch.linalg.eigh(M); L = L.clamp(min=1e-10*float(L.max().clamp(min=1e-300)))
-    return (R*L[...,None,:]**power)@R.mT
 
 # %% ../nbs/13_gaps.ipynb #60f29b3f
 @patch
@@ -361,6 +370,7 @@ def variance(self:Gaps,
                 out[rows] += torch.einsum('bko,jk,bjo->bo', here[l], C, here[m])
     return out.clamp(min=0.).numpy()
 
+# %% ../nbs/13_gaps.ipynb #1bf123a6
 def _open(g, u, B):
     "Of some times what is open in the components, (b, leads, rank, outputs), and in the noise, (b, leads, outputs)."
     gone = u.flatten(1).isnan(); W = g.loadings.flatten(0, -2)[:,1:]; k = W.shape[1]
@@ -393,6 +403,7 @@ def learn_gaps(
     g = (conditional if missing=='conditional' else spreading)(rows, g); g.lags = lag_moments(rows, g)
     return g,g(d)
 
+# %% ../nbs/13_gaps.ipynb #89526ff1
 def _warn_empty(d, g):
     "Say that some training times hold nothing at all."
     used,cells = looked_at(d)>0,g.grid.mask.flatten().repeat(g.mean.numel()//g.grid.D)
@@ -411,6 +422,7 @@ def pack(self:Gaps)->tuple: # Name to tensor; dict that JSON can hold
     tensors['gaps.missing'] = tensors['gaps.missing'].nan_to_num(nan=-1.)
     return tensors,dict(how=self.how, noise=self.noise, tried=[list(t) for t in self.tried])
 
+# %% ../nbs/13_gaps.ipynb #4a93361e
 def gaps_layout(
     meta:dict,    # From `pack`
     modes:list,   # Of the data
@@ -426,6 +438,7 @@ def gaps_layout(
             'gaps.loadings': (*cells, 'columns'), 'gaps.lags': ('lags','rank','rank'),
             'gaps.taught': ('outputs taught',)}
 
+# %% ../nbs/13_gaps.ipynb #5875cb49
 def unpack_gaps(
     tensors:dict,  # From `pack`
     meta:dict,     # From `pack`

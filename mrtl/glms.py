@@ -31,6 +31,7 @@ def glm_loss(kind, y, p):
     if kind in ('classes','ordered'): return log_loss(y, p, labels=range(max(2, p.shape[-1] if p.ndim==2 else 0)))
     return mean_poisson_deviance(y, np.maximum(p, 1e-9)) if kind=='counts' else ((y-p)**2).mean()
 
+# %% ../nbs/63_glms.ipynb #5d561a56
 def glm_fit(
     problem:'Problem',        # With training and validation rows
     X:np.ndarray,             # Inputs of all rows, (n, q), dense or sparse
@@ -54,6 +55,7 @@ def glm_fit(
         found.append((glm_loss(problem.kind, y[valid], p[valid]), a, p))
     return min(found, key=lambda f: f[0])[1:]
 
+# %% ../nbs/63_glms.ipynb #1df4cb3a
 def glm_scores(problem, X, **facts):
     "Scores of the rival on these inputs and the covariates, one fit an output; classes have one fit together."
     Z = beside_columns(problem); X = sparse.hstack([X, Z]).tocsr() if sparse.issparse(X) else np.column_stack([X, Z])
@@ -104,6 +106,7 @@ def one_hots(
     return sparse.hstack([d.weights[m.name] if m.nodes is not None else entry_counts(d.idx[m.name].numpy(), m.size)
                           for m in d.modes]).tocsr()
 
+# %% ../nbs/63_glms.ipynb #788c325c
 def map_shape(m):
     "Cells or nodes along both sides of a mode that is a map; None of any other."
     if m.grid is not None: return m.grid.shape if m.grid.dims==2 and min(m.grid.shape)>1 else None
@@ -123,12 +126,14 @@ def splines(
         parts.append(count)
     return sparse.hstack(parts).tocsr()
 
+# %% ../nbs/63_glms.ipynb #57f19a5a
 def rates(idx, size, y, train, mean, least=10.):
     "Mean of the target by name, as if each name had `least` more rows at the mean; of all rows, (n,)."
     known = train[np.isfinite(y[train])&(idx[train]>=0)]
     n,total = (np.bincount(idx[known], w, size) for w in (None, y[known]))
     return np.append((total+least*mean)/(n+least), mean)[idx] # -1 is the last: the mean
 
+# %% ../nbs/63_glms.ipynb #83bdd96e
 def event_glms(
     problem:'Problem', # With an `EventDesign`, training and validation rows
 )->dict:               # constant, rate by each index, a GLM on cells and one on splines: valid and test scores

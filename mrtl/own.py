@@ -70,6 +70,7 @@ def tell_plan(problem, options):
            *(f'{k} {v}' for k,v in parts.items() if v is not None)]
     print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}{'; gradients give predictions no intervals, --method evidence does' if method=='sgd' and isinstance(problem.design, FieldDesign) else ''}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards", flush=True)
 
+# %% ../nbs/75_own.ipynb #16327ce6
 def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=False, more=None):
     "Read, fit and write a run of a reader's own data, unless it is there already or only a plan is wanted."
     claim = partial(open_run, out, config, resume, overwrite); todo = None
@@ -83,6 +84,7 @@ def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=F
     metrics = run_problem(out, problem, chosen, more=partial(more, out, problem))
     if metrics: print('\n'.join([said_score(metrics, problem.base is not None), *said_covariates(out)]))
 
+# %% ../nbs/75_own.ipynb #c38011c8
 def said_score(metrics, anomalies=False):
     "The score that counts, and the best of the rivals."
     key,name = ('auc','AUC') if 'auc' in metrics['test'] else ('r2','R2')
@@ -117,6 +119,7 @@ def save_own(out, problem, m=None, yhat=None):
         kind=problem.kind, classes=problem.classes, reference=zero, units=problem.units))
     return {}
 
+# %% ../nbs/75_own.ipynb #f300aaca
 def load_own(run):
     "What `save_own` kept, as `own_problem` takes it, and the units of the fields."
     tensors,meta = read_own_prep(run)
@@ -137,6 +140,7 @@ def words(text):
     if text in (None, '', []): return None
     return [w.strip() for t in ([text] if isinstance(text, str) else text) for w in str(t).split(',') if w.strip()]
 
+# %% ../nbs/75_own.ipynb #1e9c85d5
 def beside_of(covariates, time=None):
     "Names of covariates, and the table that has them where it is not the target's."
     names = words(covariates) or []
@@ -150,6 +154,7 @@ def asked_of(config):
     pick = {k: v for k,v in config.items() if k in known and v is not None}
     return Asked(**{k: tuple(v) if isinstance(v, list) else v for k,v in pick.items()})
 
+# %% ../nbs/75_own.ipynb #6de12650
 def fields_command(
     fields:FILES=None,         # Files or folders of fields with a time axis: netCDF or zarr; variables on latitudes and longitudes are put on one grid. Or stations: along one dimension of a file, or a long table with station, lat, lon, time and values
     target:str=None,           # Table with a row per time: CSV, parquet or netCDF

@@ -51,6 +51,7 @@ def plain_map(da, time, when):
     return xr.DataArray(da.values, {'time': when}|{k: (k, da[k].values, da[k].attrs)
                                                    for k in (y, x) if k in da.coords}, ('time',y,x), da.name, da.attrs)
 
+# %% ../nbs/74_own_data.ipynb #02a9cd28
 def plain_fields(path, variables=None, missing=None, by=None):
     "The maps of a file without latitudes and longitudes, in memory, (time, y, x) each; an error where there is none."
     with opened(path) as ds:
@@ -73,6 +74,23 @@ def plain_fields(path, variables=None, missing=None, by=None):
                         f"{by or 'time'}{' called '+variables[0]+near(variables[0], names) if variables else ''}: "
                         f"it holds {', '.join(f'{v} {ds[v].dims}' for v in ds.data_vars) or 'nothing'}")
     return found
+
+# %% ../nbs/74_own_data.ipynb #7503e9bd
+def as_numbered(n): return np.asarray(n, np.int64).astype('datetime64[ns]')
+
+def spelled_ids(v):
+    return [str(int(k)) if isinstance(k, (float,np.floating)) and k==int(k) else k.decode() if isinstance(k, bytes)
+            else str(k).strip() for k in np.asarray(v).tolist()]
+
+def ids_of(ds, by, what):
+    "What the entries of a dimension are called, (n,), text; `DataError` where they are not told apart."
+    if by not in ds.variables:
+        raise DataError(f"the dimension {by!r} in {what} has no coordinate that says which sample each entry is: "
+                        f"write it into the file, as {by}({by})")
+    ids = np.array(spelled_ids(ds[by].values), object)
+    if (twice := pd.Index(ids).duplicated()).any():
+        raise DataError(f"{what} has the {by} {ids[twice][0]} more than once: give each sample once")
+    return ids
 
 # %% ../nbs/74_own_data.ipynb #73eabd36
 @dataclass(frozen=True)
@@ -97,22 +115,11 @@ class Samples(Step):
         at = pd.Index(self.ids).get_indexer(names); new = at<0; at[new] = len(self.ids)+np.arange(new.sum())
         return as_numbered(at)
 
-def as_numbered(n): return np.asarray(n, np.int64).astype('datetime64[ns]')
+# %% ../nbs/74_own_data.ipynb #d6ffd228
+def as_dataset(given):
+    return given if isinstance(given, xr.Dataset) else given.to_dataset(name=str(given.name or 'fields'))
 
-def spelled_ids(v):
-    return [str(int(k)) if isinstance(k, (float,np.floating)) and k==int(k) else k.decode() if isinstance(k, bytes)
-            else str(k).strip() for k in np.asarray(v).tolist()]
-
-def ids_of(ds, by, what):
-    "What the entries of a dimension are called, (n,), text; `DataError` where they are not told apart."
-    if by not in ds.variables:
-        raise DataError(f"the dimension {by!r} in {what} has no coordinate that says which sample each entry is: "
-                        f"write it into the file, as {by}({by})")
-    ids = np.array(spelled_ids(ds[by].values), object)
-    if (twice := pd.Index(ids).duplicated()).any():
-        raise DataError(f"{what} has the {by} {ids[twice][0]} more than once: give each sample once")
-    return ids
-
+# %% ../nbs/74_own_data.ipynb #2639a1be
 def by_id(given, time):
     "Does the column of times name a dimension of the fields whose entries are no dates?"
     if time is None: return False
@@ -146,6 +153,7 @@ def is_points(given, by):
     if not inside or not inside[0].name.lower().endswith(ENDS): return False
     with opened(inside[0]) as ds: return placed(ds, by, source_name(inside[0]))[0] is not None
 
+# %% ../nbs/74_own_data.ipynb #e3d578e4
 def station_table(path, variables, by):
     "A long table of stations as a dataset."
     what = source_name(path); t = open_table(path)
@@ -155,6 +163,7 @@ def station_table(path, variables, by):
     da = points_array(t[[c for c in of if c in t]+values].assign(time=when))
     return da.to_dataset('variable') if 'variable' in da.dims else da.to_dataset(name=str(values[0]))
 
+# %% ../nbs/74_own_data.ipynb #371d522d
 def station_series(ds, what, variables, missing, by):
     "The variables over time and stations, in memory, (time, station) each."
     dim,ds = placed(ds, by, what); dims,coords = find_axes(ds, what); time = by or dims.get('time'); found = {}
@@ -171,6 +180,7 @@ def station_series(ds, what, variables, missing, by):
         found[v] = xr.DataArray(x, {'time': when, dim: names}|at, ('time',dim), v, ds[v].attrs)
     return found
 
+# %% ../nbs/74_own_data.ipynb #56f2fc2a
 def _station_parts(given, variables, missing, by):
     "The variables of each source, (time, station) each."
     for g in given:
@@ -200,6 +210,12 @@ def _at_points(given, variables, missing, step, onto, by):
     if isinstance(onto, Points): da = at_stations(da, onto, 'keep')
     return da.expand_dims('row', -2).assign_attrs(units=', '.join(f"{v}: {parts[v][0].attrs.get('units', '?')}"
             for v in names)),step
+
+# %% ../nbs/74_own_data.ipynb #56d72ba5
+def _check_variables(wanted, have):
+    if gone := [v for v in wanted if v not in have]:
+        raise DataError(f"the fields have no variable {gone[0]!r}{near(gone[0], have)}; they have "
+                        f"{', '.join(map(str, have))}")
 
 # %% ../nbs/74_own_data.ipynb #82100310
 def fields_of(
@@ -233,14 +249,7 @@ def fields_of(
     if isinstance(onto, Grid): check_covered(fields, onto)
     return common_grid(fields, onto).transpose('time','variable','lat','lon'),step
 
-def _check_variables(wanted, have):
-    if gone := [v for v in wanted if v not in have]:
-        raise DataError(f"the fields have no variable {gone[0]!r}{near(gone[0], have)}; they have "
-                        f"{', '.join(map(str, have))}")
-
-def as_dataset(given):
-    return given if isinstance(given, xr.Dataset) else given.to_dataset(name=str(given.name or 'fields'))
-
+# %% ../nbs/74_own_data.ipynb #252160c5
 def _from_memory(given, variables, missing, stamp):
     ds = as_dataset(given)
     names = [v for v in map(str, ds.data_vars) if ds[v].ndim>2 and (not variables or v in variables)]
@@ -268,6 +277,7 @@ def _on_globe(read, stamp, step):
     if step.months==1 and stamp is None: fields = read(None) # what the file says of its months
     return [f.assign_coords(time=step.stamp(f.time.values)) for f in fields],step
 
+# %% ../nbs/74_own_data.ipynb #577201ed
 def _plain(given, variables, missing, step, by=None):
     "Maps without latitudes and longitudes, files of one variable one after the other in time."
     parts = {}
@@ -284,6 +294,7 @@ def _plain(given, variables, missing, step, by=None):
     step = step or step_of(fields[0].time.values)
     return [f.assign_coords(time=step.stamp(f.time.values)) for f in fields],step
 
+# %% ../nbs/74_own_data.ipynb #2d004ff5
 def _in_time(name, parts):
     "Maps of one variable, one after the other; `DataError` where they are not of one grid."
     first = parts[0]
@@ -305,6 +316,7 @@ def _numbered(fields, by):
     return [f.assign_coords(time=as_numbered(range(len(ids)))) for f in fields],Samples(seconds=1e-9,
             called=by, ids=tuple(ids))
 
+# %% ../nbs/74_own_data.ipynb #3598086f
 def _plain_array(ds, v, by):
     "An array of maps, times first."
     da = ds[v]; time = by or 'time'
@@ -312,6 +324,7 @@ def _plain_array(ds, v, by):
         raise DataError(f"{v} has the dimensions {', '.join(map(str, da.dims))}, and none is called {time}: rename it")
     return plain_map(da, time, ids_of(ds, by, 'the fields') if by else as_dates(da[time].values))
 
+# %% ../nbs/74_own_data.ipynb #f6f8e9b6
 def _stacked(fields, onto):
     "Maps of one grid as variables; on a known grid, which theirs must be."
     y,x = fields[0].dims[-2:]; fields = [ascending(ascending(f, y), x) for f in fields]

@@ -39,6 +39,7 @@ def fair(classes):
     return ('' if classes is None or len(classes)!=2 else f'; AUC, F1 and average precision are about '
             f'{classes[1]}, against {classes[0]}')
 
+# %% ../nbs/76_own_events.ipynb #5c1cd590
 def said_columns(e, modes, covariates):
     "What covariates hold, and indices that are numbers."
     one = (lambda c: f'{c} (a number)' if (v := column_levels(e.frame[c])) is None else f"{c} ({len(v)} levels, "
@@ -50,6 +51,7 @@ def said_columns(e, modes, covariates):
 
 def said_left(left): return ', '.join(f'{v:,} without {k}' for k,v in left.items()) or 'none'
 
+# %% ../nbs/76_own_events.ipynb #f9a70970
 def said_events(path, e, problem, design, modes, groups, block):
     "What was read, left out and dealt out, in sentences."
     span = lambda m: '' if m.grid is None else ', '+', '.join(f'{k} from {a:.7g} to {b:.7g}'
@@ -68,6 +70,7 @@ def said_events(path, e, problem, design, modes, groups, block):
                                           [] if problem.covariates is None else list(problem.covariates)),
         f"rows: {sets}, in {whole}"]
 
+# %% ../nbs/76_own_events.ipynb #315204b4
 def said_rows_odd(e, modes, label, kind, groups, id, covariates):
     "What a reader should look at before he believes a model, in sentences."
     names = {c: e.labels[k] for k,c in modes.items() if isinstance(c, str)}|{c: e.frame[c].unique()
@@ -83,6 +86,7 @@ def said_rows_odd(e, modes, label, kind, groups, id, covariates):
             *(s for k,t in places.items() if modes[k]['extent'] is None for s in said_far(k, t)), *visits,
             *(said_copies(e.first) if not (visits or id) else ())]
 
+# %% ../nbs/76_own_events.ipynb #1a476905
 @dataclass(kw_only=True, repr=False)
 class EventProblem(Problem):
     "Events of a reader's own, and the rows that train and test."
@@ -104,6 +108,7 @@ def names_of(e, id, where, new=False):
             f"{' '.join(id)}, or leave --id out"))
     return names.values.astype(object)
 
+# %% ../nbs/76_own_events.ipynb #c29012ec
 def beside_events(e, covariates, exposure, where):
     "Covariates and the log of exposure, as a problem takes them."
     if exposure and not ((v := as_numbers(e.frame[[exposure]], where)[:,0])>0).all():
@@ -111,6 +116,7 @@ def beside_events(e, covariates, exposure, where):
                         f"is not: leave them out")
     return dict(covariates=e.frame[list(covariates)] if covariates else None, offset=np.log(v) if exposure else None)
 
+# %% ../nbs/76_own_events.ipynb #69d20f23
 def check_roles(label, modes, groups, exposure, covariates):
     "`ConfigError` where the label would explain itself, or a column would count twice."
     used = {'--groups': [groups], '--exposure': [exposure], '--covariates': covariates,
@@ -124,6 +130,7 @@ def check_roles(label, modes, groups, exposure, covariates):
         raise ConfigError(f"column {own[0]!r} is given as {how} and in --covariates: its effect would be in the model "
                           f"twice, and neither could be read: leave it out of --covariates, or out of {how}")
 
+# %% ../nbs/76_own_events.ipynb #e76a04f9
 def check_groups(g, groups, where):
     "`DataError` where groups are too few to be held out."
     if len(names := pd.unique(pd.Series(g)).tolist())<3:
@@ -153,6 +160,7 @@ def crowded(design, modes):
         out += said_crowded(m.name, np.bincount(at[at>=0], minlength=m.size), ends)
     return out
 
+# %% ../nbs/76_own_events.ipynb #0ad35b7b
 def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(), outside=None, split_seed=0,
                covariates=(), missing=None, order=None):
     "From a table to a problem in which whole groups, or blocks of rows, are held out."
@@ -198,6 +206,7 @@ def event_options(problem, modes, terms=None, method='auto', rank=None, **option
     chosen = given or [*((k,) for k in modes), *product(index, place)]; check_memory(problem, chosen, rank or 3)
     return dict(terms=chosen, rank=rank or 3)|options
 
+# %% ../nbs/76_own_events.ipynb #d3b19ddc
 def check_product(modes, ordered):
     "`ConfigError` where modes cannot be one product, which ordered classes are, and what `--method sgd` asks for."
     what,instead = ('classes in an order are','say --kind classes') if ordered else ('--method sgd is','leave it out')
@@ -209,6 +218,7 @@ def check_product(modes, ordered):
         raise ConfigError(f"{what} fitted as one product of all modes, which needs a map: give --place or --bag, "
                           f"or {instead} for a sum of terms")
 
+# %% ../nbs/76_own_events.ipynb #d9560c6b
 def check_memory(problem, terms, rank):
     "`DataError` where a sum of terms would need more memory than is free."
     design = problem.design
@@ -283,6 +293,7 @@ def check_place(k, m, rows, e, grid, n, where):
                     f"{grid.x[1]:g}), the first in row {rows[0]+1}{at}: "
         "give places in the units and the order of the training, or say --unknown to move them to the edge")
 
+# %% ../nbs/76_own_events.ipynb #351adac7
 def changed_rows(run, problem):
     """Rows that are called like one of the run's but hold something else: the model of its predictions gives them
     another one, (n,) booleans."""
@@ -295,17 +306,51 @@ def changed_rows(run, problem):
     at = pd.Index(old['sample'].astype(str)).get_indexer([str(k) for k in problem.names])
     return (at>=0)&~np.isclose(now, v[at], rtol=1e-3, atol=1e-4).all(1)
 
+# %% ../nbs/76_own_events.ipynb #7310014f
+def target_of(run):
+    "Kind and classes of the target of a finished run."
+    facts = read_metrics(run).get('target', {})
+    if facts.get('kind') in ESTIMATORS: return facts['kind'],facts.get('classes')
+    raise ConfigError(f"{Path(run)/'metrics.json'} does not say what kind of target it is about: run the "
+                      f"command again with --overwrite")
+
+def train_mean(run, kind):
+    "Mean of the target in the training rows; None for classes, which have none."
+    if kind not in ('regression','counts'): return None
+    return float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float)))
+
+# %% ../nbs/76_own_events.ipynb #fa2b3d33
+def check_outside(e, design, modes, new, lost, where, unknown, outside):
+    "`DataError` where names are unknown, or places outside, in more than half of the rows."
+    known = {m.name: m for m in design.modes}; n = len(design)
+    for k,v in new.items(): check_known(k, v, n, known[k].labels, where, unknown)
+    for k,rows in lost.items() if not (unknown or outside) else ():
+        if modes[k]['kind']=='place': check_place(k, modes[k], rows, e, known[k].grid, n, where)
+
+def said_changed(id, unnamed, changed, where):
+    "Which rows count as new, although they may be those of the training."
+    said = [f"{where} has no column {unnamed[0]}, by which the run names rows: all "
+            f"rows count as new"] if unnamed else []
+    return said+([f"{int(changed.sum()):,} rows have the {' and '.join(id)} of a row of the training, but hold "
+                  f"something else: they count as new"] if changed.any() else [])
+
+def said_rows(p, out, e, new):
+    "What was predicted, what of it the run saw in its training, and what was left out."
+    parts = [(p.set==k).sum() for k in ('seen','new','forecast')]
+    names = 'seen in training','new with a label','without a label'
+    return (f"{len(p)} rows: {out}; "+', '.join(f'{n:,} {k}' for n,k in zip(parts, names))
+            +f"; left out: {said_left(e.left)}"+''.join(f"; {len(v):,} of an unknown {k}, which adds nothing "
+            f"({', '.join(map(repr, v.unique()[:3]))}{' ...' if v.nunique()>3 else ''} in "
+            f"{said_some(list(v.index))})" for k,v in new.items() if len(v)))
+
+# %% ../nbs/76_own_events.ipynb #fbead309
 def predict_events(run, out, config, table, unknown=False):
     "Predict the rows of another table with a finished run, and score those that have a label and are new."
     if not table:
         raise ConfigError("a run of mrtl events predicts from a table: give --table TABLE with the columns "
                           "that `mrtl events` took")
-    facts = read_metrics(run).get('target', {})
-    kind,classes = facts.get('kind'),facts.get('classes')
+    kind,classes = target_of(run)
     modes,label,where = config['modes'],config['label'],source_name(table)
-    if kind not in ESTIMATORS:
-        raise ConfigError(f"{Path(run)/'metrics.json'} does not say what kind of target it is about: run the "
-                          f"command again with --overwrite")
     head = next(iter(table_parts(table, None, 1)))
     known = label if label in head else None
     id = words(config.get('id')) or []
@@ -322,31 +367,14 @@ def predict_events(run, out, config, table, unknown=False):
     y = as_targets_of(e.frame[[known]], kind, where,
                       classes)[0][:,0] if known and e.frame[known].notna().any() else np.full(n, np.nan)
     new = {k: e.frame[m][(design.idx[k]<0).any(1).numpy()] for k,m in modes.items() if isinstance(m, str)}
-    grids = {m.name: m.grid for m in design.modes}
-    for k,v in new.items(): check_known(k, v, n, next(m.labels for m in design.modes if m.name==k), where, unknown)
-    for k,rows in lost.items() if not (unknown or outside) else ():
-        check_place(k, modes[k], rows, e, grids[k], n, where) if modes[k]['kind']=='place' else None
-    mean = (float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float)))
-            if kind in ('regression','counts') else None)
+    check_outside(e, design, modes, new, lost, where, unknown, outside)
     problem = Problem(design, y, dict(test=np.arange(n)), kind=kind,
-                      names=names_of(e, [] if unnamed else id, where, True), classes=classes, reference=mean,
+                      names=names_of(e, [] if unnamed else id, where, True), classes=classes,
+                      reference=train_mean(run, kind),
         **beside_events(e, covariates, exposure, where))
     changed = changed_rows(run, problem) if id and not unnamed else np.zeros(n, bool)
     p = predict_run(run, out, problem, other=changed|bool(unnamed),
                     rows=dict(left_out=int((~e.keep).sum()), outside={k: len(v) for k,v in lost.items()}))
-    said = [f"{where} has no column {unnamed[0]}, by which the run names rows: all "
-            f"rows count as new"] if unnamed else []
-    if changed.any():
-        said += [f"{int(changed.sum()):,} rows have the {' and '.join(id)} of a row of the training, but hold "
-                 f"something else: they count as new"]
-    print('\n'.join([said_rows(p, out, e, new), *said, *said_beyond(modes, outside, lost), *said_odd(e.odd),
+    print('\n'.join([said_rows(p, out, e, new), *said_changed(id, unnamed, changed, where),
+                     *said_beyond(modes, outside, lost), *said_odd(e.odd),
                      *said_words(e.words)]))
-
-def said_rows(p, out, e, new):
-    "What was predicted, what of it the run saw in its training, and what was left out."
-    parts = [(p.set==k).sum() for k in ('seen','new','forecast')]
-    names = 'seen in training','new with a label','without a label'
-    return (f"{len(p)} rows: {out}; "+', '.join(f'{n:,} {k}' for n,k in zip(parts, names))
-            +f"; left out: {said_left(e.left)}"+''.join(f"; {len(v):,} of an unknown {k}, which adds nothing "
-            f"({', '.join(map(repr, v.unique()[:3]))}{' ...' if v.nunique()>3 else ''} in "
-            f"{said_some(list(v.index))})" for k,v in new.items() if len(v)))

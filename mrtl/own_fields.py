@@ -82,6 +82,7 @@ class Asked:
             raise ConfigError(f"--season {self.season} needs dates, but {self.time!r} names samples and holds "
                               f"none: leave --season away")
 
+# %% ../nbs/74_own_fields.ipynb #3816ccb1
 def overlap(times, target, step, fields):
     "`DataError` with the numbers of each side where no time is common."
     if isinstance(step, Samples):
@@ -94,14 +95,6 @@ def overlap(times, target, step, fields):
     return DataError(f"no time of the target has fields: the samples that the fields make are "
                      f"{said(times, len(times))}, and the target has {said(target, len(target))}; {what}")
 
-def check_step(times, step):
-    "`DataError` where new maps come at another step than those of the run."
-    if len(times)<3 or isinstance(step, Samples): return
-    found = float(np.median(step.gaps(times)))
-    if not .7<found<1.5:
-        raise DataError(f"the maps of the run come every {step}, the new ones every {step_of(times)}: average them "
-                        f"to the run's step, or give maps of each step")
-
 def lag_of(fields, target):
     "How long after a time of the fields every time of the target lies; None where that is not always the same."
     target = target[(target>=fields[0])&(target<=fields[-1])]
@@ -109,6 +102,15 @@ def lag_of(fields, target):
     if len(late)!=1 or not late[0]>np.timedelta64(0): return None
     hours = late[0]/np.timedelta64(1, 'h')
     return f"{hours/24:g} day{'' if hours==24 else 's'}" if hours>=24 else f"{hours:g} hours"
+
+# %% ../nbs/74_own_fields.ipynb #f0e10efb
+def check_step(times, step):
+    "`DataError` where new maps come at another step than those of the run."
+    if len(times)<3 or isinstance(step, Samples): return
+    found = float(np.median(step.gaps(times)))
+    if not .7<found<1.5:
+        raise DataError(f"the maps of the run come every {step}, the new ones every {step_of(times)}: average them "
+                        f"to the run's step, or give maps of each step")
 
 # %% ../nbs/74_own_fields.ipynb #dfcf4266
 def few_matched(n, lost, found, times, step):
@@ -121,6 +123,7 @@ def few_matched(n, lost, found, times, step):
             f"the date of the map that belongs to it (pandas.merge_asof finds the nearest), or interpolate the "
             f"maps to the dates of the target")
 
+# %% ../nbs/74_own_fields.ipynb #418fb48a
 def aligned(windows, step, targets):
     """The target of each sample, (n, columns), NaN where there is none; its further columns; and how many values
     had no fields."""
@@ -134,6 +137,7 @@ def aligned(windows, step, targets):
             index=targets.more.index[np.where(there, at, 0)]))
     return y,more,int((~np.isin(np.arange(len(when)), at)&np.isfinite(targets.values).any(1)).sum())
 
+# %% ../nbs/74_own_fields.ipynb #c9db7f82
 def with_table(found, table, step):
     "Further columns of the targets with those of another table, by the steps of the record."
     own = step.stamp(found.times); table = table.set_axis(pd.DatetimeIndex(step.stamp(table.index)))
@@ -143,6 +147,7 @@ def with_table(found, table, step):
     added = table.reindex(pd.DatetimeIndex(own)).set_axis(found.times)
     return added if found.more is None else pd.concat([found.more, added], axis=1)
 
+# %% ../nbs/74_own_fields.ipynb #26c10c5f
 def dealt(n, at, known, leads, groups, fractions, seed, block):
     "Rows of train, valid and test: blocks of time with gaps, or whole groups."
     if groups is not None:
@@ -182,6 +187,7 @@ def loaded(fields, dtype):
         raise DataError("the fields have no value at all: check the variables and their fill values (--missing)")
     return out,empty
 
+# %% ../nbs/74_own_fields.ipynb #084f7d2b
 def prepared(x, times, season, seen, asked, mask=None):
     """Anomalies in the place of the data, zero on land and, unless the estimator fills them, in gaps; which cells
     are land, and how many have gaps."""
@@ -201,6 +207,30 @@ def prepared(x, times, season, seen, asked, mask=None):
             else "fill them, or make a run that fills gaps (mrtl fields --gaps climatology, or --gaps conditional)"))
     return land,gaps/max(1, len(seen))
 
+# %% ../nbs/74_own_fields.ipynb #acb5c3d8
+def more_columns(asked, columns, target, beside):
+    "Columns of the target's table beside the target; `ConfigError` where they cannot be what they are named for."
+    more = [c for c in (asked.groups, asked.exposure, *(() if beside else asked.covariates)) if c]
+    if asked.exposure and columns and asked.exposure in columns:
+        raise ConfigError(f"{asked.exposure} cannot be a target and the exposure: give it one role")
+    if asked.exposure and columns and len(columns)>1:
+        raise ConfigError(f"--exposure {asked.exposure} is the exposure of one column; got "
+                          f"{', '.join(map(str, columns))}: make a run for each, with its own")
+    if target is None and more:
+        raise ConfigError(f"the run was fitted with {', '.join(more)}: give --target TABLE with "
+                          f"{'it' if len(more)==1 else 'them'} for the new times; the target's own "
+                          f"column may be empty there")
+    return more
+
+def check_any(usual, keep, when, step, more):
+    "`DataError` where no new sample is at a usual time, or none has its covariates."
+    if not usual.any():
+        raise DataError(f"none of the {len(when)} new samples, {step.names(when[:1])[0]} to "
+                        f"{step.names(when[-1:])[0]}, lies at a time of the year, or of the day, at which the "
+                        f"run's targets lie: give maps up to such times")
+    if not keep.any():
+        raise DataError(f"no new time has {', '.join(more)}: give --target TABLE with them for the times to predict")
+
 # %% ../nbs/74_own_fields.ipynb #fd232464
 def own_problem(
     fields:str|Path|list|xr.DataArray|xr.Dataset, # As `fields_of` takes them
@@ -219,17 +249,8 @@ def own_problem(
                           *((None,'coarsest') if prep is None else (prep['step'],prep['grid'])), asked.time)
     samples = step if isinstance(step, Samples) else None
     if samples: asked.check_undated()
-    more = [c for c in (asked.groups, asked.exposure, *(() if beside else asked.covariates)) if c]
-    if asked.exposure and columns and asked.exposure in columns:
-        raise ConfigError(f"{asked.exposure} cannot be a target and the exposure: give it one role")
-    if asked.exposure and columns and len(columns)>1:
-        raise ConfigError(f"--exposure {asked.exposure} is the exposure of one column; got "
-                          f"{', '.join(map(str, columns))}: make a run for each, with its own")
+    more = more_columns(asked, columns, target, beside)
     kind = prep['kind'] if prep else 'counts' if asked.exposure else 'ordered' if asked.order else asked.kind
-    if target is None and more:
-        raise ConfigError(f"the run was fitted with {', '.join(more)}: give --target TABLE with "
-                          f"{'it' if len(more)==1 else 'them'} for the new times; the target's own "
-                          f"column may be empty there")
     found = None if target is None else targets_of(target, columns, asked.time, kind, more,
                                                    prep['classes'] if prep else asked.order and list(asked.order),
                                                    prep is not None, samples, asked.missing)
@@ -262,12 +283,7 @@ def own_problem(
     usual = known|is_usual(when, prep['usual'], step) if prep else known
     keep = usual&(True if side is None else side.notna().all(axis=1).values) if prep else known
     number = np.cumsum(keep)-1
-    if not usual.any():
-        raise DataError(f"none of the {len(at)} new samples, {step.names(when[:1])[0]} to "
-                        f"{step.names(when[-1:])[0]}, lies at a time of the year, or of the day, at which the "
-                        f"run's targets lie: give maps up to such times")
-    if not keep.any():
-        raise DataError(f"no new time has {', '.join(more)}: give --target TABLE with them for the times to predict")
+    check_any(usual, keep, when, step, more)
     rows = {k: number[v[keep[v]]] for k,v in rows.items()}
     at,when,y,looks = at[keep],when[keep],y[keep],[l for l,k in zip(looks, keep) if k]
     side,groups = (None if v is None else v[keep] for v in (side, groups))
@@ -276,17 +292,20 @@ def own_problem(
     return _finished(x, times, lazy, step, at, when, None if samples else looks, y, rows, side, groups, found,
                      asked, prep, dtype, counts)
 
+# %% ../nbs/74_own_fields.ipynb #d89905d2
+def _seasons(x, y, times, when, train, back, step, asked, smooth, prep):
+    "Seasons of the fields and of the target, and which cells the fields have where a run says so."
+    if prep: return prep['season_x'],prep['season_y'],prep['grid'].mask.numpy()
+    name = 'none' if isinstance(step, Samples) else season_kind(asked.season, step, when[train])
+    sx = Season(name).fit(x, times, back(train))
+    return sx,(Season(name).fit(y, when, train) if smooth and name!='none' else None),None
+
 # %% ../nbs/74_own_fields.ipynb #4a15461c
 def _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, found, asked, prep, dtype, counts):
     "Seasons learnt from training rows and taken off, the design, and what is to be said."
     back = lambda r: np.unique(at[r][:,None]-np.arange(1, asked.leads+1)) if asked.leads else at[r]
     kind = prep['kind'] if prep else found.kind; used = back(np.arange(len(at))); smooth = kind=='regression'
-    if prep: sx,sy,mask = prep['season_x'],prep['season_y'],prep['grid'].mask.numpy()
-    else:
-        name = 'none' if isinstance(step, Samples) else season_kind(asked.season, step, when[rows['train']])
-        mask = None
-        sx = Season(name).fit(x, times, back(rows['train']))
-        sy = Season(name).fit(y, when, rows['train']) if smooth and name!='none' else None
+    sx,sy,mask = _seasons(x, y, times, when, rows.get('train'), back, step, asked, smooth, prep)
     if prep: tell_small(x, times, sx, used, [str(v) for v in lazy['variable'].values])
     land,gaps = prepared(x, times, sx, used, asked, mask); ydim,xdim = lazy.dims[-2:]
     grid = prep['grid'] if prep else grid_of(lazy, ~land)
@@ -315,6 +334,7 @@ def _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, foun
         usual=prep['usual'] if prep else {} if isinstance(step, Samples) else usual_times(when,
             step), said=said_of(facts))
 
+# %% ../nbs/74_own_fields.ipynb #d8b0754b
 def tell_small(x, times, season, used, names):
     """Warn where the values of a variable are a small part of what is usual at their time of the year. The season's
     own size would hide it from the model, which sees differences from what is usual."""
@@ -326,6 +346,7 @@ def tell_small(x, times, season, used, names):
             warnings.warn(f"the values of {name} are about {b/a:,.0f} times smaller than what is usual at their "
                           f"time of the year: check that their unit is that of the run", stacklevel=6)
 
+# %% ../nbs/74_own_fields.ipynb #3c394029
 def grid_of(fields, mask):
     "The cells of a map, or its stations."
     y,x = fields.dims[-2:]
@@ -385,6 +406,7 @@ def said_of(f):
         f"{plural(int(f.land.sum()), 'cell')} without data"+gaps,
         *_said_lost(f), *_said_target(f), *_said_season(f, dated), *_said_beside(f), _said_rows(f, dated)]
 
+# %% ../nbs/74_own_fields.ipynb #04f77fbe
 FILLED = dict(error='', climatology='what is usual there', conditional='what the other cells of that time say')
 
 def _said_lost(f):
@@ -412,6 +434,7 @@ def _said_target(f):
                     f"which the run had no target")
     return said
 
+# %% ../nbs/74_own_fields.ipynb #e5eb85dc
 def _said_season(f, dated):
     "How the season is dealt with, and what scores are of."
     if not dated: return []
@@ -427,6 +450,7 @@ def _said_season(f, dated):
               "than what is usual at that time of the year"] if f.sy is not None else []
     return [f"season: {usual} is taken off the fields{of}, learnt from training rows", *scores]
 
+# %% ../nbs/74_own_fields.ipynb #24bb2776
 def _said_beside(f):
     "Covariates and exposure, as they were found."
     own = [] if f.covariates is None else [k for k in f.covariates if k not in f.season]; told = []
@@ -437,6 +461,7 @@ def _said_beside(f):
                                         f"{np.exp(f.offset.max()):,.6g}; expected counts are proportional to it"]
     return ([f"covariates: {'; '.join(told)}"] if told else [])+size
 
+# %% ../nbs/74_own_fields.ipynb #69e0393f
 def _said_rows(f, dated):
     "How rows were dealt out."
     parts = ', '.join(f'{len(v):,} {k}' for k,v in f.rows.items())

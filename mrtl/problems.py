@@ -92,6 +92,7 @@ def fit(self:Problem,
     "Fit on the training rows; the validation rows say when a level is done."
     return fit_rows(m, self.design, self.y, self.rows, callbacks, self.groups, self.covariates, self.offset)
 
+# %% ../nbs/70_problems.ipynb #cef667ea
 @patch
 def refit(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted on the training rows
@@ -105,6 +106,7 @@ def refit(self:Problem,
     return m.fit(self.design.take(known), self.y[known], *beside,
                  groups=None if self.groups is None else np.asarray(self.groups)[known])
 
+# %% ../nbs/70_problems.ipynb #541cf764
 @patch
 def predicted(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted
@@ -123,6 +125,7 @@ def class_numbers(self:Problem,
     labelled = np.asarray(m.classes_).dtype.kind!='f' and set(own)<=set(names)
     return np.array([names.index(c) for c in own]) if labelled else np.asarray(m.classes_, float).astype(int)
 
+# %% ../nbs/70_problems.ipynb #1457d399
 @patch
 def name_classes(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted to the numbers of classes; changed in place
@@ -188,6 +191,7 @@ def count_range(mean, var):
     over = var>mean*(1+1e-9); safe = np.where(over, var, 2*mean+1); p = mean/safe; r = mean*p/(1-p)
     return [np.where(over, stats.nbinom.ppf(q, r, p), stats.poisson.ppf(q, mean)) for q in ((1-LEVEL)/2, (1+LEVEL)/2)]
 
+# %% ../nbs/70_problems.ipynb #6ca5a6c8
 def interval_of(
     kind:str,                   # Of the problem
     yhat:np.ndarray,            # Predictions, (n,) or (n, outputs)
@@ -219,6 +223,7 @@ def filled(self:Problem,
     "Variance that filled values add to the scores of each row, beyond what they added to training rows."
     return 0. if m.missing=='error' or self.labels else m.filled_variance(self.design)
 
+# %% ../nbs/70_problems.ipynb #dcbfdd95
 @patch
 def deviation(self:Problem,
     m:MRTLRegressor|MRTLClassifier, # Fitted

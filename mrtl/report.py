@@ -244,7 +244,7 @@ def _factor_section(factors, figures=()):
               f'as a remainder.')] if carried_text(factors) else []
     return Section(H2('What it learnt: the factors'), P(_texts['factors']), *rest, *[picture(*f) for f in figures])
 
-# %% ../nbs/51_report.ipynb #254921f8
+# %% ../nbs/51_report.ipynb #cd7c6f62
 def covariate_rows(
     c:xr.Dataset,  # `covariates_` of a fitted model
 )->list:           # A dict for each covariate (and output)
@@ -259,6 +259,7 @@ def covariate_rows(
                               'per sd': coef*sd, 'std per sd': std*sd})
     return rows
 
+# %% ../nbs/51_report.ipynb #6ea0438f
 def effects_plot(
     c:xr.Dataset,  # `covariates_` of a fitted model
 )->'Figure':       # matplotlib figure
@@ -275,6 +276,7 @@ def effects_plot(
     for side in ('top','right','left'): ax.spines[side].set_visible(False)
     return fig
 
+# %% ../nbs/51_report.ipynb #22e0fd20
 def covariate_section(
     c:xr.Dataset,  # `covariates_` of a fitted model
 )->FT:             # HTML section
@@ -328,14 +330,15 @@ def _missing_section(missing):
            f"cells of the same time say ({missing.attrs.get('rank', 0)} components)"}[missing.attrs['filled']]
     missing = on_places(missing); own = missing.dims[:-2]
     share = missing.mean(own, keep_attrs=True).assign_attrs(units='share of the training times')
-    rows = [{**dict(zip(own, map(str, k))), 'missing': float(v)}
-            for k,v in missing.mean(missing.dims[-2:]).to_series().items()] if len(own)==1 else []
+    each = missing.mean(missing.dims[-2:])
+    rows = [{k: str(e), 'missing': float(v)} for k in own for e,v in zip(each[k].values, each)] if len(own)==1 else []
     text = (f'Of the values of valid cells, {float(missing.mean()):.1%} were missing at the training times. They '
             f'were filled {how}, before anything was learnt. Where much is missing, a map rests on little.')
     return Section(H2('Where values were missing'), P(text), *([as_table(rows)] if rows else []),
                    picture(field_map(share, 'share missing'), 'How often each cell had no value. Grey cells never '
                            'had one, or lie outside.', 'Map of the share missing'))
 
+# %% ../nbs/51_report.ipynb #ba6b6620
 def _settings_section(metrics, config):
     "What it takes to make the page again."
     made = metrics.get('date')

@@ -28,6 +28,7 @@ def said_alike(
             out.append(f"warning: column {c} holds {'; '.join(' and '.join(map(repr, v)) for v in twice[:3])}{' ...' if len(twice)>3 else ''}, which differ by case or blanks only and count as different: write them alike")
     return out
 
+# %% ../nbs/75_row_checks.ipynb #36776c97
 def check_known(
     name:str,        # Of the index
     gone:pd.Series,  # Names that the run does not know, of the rows that have one; called by their row, from 1
@@ -59,6 +60,7 @@ def far_places(
     if not lo and hi==len(s): return None
     return np.isfinite(v)&((v<s[lo])|(v>s[hi-1])),(s[lo],s[hi-1])
 
+# %% ../nbs/75_row_checks.ipynb #382b5a45
 def said_far(
     name:str,             # Of the map
     table:pd.DataFrame,   # Its columns, called by the rows of the table, from 0

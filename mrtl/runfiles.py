@@ -40,6 +40,7 @@ class _Climate(_Config):
     start_months:list[Count]|None     # Of the target
     window:Whole|None                 # Months added up
 
+# %% ../nbs/70_runfiles.ipynb #b05fd095
 class _Fields(_Config):
     "What `mrtl predict` needs of a run of a reader's own fields."
     columns:list[Word]|None           # Of the target
@@ -63,6 +64,7 @@ class _Events(_Config):
     outside:NotRequired[Literal['raise','clip','drop']|None] # What becomes of places outside
     missing:NotRequired[list[Number]|None] # Numbers that are no values
 
+# %% ../nbs/70_runfiles.ipynb #bc7ea2c1
 _CONFIGS = dict(demo=_Demo, climate=_Climate, basketball=_Config, fields=_Fields, events=_Events)
 
 def read_config(
@@ -92,6 +94,7 @@ class _Target(TypedDict):
     classes:list[Word]|None                                 # Labels in order
     higher:NotRequired[Word]                                # What a higher score means
 
+# %% ../nbs/70_runfiles.ipynb #debf18f3
 class _Metrics(TypedDict):
     "What a report reads."
     test:_Scores                                                     # Of the test rows
@@ -112,6 +115,7 @@ class _Metrics(TypedDict):
     players:NotRequired[dict[Word, Word]]                            # Names by number
     target:NotRequired[_Target]                                      # Of a reader's own events
 
+# %% ../nbs/70_runfiles.ipynb #648459b4
 def read_metrics(
     run:str|Path,   # Folder of a finished run
 )->dict:            # What metrics.json says
@@ -132,6 +136,7 @@ def as_labels(col, labels, path):
         raise FormatError(f"{path} is damaged: there is no class {str(col[unknown].iloc[0])!r:.60}: {AGAIN}")
     return out
 
+# %% ../nbs/70_runfiles.ipynb #f5128506
 def class_columns(
     p:'pandas.DataFrame', # Predictions of classes, from `read_predictions`
 )->tuple:                 # Numbers of the true classes, (n,), NaN where unknown; probabilities, (n, classes)
@@ -139,6 +144,7 @@ def class_columns(
     P = [c for c in p if c.startswith('p_')]
     return p.truth.map({c[2:]: float(i) for i,c in enumerate(P)}).values.astype(float),p[P].values
 
+# %% ../nbs/70_runfiles.ipynb #d0615a51
 _EPOCHS = dict(stage='label', level='label', epoch='finite', seconds='finite', train_loss='number',
                valid_loss='number', criterion='number', stopped_by='text')
 _LADDER = dict(output='label', length='finite', evidence='number')
@@ -153,6 +159,7 @@ def read_history(
     t = read_table(path, _LADDER if 'evidence' in t else _EPOCHS, todo=AGAIN, keep_default_na=False, na_values=[''])
     return t.fillna({'stopped_by': ''})
 
+# %% ../nbs/70_runfiles.ipynb #cac0b04d
 def read_predictions(
     run:str|Path,           # Folder of a finished run
     rows:int|None=None,     # Samples, where known
@@ -188,6 +195,7 @@ def _loaded(ds, path):
             raise FormatError(f"{path} is damaged: the coordinate {k} is not finite: {AGAIN}")
     return ds
 
+# %% ../nbs/70_runfiles.ipynb #5f28e232
 def read_netcdf(
     path:str|Path,  # A small file of a run
 )->xr.Dataset|dict: # A Dataset, or a dict of them, one for each group
@@ -201,6 +209,7 @@ def read_netcdf(
         if isinstance(e, FormatError): raise
         raise FormatError(f"{path} cannot be read as netCDF ({type(e).__name__}): {AGAIN}") from None
 
+# %% ../nbs/70_runfiles.ipynb #88f772af
 def read_factors(
     path:str|Path,         # factors.nc or truth.nc
     bias:bool=True,        # Is there one?

@@ -9,12 +9,14 @@ __all__ = []
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 from .core import ConfigError, DataError
 from .tidy import time_slices
 
-# %% ../nbs/73_seasons.ipynb #fa895dbb
+# %% ../nbs/73_seasons.ipynb #da68d2ae
 def day_of_year(days): return (days-days.astype('datetime64[Y]').astype('datetime64[D]')).astype(int) # from 0
 
+# %% ../nbs/73_seasons.ipynb #fa895dbb
 @dataclass(frozen=True)
 class Step:
     "How far apart neighbouring times are: calendar months, or else seconds."
@@ -34,43 +36,51 @@ class Step:
         days = self.seconds/86400
         return 'day' if days==1 else f'{days:g} days' if days>1 else f'{self.seconds/3600:g} hours'
 
-    def stamp(self,
-        times:np.ndarray, # Of any kind, (n,)
-    )->np.ndarray:        # datetime64[ns], (n,)
-        "Times as the record counts them: the month, the day, or the time as it is."
-        times = np.asarray(times, 'datetime64[ns]')
-        unit = 'M' if self.months else 'D' if self.seconds>=20*3600 else 'ns'
-        return times.astype(f'datetime64[{unit}]').astype('datetime64[ns]')
+# %% ../nbs/73_seasons.ipynb #68f1a62c
+@patch
+def stamp(self:Step,
+    times:np.ndarray, # Of any kind, (n,)
+)->np.ndarray:        # datetime64[ns], (n,)
+    "Times as the record counts them: the month, the day, or the time as it is."
+    times = np.asarray(times, 'datetime64[ns]')
+    unit = 'M' if self.months else 'D' if self.seconds>=20*3600 else 'ns'
+    return times.astype(f'datetime64[{unit}]').astype('datetime64[ns]')
 
-    def later(self,
-        time:np.datetime64, # A time
-        n:int=1,            # Steps
-    )->np.datetime64:       # That many steps after it
-        "The time that many steps later."
-        if self.months: return (np.asarray(time, 'datetime64[M]')+n*self.months).astype('datetime64[ns]')
-        if self.yearly and n: return self.later(self._next(time), n-1)
-        return np.asarray(time, 'datetime64[ns]')+np.timedelta64(round(n*self.seconds*1e9), 'ns')
+@patch
+def names(self:Step,
+    times:np.ndarray, # (n,)
+)->list:              # Text, (n,)
+    "What samples at these times are called."
+    times = np.asarray(times, 'datetime64[ns]'); days = (times.astype('datetime64[D]')==times).all()
+    return [str(t)[:7 if self.months else 10 if days else 16] for t in times]
 
-    def _next(self, time):
-        "The next time of a record that begins anew each year."
-        day,length = np.asarray(time, 'datetime64[D]'),round(self.seconds/86400); phase = day_of_year(day)%length
-        new = (day.astype('datetime64[Y]')+1).astype('datetime64[D]')+phase
-        return min(day+length, new).astype('datetime64[ns]')
+# %% ../nbs/73_seasons.ipynb #ab616fbd
+@patch
+def later(self:Step,
+    time:np.datetime64, # A time
+    n:int=1,            # Steps
+)->np.datetime64:       # That many steps after it
+    "The time that many steps later."
+    if self.months: return (np.asarray(time, 'datetime64[M]')+n*self.months).astype('datetime64[ns]')
+    if self.yearly and n: return self.later(self._next(time), n-1)
+    return np.asarray(time, 'datetime64[ns]')+np.timedelta64(round(n*self.seconds*1e9), 'ns')
 
-    def gaps(self,
-        times:np.ndarray, # Ascending, (n,)
-    )->np.ndarray:        # (n-1,)
-        "How many steps lie between neighbouring times."
-        if self.months: return np.diff(np.asarray(times).astype('datetime64[M]').astype(int))/self.months
-        return np.diff(np.asarray(times, 'datetime64[ns]').astype(np.int64))/1e9/self.seconds
+@patch
+def _next(self:Step, time):
+    "The next time of a record that begins anew each year."
+    day,length = np.asarray(time, 'datetime64[D]'),round(self.seconds/86400); phase = day_of_year(day)%length
+    new = (day.astype('datetime64[Y]')+1).astype('datetime64[D]')+phase
+    return min(day+length, new).astype('datetime64[ns]')
 
-    def names(self,
-        times:np.ndarray, # (n,)
-    )->list:              # Text, (n,)
-        "What samples at these times are called."
-        times = np.asarray(times, 'datetime64[ns]'); days = (times.astype('datetime64[D]')==times).all()
-        return [str(t)[:7 if self.months else 10 if days else 16] for t in times]
+@patch
+def gaps(self:Step,
+    times:np.ndarray, # Ascending, (n,)
+)->np.ndarray:        # (n-1,)
+    "How many steps lie between neighbouring times."
+    if self.months: return np.diff(np.asarray(times).astype('datetime64[M]').astype(int))/self.months
+    return np.diff(np.asarray(times, 'datetime64[ns]').astype(np.int64))/1e9/self.seconds
 
+# %% ../nbs/73_seasons.ipynb #3e37ab49
 def step_of(
     times:np.ndarray,  # Ascending, datetime64, (n,)
 )->Step:               # `DataError` for fewer than two different times
@@ -101,6 +111,7 @@ class Windows:
     looks:list        # First and last time that each looks at, pairs of text
     lost:int          # Samples that holes have cost
 
+# %% ../nbs/73_seasons.ipynb #0573f2e6
 def windows_of(
     times:np.ndarray,        # Of the record, (T,)
     step:Step,               # Its step
@@ -133,6 +144,7 @@ def year_curves(
     w = 2*np.pi*((times-times.astype('datetime64[Y]'))/np.timedelta64(1, 'D'))[:,None]/YEAR*np.arange(1, HARMONICS+1)
     return np.concatenate([np.cos(w), np.sin(w)], 1)
 
+# %% ../nbs/73_seasons.ipynb #5c8b25a5
 def days_covered(
     times:np.ndarray, # (n,)
 )->float:             # From 0 (always the same day) to a year
@@ -158,6 +170,7 @@ def season_kind(
     if few or years<1.95 or step.months>2 or step.seconds>61*86400: return 'none'
     return 'month' if step.months else 'day'
 
+# %% ../nbs/73_seasons.ipynb #803e5422
 class Season:
     "What is usual at a time of the year, learnt from training times."
     def __init__(self,
@@ -175,44 +188,49 @@ class Season:
             return (times.astype('datetime64[M]').astype(int)[:,None]%12==np.arange(12)).astype(float)
         return np.concatenate([np.ones((len(times), 1)), year_curves(times)], 1)
 
-    def fit(self,
-        x:np.ndarray,     # Values, (T, ...), NaN where missing
-        times:np.ndarray, # Their times, (T,)
-        at:np.ndarray,    # Which of them to learn from, whole numbers
-    )->'Season':          # Itself
-        "Learn from some of the times."
-        B = self.basis(times)[at]; shape = x.shape[1:]
-        S,n = np.zeros((B.shape[1], int(np.prod(shape)))),np.zeros(int(np.prod(shape)), int)
-        for b in time_slices((len(at), *shape)):
-            v = np.asarray(x[at[b]], float).reshape(-1, S.shape[1])
-            ok = np.isfinite(v); n += ok.sum(0); S += B[b].T@np.where(ok, v, 0.)
-        whole = n==len(at); coef = np.full(S.shape, np.nan); coef[:,whole] = solved(B.T@B, S[:,whole])
-        part = np.flatnonzero((n>0)&~whole); flat = x.reshape(len(x), -1)
-        for c in np.array_split(part, max(1, len(part)//512)) if len(part) else ():
-            ok = np.isfinite(np.asarray(flat[:,c][at], float)); M = np.einsum('tp,tq,tc->cpq', B, B, ok.astype(float))
-            for i,k in enumerate(c): coef[:,k] = solved(M[i], S[:,k])
-        self.coef = coef.reshape(-1, *shape); return self
-
-    def expected(self,
-        times:np.ndarray, # (n,)
-    )->np.ndarray:        # (n, ...)
-        "What is usual at these times."
-        if self.kind=='month':
-            month = np.asarray(times).astype('datetime64[M]').astype(int)%12
-            seen = np.isfinite(self.coef.reshape(12, -1)).any(1)
-            if not seen[month].all():
-                raise DataError(f"no training time to learn the season of calendar month "
-                                f"{int(month[~seen[month]].min())+1} from: give more years, or switch the "
-                                f"season off (--season none)")
-            return self.coef[month]
-        return np.tensordot(self.basis(times), self.coef, 1)
-
+# %% ../nbs/73_seasons.ipynb #06fe47eb
 def solved(A, b):
     "Least squares by the normal equations; a curve that no time shows has no coefficient."
     if (A==np.diag(np.diag(A))).all():
         d = np.diag(A); d = np.where(d>0, d, np.nan)
         return b/(d if b.ndim==1 else d[:,None])
     return np.linalg.lstsq(A, b, rcond=1e-10)[0]
+
+# %% ../nbs/73_seasons.ipynb #b21758c6
+@patch
+def fit(self:Season,
+    x:np.ndarray,     # Values, (T, ...), NaN where missing
+    times:np.ndarray, # Their times, (T,)
+    at:np.ndarray,    # Which of them to learn from, whole numbers
+)->'Season':          # Itself
+    "Learn from some of the times."
+    B = self.basis(times)[at]; shape = x.shape[1:]
+    S,n = np.zeros((B.shape[1], int(np.prod(shape)))),np.zeros(int(np.prod(shape)), int)
+    for b in time_slices((len(at), *shape)):
+        v = np.asarray(x[at[b]], float).reshape(-1, S.shape[1])
+        ok = np.isfinite(v); n += ok.sum(0); S += B[b].T@np.where(ok, v, 0.)
+    whole = n==len(at); coef = np.full(S.shape, np.nan); coef[:,whole] = solved(B.T@B, S[:,whole])
+    part = np.flatnonzero((n>0)&~whole); flat = x.reshape(len(x), -1)
+    for c in np.array_split(part, max(1, len(part)//512)) if len(part) else ():
+        ok = np.isfinite(np.asarray(flat[:,c][at], float)); M = np.einsum('tp,tq,tc->cpq', B, B, ok.astype(float))
+        for i,k in enumerate(c): coef[:,k] = solved(M[i], S[:,k])
+    self.coef = coef.reshape(-1, *shape); return self
+
+# %% ../nbs/73_seasons.ipynb #adcf3447
+@patch
+def expected(self:Season,
+    times:np.ndarray, # (n,)
+)->np.ndarray:        # (n, ...)
+    "What is usual at these times."
+    if self.kind=='month':
+        month = np.asarray(times).astype('datetime64[M]').astype(int)%12
+        seen = np.isfinite(self.coef.reshape(12, -1)).any(1)
+        if not seen[month].all():
+            raise DataError(f"no training time to learn the season of calendar month "
+                            f"{int(month[~seen[month]].min())+1} from: give more years, or switch the "
+                            f"season off (--season none)")
+        return self.coef[month]
+    return np.tensordot(self.basis(times), self.coef, 1)
 
 # %% ../nbs/73_seasons.ipynb #42a37b2c
 def usual_times(

@@ -68,7 +68,7 @@ def bent(
     G[c.gamma] = 2*c.ridge*V[c.gamma]
     return c.pull(c.bend*push(c, v))+c.total*np.concatenate([g.numpy().ravel() for g in G])
 
-# %% ../nbs/34_spread.ipynb #c451ebb4
+# %% ../nbs/34_spread.ipynb #e57666ab
 def solver(
     c:Curvature,    # At some parameters
     iters:int=200,  # Products at most
@@ -80,6 +80,7 @@ def solver(
     A,M = (LinearOperator((len(v), len(v)), matvec=f, dtype=float) for f in (lambda x: bent(c, x), lambda x: unit*x))
     return lambda b: cg(A, b, rtol=1e-3, maxiter=iters, M=M)[0]
 
+# %% ../nbs/34_spread.ipynb #e3eed30f
 def noise_left(
     c:Curvature,        # At some parameters
     solve:'Callable',   # From `solver`
@@ -93,6 +94,7 @@ def noise_left(
     n = c.S.shape[0]
     return ((c.bend*c.left**2).sum(0)/max(n-dof/c.S.shape[1], .05*n)).numpy()
 
+# %% ../nbs/34_spread.ipynb #ee849376
 def gamma_spread(
     model:LowRank,           # At its minimum, float64, with covariates
     data:Data,               # Training samples, float64

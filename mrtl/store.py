@@ -108,6 +108,7 @@ def tensors_out(
     raise ConfigError(f"the state {at} is a {type(value).__name__}, which a checkpoint cannot hold: give tensors, "
                       f"arrays, numbers and texts, in lists or in dicts by name")
 
+# %% ../nbs/02_store.ipynb #6cbb325c
 def tensors_in(
     value:object,   # From `tensors_out`
     tensors:dict,   # Those that it took out

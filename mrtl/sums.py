@@ -303,6 +303,7 @@ def spread(self:SumFit,
     if self.draws is None or self.loss=='logistic': return None
     return np.sqrt(self._score_variances(design, z)+(self.facts['noise'] if self.loss=='squared' else 0.))*self.scale[1]
 
+# %% ../nbs/41_sums.ipynb #ad57d005
 @patch
 def score_std(self:SumFit,
     design:FieldDesign|EventDesign, # Samples
@@ -474,6 +475,13 @@ def _begin(cls:SumFit, run, F, rows, kept):
     model = model_at(rows, run.terms, ladders(run.terms)[-1], run.outputs, run.ask.loss)
     return balanced(model, kept) if model.shapes==[f.shape for f in kept] else F
 
+# %% ../nbs/41_sums.ipynb #04180c50
+def _units(train, ask):
+    "Mean and standard deviation of the targets, (outputs,) each; those of the fields, or None."
+    squared,fields = ask.loss=='squared',isinstance(train.design, FieldDesign)
+    mean,sd = target_scale(train.y, train.w) if squared else (np.zeros(train.outputs),np.ones(train.outputs))
+    return mean,sd,train.design.moments(train.w) if fields and ask.standardise else None
+
 # %% ../nbs/41_sums.ipynb #986e78d4
 SMALL = 2**14 # Samples up to which products are worked out in float64
 
@@ -492,9 +500,7 @@ def learn(cls:SumFit,
         raise ConfigError("a sum of terms does not know ordered classes: leave terms out, or give ordered=False "
                           "for classes without order")
     design,terms = train.design,asked_terms(ask, train.design.modes)
-    mean,sd = target_scale(train.y,
-                           train.w) if ask.loss=='squared' else (np.zeros(train.outputs),np.ones(train.outputs))
-    moments = design.moments(train.w) if isinstance(design, FieldDesign) and ask.standardise else None
+    mean,sd,moments = _units(train, ask)
     share = train.outputs if ask.loss=='softmax' else 1 # its loss is C times the share of each class
     scaled,ridge = lambda s: s and replace(s, y=(s.y-mean)/sd, w=s.w/share),ask.gradients.covariate_ridge
     ready = lambda s: s and Rows.of(s, np.float64 if len(train)<=SMALL else np.float32, moments, ridge)

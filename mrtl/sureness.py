@@ -88,6 +88,7 @@ def at_entries(change, d, coef):
         raise DataError(f"the change is at other coordinates than the coefficients along {d}: take them from coef_")
     return found
 
+# %% ../nbs/53_sureness.ipynb #b15ad9bf
 def change_weights(
     change:xr.DataArray,  # Over some of the dimensions
     coef:xr.DataArray,    # Coefficients without outputs
@@ -103,6 +104,7 @@ def change_weights(
     one = xr.DataArray(np.eye(m).reshape(m, *sizes), dims=('which',*kept))
     return (change.fillna(0).astype(float).drop_vars(list(change.coords))*share*one).transpose('which', *coef.dims)
 
+# %% ../nbs/53_sureness.ipynb #fce83e43
 @patch
 def effect(self:Sureness,
     change:xr.DataArray|np.ndarray, # Of the fields, in their units: over dimensions of `coef_` but `output` or `class`; a mask is a change by one. An array is over the last ones

@@ -61,6 +61,7 @@ def encoding_of(path, changed):
                   f"like é or ü, or save it as UTF-8", stacklevel=4)
     with opener(path, 'rt', encoding='cp1252') as f: return 'cp1252',f.readline()
 
+# %% ../nbs/19_tabular.ipynb #be8e8a68
 def plain_options(path):
     "How a text file separates its columns, for `pandas.read_csv`; by its first line."
     with reading(source_name(path), 'a table'): encoding,first = encoding_of(str(path), Path(path).stat().st_mtime_ns)
@@ -151,6 +152,7 @@ def table_parts(
         found = pd.read_csv(path, usecols=columns, chunksize=rows, **options)
         yield from [found] if rows is None else found
 
+# %% ../nbs/19_tabular.ipynb #60369d76
 def open_table(
     path:str|Path,      # A CSV, parquet or netCDF table
     columns:list=None,  # Which to read; all when not given
@@ -161,24 +163,7 @@ def open_table(
     if not len(t): raise DataError(f"{source_name(path)} has no rows: give at least one")
     return t
 
-# %% ../nbs/19_tabular.ipynb #777f21da
-def parse_times(
-    col:pd.Series,  # Times in some form
-    where:str,      # For the error
-)->pd.DatetimeIndex:
-    "A column of times as dates."
-    if isinstance(col.dtype, pd.PeriodDtype): return pd.DatetimeIndex(col.dt.to_timestamp())
-    if isinstance(col.dtype, pd.DatetimeTZDtype): return pd.DatetimeIndex(col.dt.tz_localize(None))
-    if col.dtype.kind=='M': return pd.DatetimeIndex(col.astype('datetime64[ns]'))
-    if col.isna().any():
-        raise DataError(f"column {col.name!r} of {where} has no time in {int(col.isna().sum())} rows: fill them "
-                        f"in, or leave those rows out")
-    found = _number_times(col) if col.dtype.kind in 'iuf' else _text_times(col.astype(str).str.strip(), where)
-    if found is None:
-        raise DataError(f"column {col.name!r} of {where} holds no times, like {col.iloc[0]!r}: write dates like "
-                        f"2000-07-31, months like 2000-07 or ISO weeks like 2010-W09, or name another column (--time)")
-    return found
-
+# %% ../nbs/19_tabular.ipynb #6253fd99
 def _number_times(col):
     "Years, months or days written as whole numbers."
     v = col.to_numpy(float)
@@ -188,6 +173,28 @@ def _number_times(col):
     try: return None if form is None else pd.DatetimeIndex(pd.to_datetime(col.astype(int).astype(str), format=form))
     except ValueError: return None
 
+# %% ../nbs/19_tabular.ipynb #307f1777
+def _weeks(text, where):
+    "Mondays of ISO weeks like 2010-W09."
+    try: return pd.DatetimeIndex(pd.to_datetime(text.str.replace('-', '')+'-1', format='%GW%V-%u'))
+    except ValueError as e:
+        raise DataError(f"column {text.name!r} of {where} holds a week that is none ({e}): ISO weeks go from W01 "
+                        f"to W52 or W53") from None
+
+def _short_years(text, where):
+    """Dates whose year has two digits: the only order of day, month and year in which all are dates, or the only
+    one in which they also ascend."""
+    same = text.str.replace(r'[/.-]', '/', regex=True)
+    read = [pd.to_datetime(same, format=f, errors='coerce') for f in ('%d/%m/%y', '%m/%d/%y', '%y/%m/%d')]
+    can = [r for r in read if r.notna().all()]
+    rising = [r for r in can if r.is_monotonic_increasing]
+    only = can if len(can)==1 else rising
+    if len(only)!=1:
+        raise DataError(f"column {text.name!r} of {where} holds dates like {text.iloc[0]!r}, where day, month and "
+                        f"year cannot be told apart: write them like 2000-07-31")
+    return pd.DatetimeIndex(only[0])
+
+# %% ../nbs/19_tabular.ipynb #eea32385
 def _text_times(text, where):
     "Dates written out."
     if text.str.fullmatch(r'\d{4}-?W\d\d').all(): return _weeks(text, where)
@@ -211,25 +218,23 @@ def _text_times(text, where):
         return pd.DatetimeIndex(ways[int(first[0]>12)])
     return pd.DatetimeIndex(ways[0])
 
-def _short_years(text, where):
-    """Dates whose year has two digits: the only order of day, month and year in which all are dates, or the only
-    one in which they also ascend."""
-    same = text.str.replace(r'[/.-]', '/', regex=True)
-    read = [pd.to_datetime(same, format=f, errors='coerce') for f in ('%d/%m/%y', '%m/%d/%y', '%y/%m/%d')]
-    can = [r for r in read if r.notna().all()]
-    rising = [r for r in can if r.is_monotonic_increasing]
-    only = can if len(can)==1 else rising
-    if len(only)!=1:
-        raise DataError(f"column {text.name!r} of {where} holds dates like {text.iloc[0]!r}, where day, month and "
-                        f"year cannot be told apart: write them like 2000-07-31")
-    return pd.DatetimeIndex(only[0])
-
-def _weeks(text, where):
-    "Mondays of ISO weeks like 2010-W09."
-    try: return pd.DatetimeIndex(pd.to_datetime(text.str.replace('-', '')+'-1', format='%GW%V-%u'))
-    except ValueError as e:
-        raise DataError(f"column {text.name!r} of {where} holds a week that is none ({e}): ISO weeks go from W01 "
-                        f"to W52 or W53") from None
+# %% ../nbs/19_tabular.ipynb #777f21da
+def parse_times(
+    col:pd.Series,  # Times in some form
+    where:str,      # For the error
+)->pd.DatetimeIndex:
+    "A column of times as dates."
+    if isinstance(col.dtype, pd.PeriodDtype): return pd.DatetimeIndex(col.dt.to_timestamp())
+    if isinstance(col.dtype, pd.DatetimeTZDtype): return pd.DatetimeIndex(col.dt.tz_localize(None))
+    if col.dtype.kind=='M': return pd.DatetimeIndex(col.astype('datetime64[ns]'))
+    if col.isna().any():
+        raise DataError(f"column {col.name!r} of {where} has no time in {int(col.isna().sum())} rows: fill them "
+                        f"in, or leave those rows out")
+    found = _number_times(col) if col.dtype.kind in 'iuf' else _text_times(col.astype(str).str.strip(), where)
+    if found is None:
+        raise DataError(f"column {col.name!r} of {where} holds no times, like {col.iloc[0]!r}: write dates like "
+                        f"2000-07-31, months like 2000-07 or ISO weeks like 2010-W09, or name another column (--time)")
+    return found
 
 # %% ../nbs/19_tabular.ipynb #a2173cd8
 TIMES = ('time','date','datetime','timestamp','valid_time','day','month','week','year')
@@ -357,6 +362,7 @@ def timed_table(
                         f"row per time, and several series as several columns")
     return out.sort_index()
 
+# %% ../nbs/19_tabular.ipynb #9d2c9f19
 def as_numbers(
     table:pd.DataFrame,  # Columns that should hold numbers
     where:str,           # For the error

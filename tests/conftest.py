@@ -50,6 +50,12 @@ def data():
         pytest.skip(f'no {name} under MRTL_DATA')
     return find
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    "No report, which takes seconds: for tests of what is not about it."
+    for module in 'mrtl.runs', 'mrtl.climate.model':
+        monkeypatch.setattr(f'{module}.report_run', lambda run, figures=None: None)
+
 def copy_sources(dest):
     "The sources as they stand, in a fresh folder."
     dest.mkdir(parents=True)

@@ -534,10 +534,9 @@ def test_other_units_than_the_run_are_refused(run, put, tmp_path, capsys):
 
 # ---- once silently wrong
 
-def test_intervals_belong_to_the_model_beside_them(climate, tmp_path, monkeypatch):
+def test_intervals_belong_to_the_model_beside_them(climate, tmp_path, no_pictures):
     """Other data under the same names draw no intervals around a finished model, and doing a run again takes its
     old intervals away."""
-    monkeypatch.setattr('mrtl.climate.model.report_run', lambda run, figures: None)
     out = tmp_path/'out'; other = field(seed=7)
     assert climate('--schedule', '6x11', '--bootstrap', '1',
                    ocean=changed(S, 0, 20.))[0]==0 and (out/'bootstrap.nc').exists()
@@ -574,8 +573,7 @@ def test_years_that_the_calendar_cannot_hold(tmp_path):
           tmp_path/'old.nc')
     with pytest.raises(DataError, match='1678 to 2261'): open_fields(tmp_path/'old.nc')
 
-def test_few_or_constant_months_leave_no_eof(climate, monkeypatch):
-    monkeypatch.setattr('mrtl.climate.model.report_run', lambda run, figures: None)
+def test_few_or_constant_months_leave_no_eof(climate, no_pictures):
     assert climate('--schedule', '6x11', '--start-months', '1', '--leads', '1', '--overwrite')[0]==0
 
 def test_a_path_that_cannot_be_written(climate, tmp_path):

@@ -27,11 +27,6 @@ def as_scored(run, to):
     "A copy of a run whose model is the one that was scored, learnt before the refit on all rows."
     shutil.copytree(run, to); (to/'scored.mrtl').replace(to/'model.mrtl'); return to
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    "No report: for what is not about it."
-    monkeypatch.setattr('mrtl.climate.model.report_run', lambda run, figures: None)
-
 @pytest.fixture(scope='module')
 def run(files):
     out = files/'run'; assert main(command(files, out, '--region', 'AZ')) == 0
@@ -96,13 +91,13 @@ def test_a_box_a_ladder_and_seasons(files, capsys):
     assert main(command(files, files/'bad', '--region', 'AZ', '--schedule',
                         '4,8')) == 2 and '--schedule takes' in capsys.readouterr().err
 
-def test_bootstrap_on_a_finished_run_and_again(files, run, monkeypatch):
+def test_bootstrap_on_a_finished_run_and_again(files, run, request):
     assert main(command(files, run, '--region', 'AZ', '--resume', '--bootstrap', '2')) == 0
     boot = xr.load_dataset(run/'bootstrap.nc'); page = (run/'report.html').read_text()
     assert boot.attrs['draws'] == 2 and {'space_lower', 'space_upper', 'stability',
                                          'coef_lower'} <= set(boot) and 'drawn anew 2 times' in page
     kept = {f.name: f.stat().st_mtime_ns for f in (run/'bootstrap').iterdir()}; assert len(kept) == 2
-    monkeypatch.setattr('mrtl.climate.model.report_run', lambda run, figures: None)
+    request.getfixturevalue('no_pictures')
     assert main(command(files, run, '--region', 'AZ', '--resume', '--bootstrap',
                         '3')) == 0 and xr.load_dataset(run/'bootstrap.nc').attrs['draws'] == 3
     assert {k: (run/'bootstrap'/k).stat().st_mtime_ns for k in kept} == kept, 'draws are made once'

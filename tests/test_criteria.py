@@ -15,8 +15,12 @@ def series(seed, n=40):
     return (np.exp(-np.arange(n)/8) + .3 + .05*rng.random(n)).tolist()
 
 
+def one_epoch(name, v):
+    "What a criterion is told of an epoch, where every number that it reads is the same."
+    return dict.fromkeys(CRITERIA[name].needs, v)
+
 def epochs(crit, values):
-    return [crit.update({crit.name: v}) for v in values]
+    return [crit.update(one_epoch(crit.name, v)) for v in values]
 
 
 # gradients ------------------------------------------------------------------------------------------------------------
@@ -140,7 +144,7 @@ def test_grad_norm_is_no_new_minimum(seed):
 def test_plateau_rules_are_the_plain_formula(name, weight, change):
     values = series(3)
     rule = CRITERIA[name](change=change, weight=weight)
-    got = [rule({name: v}) for v in values]
+    got = [rule(one_epoch(name, v)) for v in values]
     smooth = [values[0]]
     for v in values[1:]: smooth.append((1-weight)*smooth[-1]+weight*v)
     steps = [abs(b/a-1) for a, b in zip(smooth, smooth[1:])]
@@ -176,7 +180,7 @@ def test_counting(name, patience, consecutive):
         values = series(seed)
         rule, count, want = CRITERIA[name](), 0, []
         for v in values:
-            count = count+1 if rule({name: v}) else (0 if consecutive else count)
+            count = count+1 if rule(one_epoch(name, v)) else (0 if consecutive else count)
             want.append(count >= patience)
         assert epochs(Criterion(name, patience=patience, consecutive=consecutive), values) == want
 
@@ -245,9 +249,9 @@ def test_bad_options(kw):
 def test_not_finite_is_refused_and_leaves_no_trace(name, bad):
     crit = Criterion(name); epochs(crit, [1., .5])
     state = crit.state_dict()
-    with pytest.raises(DataError, match='diverged'): crit.update({name: bad})
+    with pytest.raises(DataError, match='diverged'): crit.update(one_epoch(name, bad))
     assert crit.state_dict() == state
-    Criterion(name).update({name: 1., 'something_else': bad})
+    Criterion(name).update(one_epoch(name, 1.)|dict(something_else=bad))
 
 
 @pytest.mark.parametrize('state', [{}, dict(name='valid_loss'), dict(name='valid_loss', count=1.5, memory={}),

@@ -353,8 +353,7 @@ def test_latitudes_beyond_a_pole_are_refused():
     with pytest.raises(DataError, match='between -90 and 90'):
         Grid.from_coords(np.arange(-100., 101, 10), [0., 1.], sphere=True)
 
-def test_a_grid_with_poles_goes_through_the_command(tmp_path, monkeypatch):
-    monkeypatch.setattr('mrtl.climate.model.report_run', lambda run, figures: None)
+def test_a_grid_with_poles_goes_through_the_command(tmp_path, no_pictures):
     lat,lon,n = np.linspace(90, -90, 19),np.arange(0., 360, 20),120
     t = edges(n, 1990)[:-1]; rng = np.random.default_rng(0)
     x = rng.normal(size=(n,19,18))
@@ -582,8 +581,8 @@ def test_variables_are_chosen():
     assert p.config['variables'] == ['c','a']
     np.testing.assert_array_equal(p.design.u, climate_problem([(A*3).rename('c'), A.rename('a')], Y, leads=2).design.u)
 
-def test_options_on_the_command_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr('mrtl.climate.model.report_run', lambda run, figures: None); e = edges(T, 1980)
+def test_options_on_the_command_line(tmp_path, no_pictures, capsys):
+    e = edges(T, 1980)
     write(tmp_path/'o.nc', np.where(A[:,:5].values < -1.5, -1000, A[:,:5].values).repeat(2, 2)[:,:,:12], time=e[1:],
           more=lambda d: var(d, 'flag', ('time','lat','lon'), RNG.normal(size=(T,5,12)), 'f4'))
     y = xr.DataArray(RNG.gamma(2, size=(1,T)), dict(division=['0201'], state=('division', ['AZ']), time=Y.time),

@@ -1,4 +1,4 @@
-"""Rules of the house: imports point down, one module a notebook, exports fresh, outputs clean, nothing configured
+"""Rules of the repository: imports point down, one module a notebook, exports fresh, outputs clean, nothing configured
 at import."""
 import ast, json, os, re, subprocess, sys, tomllib
 from collections import Counter

@@ -10,8 +10,7 @@ from mrtl.tabular import parse_times
 
 RNG = np.random.default_rng(0)
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch): monkeypatch.setattr('mrtl.runs.report_run', lambda run, figures=None: None)
+pytestmark = pytest.mark.usefixtures('no_pictures')
 
 def maps(t, shape=(4,6), seed=0, name='swe'):
     x = np.random.default_rng(seed).normal(size=(len(t), *shape)).cumsum(1).astype('f4')

@@ -12,8 +12,7 @@ from mrtl.seasons import Step, step_of
 
 RNG = np.random.default_rng(0)
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch): monkeypatch.setattr('mrtl.runs.report_run', lambda run, figures=None: None)
+pytestmark = pytest.mark.usefixtures('no_pictures')
 
 def maps(t, shape=(6,8), dims=('lat','lon'), name='sst', step=10., seed=0, **more):
     "Smooth noise on any map."

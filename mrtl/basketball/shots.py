@@ -80,6 +80,7 @@ def in_court(
     "Inside the court."
     return (ball[:,0]>=0)&(ball[:,0]<=94)&(ball[:,1]>=0)&(ball[:,1]<=50)
 
+# %% ../../nbs/basketball/01_shots.ipynb #ef3cf676
 def put_back(
     tape:Tape,          # Frames
     hands:Hands,        # Who is nearest to the ball
@@ -92,6 +93,7 @@ def put_back(
     return tape.linked(rules.link)[at]&(np.linalg.norm(hands.xy[at]-rim,
             axis=1)<=rules.near)&(z>tape.ball[at,2])&(z>=rules.near_flight[0])&(d<=rules.near_flight[1])
 
+# %% ../../nbs/basketball/01_shots.ipynb #2ac4fee2
 def _pairs(start, stop):
     "Every (window, frame) pair."
     n = np.maximum(stop-start, 0)
@@ -112,6 +114,7 @@ def label_frames(
     shot[frame[ok]] = m[ok]
     return shot
 
+# %% ../../nbs/basketball/01_shots.ipynb #6185449c
 def passes_soon(
     tape:Tape,          # Frames
     hands:Hands,        # Who is nearest to the ball
@@ -236,6 +239,7 @@ def _vouched(keep, soon, tape, plays, goals, release, frames, rules):
     for s in said: warnings.warn(s, stacklevel=4)
     return np.flatnonzero(keep),out
 
+# %% ../../nbs/basketball/01_shots.ipynb #4beca5fe
 def _unaligned(tape, hands, goals, release, rules):
     "The shooter's frames around a field goal that could not be aligned."
     lost = goals[release<0]

@@ -43,6 +43,7 @@ def _in_months(times):
     m = times.astype('datetime64[M]'); start,end = m.astype('datetime64[s]'),(m+1).astype('datetime64[s]')
     return m.astype(int)+(times.astype('datetime64[s]')-start)/(end-start)
 
+# %% ../../nbs/climate/00_fields.ipynb #23ba963f
 AS_IS = 'as it is'
 STAMPS = ("say stamp='within' (--stamp within) where a stamp lies in its month, or stamp='end' "
           "(--stamp end) where it ends it")
@@ -86,6 +87,7 @@ def decode_months(
     if stamp=='end': times = times-(timedelta(days=1) if times.dtype==object else np.timedelta64(1, 'D'))
     return month_starts(times)
 
+# %% ../../nbs/climate/00_fields.ipynb #edc89e51
 def _first_days(time, times, source, lost):
     "What stamps mean that all lie on the first of a month at 0:00."
     if re.search(r'\bend(s|ing)?\b', f"{time.attrs.get('long_name', '')} {time.attrs.get('comment', '')}", re.I):
@@ -100,6 +102,7 @@ def _first_days(time, times, source, lost):
         raise DataError(f"{source} has stamps on the first of the month, which may begin their month or end the "
                         f"one before: {why}; {STAMPS}")
 
+# %% ../../nbs/climate/00_fields.ipynb #84116ee3
 def file_months(ds, lay):
     "The months of an open file."
     source = ds[lay.coords['time']]; bounds,lost = time_bounds(ds, lay.coords['time'], lay.what)
@@ -196,6 +199,7 @@ def _groups(files):
         else: groups[path,member] = [(None, (path,member))]
     return [(kind if isinstance(kind, str) else '', group) for kind,group in groups.items()]
 
+# %% ../../nbs/climate/00_fields.ipynb #9b109389
 def _part(kind, group, variables, missing, stamp):
     "What a group of sources holds: header, months, lazy arrays, and in which file each month is."
     month,source = group[0]
@@ -232,6 +236,7 @@ def open_fields(
         raise DataError(f"no variable {', '.join(missing)} in the files: they hold {', '.join(held)}")
     return [_joined(v, fields[v]) for v in variables or fields]
 
+# %% ../../nbs/climate/00_fields.ipynb #01d580ae
 def _joined(name, parts):
     "One variable from its parts, in the order of time."
     import dask.array
@@ -252,6 +257,7 @@ def _joined(name, parts):
     da.encoding['month_days'] = np.concatenate([_calendar_days(p[0], p[2].calendar) for p in parts])[order]
     return da
 
+# %% ../../nbs/climate/00_fields.ipynb #159c1ec9
 def _calendar_days(months, calendar):
     "Days of each month in a calendar, (n,); those of our own where it is none that is known."
     import cftime
@@ -291,6 +297,7 @@ def ordered(
         x = x.copy(data=x.data.map_blocks(clean, name, dtype=x.dtype) if x.chunks else _each(x, clean, name))
     return x.assign_coords(time=months, lat=lat[rows], lon=lon)
 
+# %% ../../nbs/climate/00_fields.ipynb #245f24f6
 def _each(x, clean, name):
     "Checked values of every field in an array; the same array where none changes."
     v = x.values
@@ -364,6 +371,7 @@ def _check_field(f):
     if times is not None and (twice := times[times.duplicated()]).size:
         raise DataError(f"{f.name} has the time {str(twice[0])[:10]} more than once: keep one of them")
 
+# %% ../../nbs/climate/00_fields.ipynb #97476b33
 def _common_cells(fields, onto):
     "Centres of the chosen field's cells that lie inside every field."
     by_name = {f.name: f for f in fields}
@@ -379,6 +387,7 @@ def _common_cells(fields, onto):
                         f"latitudes and longitudes")
     return _equal_rows(chosen.lat, rows),_equal_rows(chosen.lon, cols)
 
+# %% ../../nbs/climate/00_fields.ipynb #3de1c1f6
 def _equal_rows(c, at):
     """Centres of the cells kept, equally spaced: where those of the file are not, as many equal cells in the same
     stretch."""
@@ -396,6 +405,15 @@ def _common_months(fields):
     raise DataError("the fields have no month in common: " + '; '.join(f"{f.name} runs from "
             f"{f.time.values[0].astype('datetime64[M]')} to "
             f"{f.time.values[-1].astype('datetime64[M]')}" for f in fields))
+
+# %% ../../nbs/climate/00_fields.ipynb #75ebca15
+def _check_cover(axis, every, inside, lo, hi):
+    "`DataError` where more than a cell of the box lies outside the grid."
+    step = np.median(np.diff(np.sort(every))) if len(every)>1 else hi-lo
+    ends = np.r_[lo,inside,hi]; k = np.diff(ends).argmax()
+    if ends[k+1]-ends[k]>1.5*step+1e-6:
+        raise DataError(f"the grid does not cover the box: it has no {axis} between {ends[k]:g} and {ends[k+1]:g}; "
+                        f"choose a smaller box, or files that reach further")
 
 # %% ../../nbs/climate/00_fields.ipynb #e17b4b23
 def select_box(
@@ -421,14 +439,6 @@ def select_box(
     turns = np.round((west+x[cols]-da.lon.values[cols])/360)
     part = lambda at: slice(at[0], at[-1]+1) if (np.diff(at)==1).all() else at
     return da.isel(lat=part(rows), lon=part(cols)).assign_coords(lon=da.lon.values[cols]+360*turns)
-
-def _check_cover(axis, every, inside, lo, hi):
-    "`DataError` where more than a cell of the box lies outside the grid."
-    step = np.median(np.diff(np.sort(every))) if len(every)>1 else hi-lo
-    ends = np.r_[lo,inside,hi]; k = np.diff(ends).argmax()
-    if ends[k+1]-ends[k]>1.5*step+1e-6:
-        raise DataError(f"the grid does not cover the box: it has no {axis} between {ends[k]:g} and {ends[k+1]:g}; "
-                        f"choose a smaller box, or files that reach further")
 
 # %% ../../nbs/climate/00_fields.ipynb #4dc7c7ee
 def box_mean(

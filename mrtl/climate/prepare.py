@@ -220,6 +220,23 @@ def fields(self:ClimateProblem)->xr.DataArray: # (time, variable, lat, lon), NaN
     return xr.DataArray(x.numpy(), dict(time=self.months, variable=d.labels['variable'], **d.grid.coords()),
                         ('time','variable','lat','lon'), 'fields')
 
+# %% ../../nbs/climate/05_prepare.ipynb #851857d0
+def _from_memory(given, variables, missing, stamp):
+    "The fields of an array or a dataset, put in order and checked."
+    if isinstance(given, xr.DataArray):
+        name = str(given.name) if given.name is not None else 'fields'
+        f = ordered(given.to_dataset(name=name), name, missing, stamp).rename(given.name)
+        if 'variable' in f.dims and variables: f = f.sel(variable=list(variables))
+        return [f]
+    names = [v for v in given.data_vars if given[v].ndim>2]
+    chosen = [v for v in names if not variables or v in variables]
+    if not chosen:
+        raise DataError(f"the dataset has no field {', '.join(variables)}; it holds "
+                        f"{', '.join(map(str, names)) or 'none over time, latitude and longitude'}" if variables
+                        else f"the dataset has no variable over time, latitude and longitude: it holds "
+                        f"{', '.join(f'{v} {given[v].dims}' for v in given.data_vars) or 'nothing'}")
+    return [ordered(given, v, missing, stamp) for v in chosen]
+
 # %% ../../nbs/climate/05_prepare.ipynb #4649f613
 def _ocean(ocean, onto, box, variables=None, missing=None, stamp=None):
     "The fields on one grid, every month there, not read yet."
@@ -237,21 +254,8 @@ def _ocean(ocean, onto, box, variables=None, missing=None, stamp=None):
     check_months(ocean.time.values, 'the ocean', every=True)
     return ocean
 
-def _from_memory(given, variables, missing, stamp):
-    "The fields of an array or a dataset, put in order and checked."
-    if isinstance(given, xr.DataArray):
-        name = str(given.name) if given.name is not None else 'fields'
-        f = ordered(given.to_dataset(name=name), name, missing, stamp).rename(given.name)
-        if 'variable' in f.dims and variables: f = f.sel(variable=list(variables))
-        return [f]
-    names = [v for v in given.data_vars if given[v].ndim>2]
-    chosen = [v for v in names if not variables or v in variables]
-    if not chosen:
-        raise DataError(f"the dataset has no field {', '.join(variables)}; it holds "
-                        f"{', '.join(map(str, names)) or 'none over time, latitude and longitude'}" if variables
-                        else f"the dataset has no variable over time, latitude and longitude: it holds "
-                        f"{', '.join(f'{v} {given[v].dims}' for v in given.data_vars) or 'nothing'}")
-    return [ordered(given, v, missing, stamp) for v in chosen]
+# %% ../../nbs/climate/05_prepare.ipynb #8b20ee7b
+def _ym(t): return str(np.datetime64(t, 'M'))
 
 def _read(fields, dtype):
     "The fields in memory, finite or missing, in an array of their own."
@@ -270,6 +274,18 @@ def _read(fields, dtype):
                             f"{_ym(fields.time.values[b][t])}: leave that variable or those months out")
     return fields.copy(data=out)
 
+# %% ../../nbs/climate/05_prepare.ipynb #0620ed79
+def _from_pandas(y):
+    "A target with dates as its index, (time[, output])."
+    if not isinstance(y.index, (pd.DatetimeIndex, pd.PeriodIndex)):
+        raise DataError(f"the target must have dates as its index; got {type(y.index).__name__} "
+                        f"{list(y.index[:3])}: set it with pd.to_datetime")
+    time = (y.index if isinstance(y.index, pd.PeriodIndex) else y.index.to_period('M')).to_timestamp()
+    return xr.DataArray(y.to_numpy(),
+                        dict(time=time)|({} if y.ndim==1 else dict(output=[str(c) for c in y.columns])),
+                        ('time',) if y.ndim==1 else ('time','output'))
+
+# %% ../../nbs/climate/05_prepare.ipynb #246c8491
 def _target(rain, region, by, window, rain_as=None):
     "The target by its first month, or None."
     if rain is None: return None
@@ -281,15 +297,11 @@ def _target(rain, region, by, window, rain_as=None):
     return moving_sum(y.astype(float).assign_coords(time=month_starts(y.time)),
                       window).assign_attrs(units=str(y.attrs.get('units', '')))
 
-def _from_pandas(y):
-    "A target with dates as its index, (time[, output])."
-    if not isinstance(y.index, (pd.DatetimeIndex, pd.PeriodIndex)):
-        raise DataError(f"the target must have dates as its index; got {type(y.index).__name__} "
-                        f"{list(y.index[:3])}: set it with pd.to_datetime")
-    time = (y.index if isinstance(y.index, pd.PeriodIndex) else y.index.to_period('M')).to_timestamp()
-    return xr.DataArray(y.to_numpy(),
-                        dict(time=time)|({} if y.ndim==1 else dict(output=[str(c) for c in y.columns])),
-                        ('time',) if y.ndim==1 else ('time','output'))
+# %% ../../nbs/climate/05_prepare.ipynb #c9ef229d
+def _unknown(month, prep):
+    "A target of which nothing is known, shaped as the one that was prepared."
+    one = prep.state_.climatology.isel(month=0, drop=True)
+    return (one*np.nan).expand_dims(time=month).copy()
 
 # %% ../../nbs/climate/05_prepare.ipynb #5d07a8ea
 def lead_rows(time, y, leads=6):
@@ -305,8 +317,6 @@ def lead_rows(time, y, leads=6):
     spans = [f"{_ym(a[0])} to {_ym(a[-1])}" for a in (time, time if y is None else y.time.values)]
     raise DataError(f"no target month has {leads} months of ocean before it: the ocean runs from {spans[0]}, the "
                     f"target from {spans[1]}: take fewer leads, or more months")
-
-def _ym(t): return str(np.datetime64(t, 'M'))
 
 # %% ../../nbs/climate/05_prepare.ipynb #5fb395fa
 def _picked(month, y, start_months, unknown=False):
@@ -407,11 +417,6 @@ def climate_problem(
                           notes=_notes(month[used], window),
         times=month[used], months=x.time.values[lag:], starts=starts[used]-lo, prep_x=prep[0], prep_y=prep[1],
         lost=split['lost'], config=config)
-
-def _unknown(month, prep):
-    "A target of which nothing is known, shaped as the one that was prepared."
-    one = prep.state_.climatology.isel(month=0, drop=True)
-    return (one*np.nan).expand_dims(time=month).copy()
 
 # %% ../../nbs/climate/05_prepare.ipynb #adf46e08
 SEASONS = dict(DJF=(12,1,2), MAM=(3,4,5), JJA=(6,7,8), SON=(9,10,11))

@@ -29,6 +29,32 @@ def raster_name(
                      name.replace('\\','/').rsplit('/', 1)[-1].lower())
     return m and (m[1],m[2])
 
+# %% ../../nbs/climate/03_prism.ipynb #2fc25401
+def _rasters(path):
+    "(member, name) of each raster in a zip; the file itself when it is none."
+    if not path.is_file(): raise DataError(f"there is no file {str(path)!r}: check the path")
+    if path.suffix.lower()!='.zip': return [(None, path.name)]
+    if found := members_ending(path, ('.bil','.tif')): return [(n, n) for n in found]
+    raise FormatError(f"{str(path)!r} holds no .bil and no .tif: take PRISM's BIL or GeoTIFF zips")
+
+def _add(found, date, path, member):
+    "Note one month."
+    if not '01'<=date[4:]<='12': raise DataError(f"{member or path.name} has no month {date[4:]}: correct its name")
+    month = np.datetime64(f'{date[:4]}-{date[4:]}', 'M')
+    if month in found:
+        raise DataError(f"PRISM has {month} twice, in {found[month][0].name} and in {path.name}: keep one, the "
+                        f"stable one if there is a choice")
+    found[month] = path,member
+
+# %% ../../nbs/climate/03_prism.ipynb #eaf11464
+def _why(name, said):
+    "Why a raster is not wanted."
+    if said is None:
+        return (f"{name} is not named as PRISM names a monthly raster, so its month is unknown: keep the archive's "
+                f"names, like prism_ppt_us_25m_198101.tif")
+    if said[0]!='ppt': return f"{name} holds {said[0]}, not precipitation: take the ppt files"
+    return f"{name} is daily: take the monthly files, six digits in the date"
+
 # %% ../../nbs/climate/03_prism.ipynb #5bb2d9d5
 def prism_months(
     files:str|Path|list,  # A folder, a file (.zip, .bil, .tif), or a list of files
@@ -52,30 +78,6 @@ def prism_months(
     found = dict(sorted(found.items())); check_months(np.array(list(found)), 'PRISM', every=True)
     return found
 
-def _rasters(path):
-    "(member, name) of each raster in a zip; the file itself when it is none."
-    if not path.is_file(): raise DataError(f"there is no file {str(path)!r}: check the path")
-    if path.suffix.lower()!='.zip': return [(None, path.name)]
-    if found := members_ending(path, ('.bil','.tif')): return [(n, n) for n in found]
-    raise FormatError(f"{str(path)!r} holds no .bil and no .tif: take PRISM's BIL or GeoTIFF zips")
-
-def _add(found, date, path, member):
-    "Note one month."
-    if not '01'<=date[4:]<='12': raise DataError(f"{member or path.name} has no month {date[4:]}: correct its name")
-    month = np.datetime64(f'{date[:4]}-{date[4:]}', 'M')
-    if month in found:
-        raise DataError(f"PRISM has {month} twice, in {found[month][0].name} and in {path.name}: keep one, the "
-                        f"stable one if there is a choice")
-    found[month] = path,member
-
-def _why(name, said):
-    "Why a raster is not wanted."
-    if said is None:
-        return (f"{name} is not named as PRISM names a monthly raster, so its month is unknown: keep the archive's "
-                f"names, like prism_ppt_us_25m_198101.tif")
-    if said[0]!='ppt': return f"{name} holds {said[0]}, not precipitation: take the ppt files"
-    return f"{name} is daily: take the monthly files, six digits in the date"
-
 # %% ../../nbs/climate/03_prism.ipynb #f424a4c9
 @dataclass(frozen=True)
 class Raster:
@@ -95,6 +97,16 @@ class Raster:
         return self.shape==other.shape and np.allclose([self.north,self.west,*self.step],
                                                        [other.north,other.west,*other.step], atol=1e-5)
 
+# %% ../../nbs/climate/03_prism.ipynb #84a4cb30
+def sound(r, name):
+    "A `Raster` that can lie on the globe and in memory, or a `FormatError`."
+    lat,lon = ([first,first+sign*step*(n-1)] for first,sign,step,n in zip((r.north,r.west), (-1,1), r.step, r.shape))
+    if min(r.shape)>=1 and r.shape[0]*r.shape[1]<=2**30 and np.isfinite([*lat,
+            *lon]).all() and min(r.step)>0 and max(map(abs, lat))<=90 and max(map(abs, lon))<=360:
+        return r
+    raise FormatError(f"{name} says that it has {r.shape[0]} rows of {r.step[0]:g} degrees from {r.north:g}N and "
+                      f"{r.shape[1]} columns of {r.step[1]:g} from {r.west:g}E: that is no map; fetch the file again")
+
 # %% ../../nbs/climate/03_prism.ipynb #006941b2
 def read_hdr(
     text:str,        # A .hdr file
@@ -112,15 +124,6 @@ def read_hdr(
     except (KeyError, ValueError) as e:
         raise FormatError(f"{name} is no header of a .bil ({type(e).__name__} {e}): fetch the file again") from e
     return sound(found, name)
-
-def sound(r, name):
-    "A `Raster` that can lie on the globe and in memory, or a `FormatError`."
-    lat,lon = ([first,first+sign*step*(n-1)] for first,sign,step,n in zip((r.north,r.west), (-1,1), r.step, r.shape))
-    if min(r.shape)>=1 and r.shape[0]*r.shape[1]<=2**30 and np.isfinite([*lat,
-            *lon]).all() and min(r.step)>0 and max(map(abs, lat))<=90 and max(map(abs, lon))<=360:
-        return r
-    raise FormatError(f"{name} says that it has {r.shape[0]} rows of {r.step[0]:g} degrees from {r.north:g}N and "
-                      f"{r.shape[1]} columns of {r.step[1]:g} from {r.west:g}E: that is no map; fetch the file again")
 
 # %% ../../nbs/climate/03_prism.ipynb #5e0d5a2a
 def prism_grid()->Grid: # 621 x 1405 cells of 1/24 degree
@@ -167,6 +170,20 @@ def _tif_raster(tif, name):
     return sound(Raster((tif.height,tif.width), t.f+t.e/2, t.c+t.a/2, (-t.e,t.a),
                         -9999. if tif.nodata is None else tif.nodata), name)
 
+# %% ../../nbs/climate/03_prism.ipynb #3c135137
+def _same_place(own, like, name):
+    if own.same_place(like): return own
+    where = lambda r: f"{r.shape[0]}x{r.shape[1]} cells from {r.north:g}N {r.west:g}E"
+    raise DataError(f"{name} lies on another grid than the first month, {where(own)} against {where(like)}: keep "
+                    f"one resolution and one region")
+
+def _bil_values(path, member, own):
+    "All numbers of a .bil, north first; a bare file is mapped, not read."
+    h,w = own.shape; data = member_bytes(path, member) if member else None
+    if (size := len(data) if member else path.stat().st_size)!=4*h*w:
+        raise FormatError(f"{member or path.name} has {size} bytes where its header makes it {4*h*w}: fetch it again")
+    return (np.frombuffer(data, own.kind) if member else np.memmap(path, own.kind, 'r')).reshape(h, w)
+
 # %% ../../nbs/climate/03_prism.ipynb #9b6be91c
 def read_month(
     path:Path,         # A zip, .bil or .tif
@@ -187,19 +204,6 @@ def read_month(
         raise DataError(f"{name} holds {bad.sum()} values that are no rain, like {x[bad][0]:g}: declare what marks "
                         f"missing cells, or fetch it again")
     return x
-
-def _same_place(own, like, name):
-    if own.same_place(like): return own
-    where = lambda r: f"{r.shape[0]}x{r.shape[1]} cells from {r.north:g}N {r.west:g}E"
-    raise DataError(f"{name} lies on another grid than the first month, {where(own)} against {where(like)}: keep "
-                    f"one resolution and one region")
-
-def _bil_values(path, member, own):
-    "All numbers of a .bil, north first; a bare file is mapped, not read."
-    h,w = own.shape; data = member_bytes(path, member) if member else None
-    if (size := len(data) if member else path.stat().st_size)!=4*h*w:
-        raise FormatError(f"{member or path.name} has {size} bytes where its header makes it {4*h*w}: fetch it again")
-    return (np.frombuffer(data, own.kind) if member else np.memmap(path, own.kind, 'r')).reshape(h, w)
 
 # %% ../../nbs/climate/03_prism.ipynb #6af5311e
 class _Months:
@@ -271,6 +275,7 @@ def _laid_out(rain, grid):
     return rain,Raster(grid.shape, grid.y[1]-step[0]/2, grid.x[0]+step[1]/2,
                        step),(look(rows, grid.y_centres),look(cols, grid.x_centres))
 
+# %% ../../nbs/climate/03_prism.ipynb #4e37b578
 def _each_month(rain, pick):
     "Each month as it will be written, float32, north first; a block of a dask array is computed once."
     start = 0; rows,cols = pick; empty = (rows[::-1,None]<0)|(cols<0)
@@ -285,6 +290,7 @@ def _each_month(rain, pick):
 # %% ../../nbs/climate/03_prism.ipynb #cc9ff43d
 _PRJ = 'GEOGCS["GCS_North_American_1983",DATUM["D_North_American_1983",SPHEROID["GRS_1980",6378137.0,298.257222101]],PRIMEM["Greenwich",0.0],UNIT["Degree",0.0174532925199433]]'
 
+# %% ../../nbs/climate/03_prism.ipynb #12b85e9d
 def _put(z, layout, date, x, like):
     "Add one raster and the small files that go with it to a zip."
     stem,some = _stem(layout, date),x[np.isfinite(x)]; some = some if some.size else np.zeros(1)
@@ -310,6 +316,7 @@ def _put(z, layout, date, x, like):
         z.writestr(zipfile.ZipInfo(stem+end, (2000,1,1,0,0,0)), data,
                    zipfile.ZIP_STORED if end=='.tif' else zipfile.ZIP_DEFLATED, 1)
 
+# %% ../../nbs/climate/03_prism.ipynb #33f4a5af
 def _tif_bytes(v, like):
     "A cloud-optimised GeoTIFF."
     rio = _rasterio()

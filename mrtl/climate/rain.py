@@ -162,6 +162,27 @@ def region_weight_rows(
     return coo_array((v, (row, (r-i)*(j1-j)+c-j)), (len(at), (i1-i)*(j1-j))).tocsr(),slice(int(i),
             int(i1)),slice(int(j), int(j1))
 
+# %% ../../nbs/climate/04_rain.ipynb #87a01566
+def _on_grid(rain):
+    "Rain as (time, lat, lon), all ascending; what is in order stays as it is, so that nothing is read."
+    if set(rain.dims)!={'time','lat','lon'} or 0 in rain.shape:
+        raise DataError(f"rain must be (time, lat, lon), or (division, time), with a value or more; "
+                        f"got {dict(rain.sizes)}")
+    rain = rain.transpose('time','lat','lon').assign_coords(time=month_starts(rain.time),
+            lon=np.unwrap(rain.lon.values.astype(float), period=360))
+    rain = rain.sortby([k for k in rain.dims if (np.diff(rain[k].values.astype(float))<0).any()])
+    check_months(rain.time.values, 'the rain', every=True)
+    return rain
+
+# %% ../../nbs/climate/04_rain.ipynb #709d495c
+def _means(rain, W):
+    "Means of a few months, (t, region)."
+    rain = rain.copy(data=in_memory(rain))
+    no_rain(rain)
+    x = rain.values.reshape(len(rain), -1).astype(float)
+    ok = ~np.isnan(x)
+    with np.errstate(invalid='ignore'): return ((W@np.where(ok, x, 0.).T)/(W@ok.T.astype(float))).T
+
 # %% ../../nbs/climate/04_rain.ipynb #fd619d1c
 def region_means(
     rain:xr.DataArray,    # Rain on a grid, (time, lat, lon), NaN where there is none; may be a dask array
@@ -181,25 +202,6 @@ def region_means(
     y = xr.DataArray(y, dict(time=rain.time.values, output=list(regions) if many else ['']),
                      ('time','output'), rain.name, rain.attrs)
     return y if many else y[:,0].drop_vars('output')
-
-def _means(rain, W):
-    "Means of a few months, (t, region)."
-    rain = rain.copy(data=in_memory(rain))
-    no_rain(rain)
-    x = rain.values.reshape(len(rain), -1).astype(float)
-    ok = ~np.isnan(x)
-    with np.errstate(invalid='ignore'): return ((W@np.where(ok, x, 0.).T)/(W@ok.T.astype(float))).T
-
-def _on_grid(rain):
-    "Rain as (time, lat, lon), all ascending; what is in order stays as it is, so that nothing is read."
-    if set(rain.dims)!={'time','lat','lon'} or 0 in rain.shape:
-        raise DataError(f"rain must be (time, lat, lon), or (division, time), with a value or more; "
-                        f"got {dict(rain.sizes)}")
-    rain = rain.transpose('time','lat','lon').assign_coords(time=month_starts(rain.time),
-            lon=np.unwrap(rain.lon.values.astype(float), period=360))
-    rain = rain.sortby([k for k in rain.dims if (np.diff(rain[k].values.astype(float))<0).any()])
-    check_months(rain.time.values, 'the rain', every=True)
-    return rain
 
 # %% ../../nbs/climate/04_rain.ipynb #da8c2826
 def open_rain(
@@ -227,6 +229,7 @@ def _of_rain():
     try: yield
     except DataError as e: raise type(e)(re.sub(r'--(missing|stamp)\b', r'--rain-\1', str(e))) from e
 
+# %% ../../nbs/climate/04_rain.ipynb #32f4b341
 def _open_files(files, variable, missing, stamp):
     "The rain in files, and what they say of themselves as a whole."
     if not files: raise DataError("no rainfall file was given: name at least one")
@@ -269,6 +272,7 @@ def _open_divisions(file, variable=None, missing=None, stamp=None):
     return rain.copy(data=x).assign_attrs(attrs).assign_coords(time=decode_months(ds.time, str(file),
             *time_bounds(ds, 'time', repr(str(file))), stamp)),ds.attrs
 
+# %% ../../nbs/climate/04_rain.ipynb #aa9fb186
 CHOOSE = ": choose one with variable= (--rain-variable)"
 _RAIN = re.compile('pre|pr|tp|ppt|prcp|precip|precipitation|rain|rainfall|rr|p|prate|mtpr|avg_tprate|tot_?prec|lwe_thickness.*', re.I)
 
@@ -285,6 +289,20 @@ def _one_grid(files, variable, missing, stamp):
     rain = rain[0].assign_coords(month_days=('time', rain[0].encoding['month_days']))
     if archive_kind(files[0]) in ('zip','tar') or files[0].is_dir() and files[0].suffix!='.zarr': return rain,{}
     with opened(files[0]) as ds: return rain,dict(ds.attrs)
+
+# %% ../../nbs/climate/04_rain.ipynb #fe113719
+def _states_of(region):
+    "The states that a region names, for one output each."
+    words = [w.strip() for w in region.split(',')] if isinstance(region, str) else ['']
+    named = [s for w in words for s in (MIDWEST_STATES if w=='midwest' else CONTIGUOUS if w=='all' else (w,))]
+    if all(re.fullmatch('[A-Z]{2}', s) for s in named): return list(dict.fromkeys(named))
+    raise ConfigError(f"by='state' needs states by postal code, midwest or all; got the region {str(region)[:60]!r}")
+
+def _features_of(region):
+    "The features of a GeoJSON file or dict."
+    if isinstance(region, dict|Path) or isinstance(region, str) and region.lower().endswith(('.json','.geojson')):
+        return geojson_regions(region)
+    raise ConfigError(f"by='feature' needs a GeoJSON file as the region; got {str(region)[:60]!r}")
 
 # %% ../../nbs/climate/04_rain.ipynb #44736a06
 def rain_target(
@@ -307,16 +325,3 @@ def rain_target(
                 if by=='feature' else region)
     if options.get('units') is None: believable(y)
     return y
-
-def _states_of(region):
-    "The states that a region names, for one output each."
-    words = [w.strip() for w in region.split(',')] if isinstance(region, str) else ['']
-    named = [s for w in words for s in (MIDWEST_STATES if w=='midwest' else CONTIGUOUS if w=='all' else (w,))]
-    if all(re.fullmatch('[A-Z]{2}', s) for s in named): return list(dict.fromkeys(named))
-    raise ConfigError(f"by='state' needs states by postal code, midwest or all; got the region {str(region)[:60]!r}")
-
-def _features_of(region):
-    "The features of a GeoJSON file or dict."
-    if isinstance(region, dict|Path) or isinstance(region, str) and region.lower().endswith(('.json','.geojson')):
-        return geojson_regions(region)
-    raise ConfigError(f"by='feature' needs a GeoJSON file as the region; got {str(region)[:60]!r}")

@@ -17,6 +17,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 from ..core import ConfigError, DataError
 from ..grids import Grid
+from ..decompose import few_directions, kronecker_factors
 from .effects import Effects
 from ..points import Points, few_left
 
@@ -228,32 +229,16 @@ def pair_grams(
         if other: H = sum(other).flatten(); out[k] += H.take(here)+H.take(there)
     return out
 
-# %% ../../nbs/evidence/00_prior.ipynb #c7955215
-def _few(Sigma):
-    "R, (F, one or two), with Sigma = R R'; nothing for a higher rank."
-    values,vectors = torch.linalg.eigh(Sigma)
-    kept = values>1e-14*values[-1]
-    return (vectors*values.clamp(min=0).sqrt())[:,kept] if kept.sum()<=2 else None
-
-def _apart(Sigma, V):
-    "A and root of V, such that Sigma is their Kronecker product; or nothing."
-    S = Sigma.view(len(Sigma)//V, V, -1, V); of = S[0,:,0]; v = int(of.diagonal().argmax())
-    if V==1 or of[v,v]<=0: return None
-    A = S[:,v,:,v]/of[v,v]
-    if (torch.kron(A, of)-Sigma).abs().max()>1e-13*Sigma.abs().max(): return None
-    values,vectors = torch.linalg.eigh(of)
-    return A,vectors*values.clamp(min=0).sqrt()
-
 # %% ../../nbs/evidence/00_prior.ipynb #3c4d2194
 def sample_kernel(Z, rows, Sigma):
     """Covariance of the samples without noise, (n, n), for one covariance of features, (F, F); Z and rows as in
     `pair_grams`."""
     V = Z.shape[1]; seen = rows[:,::V]//V
-    if (R := _few(Sigma)) is not None:
+    if (R := few_directions(Sigma)) is not None:
         each = torch.einsum('tvq,lvr->tlrq', Z, R.unflatten(0, (-1, V)).to(Z))
         P = each[seen,torch.arange(seen.shape[1])].sum(1).flatten(1)
         return P@P.T
-    if factors := _apart(Sigma, V):
+    if factors := kronecker_factors(Sigma, V):
         Sigma,root = factors
         Z,rows = torch.einsum('tvq,vw->twq', Z, root.to(Z)).flatten(1)[:,None],seen
     shifted,at = _shifts(Z, rows)
