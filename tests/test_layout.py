@@ -245,6 +245,14 @@ def test_notebook_is_small(name):
     assert (NOTEBOOKS[name].stat().st_size
             <= 200*1024), f'{name} has {NOTEBOOKS[name].stat().st_size//1024} KB, at most 200'
 
+@pytest.mark.parametrize('name', NOTEBOOKS)
+def test_every_picture_is_stored(name):
+    "A cell that describes its picture for those who cannot see it has one."
+    for c in json.loads(NOTEBOOKS[name].read_text(encoding='utf-8'))['cells']:
+        if c['cell_type'] == 'code' and '#| fig-alt' in ''.join(c['source']):
+            kinds = {k for o in c['outputs'] for k in o.get('data', {})}
+            assert kinds & {'image/png', 'image/svg+xml', 'text/html'}, f'{name}: run it and store its outputs'
+
 # ---- the package
 
 def test_entry_points():
