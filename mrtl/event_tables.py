@@ -115,7 +115,7 @@ def read_events(path, modes, label, more=(), need_label=True, id=(), missing=Non
     names = {k: set() for k in index}
     frames,keeps,marks,left,odd,n,told_words,first = [],[],[],{},{},0,{},None
     kept = list(dict.fromkeys(c for c in (label, *more, *id, *also) if c))
-    check_marked(missing, seen|set(kept), source_name(path))
+    if need_label: check_marked(missing, sorted(seen|set(kept)), source_name(path))
     told = [c for c in seen|set(kept) if c not in id and marks_of(missing, c) is None]; held = seen|set(more)|set(also)
     need = dict.fromkeys([*needed(modes), *([label] if label and need_label else []), *more, *id])
     amounts = seen-set(index.values())|set(more)|{label}

@@ -339,8 +339,8 @@ def tell_beside(
         back = np.exp if size else (lambda x: x*beside.sd[i]+beside.mean[i]) if own else (lambda x: x)
         mid,a,b = (f'{float(back(x)):.4g}' for x in (np.median(v), a, b))
         name = f'the covariate {beside.names[i]}' if own else 'the exposure' if size else 'the offset'
-        warnings.warn(f"{name} lies outside the range of the training rows, {a} to {b}, in {out} of {len(v)} rows, "
-                      f"with {mid} in the middle: check that its unit is that of the fit", stacklevel=4)
+        warnings.warn(f"{name} lies outside the range of the training rows, {a} to {b}, in {out} of {len(v)} rows "
+                      f"(median {mid}): check that its unit is that of the fit", stacklevel=4)
 
 # %% ../nbs/59_fitting.ipynb #a797b082
 def map_shares(

@@ -225,7 +225,7 @@ def own_problem(
     found = None if target is None else targets_of(target, columns, asked.time, kind, more,
                                                    prep['classes'] if prep else asked.order and list(asked.order),
                                                    prep is not None, samples, asked.missing, asked.exposure)
-    check_marked(asked.missing, [*(columns or found.names), *more], source_name(target)) if found is not None else None
+    if prep is None: check_marked(asked.missing, [*found.names, *more], source_name(target))
     if beside:
         found.more = with_table(found,
                                 timed_table(beside, list(asked.covariates),
