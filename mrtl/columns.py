@@ -88,19 +88,7 @@ def labels_in_order(col, order, kind, where):
                         f"{', '.join(found)}: leave it out there")
     return order,kind or ('classes' if len(order)==2 else 'ordered')
 
-# %% ../nbs/74_columns.ipynb #64f5235e
-def check_values(y, names, where, kind):
-    "`DataError` for targets that nothing can explain."
-    for c,v in zip(names, y.T):
-        v = v[np.isfinite(v)]; low = v.min(initial=0)
-        if kind=='counts' and low<0:
-            raise DataError(f"counts cannot be negative: {c} of {where} is {low:g} in {int((v==low).sum())} rows: "
-                            f"say --missing {low:g} if this marks a missing value, or --kind "
-                            f"regression if it is a value")
-        if len(v)>1 and v.min()==v.max():
-            raise DataError(f"column {c} of {where} is {v[0]:g} in all rows: there is nothing to "
-                            f"explain, so leave it out")
-
+# %% ../nbs/74_columns.ipynb #4a583b1a
 def counted(
     col:pd.Series,      # The target
     exposure:str|None,  # Column of how much was exposed
@@ -125,6 +113,19 @@ def check_marks(col, lost, missing, where):
     raise DataError(f"column {col.name} of {where} is {col.dropna().iloc[0]} in all rows that are left, since --missing "
                     f"{', '.join(f'{m:g}' for m in marks)} takes {lost:,} of its rows for missing: say it of the column "
                     f"that is meant, like --missing COLUMN={marks[0]:g}")
+
+# %% ../nbs/74_columns.ipynb #64f5235e
+def check_values(y, names, where, kind):
+    "`DataError` for targets that nothing can explain."
+    for c,v in zip(names, y.T):
+        v = v[np.isfinite(v)]; low = v.min(initial=0)
+        if kind=='counts' and low<0:
+            raise DataError(f"counts cannot be negative: {c} of {where} is {low:g} in {int((v==low).sum())} rows: "
+                            f"say --missing {low:g} if this marks a missing value, or --kind "
+                            f"regression if it is a value")
+        if len(v)>1 and v.min()==v.max():
+            raise DataError(f"column {c} of {where} is {v[0]:g} in all rows: there is nothing to "
+                            f"explain, so leave it out")
 
 def as_targets_of(table, kind, where, classes=None, empty=False):
     "Columns of a table as numbers, and the labels of classes."

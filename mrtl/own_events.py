@@ -281,23 +281,22 @@ def events_command(
         yhat: dict(target=dict(kind=problem.kind, classes=problem.classes,
                                higher=higher(problem.kind, label, problem.classes))))
 
-# %% ../nbs/76_own_events.ipynb #abeec0cb
-def check_place(k, m, rows, e, grid, n, where):
-    """`DataError` where more than half of the rows lie outside the rectangle of a map, which nobody has asked to
-    move there."""
-    if not len(rows)>n/2: return
-    if m['kind']=='bag':
-        raise DataError(f"{len(rows):,} of {n:,} rows of {where} have places of {k} outside its rectangle ("
-                        f"{m['pairs'][0][0]} from {grid.y[0]:g} to {shown(grid.y[1])}, {m['pairs'][0][1]} from "
-                        f"{grid.x[0]:g} to {shown(grid.x[1])}), and far fewer have one inside than in the training: "
-                        f"give places in the units and the order of the training, or say --unknown to go on without")
-    v = e.first.loc[rows[0]] if rows[0] in e.first.index else None
-    at = '' if v is None else ' ('+', '.join(f'{c} = {v[c]:g}' for c in m['pairs'][0])+')'
-    raise DataError(f"{len(rows):,} of {n:,} rows of {where} lie outside the rectangle of {k} ({m['pairs'][0][0]} "
-                    f"from {grid.y[0]:g} to {shown(grid.y[1])}, {m['pairs'][0][1]} from {grid.x[0]:g} to "
-                    f"{shown(grid.x[1])}), the first in row {rows[0]+1}{at}: "
-        "give places in the units and the order of the training, or say --unknown to move them to the edge")
+# %% ../nbs/76_own_events.ipynb #f91f20b8
+def outputs_of(run, problem):
+    "What the model of a run's predictions says of a problem's rows, (n, outputs or classes)."
+    file = Path(run)/'scored.mrtl'
+    m = ESTIMATORS[problem.kind].load(file if file.exists() else Path(run)/'model.mrtl')
+    now = np.asarray(problem.predicted(m), float)
+    return np.column_stack([1-now, now]) if problem.labels and now.ndim==1 else now.reshape(len(now), -1)
 
+def by_chance(a, b, agree):
+    "Do two columns agree less than half as far beyond chance as they could?"
+    if agree.all(): return False
+    share = lambda v: pd.Series(v).value_counts(normalize=True)
+    chance = float((share(a)*share(b)).sum())
+    return bool(agree.mean()<(1+chance)/2)
+
+# %% ../nbs/76_own_events.ipynb #5b35c184
 def changed_rows(run, problem, id):
     """Rows that are called like one of the run's but hold something else, (n,) booleans, and sentences about them:
     their label is another one, or, where ids name rows, the model of the run's predictions gives them another one."""
@@ -319,19 +318,22 @@ def changed_rows(run, problem, id):
     return changed,[f"{int(changed.sum()):,} rows have the {what or 'number and the values'} of a row of the training, "
                     f"but {'hold something else' if id else 'another label'}: they count as new"]*bool(changed.any())
 
-def outputs_of(run, problem):
-    "What the model of a run's predictions says of a problem's rows, (n, outputs or classes)."
-    file = Path(run)/'scored.mrtl'
-    m = ESTIMATORS[problem.kind].load(file if file.exists() else Path(run)/'model.mrtl')
-    now = np.asarray(problem.predicted(m), float)
-    return np.column_stack([1-now, now]) if problem.labels and now.ndim==1 else now.reshape(len(now), -1)
-
-def by_chance(a, b, agree):
-    "Do two columns agree less than half as far beyond chance as they could?"
-    if agree.all(): return False
-    share = lambda v: pd.Series(v).value_counts(normalize=True)
-    chance = float((share(a)*share(b)).sum())
-    return bool(agree.mean()<(1+chance)/2)
+# %% ../nbs/76_own_events.ipynb #abeec0cb
+def check_place(k, m, rows, e, grid, n, where):
+    """`DataError` where more than half of the rows lie outside the rectangle of a map, which nobody has asked to
+    move there."""
+    if not len(rows)>n/2: return
+    if m['kind']=='bag':
+        raise DataError(f"{len(rows):,} of {n:,} rows of {where} have places of {k} outside its rectangle ("
+                        f"{m['pairs'][0][0]} from {grid.y[0]:g} to {shown(grid.y[1])}, {m['pairs'][0][1]} from "
+                        f"{grid.x[0]:g} to {shown(grid.x[1])}), and far fewer have one inside than in the training: "
+                        f"give places in the units and the order of the training, or say --unknown to go on without")
+    v = e.first.loc[rows[0]] if rows[0] in e.first.index else None
+    at = '' if v is None else ' ('+', '.join(f'{c} = {v[c]:g}' for c in m['pairs'][0])+')'
+    raise DataError(f"{len(rows):,} of {n:,} rows of {where} lie outside the rectangle of {k} ({m['pairs'][0][0]} "
+                    f"from {grid.y[0]:g} to {shown(grid.y[1])}, {m['pairs'][0][1]} from {grid.x[0]:g} to "
+                    f"{shown(grid.x[1])}), the first in row {rows[0]+1}{at}: "
+        "give places in the units and the order of the training, or say --unknown to move them to the edge")
 
 def predict_events(run, out, config, table, unknown=False):
     "Predict the rows of another table with a finished run, and score those that have a label and are new."
@@ -352,7 +354,8 @@ def predict_events(run, out, config, table, unknown=False):
     covariates,exposure,missing,outside = (config.get('covariates')
                                            or [],config.get('exposure'),config.get('missing'),config.get('outside'))
     e = read_events(table, modes, known, [c for c in (exposure, *covariates) if c], need_label=False,
-                    id=[] if unnamed else id, missing=missing, also=[*(m for m in modes.values() if isinstance(m, str)), *([groups] if groups in head else [])])
+                    id=[] if unnamed else id, missing=missing,
+                    also=[*(m for m in modes.values() if isinstance(m, str)), *([groups] if groups in head else [])])
     model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
     outside = 'clip' if unknown and outside in (None,'raise') else outside
     design = design_of(table, modes, e.keep, outside, missing, lost, like=SimpleNamespace(modes=model._modes))

@@ -270,19 +270,7 @@ def top_codes(
             return {float(k): int(m) for k,m in zip(at[code], n[code])}
     return {}
 
-# %% ../nbs/19_tabular.ipynb #8b8bb278
-MARKS = -9,-99,-999,-9999,-99999
-
-def odd_numbers(
-    v:pd.Series,  # A column
-    amounts:bool, # Are its numbers amounts, so that one far from all others is odd?
-)->dict:          # Number to how often it is there
-    "Numbers of a column that look like marks of missing values."
-    if v.dtype.kind not in 'iuf': return {}
-    x = v.to_numpy(float); low = np.nanmin(x, initial=np.inf); n = int((x==low).sum())
-    if low in MARKS and (n>1 or low<=-999) and not ((x<0)&(x>low)).any(): return {float(low): n}
-    return far_values(x, {})[0] or top_codes(x) or odd_zeros(x) if amounts else {}
-
+# %% ../nbs/19_tabular.ipynb #9693994e
 def odd_zeros(
     v:np.ndarray, # Numbers of a column
 )->dict:          # Zero to how often it is there; empty where it is no odd number
@@ -292,16 +280,7 @@ def odd_zeros(
     some = rest[:max(2, int(.99*len(rest)))]; low,size = some[0],some[-1]-some[0]
     return {0.: n} if low>.75*size and low>5*np.diff(some).max() else {}
 
-def said_odd(
-    odd:dict, # Column to its odd numbers, from `odd_numbers`
-)->list:      # A sentence a column
-    "What to do about such numbers."
-    few = lambda c, v: f'"{c}=0"' if list(v)==[0] else ', '.join(f'{k:g}' for k in v)
-    return [f"warning: column {c} holds {' and '.join(f'{n:,} times {k:g}' for k,n in v.items())}, unlike all its "
-            f"other numbers: say --missing {few(c, v)} if this marks a missing value, or "
-            f"--missing none if not"
-            for c,v in odd.items() if v]
-
+# %% ../nbs/19_tabular.ipynb #975de508
 def marks_of(
     missing:list|tuple|None, # Numbers that are no values, and texts such as speed=0, of one column
     column:str|None=None,    # The column; what is said of all when not given
@@ -318,6 +297,29 @@ def check_marked(missing, columns, where):
     if gone:
         raise ConfigError(f"--missing names the column {gone[0]!r}{near(gone[0], columns)}, which is not among those "
                           f"that are read of {where}: {', '.join(map(str, columns))}")
+
+# %% ../nbs/19_tabular.ipynb #8b8bb278
+MARKS = -9,-99,-999,-9999,-99999
+
+def odd_numbers(
+    v:pd.Series,  # A column
+    amounts:bool, # Are its numbers amounts, so that one far from all others is odd?
+)->dict:          # Number to how often it is there
+    "Numbers of a column that look like marks of missing values."
+    if v.dtype.kind not in 'iuf': return {}
+    x = v.to_numpy(float); low = np.nanmin(x, initial=np.inf); n = int((x==low).sum())
+    if low in MARKS and (n>1 or low<=-999) and not ((x<0)&(x>low)).any(): return {float(low): n}
+    return far_values(x, {})[0] or top_codes(x) or odd_zeros(x) if amounts else {}
+
+def said_odd(
+    odd:dict, # Column to its odd numbers, from `odd_numbers`
+)->list:      # A sentence a column
+    "What to do about such numbers."
+    few = lambda c, v: f'"{c}=0"' if list(v)==[0] else ', '.join(f'{k:g}' for k in v)
+    return [f"warning: column {c} holds {' and '.join(f'{n:,} times {k:g}' for k,n in v.items())}, unlike all its "
+            f"other numbers: say --missing {few(c, v)} if this marks a missing value, or "
+            f"--missing none if not"
+            for c,v in odd.items() if v]
 
 def without_marks(
     table:pd.DataFrame,    # Columns of any kind
