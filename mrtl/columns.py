@@ -104,7 +104,7 @@ def counted(
     if odd.any():
         raise DataError(f"--exposure {exposure} is for counts, and column {col.name} of {where} holds "
                         f"{col.dropna()[odd].iloc[0]!s}, which is none: leave --exposure out, or give it as one of "
-                        f"--covariates; or say --kind counts if these are sums of counts")
+                        f"--covariates"+('; or say --kind counts if these are sums of counts' if v.notna().all() else ''))
     return 'counts'
 
 def check_marks(col, lost, missing, where):
