@@ -34,7 +34,7 @@ def predict_command(
     fields:FILES=None, # For a run of `mrtl fields`: fields of the same variables; the times after the last target are a forecast
     target:str=None,        # For a run of `mrtl fields`: table of the target, where known
     table:str=None,         # For a run of `mrtl events`: other events, with the columns that it was fitted on
-    missing:str=None,       # For a run of `mrtl fields` or `mrtl events`: numbers in the new files that are no values, joined by commas, or none; those of the run when not given
+    missing:str=None,       # For a run of `mrtl fields` or `mrtl events`: numbers in the new files that are no values, joined by commas, or of one column, like speed=0, or none; those of the run when not given
     unknown:bool=False,     # For a run of `mrtl events`: predict also where more than half of the rows have names or places that the run does not know
     seed:int=None,          # For a demo run: simulate again with this seed; the run's own when not given
 ):
@@ -44,7 +44,8 @@ def predict_command(
     run,out = Path(run),Path(out); config = read_config(run, again=True)
     if out.resolve().is_relative_to(run.resolve()):
         raise ConfigError(f"--out {out} lies in the run's own folder: write somewhere else")
-    if missing is not None: config = config|dict(missing=said_of_files(None, missing, None)['missing'])
+    table_too = config['command'] in ('fields','events')
+    if missing is not None: config = config|dict(missing=said_of_files(None, missing, None, table_too)['missing'])
     if config['command']=='basketball': predict_games(run, out, tracking, events)
     elif config['command']=='demo': predict_demo(run, out, config, seed)
     elif config['command']=='fields': predict_own(run, out, config, fields, target)

@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 from .core import ConfigError, DataError
 from .readers import source_name
-from .tabular import (as_numbers, as_words, near, odd_numbers, open_table, said_odd, said_words, timed_table,
+from .tabular import (as_numbers, as_words, marks_of, near, odd_numbers, open_table, said_odd, said_words, timed_table,
                           times_in, without_marks)
 
 # %% ../nbs/74_columns.ipynb #0f5566c7
@@ -93,6 +93,32 @@ def labels_in_order(col, order, kind, where):
                         f"{', '.join(found)}: leave it out there")
     return order,kind or ('classes' if len(order)==2 else 'ordered')
 
+# %% ../nbs/74_columns.ipynb #4a583b1a
+def counted(
+    col:pd.Series,      # The target
+    exposure:str|None,  # Column of how much was exposed
+    kind:str|None,      # As it was asked for
+    where:str,          # The table
+)->str|None:            # counts where there is an exposure; `ConfigError` or `DataError` where there can be none
+    "The kind of a target with an exposure."
+    if not exposure or kind=='counts': return kind
+    if kind is not None:
+        raise ConfigError(f"--exposure is for counts, whose expected number is proportional to it; got --kind "
+                          f"{kind}: say --kind counts, or give it as one of --covariates")
+    v = pd.to_numeric(col.dropna(), errors='coerce'); odd = (v.isna()|(v<0)|(v!=np.round(v))).to_numpy(bool)
+    if odd.any():
+        raise DataError(f"--exposure {exposure} is for counts, and column {col.name} of {where} holds "
+                        f"{col.dropna()[odd].iloc[0]!s}, which is none: leave --exposure out, or give it as one of "
+                        f"--covariates"+('; or say --kind counts if these are sums of counts' if v.notna().all() else ''))
+    return 'counts'
+
+def check_marks(col, lost, missing, where):
+    "`DataError` where all rows of a target that --missing leaves are the same."
+    if not lost or not (marks := marks_of(missing, col.name)) or col.nunique()!=1: return
+    raise DataError(f"column {col.name} of {where} is {col.dropna().iloc[0]} in all rows that are left, since --missing "
+                    f"{', '.join(f'{m:g}' for m in marks)} takes {lost:,} of its rows for missing: say it of the column "
+                    f"that is meant, like --missing COLUMN={marks[0]:g}")
+
 # %% ../nbs/74_columns.ipynb #64f5235e
 def check_values(y, names, where, kind):
     "`DataError` for targets that nothing can explain."
@@ -164,6 +190,7 @@ def targets_of(
     empty:bool=False,        # May the target be empty or absent, as it is for a forecast?
     samples:object|None=None, # What samples without dates are called, where the fields have such
     missing:tuple|None=None, # Numbers that are no values
+    exposure:str|None=None,  # Column of how much was exposed, for counts
 )->Targets:                  # By time
     "Read what is to be explained."
     if isinstance(given, (pd.DataFrame,pd.Series,xr.DataArray)):
@@ -179,10 +206,12 @@ def targets_of(
         v,odd_words[c] = as_words(t[c], missing==()) if t[c].dtype.kind not in 'iufbcmM' else (t[c],{})
         t = t.assign(**{c: v})
     if classes is not None and not empty: labels_in_order(t[columns[0]], classes, kind, where)
-    t = without_marks(t, missing)
+    told = t; t = without_marks(t, missing); gone = (t.isna()&told.notna()).sum()
+    for c in columns: check_marks(t[c], int(gone[c]), missing, where)
+    if not empty: kind = counted(t[columns[0]], exposure, kind, where)
     y,kind,labels = as_targets_of(t[columns], kind, where, classes, empty)
     numbers = columns if kind in ('regression','counts') else []
-    odd = {} if missing is not None else {c: odd_numbers(t[c], True) for c in dict.fromkeys([*numbers, *more])}
+    odd = {c: odd_numbers(t[c], True) for c in dict.fromkeys([*numbers, *more]) if marks_of(missing, c) is None}
     return Targets(y, pd.DatetimeIndex(t.index), [str(c) for c in columns], kind, labels,
                    t[list(more)] if more else None, attrs.get('read', ''), attrs.get('absent', ()),
                    said_odd(odd)+([] if missing==() else said_words(odd_words)), attrs.get('years', False))

@@ -291,11 +291,13 @@ def _each_text(table, change):
         if any(a is not b for a,b in zip(old, new)): out.isetitem(i, new)
     return out.set_axis([of(c) for c in table.columns], axis=1)
 
+def safe_text(v): return f"'{v}" if _FORMULA.match(v) and not _is_number(v) else v
+
 def safe_cells(
     table:'pd.DataFrame', # As it is
 )->'pd.DataFrame':        # As it may be opened in a spreadsheet program
     "Put an apostrophe before text that looks like a formula."
-    return _each_text(table, lambda v: f"'{v}" if _FORMULA.match(v) and not _is_number(v) else v)
+    return _each_text(table, safe_text)
 
 def plain_cells(
     table:'pd.DataFrame', # As read from a CSV file that `write_csv` wrote

@@ -16,7 +16,7 @@ from .events import EventDesign
 from .grids import Grid
 from .nodes import Nodes
 from .readers import source_name
-from .tabular import as_numbers, as_words, file_kind, odd_numbers, table_parts
+from .tabular import as_numbers, as_words, check_marked, file_kind, marks_of, odd_numbers, table_parts
 
 # %% ../nbs/75_event_tables.ipynb #0e3ca6f3
 NUMBER = r'[-+]?[\d.]+(?:[eE][-+]?\d+)?'
@@ -80,7 +80,7 @@ def pieces_of(path, columns, missing=None, words=(), told=None):
                     told[c] = {k: told.get(c, {}).get(k, 0)+found.get(k, 0) for k in {**told.get(c, {}), **found}}
             v = part[c]; text = v.dtype.kind not in 'iufbcmM'
             gone = v.isin([u for u in v.unique() if isinstance(u, str)
-                           and not u.strip()]) if text else v.isin(missing or ())
+                           and not u.strip()]) if text else v.isin(marks_of(missing, c) or ())
             if gone.any(): part = part.assign(**{c: v.mask(gone)})
         yield part
 
@@ -101,7 +101,7 @@ class Events:
     keep:np.ndarray      # Which rows of the table, booleans
     labels:dict          # Names of each index, in order
     left:dict            # Why how many rows were left out
-    mark:np.ndarray      # What each row holds, 16 bits
+    mark:np.ndarray      # What a model reads of each row, the label apart, and its group, 32 bits
     odd:dict             # Column to numbers that look like marks of missing values
     words:dict           # Column to words such as NA, and how often each is there
     first:pd.DataFrame   # All columns of those among the first rows of the table
@@ -112,9 +112,10 @@ def in_order(names):
     except TypeError: return sorted(names, key=str)
 
 def marked(part):
-    "A mark of what a row holds, 16 bits: rows of two tables with the same number are told apart by it."
+    "A mark of what a row holds, 32 bits: rows of two tables with the same number are told apart by it."
+    part = part.infer_objects()
     same = {c: float if part[c].dtype.kind in 'biuf' else str for c in part} # whatever types another table has
-    return (pd.util.hash_pandas_object(part.astype(same), index=False, categorize=False).values%65536).astype(np.uint16)
+    return (pd.util.hash_pandas_object(part.astype(same), index=False, categorize=False).values%2**32).astype(np.uint32)
 
 # %% ../nbs/75_event_tables.ipynb #9b50ca30
 def names_in(modes, kept):
@@ -129,7 +130,8 @@ def read_events(path, modes, label, more=(), need_label=True, id=(), missing=Non
     names = {k: set() for k in index}
     frames,keeps,marks,left,odd,n,told_words,first = [],[],[],{},{},0,{},None
     kept = list(dict.fromkeys(c for c in (label, *more, *id, *also) if c))
-    told = [c for c in seen|set(kept) if c not in id] if missing is None else []
+    if need_label: check_marked(missing, sorted(seen|set(kept)), source_name(path))
+    told = [c for c in seen|set(kept) if c not in id and marks_of(missing, c) is None]; held = seen|set(more)|set(also)
     need = dict.fromkeys([*needed(modes), *([label] if label and need_label else []), *more, *id])
     amounts = seen-set(index.values())|set(more)|{label}
     for part in pieces_of(path, seen|set(kept), missing, names_in(modes, kept), told_words):
@@ -143,7 +145,7 @@ def read_events(path, modes, label, more=(), need_label=True, id=(), missing=Non
                 odd[c][v] = odd[c].get(v, 0)+count
         part = part.set_axis(np.arange(n, n+len(part))); n += len(part); keeps.append(ok); used = part[ok]
         for k,c in index.items(): names[k] |= set(used[c].unique())
-        first = used if first is None else first; frames.append(used[kept]); marks.append(marked(used[sorted(seen)]))
+        first = used if first is None else first; frames.append(used[kept]); marks.append(marked(used[sorted(held)]))
     if not n: raise DataError(f"{source_name(path)} has no rows: give at least one")
     if not sum(k.sum() for k in keeps):
         raise DataError(f"no row of {source_name(path)} can be used: "+', '.join(f'{v:,} lack {k}'
@@ -203,17 +205,23 @@ def check_inside(path, name, m, part, out, where, new=False):
     (a,b),(c,d) = where.y,where.x
     at = ', '.join(f'{k} = {row[k]:g}' for k in pair)
     raise DataError(f"{int(out.sum()):,} places of {name} lie outside its rectangle ({pair[0]} from {a:g} to "
-                    f"{b:g}, {pair[1]} from {c:g} to {d:g}), the first in row {part.index[out][0]+1} of "
+                    f"{shown(b)}, {pair[1]} from {c:g} to {shown(d)}), the first in row {part.index[out][0]+1} of "
                     f"{source_name(path)} ({at}): "
         +("correct them, or say --unknown to move them to the edge" if new else "correct them, or say --outside "
           "clip to move them to the edge, or --outside drop to let them add nothing"))
 
-def said_beyond(modes, outside, lost):
-    "What became of places outside, in sentences."
+def shown(v):
+    "An end of a rectangle; 0 is widened by the smallest number, so that a place on it lies inside."
+    return f'{v if abs(v)>1e-300 else 0:.7g}'
+
+def said_beyond(modes, outside, lost, n):
+    "What became of places outside, of n rows, in sentences."
+    most = lambda k, rows: (': these are most rows, so see whether places and rectangle are in one unit'
+                            if modes[k]['kind']=='bag' and len(rows)>n/2 else '')
     did = dict(clip='which is moved to the edge', drop='which adds nothing')
     what = lambda m: 'a number beyond the ends of the curve' if m['kind']=='curve' else 'a place outside the rectangle'
     return [f"outside: {len(rows):,} row{'' if len(rows)==1 else 's'} with {what(modes[k])} of {k}, "
-            f"{did[beyond_rule(modes[k], outside)]} ({said_some(rows)})" for k,rows in lost.items() if rows]
+            f"{did[beyond_rule(modes[k], outside)]} ({said_some(rows)}){most(k, rows)}" for k,rows in lost.items() if rows]
 
 def said_some(rows):
     return f"row{'' if len(rows)==1 else 's'} {', '.join(f'{r+1}' for r in rows[:5])}{' ...' if len(rows)>5 else ''}"
@@ -238,5 +246,5 @@ def design_of(path, modes, keep, outside=None, missing=None, lost=None, **known)
                 if out.any() and beyond.get(k)=='raise': check_inside(path, k, m, part, out, grids[k], 'like' in known)
             if len(part): yield part
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', '.* lie outside its rectangle') # it is told in one sentence
+        warnings.filterwarnings('ignore', '(?s).* lie outside its rectangle') # it is told in one sentence
         return EventDesign.from_chunks(parts(), spec, outside=beyond, **known)

@@ -171,16 +171,35 @@ def _places(df, name, spec, grid, lookup, outside):
     if bag and outside=='raise':
         _check_bag(grid, np.stack(y), np.stack(x))
         outside = 'drop'
+    there = np.any([np.isfinite(a)&np.isfinite(b) for a,b in zip(x, y)], 0)
     if isinstance(grid, Nodes):
         found = grid.lookup(np.stack(y, 1), np.stack(x, 1), outside=outside)
+        _tell_nowhere(name, grid, there, found.getnnz(axis=1)>0, bag)
         return found,Mode(name, grid.D, indexed=True, nodes=grid)
-    cells = [grid.locate(b, a, outside) for a,b in zip(x, y)] # one after the other takes less memory
-    return np.stack(cells, 1),Mode(name, grid.D, grid, True)
+    # one after the other takes less memory
+    cells = np.stack([grid.locate(b, a, outside) for a,b in zip(x, y)], 1)
+    _tell_nowhere(name, grid, there, (cells>=0).any(1), bag)
+    return cells,Mode(name, grid.D, grid, True)
+
+def _ends(grid):
+    "Where a map begins and ends along y and x, and whether it ends at all."
+    return [(a[0], a[-1], p is None) for a,p in zip(grid.axes, grid.period)] if isinstance(grid,
+            Nodes) else [(*grid.y, True), (*grid.x, not grid.circle)]
+
+def _tell_nowhere(name, grid, there, inside, bag):
+    "Warn of rows without a place, and of a bag most of whose rows have all their places outside."
+    n,lost,(y,x) = len(there),int((there&~inside).sum()),_ends(grid)
+    if not bag and not there.all():
+        warnings.warn(f"{int((~there).sum())} of {n} rows have no place of {name}, which adds nothing there: leave them "
+                      f"out if this is not meant", stacklevel=5)
+    if bag and lost>.5*there.sum():
+        warnings.warn(f"in {lost} of the {int(there.sum())} rows that have places of {name} all of them lie outside its "
+                      f"rectangle (y from {y[0]:g} to {y[1]:g}, x from {x[0]:g} to {x[1]:g}), so that it adds nothing "
+                      f"there: check that places and rectangle are in one unit", stacklevel=5)
 
 def _tell_outside(name, grid, y, x, rule):
     "Warn where more than one place in a hundred lies outside."
-    ends = [(a[0], a[-1], p is None) for a,p in zip(grid.axes, grid.period)] if isinstance(grid,
-            Nodes) else [(*grid.y, True), (*grid.x, not grid.circle)]
+    ends = _ends(grid)
     n = int(np.any([(v<a)|(v>b) for v,(a,b,ends_here) in zip((y, x), ends) if ends_here], 0).sum()) if any(e[2]
             for e in ends) else 0
     if n>.01*len(y):

@@ -154,7 +154,8 @@ class Fitting:
         self._learn(way, training, validation, ask)
         some = training.take(np.unique(np.linspace(0, len(training.y)-1, 2000).astype(int)))
         self._score_range = range_of(self.fitted_.scores(some.design, some.z, None))
-        self._field_sizes = sizes_of(training.design)
+        self._field_sizes,self._map_shares = sizes_of(training.design),map_shares(training.design)
+        self._beside_range = ends_of(training.z, training.offset)
         if self._gaps: self._gaps.taught = torch.from_numpy(self._filled_part(raw.take(train))).mean(0)
         return self
 
@@ -217,6 +218,8 @@ class Fitting:
         s = self.fitted_.scores(design, z, offset)
         tell_far(s if offset is None else s-np.reshape(offset, (-1, 1)), self._score_range)
         tell_sizes(design, getattr(self, '_field_sizes', ()))
+        tell_empty(design, getattr(self, '_map_shares', {}))
+        tell_beside(z, offset, getattr(self, '_beside_range', ()), self._beside, self.fitted_.loss)
         return s,std
 
     def _score_std(self, X, covariates=None, offset=None):
@@ -309,6 +312,64 @@ def tell_sizes(
         name = 'X' if m is None else f'{m.name} {m.labels[i]}' if m.labels is not None else f'{m.name} {i}'
         warnings.warn(f"the values of {name} are about {max(a/b, b/a):,.0f} times {'larger' if a>b else 'smaller'} "
                       f"than those of the training rows: check that their unit is that of the fit", stacklevel=4)
+
+# %% ../nbs/59_fitting.ipynb #9cd1e03e
+def ends_of(
+    z:np.ndarray|None,      # Standardised covariates, (n, q)
+    offset:np.ndarray|None, # (n,)
+)->list:                    # Pairs, one a covariate, then that of the offset
+    "Lowest and highest values of what stands beside the maps."
+    columns = [*([] if z is None else np.asarray(z).T), *([] if offset is None else [np.asarray(offset)])]
+    return [[float(v.min()), float(v.max())] for v in columns]
+
+def tell_beside(
+    z:np.ndarray|None,      # Of new rows, as `ends_of` takes them
+    offset:np.ndarray|None, # Likewise
+    known:list,             # From `ends_of`, of training rows
+    beside:Covariates,      # Of the fit
+    loss:str,               # Of poisson the offset is the log of an exposure
+)->None:
+    "Warn where most values of a covariate, or of the exposure, lie outside those of the training rows."
+    columns = [*([] if z is None else np.asarray(z).T), *([] if offset is None else [np.asarray(offset)])]
+    for i,(v,(a,b)) in enumerate(zip(columns, known)):
+        own = i<len(beside.names); size = not own and loss=='poisson'
+        room = max((b-a)*(.05 if len(v)>=20 else 1), np.log(3) if size else 1e-9*(1+abs(a)+abs(b)))
+        out = int(((v<a-room)|(v>b+room)).sum())
+        if not out>.5*len(v): continue
+        back = np.exp if size else (lambda x: x*beside.sd[i]+beside.mean[i]) if own else (lambda x: x)
+        mid,a,b = (f'{float(back(x)):.4g}' for x in (np.median(v), a, b))
+        name = f'the covariate {beside.names[i]}' if own else 'the exposure' if size else 'the offset'
+        warnings.warn(f"{name} lies outside the range of the training rows, {a} to {b}, in {out} of {len(v)} rows "
+                      f"(median {mid}): check that its unit is that of the fit", stacklevel=4)
+
+# %% ../nbs/59_fitting.ipynb #a797b082
+def map_shares(
+    design:FieldDesign|EventDesign, # Rows
+)->dict:                            # By name of each map or curve of events
+    "The share of rows that look at something."
+    if not isinstance(design, EventDesign) or not len(design): return {}
+    looks = lambda m: ((design.idx[m.name]>=0).any(1).double().mean() if m.nodes is None
+                       else (design.weights[m.name].getnnz(axis=1)>0).mean())
+    return {m.name: float(looks(m)) for m in design.modes if m.grid is not None or m.nodes is not None}
+
+def fallen(
+    now:dict,    # From `map_shares`
+    known:dict,  # Likewise, of training rows
+    n:int,       # Rows
+)->list:         # Names
+    "Maps that less than half as many rows look at as in training; of fewer than 20 rows nothing is known."
+    return [k for k,v in now.items() if n>=20 and v<.5*known.get(k, 0.)]
+
+def tell_empty(
+    design:FieldDesign|EventDesign, # New rows
+    known:dict,                     # From `map_shares`, of training rows
+)->None:
+    "Warn where a map adds nothing in most rows."
+    now = map_shares(design) if known else {}
+    for k in fallen(now, known, len(design)):
+        warnings.warn(f"{k} adds nothing in {1-now[k]:.0%} of {len(design)} rows, whose places are missing or outside "
+                      f"its map, and in {1-known[k]:.0%} of the training rows: check that places are in the unit of "
+                      f"the fit", stacklevel=4)
 
 # %% ../nbs/59_fitting.ipynb #b568ea28
 def score_weights(

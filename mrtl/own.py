@@ -168,7 +168,7 @@ def fields_command(
     exposure:str=None,         # Column of how much was exposed, such as the population, for counts
     variables:str=None,        # Of the fields, joined by commas; all when not given
     order:str=None, # Ordered classes from the lowest to the highest, joined by commas, where their labels are words
-    missing:str=None,          # Numbers that mark a missing value in the fields or in the table, joined by commas, such as -999; say none if every number is a value
+    missing:str=None,          # Numbers that mark a missing value in the fields or in the table, joined by commas, such as -999, or of one column of the table, such as rain=0; say none if every number is a value
     stamp:str=None,            # Of monthly fields: within, if each date lies in the month that it stands for, or end, if it is the moment at which that month ends, such as 1 February for January. When not given, what the files say
     gaps:str='error',          # Cells without a value at some times: error, climatology to take what is usual there, or conditional to take what the other cells of that time say
     method:str='auto', # evidence, sgd (gradient steps), or auto: evidence for one target where it takes a minute at most
@@ -188,7 +188,7 @@ def fields_command(
     files = [fields] if isinstance(fields, (str,Path)) else list(fields)
     asked = dict(time=time, leads=leads, kind=kind, season=season, groups=groups,
                  covariates=beside_of(covariates, time)[0], exposure=exposure, gaps=gaps,
-                 order=words(order))|said_of_files(variables, missing, stamp)
+                 order=words(order))|said_of_files(variables, missing, stamp, True)
     config = dict(command='fields', title=f"{', '.join(columns or [Path(target).stem])} from maps",
                   fields=file_names(files), target=Path(target).name, columns=columns,
         **asked, method=method, rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None else split_seed)

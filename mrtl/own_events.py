@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from .core import ConfigError, DataError, check_room, check_whole, settings
 from .climate.model import said_of_files
-from .columns import KINDS, as_targets_of, labels_in_order
+from .columns import KINDS, as_targets_of, check_marks, counted, labels_in_order
 from .covariates import column_levels
-from .event_tables import columns_of, design_of, modes_of, read_events, rectangles, said_beyond, said_some
+from .event_tables import columns_of, design_of, modes_of, read_events, rectangles, said_beyond, said_some, shown
+from .fitting import fallen, map_shares
 from .glms import event_glms
 from .own import run_own, words
 from .own_fields import dealt
@@ -52,9 +53,9 @@ def said_columns(e, modes, covariates):
 def said_left(left): return ', '.join(f'{v:,} without {k}' for k,v in left.items()) or 'none'
 
 # %% ../nbs/76_own_events.ipynb #f9a70970
-def said_events(path, e, problem, design, modes, groups, block):
+def said_events(path, e, problem, design, modes, groups, block, exposure=None):
     "What was read, left out and dealt out, in sentences."
-    span = lambda m: '' if m.grid is None else ', '+', '.join(f'{k} from {a:.7g} to {b:.7g}'
+    span = lambda m: '' if m.grid is None else ', '+', '.join(f'{k} from {a:.7g} to {shown(b)}'
             for k,(a,b) in zip(m.grid.names, (m.grid.y, m.grid.x)))
     sizes = ', '.join(f"{m.name} ({' x '.join(map(str, m.shape))}{span(m)})" for m in design.modes)
     sets = ', '.join(f'{len(v):,} {k}' for k,v in problem.rows.items())
@@ -63,12 +64,14 @@ def said_events(path, e, problem, design, modes, groups, block):
              f'holds whole groups out')
     c = problem.classes
     count = '' if c is None else ': '+', '.join(f'{int((problem.y==i).sum()):,} {k}' for i,k in enumerate(c))
+    size = [f"exposure: {exposure}, from {np.exp(problem.offset.min()):,.6g} to {np.exp(problem.offset.max()):,.6g}; "
+            f"expected counts are proportional to it"] if exposure else []
     return [f"table: {len(e.keep):,} rows of {Path(path).name}; left out: {said_left(e.left)}",
             f"target: {problem.target_name} ({problem.kind}{count}), explained by {sizes}",
         f"higher: {higher(problem.kind, problem.target_name, c)}; a higher score is red in the figures, a lower "
         f"one blue{fair(c)}", *said_columns(e, modes,
                                           [] if problem.covariates is None else list(problem.covariates)),
-        f"rows: {sets}, in {whole}"]
+        *size, f"rows: {sets}, in {whole}"]
 
 # %% ../nbs/76_own_events.ipynb #315204b4
 def said_rows_odd(e, modes, label, kind, groups, id, covariates):
@@ -95,7 +98,7 @@ class EventProblem(Problem):
 # %% ../nbs/76_own_events.ipynb #a7c4e9e7
 def names_of(e, id, where, new=False):
     "What rows are called; `DataError` where two are called the same."
-    if not id: return np.array([f'{i}-{m:04x}' for i,m in zip(e.frame.index, e.mark)], object)
+    if not id: return np.array([f'{i}-{m:08x}' for i,m in zip(e.frame.index, e.mark)], object)
     whole = lambda v: v.astype('Int64') if v.dtype.kind=='f' and (v==np.round(v)).all() else v
     names = pd.Series(' '.join(k) for k in zip(*(whole(e.frame[c]).astype(str) for c in id)))
     twice = names.duplicated(keep=False)
@@ -113,12 +116,13 @@ def beside_events(e, covariates, exposure, where):
     "Covariates and the log of exposure, as a problem takes them."
     if exposure and not ((v := as_numbers(e.frame[[exposure]], where)[:,0])>0).all():
         raise DataError(f"exposure must be above zero; column {exposure!r} has {int((v<=0).sum())} rows where it "
-                        f"is not: leave them out")
+                        f"is not: leave them out, as --missing \"{exposure}=0\" does with zeros")
     return dict(covariates=e.frame[list(covariates)] if covariates else None, offset=np.log(v) if exposure else None)
 
 # %% ../nbs/76_own_events.ipynb #69d20f23
-def check_roles(label, modes, groups, exposure, covariates):
-    "`ConfigError` where the label would explain itself, or a column would count twice."
+def check_roles(label, modes, groups, exposure, covariates, kind=None):
+    "`ConfigError` where the label would explain itself, a column would count twice, or an exposure has no counts."
+    if kind is not None: counted(None, exposure, kind, '')
     used = {'--groups': [groups], '--exposure': [exposure], '--covariates': covariates,
             '--index, --place, --bag or --curve': columns_of(modes)}
     if twice := [k for k,v in used.items() if label in v]:
@@ -166,6 +170,8 @@ def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(),
     "From a table to a problem in which whole groups, or blocks of rows, are held out."
     e = read_events(path, modes, label, [c for c in (groups, exposure, *covariates) if c], id=id, missing=missing)
     where = source_name(path)
+    check_marks(e.frame[label], e.left.get(label), missing, where)
+    kind = kind if order else counted(e.frame[label], exposure, kind, where)
     order,asked = labels_in_order(e.frame[label], order, kind, where)
     y,kind,classes = as_targets_of(e.frame[[label]], asked, where, order)
     n = len(y); lost = {}; names = names_of(e, id, where)
@@ -180,8 +186,8 @@ def own_events(path, modes, label, kind=None, groups=None, exposure=None, id=(),
                        grids=rectangles(path, modes, train, missing), labels=e.labels)
     p = EventProblem(design, y[:,0], rows, kind=kind, names=names, groups=g, classes=classes, rivals=event_glms,
                      **beside, target_name=label)
-    return replace(p, notes=[*said_events(path, e, p, design, modes, groups, block),
-                             *said_beyond(modes, outside, lost), *said_odd(e.odd), *crowded(design, modes),
+    return replace(p, notes=[*said_events(path, e, p, design, modes, groups, block, exposure),
+                             *said_beyond(modes, outside, lost, n), *said_odd(e.odd), *crowded(design, modes),
                              *said_rows_odd(e, modes, label, asked, groups, id, covariates)])
 
 # %% ../nbs/76_own_events.ipynb #3bd43f08
@@ -240,9 +246,9 @@ def events_command(
     groups:str=None,       # Column of groups, such as games, that are held out whole; blocks of neighbouring rows when not given, which are rows at random where the order of the table means nothing
     covariates:FILES=None, # Columns that explain the label, too, such as a score or a temperature
     exposure:str=None,     # Column of how much was exposed, for counts
-    id:FILES=None,         # Columns that together name a row, such as game and event. A prediction then knows which rows of its table were in the training. Without it rows are known by their number and what they hold
-    outside:str=None,      # What to do with places outside their rectangle, here and in predictions: raise (stop), clip (move to the edge) or drop (they add nothing). When not given: raise where you gave the rectangle, clip where it is that of the training rows
-    missing:str=None,      # Numbers in the table that are no values, joined by commas, like -9,-99; none: there are none, and words such as NA are names
+    id:FILES=None,         # Columns that together name a row, such as game and event. A prediction then knows which rows of its table were in the training. Without it rows are known by their number and all that is read of them
+    outside:str=None,      # What to do with places outside their rectangle, here and in predictions: raise (stop), clip (move to the edge) or drop (they add nothing). When not given: raise where you gave the rectangle, clip where it is that of the training rows. Places of a bag outside always add nothing, and a curve always goes on as at its end
+    missing:str=None,      # Numbers in the table that are no values, joined by commas, like -9,-99, or of one column, like speed=0; none: there are none, and words such as NA are names
     terms:str=None,        # Terms of the model, joined by commas, like player,place,player:place
     method:str='auto',     # terms (a sum of terms), sgd (one product of all modes, for tables of many millions) or auto: sgd for ordered classes, else terms
     rank:int=None,         # Components of each term; 3 when not given, 4 for a product
@@ -268,10 +274,10 @@ def events_command(
     config = dict(command='events', title=f'{label} by {", ".join(modes)}', table=Path(table).name, label=label,
                   modes=modes, kind=kind, groups=groups, covariates=words(covariates) or [],
                   exposure=exposure, id=words(id),
-        outside=outside, missing=said_of_files(None, missing, None)['missing'], terms=words(terms), method=method,
+        outside=outside, missing=said_of_files(None, missing, None, True)['missing'], terms=words(terms), method=method,
         rank=rank, seed=s['seed'], split_seed=s['seed'] if split_seed is None
         else split_seed)|(dict(order=words(order)) if order else {})
-    check_roles(label, modes, groups, exposure, config['covariates'])
+    check_roles(label, modes, groups, exposure, config['covariates'], kind or ('ordered' if order else None))
     def make():
         return own_events(table, modes, label, kind, groups, exposure, config['id'] or (), outside,
                           config['split_seed'], config['covariates'], config['missing'], words(order))
@@ -281,30 +287,59 @@ def events_command(
         yhat: dict(target=dict(kind=problem.kind, classes=problem.classes,
                                higher=higher(problem.kind, label, problem.classes))))
 
+# %% ../nbs/76_own_events.ipynb #ee9393c8
+def outputs_of(run, problem):
+    "What the model of a run's predictions says of a problem's rows, (n, outputs or classes)."
+    file = Path(run)/'scored.mrtl'
+    m = ESTIMATORS[problem.kind].load(file if file.exists() else Path(run)/'model.mrtl')
+    now = np.asarray(problem.predicted(m), float)
+    return np.column_stack([1-now, now]) if problem.labels and now.ndim==1 else now.reshape(len(now), -1)
+
+def by_chance(a, b, agree):
+    "Do two columns agree less than half as far beyond chance as they could?"
+    if agree.all(): return False
+    share = lambda v: pd.Series(v).value_counts(normalize=True)
+    chance = float((share(a)*share(b)).sum())
+    return bool(agree.mean()<(1+chance)/2)
+
+# %% ../nbs/76_own_events.ipynb #fefbb1ba
+def changed_rows(run, problem, id):
+    """Rows that are called like one of the run's but hold something else, (n,) booleans, and sentences about them:
+    their label is another one, or, where ids name rows, the model of the run's predictions gives them another one."""
+    old = read_predictions(run); called = old['sample'].astype(str)
+    at = pd.Index(called).get_indexer([str(k) for k in problem.names]); same = at>=0; what = ' and '.join(id)
+    if not id and called.str.fullmatch(r'\d+-[0-9a-f]{4}').all():
+        return np.ones(len(at), bool),['the run is of an older mrtl, which does not tell what its rows held: all rows '
+                                       'count as new; make the run again']
+    truth,v = class_columns(old) if problem.labels else (old.truth.values.astype(float),
+                                                         old[['prediction']].values.astype(float))
+    if id: same &= np.isclose(outputs_of(run, problem), v[at], rtol=1e-3, atol=1e-4).all(1)
+    both = same&np.isfinite(problem.y)&np.isfinite(truth[at])
+    agree = np.isclose(problem.y, truth[at], rtol=1e-6, atol=0)
+    if by_chance(problem.y[both], truth[at][both], agree[both]):
+        return at>=0,[f"{int(both.sum()):,} rows have the {what or 'number'} and the values of a row of the training, but "
+                      f"only {int(agree[both].sum()):,} of them its label, as rows of another table have by chance: all "
+                      f"count as new"]
+    changed = (at>=0)&~(same&~(both&~agree))
+    return changed,[f"{int(changed.sum()):,} rows have the {what or 'number and the values'} of a row of the training, "
+                    f"but {'hold something else' if id else 'another label'}: they count as new"]*bool(changed.any())
+
 # %% ../nbs/76_own_events.ipynb #abeec0cb
 def check_place(k, m, rows, e, grid, n, where):
     """`DataError` where more than half of the rows lie outside the rectangle of a map, which nobody has asked to
     move there."""
     if not len(rows)>n/2: return
+    if m['kind']=='bag':
+        raise DataError(f"{len(rows):,} of {n:,} rows of {where} have places of {k} outside its rectangle ("
+                        f"{m['pairs'][0][0]} from {grid.y[0]:g} to {shown(grid.y[1])}, {m['pairs'][0][1]} from "
+                        f"{grid.x[0]:g} to {shown(grid.x[1])}), and far fewer have one inside than in the training: "
+                        f"give places in the units and the order of the training, or say --unknown to go on without")
     v = e.first.loc[rows[0]] if rows[0] in e.first.index else None
     at = '' if v is None else ' ('+', '.join(f'{c} = {v[c]:g}' for c in m['pairs'][0])+')'
     raise DataError(f"{len(rows):,} of {n:,} rows of {where} lie outside the rectangle of {k} ({m['pairs'][0][0]} "
-                    f"from {grid.y[0]:g} to {grid.y[1]:g}, {m['pairs'][0][1]} from {grid.x[0]:g} to "
-                    f"{grid.x[1]:g}), the first in row {rows[0]+1}{at}: "
+                    f"from {grid.y[0]:g} to {shown(grid.y[1])}, {m['pairs'][0][1]} from {grid.x[0]:g} to "
+                    f"{shown(grid.x[1])}), the first in row {rows[0]+1}{at}: "
         "give places in the units and the order of the training, or say --unknown to move them to the edge")
-
-# %% ../nbs/76_own_events.ipynb #351adac7
-def changed_rows(run, problem):
-    """Rows that are called like one of the run's but hold something else: the model of its predictions gives them
-    another one, (n,) booleans."""
-    file = Path(run)/'scored.mrtl'
-    m = ESTIMATORS[problem.kind].load(file if file.exists() else Path(run)/'model.mrtl')
-    old = read_predictions(run)
-    v = class_columns(old)[1] if problem.labels else old[['prediction']].values.astype(float)
-    now = np.asarray(problem.predicted(m), float)
-    now = np.column_stack([1-now, now]) if problem.labels and now.ndim==1 else now.reshape(len(now), -1)
-    at = pd.Index(old['sample'].astype(str)).get_indexer([str(k) for k in problem.names])
-    return (at>=0)&~np.isclose(now, v[at], rtol=1e-3, atol=1e-4).all(1)
 
 # %% ../nbs/76_own_events.ipynb #7310014f
 def target_of(run):
@@ -320,19 +355,14 @@ def train_mean(run, kind):
     return float(np.nanmean(read_predictions(run).query("set=='train'").truth.astype(float)))
 
 # %% ../nbs/76_own_events.ipynb #fa2b3d33
-def check_outside(e, design, modes, new, lost, where, unknown, outside):
+def check_outside(e, design, modes, new, lost, where, unknown, outside, shares):
     "`DataError` where names are unknown, or places outside, in more than half of the rows."
     known = {m.name: m for m in design.modes}; n = len(design)
     for k,v in new.items(): check_known(k, v, n, known[k].labels, where, unknown)
-    for k,rows in lost.items() if not (unknown or outside) else ():
-        if modes[k]['kind']=='place': check_place(k, modes[k], rows, e, known[k].grid, n, where)
-
-def said_changed(id, unnamed, changed, where):
-    "Which rows count as new, although they may be those of the training."
-    said = [f"{where} has no column {unnamed[0]}, by which the run names rows: all "
-            f"rows count as new"] if unnamed else []
-    return said+([f"{int(changed.sum()):,} rows have the {' and '.join(id)} of a row of the training, but hold "
-                  f"something else: they count as new"] if changed.any() else [])
+    empty = fallen(map_shares(design), shares, n)
+    for k,rows in lost.items() if not unknown else ():
+        if (k in empty if modes[k]['kind']=='bag' else modes[k]['kind']=='place' and not outside):
+            check_place(k, modes[k], rows, e, known[k].grid, n, where)
 
 def said_rows(p, out, e, new):
     "What was predicted, what of it the run saw in its training, and what was left out."
@@ -353,13 +383,14 @@ def predict_events(run, out, config, table, unknown=False):
     modes,label,where = config['modes'],config['label'],source_name(table)
     head = next(iter(table_parts(table, None, 1)))
     known = label if label in head else None
-    id = words(config.get('id')) or []
-    unnamed = [c for c in id if c not in head]
+    id,groups = words(config.get('id')) or [],config.get('groups')
+    unnamed = [c for c in id or ([groups] if groups else []) if c not in head]
     lost = {}
     covariates,exposure,missing,outside = (config.get('covariates')
                                            or [],config.get('exposure'),config.get('missing'),config.get('outside'))
     e = read_events(table, modes, known, [c for c in (exposure, *covariates) if c], need_label=False,
-                    id=[] if unnamed else id, missing=missing, also=[m for m in modes.values() if isinstance(m, str)])
+                    id=[] if unnamed else id, missing=missing,
+                    also=[*(m for m in modes.values() if isinstance(m, str)), *([groups] if groups in head else [])])
     model = ESTIMATORS[kind].load(Path(run)/'model.mrtl')
     outside = 'clip' if unknown and outside in (None,'raise') else outside
     design = design_of(table, modes, e.keep, outside, missing, lost, like=SimpleNamespace(modes=model._modes))
@@ -367,14 +398,14 @@ def predict_events(run, out, config, table, unknown=False):
     y = as_targets_of(e.frame[[known]], kind, where,
                       classes)[0][:,0] if known and e.frame[known].notna().any() else np.full(n, np.nan)
     new = {k: e.frame[m][(design.idx[k]<0).any(1).numpy()] for k,m in modes.items() if isinstance(m, str)}
-    check_outside(e, design, modes, new, lost, where, unknown, outside)
+    check_outside(e, design, modes, new, lost, where, unknown, outside, getattr(model, '_map_shares', {}))
     problem = Problem(design, y, dict(test=np.arange(n)), kind=kind,
                       names=names_of(e, [] if unnamed else id, where, True), classes=classes,
                       reference=train_mean(run, kind),
         **beside_events(e, covariates, exposure, where))
-    changed = changed_rows(run, problem) if id and not unnamed else np.zeros(n, bool)
-    p = predict_run(run, out, problem, other=changed|bool(unnamed),
+    changed,said = (np.ones(n, bool),[f"{where} has no column {unnamed[0]}, by which the run tells rows apart: all "
+                                      f"rows count as new"]) if unnamed else changed_rows(run, problem, id)
+    p = predict_run(run, out, problem, other=changed,
                     rows=dict(left_out=int((~e.keep).sum()), outside={k: len(v) for k,v in lost.items()}))
-    print('\n'.join([said_rows(p, out, e, new), *said_changed(id, unnamed, changed, where),
-                     *said_beyond(modes, outside, lost), *said_odd(e.odd),
+    print('\n'.join([said_rows(p, out, e, new), *said, *said_beyond(modes, outside, lost, n), *said_odd(e.odd),
                      *said_words(e.words)]))

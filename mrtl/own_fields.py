@@ -26,7 +26,8 @@ from .problems import Problem
 from .seasons import (Season, Step, days_covered, is_usual, season_columns, season_kind, step_of, telling,
                           usual_times, windows_of)
 from .splits import block_split, split_groups
-from .tabular import as_numbers, near, timed_table
+from .readers import source_name
+from .tabular import as_numbers, check_marked, marks_of, near, timed_table
 
 # %% ../nbs/74_own_fields.ipynb #750805ad
 @dataclass(kw_only=True, repr=False)
@@ -58,7 +59,7 @@ class Asked:
     covariates:tuple=()      # Columns that explain the target, too
     exposure:str|None=None   # Column of how much was exposed
     variables:tuple|None=None# Of the fields
-    missing:tuple|None=None  # Numbers that are no values
+    missing:tuple|None=None  # Numbers that are no values; texts such as rain=0 are of one column of the table
     stamp:str|None=None      # Of monthly data
     gaps:str='error'         # One of `GAPS`
     order:tuple|None=None    # Ordered classes, lowest first
@@ -245,15 +246,16 @@ def own_problem(
     dtype:torch.dtype=torch.float32, # Of the design's fields
 )->OwnProblem:                 # Ready to train on, or to predict
     "From fields and a table to a problem in which nothing leaks."
-    lazy,step = fields_of(fields, asked.variables, asked.missing, asked.stamp,
+    lazy,step = fields_of(fields, asked.variables, marks_of(asked.missing), asked.stamp,
                           *((None,'coarsest') if prep is None else (prep['step'],prep['grid'])), asked.time)
     samples = step if isinstance(step, Samples) else None
     if samples: asked.check_undated()
     more = more_columns(asked, columns, target, beside)
-    kind = prep['kind'] if prep else 'counts' if asked.exposure else 'ordered' if asked.order else asked.kind
+    kind = prep['kind'] if prep else 'ordered' if asked.order else asked.kind
     found = None if target is None else targets_of(target, columns, asked.time, kind, more,
                                                    prep['classes'] if prep else asked.order and list(asked.order),
-                                                   prep is not None, samples, asked.missing)
+                                                   prep is not None, samples, asked.missing, asked.exposure)
+    if prep is None: check_marked(asked.missing, [*found.names, *more], source_name(target))
     if beside:
         found.more = with_table(found,
                                 timed_table(beside, list(asked.covariates),
@@ -361,7 +363,8 @@ def _log_exposure(side, column):
         raise DataError(f"exposure must be above zero; column {column!r} is "
                         f"{f'{v[~(v>0)][0]:g}' if np.isfinite(v[~(v>0)][0]) else 'empty'} in row "
                         f"{int(np.flatnonzero(~(v>0))[0])+1} of those that have a target, and in "
-                        f"{int((~(v>0)).sum())} rows in all: correct them, or leave those rows out")
+                        f"{int((~(v>0)).sum())} rows in all: correct them, or leave those rows out, as --missing "
+                        f"\"{column}=0\" does with zeros")
     return np.log(v)
 
 # %% ../nbs/74_own_fields.ipynb #aa7149ea

@@ -333,6 +333,8 @@ class _Fitted(TypedDict):
     _widths:Several(Whole)                                               # Columns of a mode in a table
     _score_range:Several(Pair(Number)) # Lowest and highest scores of training rows, an output each
     _field_sizes:NotRequired[list[Number]] # Root mean square of each variable over cells and training rows
+    _beside_range:NotRequired[list[Pair(Number)]] # Lowest and highest standardised covariates of training rows, then of the offset
+    _map_shares:NotRequired[dict[Word, Number]]   # Share of training rows that look at something on each map of events
     covariates:NotRequired[CovariatesMeta]                               # Covariates and offset
 
 class _GapsMeta(TypedDict):
@@ -454,7 +456,7 @@ class ModelFiles:
         check_is_fitted(self, 'fitted_')
         if not parallel.is_main(): return
         known = ('classes_','n_features_in_','feature_shape_','_outputs','_one_dim','_widths','_score_range',
-                 '_field_sizes')
+                 '_field_sizes','_beside_range','_map_shares')
         fitted = {k: as_json(getattr(self, k), null=False)
                   for k in known if hasattr(self, k)}|dict(_target=as_json(_jsonable(self._target), null=False))
         beside = getattr(self, '_beside', None)

@@ -51,7 +51,7 @@ class _Fields(_Config):
     gaps:Word                         # What is done about them
     covariates:list[Word]             # Columns
     exposure:Word|None                # Column
-    missing:list[Number]|None         # Numbers that are no values
+    missing:list[Number|Word]|None    # Numbers that are no values, or texts such as rain=0
     stamp:Word|None                   # Of months
 
 class _Events(_Config):
@@ -62,7 +62,8 @@ class _Events(_Config):
     exposure:NotRequired[Word|None]   # Column
     id:NotRequired[Word|list[Word]|None] # Columns that name a row
     outside:NotRequired[Literal['raise','clip','drop']|None] # What becomes of places outside
-    missing:NotRequired[list[Number]|None] # Numbers that are no values
+    missing:NotRequired[list[Number|Word]|None] # Numbers that are no values, or texts such as speed=0
+    groups:NotRequired[Word|None]     # Column
 
 # %% ../nbs/70_runfiles.ipynb #bc7ea2c1
 _CONFIGS = dict(demo=_Demo, climate=_Climate, basketball=_Config, fields=_Fields, events=_Events)

@@ -18,7 +18,7 @@ import xarray as xr
 from . import parallel
 from .bootstrap import block_bootstrap
 from .classes import class_shares
-from .core import ConfigError, FormatError, atomic_write, read_json, write_csv, write_json
+from .core import ConfigError, FormatError, atomic_write, read_json, safe_text, write_csv, write_json
 from .estimators import MRTLClassifier, MRTLRegressor
 from .evidence.model import FEW_FOR_EVIDENCE, few_said
 from .folders import SEAL, claim, faults, forget, lock_file, metrics_file, read_seal, release, seal
@@ -153,6 +153,20 @@ def write_coefficients(out, m):
     if count>MANY and not m.fitted_.covariates: return
     with atomic_write(out/'coefficients.nc') as tmp: write_netcdf(tmp, coefficient_file(m))
 
+# %% ../nbs/71_runs.ipynb #d1220898
+def tell_quoted(
+    table:pd.DataFrame, # As it was written
+    file:Path,          # Where to
+)->None:
+    "Say that text which looks like a formula has an apostrophe before it in a file."
+    odd = {c: v for c in table if table[c].dtype.kind not in 'biufcmM'
+           for v in pd.unique(table[c])[:10**5] if isinstance(v, str) and safe_text(v)!=v}
+    if odd:
+        v = next(iter(odd.values()))
+        print(f"{file.name} has {safe_text(v)} for {v} in its column{'s' if len(odd)>1 else ''} {', '.join(odd)}: an "
+              f"apostrophe stands before text that a spreadsheet program would take for a formula; take it off to "
+              f"compare")
+
 # %% ../nbs/71_runs.ipynb #87f6d523
 def write_run(
     out:str|Path,                   # The run's folder
@@ -171,6 +185,7 @@ def write_run(
             with atomic_write(out/f'{name}.nc') as tmp: write_netcdf(tmp, ds)
     write_coefficients(out, final)
     write_csv(out/'history.csv', m.history_); write_csv(out/'predictions.csv', predictions)
+    tell_quoted(predictions, out/'predictions.csv')
     write_json(out/'metrics.json',
                metrics|dict(levels=m.levels_, rank=m.rank_, date=time.strftime('%Y-%m-%d', time.gmtime()),
                             versions=package_versions()))
@@ -370,7 +385,8 @@ def predict_run(
     m = ESTIMATORS[problem.kind].load(run/'model.mrtl')
     yhat = problem.predicted(m)
     sets = new_sets(run, problem, old, other)
-    table = prediction_table(problem, m, yhat, judged(old) if not problem.labels else (), sets); write_csv(out, table)
+    table = prediction_table(problem, m, yhat, judged(old) if not problem.labels else (), sets)
+    write_csv(out, table); tell_quoted(table, out)
     rows = dict(total=len(yhat))|facts.pop('rows', {})|{k: int((sets==k).sum()) for k in SETS}
     new = np.flatnonzero(sets=='new')
     test = new_scores(old, replace(problem, rows=dict(test=new)), yhat) if len(new) else {}

@@ -275,6 +275,34 @@ def top_codes(
             return {float(k): int(m) for k,m in zip(at[code], n[code])}
     return {}
 
+# %% ../nbs/19_tabular.ipynb #9693994e
+def odd_zeros(
+    v:np.ndarray, # Numbers of a column
+)->dict:          # Zero to how often it is there; empty where it is no odd number
+    "Zeros, a fifth of the rows at most, far below all others, which lie close together."
+    v = v[np.isfinite(v)]; rest = np.sort(v[v!=0]); n = len(v)-len(rest)
+    if not 1<n<=.2*len(v) or rest[0]<0 or len(np.unique(rest))<10: return {}
+    some = rest[:max(2, int(.99*len(rest)))]; low,size = some[0],some[-1]-some[0]
+    return {0.: n} if low>.75*size and low>5*np.diff(some).max() else {}
+
+# %% ../nbs/19_tabular.ipynb #975de508
+def marks_of(
+    missing:list|tuple|None, # Numbers that are no values, and texts such as speed=0, of one column
+    column:str|None=None,    # The column; what is said of all when not given
+)->list|None:                # Numbers; None where nothing is said
+    "Which numbers mark a missing value in a column."
+    if missing is None: return None
+    own = [m.rpartition('=') for m in missing if isinstance(m, str)]
+    found = [m for m in missing if not isinstance(m, str)]+[float(v) for c,_,v in own if c==column]
+    return found if found or not own else None
+
+def check_marked(missing, columns, where):
+    "`ConfigError` where --missing names a column that is not read."
+    gone = [c for c in (m.rpartition('=')[0] for m in missing or () if isinstance(m, str)) if c not in columns]
+    if gone:
+        raise ConfigError(f"--missing names the column {gone[0]!r}{near(gone[0], columns)}, which is not among those "
+                          f"that are read of {where}: {', '.join(map(str, columns))}")
+
 # %% ../nbs/19_tabular.ipynb #8b8bb278
 MARKS = -9,-99,-999,-9999,-99999
 
@@ -286,24 +314,25 @@ def odd_numbers(
     if v.dtype.kind not in 'iuf': return {}
     x = v.to_numpy(float); low = np.nanmin(x, initial=np.inf); n = int((x==low).sum())
     if low in MARKS and (n>1 or low<=-999) and not ((x<0)&(x>low)).any(): return {float(low): n}
-    return far_values(x, {})[0] or top_codes(x) if amounts else {}
+    return far_values(x, {})[0] or top_codes(x) or odd_zeros(x) if amounts else {}
 
 def said_odd(
     odd:dict, # Column to its odd numbers, from `odd_numbers`
 )->list:      # A sentence a column
     "What to do about such numbers."
-    few = lambda v: ', '.join(f'{k:g}' for k in v)
+    few = lambda c, v: f'"{c}=0"' if list(v)==[0] else ', '.join(f'{k:g}' for k in v)
     return [f"warning: column {c} holds {' and '.join(f'{n:,} times {k:g}' for k,n in v.items())}, unlike all its "
-            f"other numbers: say --missing {few(v)} if this marks a missing value, or --missing none if not"
+            f"other numbers: say --missing {few(c, v)} if this marks a missing value, or "
+            f"--missing none if not"
             for c,v in odd.items() if v]
 
 def without_marks(
     table:pd.DataFrame,    # Columns of any kind
-    missing:list|tuple|None, # Numbers that are no values
+    missing:list|tuple|None, # As `marks_of` takes them
 )->pd.DataFrame:
     "A table with NaN in the place of numbers that mark a missing value."
-    numbers = [c for c in table if table[c].dtype.kind in 'iuf'] if missing else []
-    return table.assign(**{c: table[c].mask(table[c].isin(list(missing))) for c in numbers}) if numbers else table
+    marks = {c: m for c in table if table[c].dtype.kind in 'iuf' and (m := marks_of(missing, c))}
+    return table.assign(**{c: table[c].mask(table[c].isin(m)) for c,m in marks.items()}) if marks else table
 
 # %% ../nbs/19_tabular.ipynb #a863ba11
 def as_words(

@@ -68,7 +68,8 @@ def test_a_column_has_two_roles(files, a, b):
     if modes is None:
         with pytest.raises(ConfigError, match="two modes are called 'game'"): modes_of(['game'], None, None, ['game'])
         return
-    p = own_events(files/'t.csv', modes, 'result', groups=ask.get('groups'), exposure=ask.get('exposure'),
+    label = 'depth' if 'exposure' in ask else 'result' # an exposure is of counts
+    p = own_events(files/'t.csv', modes, label, groups=ask.get('groups'), exposure=ask.get('exposure'),
                    covariates=[ask['covariates']] if 'covariates' in ask else [],
                    id=['game','event'] if 'id' in ask else [])
     assert (len(p.design) == N and sum(map(len, p.rows.values())) == N

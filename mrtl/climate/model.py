@@ -292,11 +292,15 @@ def check_numbers(rank, smooth, l2, bootstrap):
     if not isinstance(bootstrap, int) or bootstrap<0:
         raise ConfigError(f"--bootstrap takes a number of draws, 0 or more; got {bootstrap!r}")
 
-def said_of_files(variables, missing, stamp):
-    "What the command line says of the fields' files, as `climate_problem` takes it."
-    try: numbers = missing and ([] if missing=='none' else [float(m) for m in str(missing).split(',')])
+def said_of_files(variables, missing, stamp, table=False):
+    """What the command line says of the fields' files, as `climate_problem` takes it; with a table, numbers may be
+    those of one column."""
+    def mark(m):
+        column,_,v = m.rpartition('=') if table else ('','',m)
+        return f'{column.strip()}={float(v)}' if column.strip() else float(v)
+    try: numbers = missing and ([] if missing=='none' else [mark(m) for m in str(missing).split(',')])
     except ValueError:
-        raise ConfigError(f"--missing takes numbers joined by commas, like -1000,255, or none; "
+        raise ConfigError(f"--missing takes numbers joined by commas, like -1000,255,{' or those of one column, like speed=0,' if table else ''} or none; "
                           f"got {missing!r}") from None
     return dict(variables=variables and [v.strip() for v in variables.split(',')], missing=numbers, stamp=stamp)
 
