@@ -68,7 +68,13 @@ def tell_plan(problem, options):
     size = ', '.join(f'{k} {n:,}' for k,n in modes.items())
     how = [f"{'components: as many as they need' if rank=='auto' else f'rank {rank}'}",
            *(f'{k} {v}' for k,v in parts.items() if v is not None)]
-    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}{'; gradients give predictions no intervals, --method evidence does' if method=='sgd' and isinstance(problem.design, FieldDesign) else ''}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards", flush=True)
+    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}{no_intervals(problem) if method=='sgd' and isinstance(problem.design, FieldDesign) else ''}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards", flush=True)
+
+def no_intervals(problem):
+    "What gradients leave without intervals: maps, and of two classes their probabilities."
+    if problem.labels and problem.class_count==2: return '; gradients give probabilities no intervals, --method evidence does'
+    own = '' if problem.labels else '; those of predictions come from the errors on validation rows'
+    return f'; gradients give maps no intervals, --method evidence does{own}'
 
 def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=False, more=None):
     "Read, fit and write a run of a reader's own data, unless it is there already or only a plan is wanted."

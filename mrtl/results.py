@@ -131,9 +131,11 @@ class LabelledResults:
     @property
     def dispersion_(self)->np.ndarray: # (outputs,)
         """Of counts: their variance as a multiple of a Poisson law's, 1 where it could be that. By evidence, rows weigh
-        so much less, and intervals are as much wider. `AbsentError` where the way of fitting does not tell."""
+        so much less, and intervals are as much wider; by gradients, only the standard deviations of covariates are
+        wider. `AbsentError` without counts, and for a file of a model that does not tell."""
         check_is_fitted(self, 'fitted_'); found = self.fitted_.dispersion if self.fitted_.loss=='poisson' else None
-        if found is None: raise AbsentError("dispersion_ needs counts, and method='evidence' or a sum of terms")
+        if found is None: raise AbsentError("dispersion_ needs counts (loss='poisson'); a model by gradients out of an older file does "
+                                            "not tell it: fit it again")
         return found
 
     @property
