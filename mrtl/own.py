@@ -52,7 +52,9 @@ def filled(problem):
 def own_rivals(problem):
     "Simpler methods on the same rows: ridges for numbers, generalised linear models for classes and counts."
     problem = filled(problem)
-    if problem.kind!='regression': return field_glms(problem)
+    if problem.kind!='regression':
+        own = () if problem.covariates is None else problem.covariates
+        return field_glms(problem, season=[k for k in season_names() if k in own])
     # a smooth prior of maps needs cells
     if isinstance(problem.design.grid, Points): return field_rivals(problem, RIVALS[:3])
     return field_rivals(problem, RIVALS[:4], lengths=tuple(problem.design.grid.diagonal*s for s in (.02,.05,.1,.2)))
@@ -216,6 +218,7 @@ def predict_own(run, out, config, fields, target=None):
     if problem.absent:
         print(f"{source_name(target)} has no column {', '.join(problem.absent)}: its truth is taken as unknown")
     p = predict_run(run, out, problem); print(f"{len(p)} rows: {out}")
+    for line in problem.skipped: print(line)
     if problem.lost:
         print(f"no prediction for want of maps: {len(problem.lost)} of the rows of {source_name(target)}, "
               f"{', '.join(problem.lost[:3])}{' ...' if len(problem.lost)>3 else ''}")

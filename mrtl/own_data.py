@@ -231,7 +231,13 @@ def fields_of(
         fields = sorted(fields, key=lambda f: list(variables).index(f.name))
     if not globe: return _stacked(fields, onto),step
     if isinstance(onto, Grid): check_covered(fields, onto)
-    return common_grid(fields, onto).transpose('time','variable','lat','lon'),step
+    out = common_grid(fields, onto).transpose('time','variable','lat','lon')
+    return out.assign_attrs(steps=steps_said(fields)),step
+
+def steps_said(fields):
+    "How far apart the times of each field are, where they differ; else nothing."
+    steps = {f.name: str(step_of(f.time.values)) for f in fields if f.sizes['time']>1}
+    return ', '.join(f'{k} every {s}' for k,s in steps.items()) if len(set(steps.values()))>1 else ''
 
 def _check_variables(wanted, have):
     if gone := [v for v in wanted if v not in have]:

@@ -90,7 +90,12 @@ def _over(T, names, modes=()):
             out = out.where(xr.DataArray(m.grid.mask.numpy().reshape(m.shape), dims=names[m.name][0]))
     return out
 
-# %% ../nbs/52_results.ipynb #656fbd6a
+# %% ../nbs/52_results.ipynb #f1873df8
+def _per(modes):
+    "What a coefficient is of."
+    fields = any(m.grid is not None and not m.indexed for m in modes)
+    return 'coefficient per '+('unit of the field over the whole area, of which each cell has its share' if fields else 'event')
+
 class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
     _gaps = None # What fills gaps, where the model does
@@ -159,7 +164,7 @@ class LabelledResults:
     def coef_(self)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land; of several terms a dict by term
         "All coefficients, per unit of area share for fields, per event for events."
         check_is_fitted(self, 'fitted_')
-        return _one({k: self._on_maps(*v) for k,v in self.fitted_.tensors().items()})
+        return _one({k: self._on_maps(*v).assign_attrs(long_name=_per(v[0])) for k,v in self.fitted_.tensors().items()})
 
     @property
     def coef_std_(self)->xr.DataArray: # As `coef_`
@@ -171,7 +176,8 @@ class LabelledResults:
         if (found := self.fitted_.tensor_stds()) is None:
             raise AbsentError(f"coef_std_ needs method='evidence', or a sum of terms over events; this model was "
                               f"fitted with method={self.method_!r}")
-        return _one({k: self._on_maps(*v) for k,v in found.items()})
+        return _one({k: self._on_maps(*v).assign_attrs(long_name=f'standard deviation of the {_per(v[0])}')
+                     for k,v in found.items()})
 
     @property
     def missing_(self)->xr.DataArray: # (*features, y, x), 0 to 1, NaN on land

@@ -9,6 +9,7 @@ __all__ = []
 import re, warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import date
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -226,10 +227,16 @@ def _short_years(text, where):
 
 def _weeks(text, where):
     "Mondays of ISO weeks like 2010-W09."
-    try: return pd.DatetimeIndex(pd.to_datetime(text.str.replace('-', '')+'-1', format='%GW%V-%u'))
-    except ValueError as e:
-        raise DataError(f"column {text.name!r} of {where} holds a week that is none ({e}): ISO weeks go from W01 "
-                        f"to W52 or W53") from None
+    found = pd.Series([_monday(t) for t in text], index=text.index, dtype='datetime64[ns]')
+    if (bad := text[found.isna()]).size:
+        raise DataError(f"column {text.name!r} of {where} holds {bad.iloc[0]}, a week that is none: the ISO weeks of "
+                        f"{bad.iloc[0][:4]} go from W01 to W{date(max(1, int(bad.iloc[0][:4])), 12, 28).isocalendar()[1]}")
+    return pd.DatetimeIndex(found)
+
+def _monday(week):
+    "Of an ISO week; None where there is no such week."
+    try: return pd.Timestamp(date.fromisocalendar(int(week[:4]), int(week[-2:]), 1))
+    except ValueError: return None
 
 # %% ../nbs/19_tabular.ipynb #a2173cd8
 TIMES = ('time','date','datetime','timestamp','valid_time','day','month','week','year')
@@ -247,7 +254,7 @@ def times_in(
         y = table[parts].set_axis(['year','month','day'][:len(parts)], axis=1); y = y if 'day' in y else y.assign(day=1)
         try: return pd.DatetimeIndex(pd.to_datetime(y)),parts
         except (ValueError, TypeError) as e:
-            raise DataError(f"the columns {', '.join(parts)} of {where} make no dates ({e}): correct them, or name "
+            raise DataError(f"the columns {', '.join(parts)} of {where} make no dates ({str(e).split(' You might want')[0]}): correct them, or name "
                             f"another column (--time)") from None
     for c in [lower[k] for k in TIMES if k in lower]: return parse_times(table[c], where),[c]
     for c in table:

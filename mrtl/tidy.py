@@ -159,10 +159,10 @@ def gaps_said(
     share:float, # Of the values of valid cells that is missing
 )->str:          # For an error
     "Say how much is missing, and what can be done."
-    return (f"X is NaN at some times in {cells} of {of} cells, {share:.1%} of all values: let the model fill them, "
-            f"missing='climatology' (by each cell's mean) "
-        "or missing='conditional' (by what the other cells say), or set these cells to NaN at all "
-        "times to mask them as land")
+    return (f"X is NaN at some times in {cells} of {of} cells, {share:.1%} of all values: let the model fill them, by "
+            f"missing='climatology' (each cell's mean) or missing='conditional' (what the other cells say) of the "
+            f"estimator; a design is then made with missing='keep'; or set these cells to NaN at all "
+            f"times to mask them as land")
 
 # %% ../nbs/10_tidy.ipynb #e9f7f06d
 def in_memory(
