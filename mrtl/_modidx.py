@@ -2107,6 +2107,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mrtl.own_data.by_id': ('own_data.html#by_id', 'mrtl/own_data.py'),
                                'mrtl.own_data.check_covered': ('own_data.html#check_covered', 'mrtl/own_data.py'),
                                'mrtl.own_data.fields_of': ('own_data.html#fields_of', 'mrtl/own_data.py'),
+                               'mrtl.own_data.from_west': ('own_data.html#from_west', 'mrtl/own_data.py'),
                                'mrtl.own_data.ids_of': ('own_data.html#ids_of', 'mrtl/own_data.py'),
                                'mrtl.own_data.is_globe': ('own_data.html#is_globe', 'mrtl/own_data.py'),
                                'mrtl.own_data.is_points': ('own_data.html#is_points', 'mrtl/own_data.py'),

@@ -89,7 +89,8 @@ def field_glms(
 
 def usual_scores(problem, season):
     "Scores of what is usual: of a generalised linear model on the season's covariates, or else of the training mean."
-    if season: return glm_scores(replace(problem, covariates=problem.covariates[season]), np.zeros((len(problem.design), 0)))
+    if season:
+        return glm_scores(replace(problem, covariates=problem.covariates[season]), np.zeros((len(problem.design), 0)))
     Y = as_rates(problem); mean = np.broadcast_to(np.nanmean(Y[problem.rows['train']], 0), Y.shape)
     return problem.scores(mean if Y.shape[1]>1 else mean.reshape(np.shape(problem.y)))
 

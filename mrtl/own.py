@@ -74,7 +74,8 @@ def tell_plan(problem, options):
 
 def no_intervals(problem):
     "What gradients leave without intervals: maps, and of two classes their probabilities."
-    if problem.labels and problem.class_count==2: return '; gradients give probabilities no intervals, --method evidence does'
+    if problem.labels and problem.class_count==2:
+        return '; gradients give probabilities no intervals, --method evidence does'
     own = '' if problem.labels else '; those of predictions come from the errors on validation rows'
     return f'; gradients give maps no intervals, --method evidence does{own}'
 

@@ -232,7 +232,15 @@ def fields_of(
     if not globe: return _stacked(fields, onto),step
     if isinstance(onto, Grid): check_covered(fields, onto)
     out = common_grid(fields, onto).transpose('time','variable','lat','lon')
+    if files and not isinstance(onto, Grid) and out.lon.values.min()>=180 and from_west(files[0]):
+        out = out.assign_coords(lon=np.round(out.lon.values-360, 9))
     return out.assign_attrs(steps=steps_said(fields)),step
+
+def from_west(path):
+    "Does a file, or the first one of a folder, have longitudes below zero?"
+    first = maps_in(path)[0]
+    if not (is_zarr(first) or first.name.lower().endswith(ENDS)): return False # archives
+    with opened(first) as ds: return float(ds[find_axes(ds, source_name(first))[1]['lon']].min())<0
 
 def steps_said(fields):
     "How far apart the times of each field are, where they differ; else nothing."

@@ -236,8 +236,8 @@ def own_problem(
     w = windows_of(times, step, asked.leads, empty)
     if lazy.attrs.get('steps') and len(w.at)<2:
         raise DataError(f"the fields come at different steps ({lazy.attrs['steps']}), and only times that all of them "
-                        f"have count, so that no sample has {asked.leads or 1} whole fields before it: average the finer "
-                        f"ones to the step of the others first, or add them up, such as rain (xarray: resample)")
+                        f"have count, so that no sample has {asked.leads or 1} whole fields before it: average the "
+                        f"finer ones to the step of the others first, or add them up, such as rain (xarray: resample)")
     if not len(w.at):
         raise DataError(f"no sample has {asked.leads or 1} whole fields before it: {len(times)} times from "
                         f"{step.names(times[:1])[0]} to {step.names(times[-1:])[0]} have holes everywhere")
@@ -268,7 +268,8 @@ def own_problem(
     every = when; at,when,y,looks = at[keep],when[keep],y[keep],[l for l,k in zip(looks, keep) if k]
     side,groups = (None if v is None else v[keep] for v in (side, groups))
     counts = dict(made=len(w.at), holes=w.lost, lost=lost, block=block, gap=gap, empty=int(empty.sum()),
-                  unusual=step.names(every[~usual]) if prep else [], bare=step.names(every[usual&~keep]) if prep else [])
+                  unusual=step.names(every[~usual]) if prep else [],
+                  bare=step.names(every[usual&~keep]) if prep else [])
     return _finished(x, times, lazy, step, at, when, None if samples else looks, y, rows, side, groups, found,
                      asked, prep, dtype, counts)
 
@@ -387,7 +388,8 @@ def _unordered(f):
     "How several classes that are words become ordered."
     words = getattr(f.found, 'classes', None) or []
     if f.kind!='classes' or len(words)<3 or all(isinstance(k, (int,float)) for k in words): return ''
-    return f", in no order; if {', '.join(map(str, words[:5]))}{' ...' if len(words)>5 else ''} have one, name them from the lowest: --order A,B,C"
+    some = f"{', '.join(map(str, words[:5]))}{' ...' if len(words)>5 else ''}"
+    return f", in no order; if {some} have one, name them from the lowest: --order A,B,C"
 
 def _said_lost(f):
     "A warning where more than half of the target's values have no fields."

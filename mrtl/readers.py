@@ -382,8 +382,8 @@ def beyond_percent(v, stored):
     found = np.isin(v, odd); return found if 2*inside.sum()>=(~found).sum() else none
 
 # %% ../nbs/18_readers.ipynb #b09df318
-SETTLED = ("set its _FillValue or valid_range, or replace the values by NaN, or say missing=[{}] (--missing {}) if they are "
-           "missing, missing=[] (--missing none) if they are not")
+SETTLED = ("set its _FillValue or valid_range, or replace the values by NaN, or say missing=[{}] (--missing {}) if "
+           "they are missing, missing=[] (--missing none) if they are not")
 
 def checked(
     x:np.ndarray,      # Values, decoded, of a float type
@@ -411,7 +411,8 @@ def checked(
     found = ' and '.join(f"{n} times {f:g}" for f,n in odd.items())
     far = f", far from all its other values ({rest[0]:g} to {rest[1]:g})" if rest else ''
     look = 'looks like a fill value' if len(odd)==1 else 'look like fill values'
-    raise DataError(f"{name} in {what} holds {found}{far}, which {look} that the file does not declare: "+SETTLED.format(*[', '.join(f'{f:g}' for f in odd)]*2))
+    raise DataError(f"{name} in {what} holds {found}{far}, which {look} that the file does not "
+                    f"declare: "+SETTLED.format(*(k.join(f'{f:g}' for f in odd) for k in (', ',','))))
 
 def _without(x, at): return np.where(at, x.dtype.type(np.nan), x) if at.any() else x
 

@@ -94,7 +94,7 @@ def _over(T, names, modes=()):
 def _per(modes):
     "What a coefficient is of."
     fields = any(m.grid is not None and not m.indexed for m in modes)
-    return 'coefficient per '+('unit of the field over the whole area, of which each cell has its share' if fields else 'event')
+    return f"coefficient per {'unit of the field over the whole area (a cell has its share)' if fields else 'event'}"
 
 class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
@@ -139,8 +139,9 @@ class LabelledResults:
         so much less, and intervals are as much wider; by gradients, only the standard deviations of covariates are
         wider. `AbsentError` without counts, and for a file of a model that does not tell."""
         check_is_fitted(self, 'fitted_'); found = self.fitted_.dispersion if self.fitted_.loss=='poisson' else None
-        if found is None: raise AbsentError("dispersion_ needs counts (loss='poisson'); a model by gradients out of an older file does "
-                                            "not tell it: fit it again")
+        if found is None:
+            raise AbsentError("dispersion_ needs counts (loss='poisson'); a model by gradients out of an older file "
+                              "does not tell it: fit it again")
         return found
 
     @property
@@ -164,7 +165,8 @@ class LabelledResults:
     def coef_(self)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land; of several terms a dict by term
         "All coefficients, per unit of area share for fields, per event for events."
         check_is_fitted(self, 'fitted_')
-        return _one({k: self._on_maps(*v).assign_attrs(long_name=_per(v[0])) for k,v in self.fitted_.tensors().items()})
+        return _one({k: self._on_maps(*v).assign_attrs(long_name=_per(v[0]))
+                     for k,v in self.fitted_.tensors().items()})
 
     @property
     def coef_std_(self)->xr.DataArray: # As `coef_`

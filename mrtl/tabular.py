@@ -229,8 +229,9 @@ def _weeks(text, where):
     "Mondays of ISO weeks like 2010-W09."
     found = pd.Series([_monday(t) for t in text], index=text.index, dtype='datetime64[ns]')
     if (bad := text[found.isna()]).size:
-        raise DataError(f"column {text.name!r} of {where} holds {bad.iloc[0]}, a week that is none: the ISO weeks of "
-                        f"{bad.iloc[0][:4]} go from W01 to W{date(max(1, int(bad.iloc[0][:4])), 12, 28).isocalendar()[1]}")
+        year = bad.iloc[0][:4]; last = date(max(1, int(year)), 12, 28).isocalendar()[1]
+        raise DataError(f"column {text.name!r} of {where} holds a week that is none, {bad.iloc[0]}: the ISO weeks of "
+                        f"{year} go from W01 to W{last}; correct it")
     return pd.DatetimeIndex(found)
 
 def _monday(week):
