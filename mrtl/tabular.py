@@ -255,7 +255,7 @@ def times_in(
         y = table[parts].set_axis(['year','month','day'][:len(parts)], axis=1); y = y if 'day' in y else y.assign(day=1)
         try: return pd.DatetimeIndex(pd.to_datetime(y)),parts
         except (ValueError, TypeError) as e:
-            raise DataError(f"the columns {', '.join(parts)} of {where} make no dates ({str(e).split(' You might want')[0]}): correct them, or name "
+            raise DataError(f"the columns {', '.join(parts)} of {where} make no dates ({e}): correct them, or name "
                             f"another column (--time)") from None
     for c in [lower[k] for k in TIMES if k in lower]: return parse_times(table[c], where),[c]
     for c in table:

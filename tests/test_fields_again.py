@@ -1,5 +1,6 @@
 """Fields and tables once more: counts that vary more than Poisson's, flags among values, composites that begin anew,
 times without a forecast, and what is said of all that."""
+import re
 import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from types import SimpleNamespace
 from mrtl.cli import main
@@ -14,7 +15,7 @@ from mrtl.parallel import hold_threads
 from mrtl.readers import checked
 from mrtl.runfiles import read_metrics
 from mrtl.seasons import windows_of
-from mrtl.tabular import parse_times, times_in
+from mrtl.tabular import parse_times
 
 def maps(t, lon=(280., 282, 284, 286), name='sst', seed=0):
     x = np.random.default_rng(seed).normal(size=(len(t), 3, 4)).astype('f4')
@@ -47,7 +48,7 @@ def test_numbers_have_no_spread_of_counts():
                                        ('classes', 'probabilities no intervals')])
 def test_what_gradients_leave_without_intervals(kind, says):
     p = SimpleNamespace(labels=kind=='classes', class_count=2)
-    import re; assert re.search(says, no_intervals(p)) and 'predictions no intervals' not in no_intervals(p)
+    assert re.search(says, no_intervals(p)) and 'predictions no intervals' not in no_intervals(p)
     p.class_count = 3; assert 'validation' not in no_intervals(p) or kind!='classes'
 
 # ---- flags
@@ -127,11 +128,6 @@ def test_a_week_that_is_none(week, last):
     with pytest.raises(DataError, match=f'{week}: the ISO weeks of .* to W{last}') as e: parse_times(weeks, 't.csv')
     assert 'format' not in str(e.value)
     assert str(parse_times(pd.Series(['2020-W53','2009W01']), 't.csv')[0])[:10] == '2020-12-28'
-
-def test_no_date_without_the_advice_of_pandas():
-    with pytest.raises(DataError, match='make no dates') as e:
-        times_in(pd.DataFrame(dict(year=[2001, 2001], month=[2, 2], day=[1, 30])), None, 't.csv')
-    assert 'might want' not in str(e.value)
 
 # ---- gaps
 
