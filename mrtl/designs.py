@@ -20,7 +20,8 @@ from .core import ConfigError, DataError, ScheduleError
 from .grids import Grid, check_shape, overlaps
 from .nodes import Nodes
 from .points import Points, at_stations, mover, points_array, points_of, real_numbers
-from .tidy import LONS, about_map, arranged, ascending, on_globe, read_fields, tell_map, time_slices, whole_windows
+from .tidy import (LONS, about_map, arranged, ascending, on_globe, read_fields, step_of, tell_map, time_slices,
+                       whole_windows)
 
 # %% ../nbs/11_designs.ipynb #3f9b9580
 @dataclass
@@ -362,6 +363,17 @@ def after(
     start = b.replace(year=year, month=month+1, day=1)
     return start.replace(day=days(start) if b.day==days(b) else min(b.day, days(start)))
 
+def next_time(
+    times:pd.Index, # Of the maps, at least two
+)->object:          # The one after the last
+    """Months and numbers repeat their last step, other dates that of the whole record, in which composites may
+    begin anew each year."""
+    last = times[-1]
+    if isinstance(times, pd.DatetimeIndex) and times.is_monotonic_increasing and times.is_unique:
+        step = step_of(times.values)
+        if not step.months: return pd.Timestamp(step.later(last))
+    return after(times[-2], last)
+
 def with_next(da, leads):
     "Fields and a time after their last one; its own map, which no sample looks at, is that of the last one again."
     if not leads:
@@ -370,7 +382,7 @@ def with_next(da, leads):
     more = da.isel({dim: [-1]})
     if times is not None:
         if len(times)<2: raise DataError(f"one {dim} does not say when the next one is: give at least two maps")
-        more = more.assign_coords({dim: [after(times[-2], times[-1])]})
+        more = more.assign_coords({dim: [next_time(times)]})
     return xr.concat([da, more], dim)
 
 def _from_xarray(cls, da, leads, rows, dtype, grid, missing='error', ahead=False):

@@ -22,6 +22,7 @@ from .glm import beside_block, side_block
 from .designs import FieldDesign, Mode
 from .evidence.condense import turned
 from .evidence.model import FEW_FOR_EVIDENCE, EvidenceModel, few_said, fit_evidence_model
+from .evidence.laplace import dispersion_of
 from .evidence.spread import coef_spread, reach, total_spread
 from .models import FullRank, LowRank, centred
 from .multiresolution import make_levels, mode_shares
@@ -155,7 +156,8 @@ def canonical(self:Fit)->tuple: # Strengths (component,), factors (size, compone
 class GradientFit(Fit):
     "A model learnt level by level, by gradients."
     way = 'sgd'
-    gamma_std = None # Standard deviations of the coefficients of covariates, (q, outputs)
+    gamma_std = None  # Standard deviations of the coefficients of covariates, (q, outputs)
+    dispersion = None # Of counts: their variance as a multiple of a Poisson law's, (outputs,)
     def spread(self, design:FieldDesign|EventDesign, z:np.ndarray|None=None)->None: "Nothing: gradients give no standard deviation."
     def coef_std(self, share:float=None)->None: "Nothing: gradients give no standard deviation."
     @property
@@ -186,7 +188,12 @@ def rows(cls:GradientFit,
     train,held = validation_rows(design, share, groups, seed)
     return (train,held) if train.any() else (everything,nothing)
 
-# %% ../nbs/40_fits.ipynb #297510ad
+# %% ../nbs/40_fits.ipynb #c3992f8f
+def spread_of_counts(y, scores, w):
+    "Variance of counts as a multiple of a Poisson law's, by what training rows leave, (outputs,)."
+    mean = np.exp(np.clip(scores, -50, 50)); r = np.where(w[:,None]>0, (y-mean)/np.sqrt(mean), np.nan)
+    return np.array([dispersion_of(*v, w=w) for v in zip(r.T, mean.T)])
+
 def start_of(s, loss, ridge):
     "Where bias and coefficients of covariates start."
     if s.z is None and s.offset is None: return dict(bias=None if loss=='squared' else base_rate(s.y, s.w, loss))
@@ -247,6 +254,9 @@ def learn(cls:GradientFit,
     low = _in_data_units(low, ask.loss, moments, design, mean-shift, sd[:scores], held)
     fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
     fit.gamma_std = stds if stds is None else stds*sd[:scores]
+    if ask.loss=='poisson':
+        fit.dispersion = spread_of_counts(train.y, fit.scores(train.design, train.z, train.offset), train.w)
+        if stds is not None: fit.gamma_std *= np.sqrt(fit.dispersion)
     return fit
 
 # %% ../nbs/40_fits.ipynb #b7fe8e2d
@@ -266,6 +276,7 @@ def pack(self:GradientFit)->tuple: # Name to tensor; dict that JSON can hold
     tensors = {f'low.{k}': v for k,v in self.low.state_dict().items()}
     beside = dict(covariates=self.covariates) if self.covariates else {}
     if beside: tensors['gamma_std'] = torch.from_numpy(self.gamma_std)
+    if self.dispersion is not None: beside['dispersion'] = self.dispersion.tolist()
     if self.loss=='ordered': beside['thresholds'] = len(self.low.bias)
     return tensors,dict(rank=self.rank, outputs=self.outputs, main_effects=len(self.low.main)>0,
                         held=list(self.held))|beside
@@ -285,6 +296,7 @@ def unpack(cls:GradientFit,
     low.load_state_dict({k[4:]: v for k,v in tensors.items() if k.startswith('low.')})
     fit = cls(low, low, loss, history, levels, tuple(meta['held']))
     if fit.covariates: fit.gamma_std = tensors['gamma_std'].numpy()
+    if 'dispersion' in meta: fit.dispersion = np.array(meta['dispersion'])
     return fit
 
 # %% ../nbs/40_fits.ipynb #9dcb363d

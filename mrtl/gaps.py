@@ -16,6 +16,7 @@ from .core import ConfigError, DataError, FormatError, generator
 from .designs import FieldDesign
 from .tidy import time_slices
 from .grids import Grid
+from .parallel import work_threads
 
 # %% ../nbs/13_gaps.ipynb #2feff37a
 HOW = ('error','climatology','conditional')
@@ -301,7 +302,7 @@ def __call__(self:Gaps,
         if not (gap := d.u[b].isnan()).any(): continue
         if u is None: u = d.u.clone()
         at = gap.flatten(1).any(1); x = d.u[b][at].cpu().double()/share
-        fill = self.mean if self.how=='climatology' else expected(self, x)
+        with work_threads(d.u.numel()): fill = self.mean if self.how=='climatology' else expected(self, x)
         u[b] = u[b].masked_scatter(gap, (fill*self.grid.share).expand(x.shape)[gap[at].cpu()].to(u))
     return d if u is None else d._like(u=u)
 
@@ -360,7 +361,7 @@ def variance(self:Gaps,
     out = torch.zeros(len(d), w.shape[-1], dtype=torch.float64)
     for rows in torch.arange(len(d)).split(512):
         times,back = torch.unique(at[rows], return_inverse=True)
-        a,noise = _open(self, d.u[times.to(d.u.device)].cpu().double(), B)
+        with work_threads(d.u.numel()): a,noise = _open(self, d.u[times.to(d.u.device)].cpu().double(), B)
         here = [a[back[:,l],l] for l in range(leads)]
         out[rows] = sum(noise[back[:,l],l] for l in range(leads))
         for l in range(leads): # the first lead is the latest time
@@ -398,10 +399,11 @@ def learn_gaps(
         raise ConfigError(f"missing={missing!r} is for fields; got events, whose entries are there or are not: "
                           f"leave missing at 'error'")
     rows = d.take(train)
-    g = observed(rows, None if weight is None else torch.as_tensor(weight)[torch.as_tensor(train)])
-    _warn_empty(rows, g)
-    g = (conditional if missing=='conditional' else spreading)(rows, g); g.lags = lag_moments(rows, g)
-    return g,g(d)
+    with work_threads(d.u.numel()): # many small matrices: on small fields several threads only wait for each other
+        g = observed(rows, None if weight is None else torch.as_tensor(weight)[torch.as_tensor(train)])
+        _warn_empty(rows, g)
+        g = (conditional if missing=='conditional' else spreading)(rows, g); g.lags = lag_moments(rows, g)
+        return g,g(d)
 
 # %% ../nbs/13_gaps.ipynb #89526ff1
 def _warn_empty(d, g):

@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/63_glms.ipynb #8039ec62
 import warnings
+from dataclasses import replace
 import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
@@ -75,8 +76,9 @@ GLMS = dict(classes='eof_logistic', ordered='eof_logistic', counts='eof_poisson'
 def field_glms(
     problem:'Problem',    # With a `FieldDesign`, training and validation rows
     eofs:tuple=(3,8,20),  # Numbers of EOFs to choose from
+    season:list=(),       # Names of covariates that are the season
 )->dict:                  # climatology and a GLM on EOFs: valid and test scores, and what was chosen
-    "What the training mean and a generalised linear model on EOFs reach."
+    "What the training mean, or the season where there is one, and a generalised linear model on EOFs reach."
     d,rows = problem.design,problem.design.rows.cpu().numpy()
     P = eof_series(problem, time_gram(d), max(eofs))
     best = None
@@ -85,10 +87,14 @@ def field_glms(
         found = glm_scores(problem, np.concatenate([P[rows-l,:k] for l in lags], 1), eofs=k)
         key = 'log_loss' if problem.labels else 'mse'
         if best is None or found['valid'][key]<best['valid'][key]: best = found
+    return dict(climatology=usual_scores(problem, list(season)))|({GLMS[problem.kind]: best} if best else {})
+
+def usual_scores(problem, season):
+    "Scores of what is usual: of a generalised linear model on the season's covariates, or else of the training mean."
+    if season:
+        return glm_scores(replace(problem, covariates=problem.covariates[season]), np.zeros((len(problem.design), 0)))
     Y = as_rates(problem); mean = np.broadcast_to(np.nanmean(Y[problem.rows['train']], 0), Y.shape)
-    return dict(climatology=problem.scores(mean if Y.shape[1]>1
-                                           else mean.reshape(np.shape(problem.y))))|({GLMS[problem.kind]: best}
-            if best else {})
+    return problem.scores(mean if Y.shape[1]>1 else mean.reshape(np.shape(problem.y)))
 
 # %% ../nbs/63_glms.ipynb #8ca4a065
 def one_hots(

@@ -73,6 +73,7 @@ class GradientMeta(TypedDict):
     held:list[Whole]   # Modes that keep their sign
     covariates:NotRequired[Count] # How many, where there are any
     thresholds:NotRequired[Count] # Between ordered classes
+    dispersion:NotRequired[list[Positive]] # Variance of counts as a multiple of a Poisson law's, of each output
 
 def low_layout(
     modes:list,       # Of the weights
@@ -104,6 +105,8 @@ class GradientLayout:
         if any(m.nodes is not None for m in modes): raise DataError("a model by gradients has no nodes")
         if not set(meta['held'])<=set(range(len(modes))):
             raise DataError(f"the modes {meta['held']} are held, but there are {len(modes)}")
+        if len(meta.get('dispersion', [1.]*meta['outputs']))!=meta['outputs']:
+            raise DataError(f"there are {meta['outputs']} outputs, but {len(meta['dispersion'])} dispersions of counts")
         if meta['main_effects'] and not any(m.indexed for m in modes):
             raise DataError("there are main effects, but no mode that could have them")
         return low_layout(modes, meta['rank'], meta['outputs'], meta['main_effects'],

@@ -52,7 +52,9 @@ def filled(problem):
 def own_rivals(problem):
     "Simpler methods on the same rows: ridges for numbers, generalised linear models for classes and counts."
     problem = filled(problem)
-    if problem.kind!='regression': return field_glms(problem)
+    if problem.kind!='regression':
+        own = () if problem.covariates is None else problem.covariates
+        return field_glms(problem, season=[k for k in season_names() if k in own])
     # a smooth prior of maps needs cells
     if isinstance(problem.design.grid, Points): return field_rivals(problem, RIVALS[:3])
     return field_rivals(problem, RIVALS[:4], lengths=tuple(problem.design.grid.diagonal*s for s in (.02,.05,.1,.2)))
@@ -68,7 +70,14 @@ def tell_plan(problem, options):
     size = ', '.join(f'{k} {n:,}' for k,n in modes.items())
     how = [f"{'components: as many as they need' if rank=='auto' else f'rank {rank}'}",
            *(f'{k} {v}' for k,v in parts.items() if v is not None)]
-    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}{'; gradients give predictions no intervals, --method evidence does' if method=='sgd' and isinstance(problem.design, FieldDesign) else ''}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards", flush=True)
+    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}{no_intervals(problem) if method=='sgd' and isinstance(problem.design, FieldDesign) else ''}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards", flush=True)
+
+def no_intervals(problem):
+    "What gradients leave without intervals: maps, and of two classes their probabilities."
+    if problem.labels and problem.class_count==2:
+        return '; gradients give probabilities no intervals, --method evidence does'
+    own = '' if problem.labels else '; those of predictions come from the errors on validation rows'
+    return f'; gradients give maps no intervals, --method evidence does{own}'
 
 # %% ../nbs/75_own.ipynb #16327ce6
 def run_own(out, config, make, options, resume=False, overwrite=False, dry_run=False, more=None):
@@ -215,6 +224,7 @@ def predict_own(run, out, config, fields, target=None):
     if problem.absent:
         print(f"{source_name(target)} has no column {', '.join(problem.absent)}: its truth is taken as unknown")
     p = predict_run(run, out, problem); print(f"{len(p)} rows: {out}")
+    for line in problem.skipped: print(line)
     if problem.lost:
         print(f"no prediction for want of maps: {len(problem.lost)} of the rows of {source_name(target)}, "
               f"{', '.join(problem.lost[:3])}{' ...' if len(problem.lost)>3 else ''}")

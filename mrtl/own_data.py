@@ -247,7 +247,21 @@ def fields_of(
         fields = sorted(fields, key=lambda f: list(variables).index(f.name))
     if not globe: return _stacked(fields, onto),step
     if isinstance(onto, Grid): check_covered(fields, onto)
-    return common_grid(fields, onto).transpose('time','variable','lat','lon'),step
+    out = common_grid(fields, onto).transpose('time','variable','lat','lon')
+    if files and not isinstance(onto, Grid) and out.lon.values.min()>=180 and from_west(files[0]):
+        out = out.assign_coords(lon=np.round(out.lon.values-360, 9))
+    return out.assign_attrs(steps=steps_said(fields)),step
+
+def from_west(path):
+    "Does a file, or the first one of a folder, have longitudes below zero?"
+    first = maps_in(path)[0]
+    if not (is_zarr(first) or first.name.lower().endswith(ENDS)): return False # archives
+    with opened(first) as ds: return float(ds[find_axes(ds, source_name(first))[1]['lon']].min())<0
+
+def steps_said(fields):
+    "How far apart the times of each field are, where they differ; else nothing."
+    steps = {f.name: str(step_of(f.time.values)) for f in fields if f.sizes['time']>1}
+    return ', '.join(f'{k} every {s}' for k,s in steps.items()) if len(set(steps.values()))>1 else ''
 
 # %% ../nbs/74_own_data.ipynb #252160c5
 def _from_memory(given, variables, missing, stamp):

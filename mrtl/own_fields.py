@@ -44,6 +44,7 @@ class OwnProblem(Problem):
     absent:tuple=()          # Columns of the target that the table lacks
     usual:dict=None          # When targets lie, from `usual_times`
     lost:tuple=()            # Names of times of a prediction's table that lack maps
+    skipped:list=()          # Sentences: which new times get no prediction, and why
 
 # %% ../nbs/74_own_fields.ipynb #55038ee3
 GAPS = 'error','climatology','conditional'
@@ -265,6 +266,10 @@ def own_problem(
     empty &= prep is None or asked.gaps=='error'
     times = lazy.time.values
     w = windows_of(times, step, asked.leads, empty)
+    if lazy.attrs.get('steps') and len(w.at)<2:
+        raise DataError(f"the fields come at different steps ({lazy.attrs['steps']}), and only times that all of them "
+                        f"have count, so that no sample has {asked.leads or 1} whole fields before it: average the "
+                        f"finer ones to the step of the others first, or add them up, such as rain (xarray: resample)")
     if not len(w.at):
         raise DataError(f"no sample has {asked.leads or 1} whole fields before it: {len(times)} times from "
                         f"{step.names(times[:1])[0]} to {step.names(times[-1:])[0]} have holes everywhere")
@@ -287,10 +292,11 @@ def own_problem(
     number = np.cumsum(keep)-1
     check_any(usual, keep, when, step, more)
     rows = {k: number[v[keep[v]]] for k,v in rows.items()}
-    at,when,y,looks = at[keep],when[keep],y[keep],[l for l,k in zip(looks, keep) if k]
+    every = when; at,when,y,looks = at[keep],when[keep],y[keep],[l for l,k in zip(looks, keep) if k]
     side,groups = (None if v is None else v[keep] for v in (side, groups))
     counts = dict(made=len(w.at), holes=w.lost, lost=lost, block=block, gap=gap, empty=int(empty.sum()),
-                  unusual=int((~usual).sum()) if prep else 0)
+                  unusual=step.names(every[~usual]) if prep else [],
+                  bare=step.names(every[usual&~keep]) if prep else [])
     return _finished(x, times, lazy, step, at, when, None if samples else looks, y, rows, side, groups, found,
                      asked, prep, dtype, counts)
 
@@ -332,7 +338,7 @@ def _finished(x, times, lazy, step, at, when, looks, y, rows, side, groups, foun
         base=None if base is None else base[:,0] if one else base, looks=looks, covariates=covariates, offset=offset,
         step=step, times=when, season_x=sx, season_y=sy, target_name=str(names[0]),
         units=str(lazy.attrs.get('units', '')), gaps=asked.gaps, absent=found.absent if found is not None else (),
-        lost=[] if found is None else found.lost,
+        lost=[] if found is None else found.lost, skipped=said_skipped(facts) if prep else [],
         usual=prep['usual'] if prep else {} if isinstance(step, Samples) else usual_times(when,
             step), said=said_of(facts))
 
@@ -399,7 +405,7 @@ def said_of(f):
             f"filled by {FILLED[f.asked.gaps]}" if f.gaps.any() else '')
     return [f"fields: {', '.join(map(str, f.lazy['variable'].values))} "
             f"{f'at {f.lazy.shape[-1]} stations' if station_dim(f.lazy) else f'on {f.lazy.shape[-2]}x{f.lazy.shape[-1]} cells'}, {every}",
-        f"target: {', '.join(f.names)} ({f.kind})"+(f"; dates: column {f.found.read}" if f.found is not None
+        f"target: {', '.join(f.names)} ({f.kind}{_unordered(f)})"+(f"; dates: column {f.found.read}" if f.found is not None
                                                     and f.found.read else ''),
         f"aligned: {plural(len(f.when), 'sample')}"+(f" from {ends(f.when)}" if dated else '')
         +", each explained by the fields "+(f"of the {many} before it, not by those of its own time" if many
@@ -409,8 +415,15 @@ def said_of(f):
         f"{plural(int(f.land.sum()), 'cell')} without data"+gaps,
         *_said_lost(f), *_said_target(f), *_said_season(f, dated), *_said_beside(f), _said_rows(f, dated)]
 
-# %% ../nbs/74_own_fields.ipynb #04f77fbe
+# %% ../nbs/74_own_fields.ipynb #7d42c6f3
 FILLED = dict(error='', climatology='what is usual there', conditional='what the other cells of that time say')
+
+def _unordered(f):
+    "How several classes that are words become ordered."
+    words = getattr(f.found, 'classes', None) or []
+    if f.kind!='classes' or len(words)<3 or all(isinstance(k, (int,float)) for k in words): return ''
+    some = f"{', '.join(map(str, words[:5]))}{' ...' if len(words)>5 else ''}"
+    return f", in no order; if {some} have one, name them from the lowest: --order A,B,C"
 
 def _said_lost(f):
     "A warning where more than half of the target's values have no fields."
@@ -432,9 +445,14 @@ def _said_target(f):
         said.append("attention: the times of the target are years, each taken as its 1 January: fields of other "
                     "months than those before it are not looked at; write the month to which a value belongs, like "
                     "2000-07, to look at others")
+    return said+said_skipped(f)
+
+def said_skipped(f):
+    "Which times of new maps get no prediction, and why."
+    some = lambda v: f"{plural(len(v), 'sample')} ({v[0]}{f' to {v[-1]}' if len(v)>1 else ''})"; said = []
     if f.unusual:
-        said.append(f"left out: {plural(f.unusual, 'sample')} at times of the year, or of the day, at "
-                    f"which the run had no target")
+        said.append(f"left out: {some(f.unusual)} at times of the year, or of the day, at which the run had no target")
+    if f.bare: said.append(f"left out: {some(f.bare)} for which the table lacks covariates or exposure")
     return said
 
 # %% ../nbs/74_own_fields.ipynb #e5eb85dc

@@ -349,7 +349,8 @@ def at_stations(da, points, missing):
                         f"for them; leave them out")
     if gone and missing=='error':
         raise DataError(f"X lacks {len(gone)} of {len(known)} stations ({', '.join(gone[:5])}): "
-            f"give them, or fit with missing='climatology' or 'conditional', which fills them")
+            f"give them, or fit with missing='climatology' or 'conditional', which fills them (a design is then "
+            f"made with missing='keep')")
     return da.reindex({dim: known})
 
 # %% ../nbs/10_points.ipynb #223a5c1e

@@ -337,9 +337,53 @@ def far_values(x, enc):
             return {raised(f): n for f,n in zip(odd, counts)},(lo, hi)
     return {},None
 
+# %% ../nbs/18_readers.ipynb #ba924f27
+_TOP = dict(u1=200, i1=120, u2=65500, i2=32760)
+
+def flags(x, enc):
+    """Numbers at the ends of a small integer type that are often there, with a gap to all others: as `far_values`
+    gives them."""
+    raw,packed,scale,offset = _packing(enc); v = x[np.isfinite(x)]
+    if (top := _TOP.get(raw.str[1:])) is None or not len(v): return {},None
+    k,n = np.unique(np.round((v-offset)/scale if packed else v).astype(int), return_counts=True)
+    flag = k>=top
+    if len(k)>100 and k[0]<0 and k[0]%1000==0 and k[1]-k[0]>.05*(k[~flag][-1]-k[1]) and n[0]>=max(20, .01*len(v)):
+        flag[0] = True
+    rest = k[~flag]
+    if not flag.any() or len(rest)<10 or n[flag].sum()<20: return {},None
+    if (k>=top).any() and k[k>=top][0]-rest[-1]<=.25*(rest[-1]-rest[0]): return {},None
+    ends = rest[[0,-1]]*scale+offset if packed else rest[[0,-1]]
+    return dict(zip(k[flag].tolist(), n[flag].tolist())),tuple(sorted(ends.tolist()))
+
+# %% ../nbs/18_readers.ipynb #0e441621
+def unlikely(x, enc, unit):
+    "Values that a unit does not allow and that recur: as `far_values` gives them."
+    raw,packed,scale,offset = _packing(enc); v = x[np.isfinite(x)]
+    if unit_name(unit)=='K': odd = v==0; odd &= len(v)>0 and (v[~odd]>100).all()
+    elif str(unit).strip().lower() in PERCENT: odd = beyond_percent(v, raw.kind in 'iu')
+    else: return {},None
+    if not odd.any() or len(np.unique(v[~odd][:10**6]))<3: return {},None
+    f,n = np.unique(v[odd], return_counts=True)
+    if n.sum()<4*len(f): return {},None
+    raised = np.round((f-offset)/scale) if packed else f
+    return dict(zip(raised.tolist(), n.tolist())),(v[~odd].min(),v[~odd].max())
+
+PERCENT = '%','percent','per cent','pct','percentage'
+
+def beyond_percent(v, stored):
+    """Which values are a few numbers, whole or stored as whole ones, more than 10 beyond 0 to 100 and the values
+    that follow on these; or -1 alone."""
+    inside = (v>=0)&(v<=100); f = np.unique(v[~inside]); none = np.zeros(len(v), bool)
+    if not len(f) or len(f)>40: return none
+    high,low = f[f>100],-f[f<0][::-1]
+    apart = lambda f, start: f[np.cumsum(np.diff(np.r_[start, f])>10)>0]
+    odd = np.r_[apart(high, 100.),-(low if low.tolist()==[1.] else apart(low, 0.))]
+    if len(odd)>12 or not (stored or (odd==np.round(odd)).all()): return none
+    found = np.isin(v, odd); return found if 2*inside.sum()>=(~found).sum() else none
+
 # %% ../nbs/18_readers.ipynb #b09df318
-SETTLED = ("set its _FillValue, or replace the values by NaN, or say missing=[{}] (--missing {}) if they are "
-           "missing, missing=[] (--missing none) if they are not")
+SETTLED = ("set its _FillValue or valid_range, or replace the values by NaN, or say missing=[{}] (--missing {}) if "
+           "they are missing, missing=[] (--missing none) if they are not")
 
 def checked(
     x:np.ndarray,      # Values, decoded, of a float type
@@ -361,12 +405,14 @@ def checked(
         x = _without(x, out)
     if missing is not None and not len(missing): return x
     odd,rest = _suspects(x, enc),None
-    if not odd: odd,rest = far_values(x, enc)
+    for look in (far_values, flags, lambda *v: unlikely(*v, attrs.get('units', ''))):
+        if not odd: odd,rest = look(x, enc)
     if not odd: return x
     found = ' and '.join(f"{n} times {f:g}" for f,n in odd.items())
     far = f", far from all its other values ({rest[0]:g} to {rest[1]:g})" if rest else ''
-    raise DataError(f"{name} in {what} holds {found}{far}, which looks like a fill value that the file does "
-                    f"not declare: "+SETTLED.format(*[', '.join(f'{f:g}' for f in odd)]*2))
+    look = 'looks like a fill value' if len(odd)==1 else 'look like fill values'
+    raise DataError(f"{name} in {what} holds {found}{far}, which {look} that the file does not "
+                    f"declare: "+SETTLED.format(*(k.join(f'{f:g}' for f in odd) for k in (', ',','))))
 
 def _without(x, at): return np.where(at, x.dtype.type(np.nan), x) if at.any() else x
 

@@ -90,7 +90,12 @@ def _over(T, names, modes=()):
             out = out.where(xr.DataArray(m.grid.mask.numpy().reshape(m.shape), dims=names[m.name][0]))
     return out
 
-# %% ../nbs/52_results.ipynb #656fbd6a
+# %% ../nbs/52_results.ipynb #f1873df8
+def _per(modes):
+    "What a coefficient is of."
+    fields = any(m.grid is not None and not m.indexed for m in modes)
+    return f"coefficient per {'unit of the field over the whole area (a cell has its share)' if fields else 'event'}"
+
 class LabelledResults:
     "Labelled results of a fit: factors, coefficients and their standard deviations."
     _gaps = None # What fills gaps, where the model does
@@ -131,9 +136,12 @@ class LabelledResults:
     @property
     def dispersion_(self)->np.ndarray: # (outputs,)
         """Of counts: their variance as a multiple of a Poisson law's, 1 where it could be that. By evidence, rows weigh
-        so much less, and intervals are as much wider. `AbsentError` where the way of fitting does not tell."""
+        so much less, and intervals are as much wider; by gradients, only the standard deviations of covariates are
+        wider. `AbsentError` without counts, and for a file of a model that does not tell."""
         check_is_fitted(self, 'fitted_'); found = self.fitted_.dispersion if self.fitted_.loss=='poisson' else None
-        if found is None: raise AbsentError("dispersion_ needs counts, and method='evidence' or a sum of terms")
+        if found is None:
+            raise AbsentError("dispersion_ needs counts (loss='poisson'); a model by gradients out of an older file "
+                              "does not tell it: fit it again")
         return found
 
     @property
@@ -157,7 +165,8 @@ class LabelledResults:
     def coef_(self)->xr.DataArray: # (mode, ..., y, x[, output]); NaN on land; of several terms a dict by term
         "All coefficients, per unit of area share for fields, per event for events."
         check_is_fitted(self, 'fitted_')
-        return _one({k: self._on_maps(*v) for k,v in self.fitted_.tensors().items()})
+        return _one({k: self._on_maps(*v).assign_attrs(long_name=_per(v[0]))
+                     for k,v in self.fitted_.tensors().items()})
 
     @property
     def coef_std_(self)->xr.DataArray: # As `coef_`
@@ -169,7 +178,8 @@ class LabelledResults:
         if (found := self.fitted_.tensor_stds()) is None:
             raise AbsentError(f"coef_std_ needs method='evidence', or a sum of terms over events; this model was "
                               f"fitted with method={self.method_!r}")
-        return _one({k: self._on_maps(*v) for k,v in found.items()})
+        return _one({k: self._on_maps(*v).assign_attrs(long_name=f'standard deviation of the {_per(v[0])}')
+                     for k,v in found.items()})
 
     @property
     def missing_(self)->xr.DataArray: # (*features, y, x), 0 to 1, NaN on land

@@ -9,6 +9,7 @@ __all__ = []
 import re, warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import date
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -173,13 +174,20 @@ def _number_times(col):
     try: return None if form is None else pd.DatetimeIndex(pd.to_datetime(col.astype(int).astype(str), format=form))
     except ValueError: return None
 
-# %% ../nbs/19_tabular.ipynb #307f1777
+# %% ../nbs/19_tabular.ipynb #e2ad9e0f
 def _weeks(text, where):
     "Mondays of ISO weeks like 2010-W09."
-    try: return pd.DatetimeIndex(pd.to_datetime(text.str.replace('-', '')+'-1', format='%GW%V-%u'))
-    except ValueError as e:
-        raise DataError(f"column {text.name!r} of {where} holds a week that is none ({e}): ISO weeks go from W01 "
-                        f"to W52 or W53") from None
+    found = pd.Series([_monday(t) for t in text], index=text.index, dtype='datetime64[ns]')
+    if (bad := text[found.isna()]).size:
+        year = bad.iloc[0][:4]; last = date(max(1, int(year)), 12, 28).isocalendar()[1]
+        raise DataError(f"column {text.name!r} of {where} holds a week that is none, {bad.iloc[0]}: the ISO weeks of "
+                        f"{year} go from W01 to W{last}; correct it")
+    return pd.DatetimeIndex(found)
+
+def _monday(week):
+    "Of an ISO week; None where there is no such week."
+    try: return pd.Timestamp(date.fromisocalendar(int(week[:4]), int(week[-2:]), 1))
+    except ValueError: return None
 
 def _short_years(text, where):
     """Dates whose year has two digits: the only order of day, month and year in which all are dates, or the only
