@@ -14,7 +14,8 @@ import pandas as pd
 import xarray as xr
 from .core import ConfigError, DataError
 from .readers import source_name
-from .tabular import (as_numbers, as_words, marks_of, near, odd_numbers, open_table, said_odd, said_words, timed_table,
+from .tabular import (as_numbers, as_words, marks_of, near, odd_numbers, open_table, said_odd,
+                          said_words, timed_table,
                           times_in, without_marks)
 
 # %% ../nbs/74_columns.ipynb #0f5566c7
@@ -109,14 +110,17 @@ def counted(
     if odd.any():
         raise DataError(f"--exposure {exposure} is for counts, and column {col.name} of {where} holds "
                         f"{col.dropna()[odd].iloc[0]!s}, which is none: leave --exposure out, or give it as one of "
-                        f"--covariates"+('; or say --kind counts if these are sums of counts' if v.notna().all() else ''))
+                        f"--covariates"+('; or say --kind counts if these are sums of counts'
+                                         if v.notna().all() else ''))
     return 'counts'
 
 def check_marks(col, lost, missing, where):
     "`DataError` where all rows of a target that --missing leaves are the same."
     if not lost or not (marks := marks_of(missing, col.name)) or col.nunique()!=1: return
-    raise DataError(f"column {col.name} of {where} is {col.dropna().iloc[0]} in all rows that are left, since --missing "
-                    f"{', '.join(f'{m:g}' for m in marks)} takes {lost:,} of its rows for missing: say it of the column "
+    raise DataError(f"column {col.name} of {where} is {col.dropna().iloc[0]} in all rows that "
+                    f"are left, since --missing "
+                    f"{', '.join(f'{m:g}' for m in marks)} takes {lost:,} of its rows for "
+                    f"missing: say it of the column "
                     f"that is meant, like --missing COLUMN={marks[0]:g}")
 
 # %% ../nbs/74_columns.ipynb #64f5235e

@@ -221,7 +221,8 @@ def said_beyond(modes, outside, lost, n):
     did = dict(clip='which is moved to the edge', drop='which adds nothing')
     what = lambda m: 'a number beyond the ends of the curve' if m['kind']=='curve' else 'a place outside the rectangle'
     return [f"outside: {len(rows):,} row{'' if len(rows)==1 else 's'} with {what(modes[k])} of {k}, "
-            f"{did[beyond_rule(modes[k], outside)]} ({said_some(rows)}){most(k, rows)}" for k,rows in lost.items() if rows]
+            f"{did[beyond_rule(modes[k], outside)]} ({said_some(rows)}){most(k, rows)}"
+            for k,rows in lost.items() if rows]
 
 def said_some(rows):
     return f"row{'' if len(rows)==1 else 's'} {', '.join(f'{r+1}' for r in rows[:5])}{' ...' if len(rows)>5 else ''}"

@@ -190,10 +190,12 @@ def _tell_nowhere(name, grid, there, inside, bag):
     "Warn of rows without a place, and of a bag most of whose rows have all their places outside."
     n,lost,(y,x) = len(there),int((there&~inside).sum()),_ends(grid)
     if not bag and not there.all():
-        warnings.warn(f"{int((~there).sum())} of {n} rows have no place of {name}, which adds nothing there: leave them "
+        warnings.warn(f"{int((~there).sum())} of {n} rows have no place of {name}, which adds "
+                      f"nothing there: leave them "
                       f"out if this is not meant", stacklevel=5)
     if bag and lost>.5*there.sum():
-        warnings.warn(f"in {lost} of the {int(there.sum())} rows that have places of {name} all of them lie outside its "
+        warnings.warn(f"in {lost} of the {int(there.sum())} rows that have places of {name} all "
+                      f"of them lie outside its "
                       f"rectangle (y from {y[0]:g} to {y[1]:g}, x from {x[0]:g} to {x[1]:g}), so that it adds nothing "
                       f"there: check that places and rectangle are in one unit", stacklevel=5)
 

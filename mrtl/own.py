@@ -70,7 +70,11 @@ def tell_plan(problem, options):
     size = ', '.join(f'{k} {n:,}' for k,n in modes.items())
     how = [f"{'components: as many as they need' if rank=='auto' else f'rank {rank}'}",
            *(f'{k} {v}' for k,v in parts.items() if v is not None)]
-    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from {len(problem.rows['train']):,} training rows on {device}{no_intervals(problem) if method=='sgd' and isinstance(problem.design, FieldDesign) else ''}; then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the model to use afterwards", flush=True)
+    print(f"fit: {problem.kind} by method {method}, {', '.join(how)}; weights over {size}, learnt from "
+          f"{len(problem.rows['train']):,} training rows on "
+          f"{device}{no_intervals(problem) if method=='sgd' and isinstance(problem.design, FieldDesign) else ''}; "
+          f"then once more, in the same way, on all {int(np.isfinite(problem.targets).any(1).sum()):,} rows: the "
+          f"model to use afterwards", flush=True)
 
 def no_intervals(problem):
     "What gradients leave without intervals: maps, and of two classes their probabilities."

@@ -317,8 +317,10 @@ def changed_rows(run, problem, id):
     both = same&np.isfinite(problem.y)&np.isfinite(truth[at])
     agree = np.isclose(problem.y, truth[at], rtol=1e-6, atol=0)
     if by_chance(problem.y[both], truth[at][both], agree[both]):
-        return at>=0,[f"{int(both.sum()):,} rows have the {what or 'number'} and the values of a row of the training, but "
-                      f"only {int(agree[both].sum()):,} of them its label, as rows of another table have by chance: all "
+        return at>=0,[f"{int(both.sum()):,} rows have the {what or 'number'} and the values of a "
+                      f"row of the training, but "
+                      f"only {int(agree[both].sum()):,} of them its label, as rows of another "
+                      f"table have by chance: all "
                       f"count as new"]
     changed = (at>=0)&~(same&~(both&~agree))
     return changed,[f"{int(changed.sum()):,} rows have the {what or 'number and the values'} of a row of the training, "

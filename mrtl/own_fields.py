@@ -405,7 +405,8 @@ def said_of(f):
             f"filled by {FILLED[f.asked.gaps]}" if f.gaps.any() else '')
     return [f"fields: {', '.join(map(str, f.lazy['variable'].values))} "
             f"{f'at {f.lazy.shape[-1]} stations' if station_dim(f.lazy) else f'on {f.lazy.shape[-2]}x{f.lazy.shape[-1]} cells'}, {every}",
-        f"target: {', '.join(f.names)} ({f.kind}{_unordered(f)})"+(f"; dates: column {f.found.read}" if f.found is not None
+        f"target: {', '.join(f.names)} ({f.kind}{_unordered(f)})"
+        +(f"; dates: column {f.found.read}" if f.found is not None
                                                     and f.found.read else ''),
         f"aligned: {plural(len(f.when), 'sample')}"+(f" from {ends(f.when)}" if dated else '')
         +", each explained by the fields "+(f"of the {many} before it, not by those of its own time" if many

@@ -210,7 +210,8 @@ def steps_of(*copies):
 
 def gives(value, name='cp'): return lambda **kw: [figure(name, 'pretended', value, 'times')]
 
-PRETENDED = [Measure('cp', ('cp',), gives(3.), {}, quick=True), Measure('run', ('run',), gives(20., 'run'), {}, quick=True),
+PRETENDED = [Measure('cp', ('cp',), gives(3.), {}, quick=True),
+             Measure('run', ('run',), gives(20., 'run'), {}, quick=True),
              Measure('climate', ('climate memory',), gives(2., 'climate memory'), {}, turns=False, quick=True)]
 
 @pytest.mark.parametrize('copies,load,judges', [

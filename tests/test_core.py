@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mrtl.core import (DEFAULTS, ConfigError, DataError, FormatError, MRTLError, ScheduleError, atomic_write, check_room,
+from mrtl.core import (DEFAULTS, ConfigError, DataError, FormatError, MRTLError, ScheduleError,
+                       atomic_write, check_room,
                        generator, get_device, progress, read_setting, read_settings,
                        settings, settings_file)
 from conftest import ROOT
@@ -194,5 +195,6 @@ def test_this_machine_is_reached():
 def test_room():
     check_room(2e9, 'this fit', 'use a coarser grid', free=2e9); check_room(1e3, 'this fit', 'use a coarser grid')
     for need,free in ((2.1e9, 2e9), (1e18, None)):
-        with pytest.raises(DataError, match=f'this fit needs about {need/1e9:,.0f} GB of memory.*free: use a coarser grid'):
+        with pytest.raises(DataError, match=f'this fit needs about {need/1e9:,.0f} GB of '
+                           f'memory.*free: use a coarser grid'):
             check_room(need, 'this fit', 'use a coarser grid', free=free)

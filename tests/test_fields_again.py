@@ -26,7 +26,9 @@ def maps(t, lon=(280., 282, 284, 286), name='sst', seed=0):
 @pytest.fixture(scope='module')
 def counts():
     "A fit of counts that vary much more than Poisson's, and one of Poisson's."
-    rng = np.random.default_rng(0); n = 210; X = rng.normal(size=(n, 4, 6)); z = pd.DataFrame(dict(h=rng.normal(size=n)))
+    rng = np.random.default_rng(0); n = 210
+    X = rng.normal(size=(n, 4, 6))
+    z = pd.DataFrame(dict(h=rng.normal(size=n)))
     mu = np.exp(3+.3*z.h.to_numpy()); fit = lambda y: MRTLRegressor(loss='poisson', rank=1, method='sgd', max_epochs=15,
         full_levels=1, schedule=[(4, 6)], l2=1.).fit(X, y, covariates=z)
     return fit(rng.poisson(mu*rng.gamma(3, 1/3, n))),fit(rng.poisson(mu))
@@ -40,11 +42,13 @@ def test_covariates_of_counts_allow_for_their_spread(counts, tmp_path):
     assert float(again.covariates_['std'][0]) == std[0]
 
 def test_numbers_have_no_spread_of_counts():
-    X = np.random.default_rng(0).normal(size=(60, 2, 3)); m = MRTLRegressor(rank=1, method='sgd', max_epochs=2).fit(X, X[:,0,0])
+    X = np.random.default_rng(0).normal(size=(60, 2, 3))
+    m = MRTLRegressor(rank=1, method='sgd', max_epochs=2).fit(X, X[:,0,0])
     with pytest.raises(AbsentError, match="needs counts"): m.dispersion_
     assert 'whole area' in m.coef_.attrs['long_name']
 
-@pytest.mark.parametrize('kind,says', [('counts', 'maps no intervals.*validation rows'), ('regression', 'validation rows'),
+@pytest.mark.parametrize('kind,says', [('counts', 'maps no intervals.*validation rows'),
+                                       ('regression', 'validation rows'),
                                        ('classes', 'probabilities no intervals')])
 def test_what_gradients_leave_without_intervals(kind, says):
     p = SimpleNamespace(labels=kind=='classes', class_count=2)
@@ -105,11 +109,13 @@ def test_flags_in_a_file(tmp_path):
 # ---- times
 
 def eight_days(first, last):
-    return pd.DatetimeIndex(np.concatenate([pd.date_range(f'{y}-01-01', f'{y}-12-31', freq='8D') for y in range(first, last+1)]))
+    return pd.DatetimeIndex(np.concatenate([pd.date_range(f'{y}-01-01', f'{y}-12-31', freq='8D')
+                                            for y in range(first, last+1)]))
 
 @pytest.mark.parametrize('t,then', [
     (eight_days(2019, 2022), '2023-01-01'), (eight_days(2019, 2022)[:-45], '2022-01-09'),
-    (pd.date_range('2020-01-01', periods=9).delete(7), '2020-01-10'), (pd.date_range('2020', periods=9, freq='MS'), '2020-10-01')])
+    (pd.date_range('2020-01-01', periods=9).delete(7), '2020-01-10'),
+    (pd.date_range('2020', periods=9, freq='MS'), '2020-10-01')])
 def test_the_next_map_is_that_of_the_command(t, then):
     d = FieldDesign.from_xarray(maps(t), leads=1, ahead=True); lazy,step = fields_of(maps(t))
     assert str(d.sample_times[-1])[:10] == then == str(windows_of(lazy.time.values, step, 1).times[-1])[:10]
@@ -119,7 +125,8 @@ def test_a_daily_and_a_weekly_file(tmp_path):
     maps(day, name='rain').to_netcdf(tmp_path/'r.nc'); maps(week, name='t').to_netcdf(tmp_path/'t.nc')
     both = [tmp_path/'r.nc', tmp_path/'t.nc']; y = pd.Series(np.arange(30.)%7, week, name='y')
     for leads in (1, 4):
-        with pytest.raises(DataError, match='rain every day, t every 7 days.*average'): own_problem(both, y, None, Asked(leads=leads))
+        with pytest.raises(DataError, match='rain every day, t every 7 days.*average'):
+            own_problem(both, y, None, Asked(leads=leads))
     assert len(own_problem(both, y).design) == 30 # of the same times
 
 @pytest.mark.parametrize('week,last', [('2017-W53', 52), ('2020W54', 53), ('2021-W00', 52)])
@@ -133,14 +140,16 @@ def test_a_week_that_is_none(week, last):
 
 def test_gaps_of_a_design_name_what_it_takes():
     da = maps(pd.date_range('2001', periods=20)); da[3,1,1] = np.nan
-    with pytest.raises(DataError, match="missing='conditional' .*design is then made with missing='keep'"): FieldDesign.from_xarray(da)
+    with pytest.raises(DataError, match="missing='conditional' .*design is then made with missing='keep'"):
+        FieldDesign.from_xarray(da)
 
 @pytest.mark.parametrize('how', ['climatology','conditional'])
 def test_small_gaps_are_filled_by_one_thread(how, monkeypatch):
     da = maps(pd.date_range('2001', periods=60)); da[3:9,1,1] = np.nan; seen,real = [],torch.linalg.inv
     monkeypatch.setattr(torch.linalg, 'inv', lambda *a, **k: (seen.append(torch.get_num_threads()), real(*a, **k))[1])
     with hold_threads(3):
-        d = FieldDesign.from_xarray(da, missing='keep', dtype=torch.float64); g,_ = learn_gaps(how, d, np.ones(60, bool))
+        d = FieldDesign.from_xarray(da, missing='keep', dtype=torch.float64)
+        g,_ = learn_gaps(how, d, np.ones(60, bool))
         assert set(seen) == {1} and torch.get_num_threads() == 3
         seen.clear(); g(d); g.variance(d, torch.ones(12, 1)); assert set(seen) == ({1} if how=='conditional' else set())
 
@@ -156,7 +165,8 @@ def run(tmp_path_factory):
     da[:400].to_netcdf(d/'sst.nc'); da[399:].to_netcdf(d/'new.nc'); y[:'2022'].rename_axis('month').to_csv(d/'y.csv')
     with pytest.MonkeyPatch.context() as m:
         m.setattr('mrtl.runs.report_run', lambda run, figures=None: None)
-        assert main(['fields', '--fields', str(d/'sst.nc'), '--target', str(d/'y.csv'), '--kind', 'classes', '--method', 'sgd',
+        assert main(['fields', '--fields', str(d/'sst.nc'), '--target', str(d/'y.csv'), '--kind',
+                     'classes', '--method', 'sgd',
                      '--rank', '1', '--out', str(d/'run')]) == 0
     return d
 
@@ -166,7 +176,9 @@ def test_what_is_usual_of_classes_has_their_season(run):
 
 def test_longitudes_stay_as_they_were_written(run, tmp_path):
     with xr.open_dataset(run/'run'/'coefficients.nc') as c: assert c.lon.values.tolist() == [-72, -70, -68, -66]
-    east = xr.open_dataset(run/'new.nc').load(); east = east.assign_coords(lon=east.lon%360); east.to_netcdf(tmp_path/'e.nc')
+    east = xr.open_dataset(run/'new.nc').load()
+    east = east.assign_coords(lon=east.lon%360)
+    east.to_netcdf(tmp_path/'e.nc')
     go = lambda f, out: main(['predict', str(run/'run'), '--fields', str(f), '--out', str(tmp_path/out)])
     assert go(run/'new.nc', 'a.csv') == go(tmp_path/'e.nc', 'b.csv') == 0
     assert (tmp_path/'a.csv').read_text() == (tmp_path/'b.csv').read_text()
@@ -179,7 +191,8 @@ def test_times_without_a_forecast_are_told(run, tmp_path, capsys):
     assert 'left out: ' in said and f'left out: {21-n} samples (2023-' in said and 'the run had no target' in said
 
 def test_words_are_told_of_their_order():
-    t = pd.date_range('1990', periods=90, freq='MS'); y = pd.Series(np.array(['GREEN','RED','YELLOW'])[np.arange(90)%3], t, name='alert')
+    t = pd.date_range('1990', periods=90, freq='MS')
+    y = pd.Series(np.array(['GREEN','RED','YELLOW'])[np.arange(90)%3], t, name='alert')
     said = '\n'.join(own_problem(maps(t), y).said)
     assert 'alert (classes, in no order; if GREEN, RED, YELLOW have one' in said and '--order' in said
     assert '--order' not in '\n'.join(own_problem(maps(t), y.where(y!='RED', 'GREEN')).said)

@@ -28,9 +28,11 @@ def test_parts_are_written_as_they_end(tool, tmp_path):
     there = f"import json,sys; sys.exit(2+len(json.load(open({str(tmp_path/'gpu_check.json')!r}))['parts']))"
     rows = tmp_path/'bench'/'bench.json'; rows.parent.mkdir()
     rows.write_text(json.dumps(dict(rows=[dict(name='cp', value=2., unit='times', what='')])))
-    (tmp_path/'tests.xml').write_text('<testsuites><testsuite tests="7" failures="1" errors="0" skipped="2"/></testsuites>')
+    (tmp_path/'tests.xml').write_text('<testsuites><testsuite tests="7" failures="1" errors="0" '
+                                      'skipped="2"/></testsuites>')
     tool.check(tmp_path, 300., dict(tests=py("print('seven')"), cells=py(there), bench=py('')))
-    p = read(tmp_path)['parts']; assert [v['code'] for v in p.values()] == [0, 3, 0] and p['tests']['output'] == 'seven\n'
+    p = read(tmp_path)['parts']
+    assert [v['code'] for v in p.values()] == [0, 3, 0] and p['tests']['output'] == 'seven\n'
     assert p['tests']['found'] == dict(tests=7, failures=1, errors=0, skipped=2)
     assert p['bench']['found']['cp']['value'] == 2.
 

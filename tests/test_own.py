@@ -463,8 +463,10 @@ def test_rows_without_maps_are_named(files, run, tmp_path, capsys):
 def huge(T=20_000):
     "Fields of 300 GB that nobody has written."
     da = pytest.importorskip('dask.array')
-    coords = dict(time=pd.date_range('1900-01-01', periods=T), lat=np.linspace(-89.9375, 89.9375, 1440), lon=np.arange(2880)/8)
-    return xr.DataArray(da.zeros((T, 1440, 2880), 'i2', chunks=(T, 720, 1440)), coords, ('time','lat','lon'), name='sst')
+    coords = dict(time=pd.date_range('1900-01-01', periods=T),
+                  lat=np.linspace(-89.9375, 89.9375, 1440), lon=np.arange(2880)/8)
+    return xr.DataArray(da.zeros((T, 1440, 2880), 'i2', chunks=(T, 720, 1440)), coords,
+                        ('time','lat','lon'), name='sst')
 
 def test_fields_that_do_not_fit_are_refused_before_they_are_read(tmp_path):
     "Otherwise Linux ends the process without a word."

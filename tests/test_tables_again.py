@@ -190,7 +190,8 @@ def test_a_mark_of_one_column(tmp_path, capsys):
     assert code == 2 and 'in all rows that are left, since --missing 0 takes' in said and 'COLUMN=0' in said
     code,said = plan('--missing', 'sped=0')
     assert code == 2 and "column 'sped'" in said and "'speed'" in said
-    assert main(['events', '--table', str(tmp_path/'t.csv'), '--label', 'won', '--index', 'player', '--missing', 'speed=x']) == 2
+    assert main(['events', '--table', str(tmp_path/'t.csv'), '--label', 'won', '--index', 'player',
+                 '--missing', 'speed=x']) == 2
 
 def test_what_marks_a_missing_value_in_a_column():
     given = [-9., 'speed=0.0']
@@ -213,7 +214,8 @@ def test_an_end_at_zero_is_shown_as_zero(tmp_path, capsys):
 def test_an_exposure_of_events(label, more, code, says, tmp_path, capsys):
     t = season(0).assign(rate=lambda t: t.touches/t.minutes, won=lambda t: (t.touches>1).astype(int))
     t.to_csv(tmp_path/'t.csv', index=False)
-    assert main(['events', '--table', str(tmp_path/'t.csv'), '--label', label, '--place', 'x,y:3x3', '--exposure', 'minutes', '--dry-run',
+    assert main(['events', '--table', str(tmp_path/'t.csv'), '--label', label, '--place', 'x,y:3x3', '--exposure',
+                 'minutes', '--dry-run',
                  *more]) == code
     said = capsys.readouterr(); assert says in said.out+said.err
 

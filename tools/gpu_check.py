@@ -21,7 +21,8 @@ def marked(pattern, word):
     "Files that hold a word, by their path from the root."
     return [f.relative_to(ROOT).as_posix() for f in sorted(ROOT.glob(pattern)) if word in f.read_text(encoding='utf-8')]
 
-CELLS = "import sys; from nbdev.test import nbdev_test; [nbdev_test(p, flags='cuda', n_workers=0) for p in sys.argv[1:]]"
+CELLS = ("import sys; from nbdev.test import nbdev_test; [nbdev_test(p, flags='cuda', n_workers=0) "
+         "for p in sys.argv[1:]]")
 
 def commands(out, device='cuda'):
     "Part to its command."

@@ -300,7 +300,8 @@ def said_of_files(variables, missing, stamp, table=False):
         return f'{column.strip()}={float(v)}' if column.strip() else float(v)
     try: numbers = missing and ([] if missing=='none' else [mark(m) for m in str(missing).split(',')])
     except ValueError:
-        raise ConfigError(f"--missing takes numbers joined by commas, like -1000,255,{' or those of one column, like speed=0,' if table else ''} or none; "
+        raise ConfigError(f"--missing takes numbers joined by commas, like "
+                          f"-1000,255,{' or those of one column, like speed=0,' if table else ''} or none; "
                           f"got {missing!r}") from None
     return dict(variables=variables and [v.strip() for v in variables.split(',')], missing=numbers, stamp=stamp)
 

@@ -260,7 +260,8 @@ def _ym(t): return str(np.datetime64(t, 'M'))
 def _read(fields, dtype):
     "The fields in memory, finite or missing, in an array of their own."
     kind = torch.empty(0, dtype=dtype).numpy().dtype; T,V,h,w = fields.shape
-    check_room(1.5*kind.itemsize*math.prod(fields.shape), f"work on {T:,} months x {V:,} variables x {h:,} x {w:,} cells",
+    check_room(1.5*kind.itemsize*math.prod(fields.shape), f"work on {T:,} months x {V:,} "
+               f"variables x {h:,} x {w:,} cells",
                "take a part of the ocean (box), a coarser grid, fewer variables or fewer months")
     out = np.empty(fields.shape, kind)
     for b in progress(time_slices(fields.shape, fields.chunks and fields.chunks[0]), desc='reading fields'):

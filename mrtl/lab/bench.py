@@ -199,7 +199,8 @@ def measure_all(
         why = unsteady(yardsticks, sheet.machine['cores'])
         for row in (unjudged(r, why) for r in rows): names.append(row['name']); sheet.add(row); show(told(row))
     if why: show(why)
-    sheet.rows = [unjudged(r, why) if r['name'] in names else r for r in sheet.rows] # also what came before it was known
+    # also what came before it was known
+    sheet.rows = [unjudged(r, why) if r['name'] in names else r for r in sheet.rows]
     return why
 
 # %% ../../nbs/lab/05_bench.ipynb #f7c97ad7
@@ -215,7 +216,8 @@ def run_bench(
     rates:Callable=machine_rates, # Yardsticks: takes threads_, repeats, device and `size`; gives copy, add and gemm
     load:Callable=machine_load,   # How many processes want to run
 )->Path:                 # The file
-    "Measure, and write each row as soon as it is there; a machine that is busy or changes its pace gets no verdict on times."
+    """Measure, and write each row as soon as it is there; a machine that is busy or changes its pace gets no
+    verdict on times."""
     todo,device = chosen_measures(only, quick, measures),str(get_device(device))
     again = lambda: rates(threads_, repeats=3, device=device, **size)
     with hold_threads(threads_):
