@@ -27,7 +27,8 @@ from .readers import source_name
 from .report import covariate_rows
 from .runfiles import read_covariates, read_own_prep
 from .runs import FILES, open_run, predict_run, run_problem
-from .seasons import Season, Step, season_names
+from .seasons import Season, season_names
+from .tidy import Step
 from .store import save_tensors
 from .ways import WAYS, affordable
 

@@ -14,11 +14,10 @@ import xarray as xr
 from .axes import as_dates, decode_times, find_axes
 from .climate.fields import AS_IS, common_grid, open_fields, ordered
 from .core import ConfigError, DataError
-from .tidy import ascending, spatial_dims
+from .tidy import Step, ascending, spatial_dims, step_of
 from .grids import Grid
 from .points import Points, at_stations, places_in, points_array
 from .readers import checked, is_zarr, opened, reading, source_name
-from .seasons import Step, step_of
 from .tabular import PLAIN, near, open_table, times_in
 
 # %% ../nbs/74_own_data.ipynb #7b9fb6b4

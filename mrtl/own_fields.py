@@ -17,14 +17,14 @@ import xarray as xr
 from .covariates import column_levels, covariate_table, expanded
 from .core import ConfigError, DataError, check_room, check_whole, progress
 from .designs import FieldDesign
-from .tidy import LATS, in_memory, time_slices
+from .tidy import LATS, Step, in_memory, step_of, time_slices
 from .points import Points, points_of, station_dim
 from .grids import Grid
 from .columns import targets_of
 from .own_data import Samples, fields_of
 from .problems import Problem
-from .seasons import (Season, Step, days_covered, is_usual, season_columns, season_kind, step_of, telling,
-                          usual_times, windows_of)
+from .seasons import (Season, days_covered, is_usual, season_columns, season_kind, telling, usual_times,
+                          windows_of)
 from .splits import block_split, split_groups
 from .readers import source_name
 from .tabular import as_numbers, check_marked, marks_of, near, timed_table

@@ -8,7 +8,7 @@ from mrtl.own import fields_command, filled, own_options
 from mrtl.own_data import fields_of
 from mrtl.own_fields import Asked, own_problem
 from mrtl.runfiles import read_own_prep
-from mrtl.seasons import Step, step_of
+from mrtl.tidy import Step, step_of
 
 RNG = np.random.default_rng(0)
 
