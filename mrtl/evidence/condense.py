@@ -41,6 +41,7 @@ def map_components(
     modes:list,           # Their modes, space last
     outputs:int,          # Scores per sample
     rank:int,             # Components
+    places:bool=True,     # Of three modes or more: begin with places, or take the best there is?
 )->LowRank:               # In canonical order, without bias
     "Condense maps into components."
     space,share = len(modes)-1,modes[-1].grid.share.flatten()
@@ -52,7 +53,7 @@ def map_components(
         factors = [V if i==space else F if i==at else torch.ones(n, F.shape[1], dtype=W.dtype)
                    for i,n in enumerate(W.shape)]
         if not space: factors = [V*F] if W.ndim==1 else [V, F] # maps alone: nothing else holds their size and sign
-    else: factors = by_place(W, space, shares, rank)
+    else: factors = by_place(W, space, shares, rank) if places else cp_decompose(W, rank, weights=shares).factors
     low = LowRank(modes, factors[0].shape[1], outputs, dtype=W.dtype)
     for p,f in zip(low.factors, factors): p.data = f
     return in_order(low)
@@ -130,7 +131,7 @@ def condense(
     with torch.no_grad():
         want = full(few)
         for k in range(1, min(MOST, limit)+1) if auto else [min(rank, limit)]:
-            low = rescaled(map_components(W, full.modes, full.outputs, k), scale)
+            low = rescaled(map_components(W, full.modes, full.outputs, k, auto), scale)
             got = low(few)
             if (carried := carries(want, got, sd))>=ENOUGH: break
         low.bias.data = (want-got).mean(0)
