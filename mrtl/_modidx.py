@@ -474,6 +474,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mrtl.climate.model.said_of_files': ('climate/model.html#said_of_files', 'mrtl/climate/model.py'),
                                     'mrtl.climate.model.same_units': ('climate/model.html#same_units', 'mrtl/climate/model.py'),
                                     'mrtl.climate.model.save_preps': ('climate/model.html#save_preps', 'mrtl/climate/model.py'),
+                                    'mrtl.climate.model.way_settings': ('climate/model.html#way_settings', 'mrtl/climate/model.py'),
                                     'mrtl.climate.model.whole_numbers': ('climate/model.html#whole_numbers', 'mrtl/climate/model.py')},
             'mrtl.climate.ocean': { 'mrtl.climate.ocean.OceanMonths': ('climate/ocean.html#oceanmonths', 'mrtl/climate/ocean.py'),
                                     'mrtl.climate.ocean.OceanMonths.__init__': ( 'climate/ocean.html#oceanmonths.__init__',

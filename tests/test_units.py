@@ -1,13 +1,14 @@
 """Units: every spelling that providers use, what a unit of rain may mean, what rain can be, and the layouts of
 monthly rain that are given away."""
 import gzip, json, subprocess, sys, zipfile
-import cftime, netCDF4, numpy as np, pytest, xarray as xr
+import cftime, netCDF4, numpy as np, pandas as pd, pytest, xarray as xr
 from hypothesis import given, settings, strategies as st
 from mrtl.climate.amounts import MOST, Reading, monthly_total, rain_readings
 from mrtl.climate.fields import open_fields
 from mrtl.climate.model import climate_command, load_preps, predict_months, same_units
 from mrtl.climate.rain import open_rain, rain_target
 from mrtl.core import ConfigError, DataError, MRTLError, read_json
+from mrtl.estimators import MRTLRegressor
 from mrtl.units import parse_unit, same_unit, unit_name
 from conftest import ROOT
 
@@ -325,6 +326,27 @@ def test_the_command(tmp_path, capsys):
     with pytest.raises(DataError, match='must be in the units of the run, mm/month; got inch'):
         predict_months(tmp_path/'run', tmp_path/'q.csv', {k: v for k,v in config.items() if k != 'rain_as'},
                        [str(ocean)], [str(other)])
+
+def test_the_command_by_evidence(tmp_path, capsys):
+    rng = np.random.default_rng(0); n = 240; sea = rng.normal(size=(n, 4, 6)).cumsum(1)
+    ocean = str(write(tmp_path/'sst.nc', sea, 'sst', 'degC', n=n, lat=np.arange(-15., 16, 10),
+                      lon=np.arange(-175., -120, 10)))
+    wet = (.003+.0005*np.roll(sea[:, 2, 2], 1)+.0005*rng.normal(size=n)).clip(0)[:, None, None]*np.ones((4, 9))
+    rain = str(write(tmp_path/'tp.nc', wet, 'tp', 'm', n=n, lat=np.arange(40.5, 44), lon=np.arange(-97.5, -89)))
+    run = tmp_path/'run'; ask = dict(region='41,43,-96.5,-90.5', leads=2, rain_units='m/day', out=run, seed=0)
+    with pytest.raises(ConfigError, match='does not read --smooth'):
+        climate_command([ocean], [rain], **ask, method='evidence', smooth=1.)
+    assert not run.exists()
+    climate_command([ocean], [rain], **ask, method='auto')
+    config,m = read_json(run/'config.json'),MRTLRegressor.load(run/'model.mrtl')
+    assert m.method_ == 'evidence' and config['method'] == 'auto' and config['rank'] is None
+    assert read_json(run/'metrics.json')['test']['r2'] > .4
+    p = pd.read_csv(run/'predictions.csv').query("set == 'test'")
+    assert ((p.lower < p.truth) & (p.truth < p.upper)).mean() > .8
+    predict_months(run, tmp_path/'p.csv', config, [ocean], [rain])
+    assert pd.read_csv(tmp_path/'p.csv')['std'].notna().all() and 'Factor' in (run/'report.html').read_text()
+    climate_command([ocean], [rain], **ask, method='auto', resume=True, bootstrap=2)
+    assert (run/'bootstrap.nc').exists() and 'hatched' in (run/'report.html').read_text()
 
 def test_pint_is_loaded_late():
     code = ("import sys, mrtl, mrtl.units, mrtl.readers, mrtl.climate.rain; assert 'pint' not in sys.modules; "

@@ -32,6 +32,7 @@ from ..runs import bootstrap_run, finish_run, lost_draws, open_run, predict_run,
 from ..splits import time_blocks
 from ..store import save_tensors
 from ..units import same_unit
+from ..ways import affordable
 
 # %% ../../nbs/climate/08_model.ipynb #33a853d3
 def climate_options(
@@ -58,6 +59,21 @@ def climate_settings(
     make_levels(problem.design.modes, schedule, full_levels) # refused before a folder is claimed
     base |= dict(schedule=schedule, full_levels=full_levels, standardise=False, finegrain='bilinear')
     return base|{k: v for k,v in options.items() if v is not None}
+
+# %% ../../nbs/climate/08_model.ipynb #8b3c7781
+STEPS = 'schedule','full_levels','smooth','l2' # What only gradient steps read
+
+def way_settings(problem, method, **options):
+    "Options of `MRTLRegressor` for a way of fitting, of which `options` is what the command line gives."
+    if method not in ('auto','sgd','evidence'):
+        raise ConfigError(f"--method must be auto, sgd or evidence; got {method!r}")
+    asked = ['--'+k.replace('_', '-') for k in STEPS if options.get(k) is not None]
+    if method=='evidence' and asked:
+        raise ConfigError(f"--method evidence does not read {', '.join(asked)}: leave them out, or say --method sgd")
+    train = problem.design.take(problem.rows['train'])
+    if method=='sgd' or method=='auto' and (asked or problem.targets.shape[1]>1 or not affordable(train)):
+        return climate_settings(problem, **options)
+    return dict(method='evidence')|{k: v for k,v in options.items() if v is not None and k not in STEPS}
 
 # %% ../../nbs/climate/08_model.ipynb #49d27b06
 def nino34(
@@ -237,7 +253,8 @@ def climate_command(
     start_months:str=None,     # Target months to keep, like 11,12,1
     window:int=1,              # Months added up in the target
     detrend:str='linear',      # Of the fields: none, linear or difference
-    rank:int=CLIMATE['rank'],  # Components
+    method:str='sgd',          # sgd (gradient steps, as in the paper), evidence, or auto: evidence for one target where it takes a minute at most
+    rank:int=None,             # Components; 4 by gradient steps and as many as the predictions need by evidence, when not given
     schedule:str=None,         # Grids from coarse to fine, like 4x9,8x18,40x90; the paper's for 80x180, else halvings
     full_levels:int=None,      # How many of them train full-rank
     smooth:float=None,         # Weight of the smoothness penalty; see `climate_options`
@@ -265,8 +282,9 @@ def climate_command(
     asked |= dict(rain_as=rain_as) if rain_as else {}
     config = dict(command='climate', title=f'Rain in {region} from the ocean', ocean=file_names(ocean),
                   rain=file_names(rain), **asked,
-        rank=rank, schedule=grid_shapes(schedule), full_levels=full_levels, smooth=smooth, l2=l2,
-        seed=s['seed'], split_seed=split_seed)
+        rank=CLIMATE['rank'] if rank is None and method=='sgd' else rank, schedule=grid_shapes(schedule),
+        full_levels=full_levels, smooth=smooth, l2=l2,
+        seed=s['seed'], split_seed=split_seed)|(dict(method=method) if method!='sgd' else {})
     if bootstrap and parallel.process_count()>1:
         raise ConfigError("--bootstrap does not share its draws among processes: fit with torchrun first, "
                           "then give the same command with --resume --bootstrap to mrtl alone")
@@ -275,8 +293,8 @@ def climate_command(
     if parallel.on_main(lambda: resume and (out/SEAL).exists()): todo = parallel.on_main(claim)
     if not (todo is None or todo or bootstrap): return print(f"{out} is finished: nothing to do")
     problem = climate_problem(ocean, rain, split_seed=split_seed, **asked)
-    options = climate_settings(problem, config['schedule'], full_levels, rank=rank, smooth=smooth, l2=l2,
-        device=s['device'], random_state=s['seed'])
+    options = way_settings(problem, method, schedule=config['schedule'], full_levels=full_levels, rank=rank,
+                           smooth=smooth, l2=l2, device=s['device'], random_state=s['seed'])
     if todo or todo is None and parallel.on_main(claim): fit_climate(out, problem, options)
     if not parallel.is_main(): return
     if n := bootstrap or lost_draws(out): bootstrap_climate(out, problem, n, s['seed'])
@@ -286,7 +304,7 @@ def climate_command(
 # %% ../../nbs/climate/08_model.ipynb #91e0e64e
 def check_numbers(rank, smooth, l2, bootstrap):
     "Numbers of the command line, or a `ConfigError` before anything is read."
-    check_whole(rank=rank)
+    if rank is not None: check_whole(rank=rank)
     for k,v in dict(smooth=smooth, l2=l2).items():
         if v is not None and not 0<=v<math.inf: raise ConfigError(f"{k} must be a number of at least 0; got {v!r}")
     if not isinstance(bootstrap, int) or bootstrap<0:
