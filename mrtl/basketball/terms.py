@@ -55,6 +55,7 @@ def term_design(
     pick = lambda d: {k: v for k,v in d.items() if k in modes}
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', '.* lie outside its rectangle') # Who is far away is moved to the edge, often
+        warnings.filterwarnings('ignore', '.* rows have no place of') # Nobody near, or no frame a second before
         return EventDesign.from_table(known, modes, pick(SHOT_NODES),
                                       pick(dict(player=players, no_shot_clock=['off','on'])),
             outside=pick(dict(nearest='clip', second='clip', velocity='clip')))

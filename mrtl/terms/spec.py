@@ -50,7 +50,7 @@ def _check_weight(term, what):
         if k is not None and k not in term.modes:
             raise ConfigError(f"{what} of term {term.name} names {k!r}, which is none of its modes")
         number = isinstance(v, (int,float,np.number)) and not isinstance(v, bool)
-        if v is not None and not (number and np.isfinite(v) and v>=0):
+        if v is not None and not (number and 0<=v<np.inf):
             raise ConfigError(f"{what} of term {term.name} must be a number of at least 0; got {v!r}")
 
 # %% ../../nbs/terms/00_spec.ipynb #a6c78aea
