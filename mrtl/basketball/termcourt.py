@@ -6,6 +6,7 @@
 __all__ = ['court_probability']
 
 # %% ../../nbs/basketball/04_termcourt.ipynb #6625cd42
+import warnings
 import numpy as np
 import pandas as pd
 from ..panels import axes_at
@@ -66,7 +67,9 @@ def court_probability(
                         f"such as {players[-1]!r}: "
             "give one of their numbers, or 0 for the average player")
     table = court_table(player, defenders, **columns)
-    return model.predict_proba(term_design(table, players, inputs))[:,1].reshape(COURT.shape)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.* adds nothing in') # One defender, or none, is what is asked
+        return model.predict_proba(term_design(table, players, inputs))[:,1].reshape(COURT.shape)
 
 # %% ../../nbs/basketball/04_termcourt.ipynb #9b6bcc42
 def term_shot_map(
