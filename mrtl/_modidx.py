@@ -591,6 +591,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mrtl.climate.prism._rasterio': ('climate/prism.html#_rasterio', 'mrtl/climate/prism.py'),
                                     'mrtl.climate.prism._rasters': ('climate/prism.html#_rasters', 'mrtl/climate/prism.py'),
                                     'mrtl.climate.prism._same_place': ('climate/prism.html#_same_place', 'mrtl/climate/prism.py'),
+                                    'mrtl.climate.prism._short': ('climate/prism.html#_short', 'mrtl/climate/prism.py'),
                                     'mrtl.climate.prism._stem': ('climate/prism.html#_stem', 'mrtl/climate/prism.py'),
                                     'mrtl.climate.prism._tif_bytes': ('climate/prism.html#_tif_bytes', 'mrtl/climate/prism.py'),
                                     'mrtl.climate.prism._tif_raster': ('climate/prism.html#_tif_raster', 'mrtl/climate/prism.py'),

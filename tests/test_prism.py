@@ -314,3 +314,8 @@ def test_rain_that_cannot_be(tmp_path, v):
     bad = np.full(600, v, '<f4').tobytes()
     repack(f, lambda n, d: (n, bad if n.endswith('.bil') else d))
     with pytest.raises(DataError, match='600 values that are no rain'): open_prism(f).values
+
+@pytest.mark.parametrize('key', ['NROWS', 'NCOLS'])
+def test_numbers_of_any_length_are_no_map(key):
+    head = dict(NROWS='3', NCOLS='4', ULYMAP='40', ULXMAP='-100', YDIM='.5', XDIM='.5')|{key: '9'*400}
+    with pytest.raises(FormatError, match='far too many.*no map'): read_hdr('\n'.join(f'{k} {v}' for k,v in head.items()))
