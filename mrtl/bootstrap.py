@@ -163,7 +163,6 @@ def chosen_way(
     design:FieldDesign|EventDesign, # All rows
     y:np.ndarray|xr.DataArray,      # Their targets
     given:bool,                     # Are there validation data?
-    covariates:bool=False,          # Are there any?
 )->tuple:                           # `GradientFit` or `EvidenceFit`, and the request
     "The way that an estimator was fitted, or would be."
     ask = estimator._request(design, list(range(np.asarray(y).reshape(len(design), -1).shape[1])))
@@ -171,7 +170,7 @@ def chosen_way(
         same = {k: v for k,v in estimator.fitted_.settled.items() if k in ('optimizer','penalty')}
         return type(estimator.fitted_),replace(ask, gradients=replace(ask.gradients, **same))
     way = choose_way(estimator.method, design, ask, given)
-    return way,choose_solver(way, design, ask, covariates=covariates)
+    return way,choose_solver(way, design, ask)
 
 # %% ../nbs/61_bootstrap.ipynb #c997af8d
 def training_part(
@@ -195,7 +194,7 @@ def training_part(
         if not v.ndim or len(v)!=len(design):
             raise DataError(f"{k} must have one entry for each of the {len(design)} rows; got shape {v.shape}")
     way,ask = chosen_way(estimator if hasattr(estimator, 'fitted_') else est, design, y,
-                         valid is not None, table is not None)
+                         valid is not None)
     est.set_params(method=way.way)
     train,held = way.rows(design, est.valid, None, est.random_state, valid is not None, ask)
     some = lambda on: {k: v if v is None else v[on] for k,v in beside.items()}

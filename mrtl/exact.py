@@ -23,7 +23,7 @@ class Rows:
         z:np.ndarray|None=None,# Standardised covariates, (n, p)
         ridge:float=0.,        # Weight of the penalty on squared coefficients of covariates
     ):
-        self.n,self.sizes,self.q = len(y),X.shape[1:-1],X.shape[-1]
+        self.n,self.sizes,self.q,self.ridge = len(y),X.shape[1:-1],X.shape[-1],ridge
         root,one = np.sqrt(e)[:,None],np.ones((self.n, 1))
         S = root*(one if z is None else np.hstack([one, z])); p = S.shape[1]
         more = np.eye(p)[1:]*math.sqrt(self.n*ridge)
@@ -124,6 +124,30 @@ def sweep(
         A[j] = ridge(feature_rows_of(X, A, j).reshape(len(R.y), -1), R.y, R.n*lam).reshape(A[j].shape)
     f = Factors(A, f.c)
     return f.balanced(),R.y-(X*f.features()).sum((1,2))
+
+# %% ../nbs/35_exact.ipynb #ec475fdf
+def tangents(
+    X:np.ndarray,  # What rows look at, (m, features, q)
+    f:Factors,     # Where the slopes are taken
+)->np.ndarray:     # (m, numbers in all factors)
+    "How fitted values move with each number of each factor."
+    m,P = len(X),X@f.c.T
+    return np.hstack([np.matmul(f.features().T, X).reshape(m, -1)]+[feature_rows_of(P, f.A, j).reshape(m, -1)
+                                                                     for j in range(len(f.A))])
+
+def side_stds(
+    R:Rows,        # Samples
+    f:Factors,     # Learnt from them
+    lam:float,     # Weight of squared factors
+)->np.ndarray:     # (1+p,)
+    "Standard deviations of the bias and of the coefficients of covariates, maps that move allowed for."
+    T,B = tangents(R.X, f),tangents(R.QX.reshape(-1, *R.X.shape[1:]), f)
+    G = T.T@T; H = cho_factor(G+R.n*lam*np.eye(len(G)))
+    w = f.weights().ravel(); r = R.y-R.X.reshape(len(R.y), -1)@w; gamma = R.side(w)[1:]
+    left = R.loss(r)-R.ridge*float(gamma@gamma) # a mean of squares
+    free = max(R.n-len(B)-np.trace(cho_solve(H, G)), .05*R.n)
+    half = solve_triangular(R.S, np.hstack([np.eye(len(B)), solve_triangular(H[0], B.T, trans='T', lower=H[1]).T]))
+    return np.sqrt((half**2).sum(1)*R.n*left/free)
 
 # %% ../nbs/35_exact.ipynb #11489f63
 EPS = .03,.1,.3                     # Shares of noise's cost that are tried

@@ -31,6 +31,7 @@ from .parallel import work_threads
 from .ranks import Kept, fit_ranks, kept_epochs
 from .samples import Samples, target_scale, entry_weights
 from .splits import validation_rows
+from .spread import Held, held_out
 from .terms.learn import joined
 from .solved import check_solver, fit_exact
 from .scales import base_rate, gamma_stds, held_modes, raw_units, standardised, step_entries, tell_explosion
@@ -157,6 +158,7 @@ class GradientFit(Fit):
     "A model learnt level by level, by gradients."
     way = 'sgd'
     gamma_std = None  # Standard deviations of the coefficients of covariates, (q, outputs)
+    left = None       # What held-out rows said of the fit, where there are covariates, `Held`
     dispersion = None # Of counts: their variance as a multiple of a Poisson law's, (outputs,)
     def spread(self, design:FieldDesign|EventDesign, z:np.ndarray|None=None)->None: "Nothing: gradients give no standard deviation."
     def coef_std(self, share:float=None)->None: "Nothing: gradients give no standard deviation."
@@ -168,8 +170,9 @@ class GradientFit(Fit):
         return dict(rank=self.rank)|(dict(optimizer='exact', penalty=(last['penalty_size'], last['penalty_weight']))
                                      if 'penalty_size' in last else {})
     @property
-    def kept(self)->tuple: # Epochs by stage and level; samples per step
-        return kept_epochs(self.history.to_dict('records'), self.levels),self.levels[-1].get('batch', 'auto')
+    def kept(self)->tuple: # Epochs by stage and level; samples per step; what held-out rows said
+        epochs = kept_epochs(self.history.to_dict('records'), self.levels)
+        return epochs,self.levels[-1].get('batch', 'auto'),self.left
 
 # %% ../nbs/40_fits.ipynb #f73d9187
 @patch(cls_method=True)
@@ -203,11 +206,23 @@ def start_of(s, loss, ridge):
 def _as_kept(o, ask):
     "Options and callbacks; after a first fit, those that end every level where that one was at its best."
     if ask.kept is None: return o,ask.callbacks
-    epochs,batch = ask.kept
+    epochs,batch,_ = ask.kept
     o = replace(o, patience=10**9, batch_size=batch, full_options=None if o.full_options is None else {k: v
             for k,v in o.full_options.items() if k not in ('patience','batch_size')},
         checkpoint=o.checkpoint and f'{o.checkpoint}.refit')
     return o,(*ask.callbacks, Kept(epochs))
+
+# %% ../nbs/40_fits.ipynb #bd824a15
+def _held(low, sets, ask):
+    "What held-out rows say of a model in standard units, or said of the first fit; None where nothing is needed."
+    if ask.kept: return ask.kept[2]
+    if len(sets)<2 or not low.covariates or ask.loss in CLASS_LOSSES or ask.gradients.optimizer=='exact': return None
+    def seen(s):
+        beside = {k: torch.from_numpy(v) for k,v in dict(z=s.z, offset=s.offset).items() if v is not None}
+        with torch.no_grad():
+            d = s.design.at({m.name: m.grid.shape for m in low.modes if m.grid is not None})
+            return s.y,entry_weights(torch.from_numpy(s.y), s.w).numpy(),low(replace(d.batch(), **beside)).numpy()
+    return held_out(*map(seen, sets), ask.loss)
 
 # %% ../nbs/40_fits.ipynb #0c0f89db
 def _scaled(sets, ask):
@@ -247,13 +262,15 @@ def learn(cls:GradientFit,
         run,low = learn(ready, ask.rank, o, levels, loss=ask.loss, seed=ask.seed, device=ask.device,
                         callbacks=callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
     low = low.cpu().double()
-    held = held_modes(low.modes, o.nonnegative)
-    if isinstance(design, FieldDesign): low = turned(low, held)
+    signed = held_modes(low.modes, o.nonnegative)
+    if isinstance(design, FieldDesign): low = turned(low, signed)
     tell_explosion(run.history, o.lr)
-    stds = gamma_stds(low, replace(ready[0], design=ready[0].design.at(levels[-1].shapes)), ask.loss, o)
-    low = _in_data_units(low, ask.loss, moments, design, mean-shift, sd[:scores], held)
-    fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, held)
-    fit.gamma_std = stds if stds is None else stds*sd[:scores]
+    held = _held(low, ready, ask)
+    stds = (run.gamma_std if o.optimizer=='exact' else
+            gamma_stds(low, replace(ready[0], design=ready[0].design.at(levels[-1].shapes)), ask.loss, o, held))
+    low = _in_data_units(low, ask.loss, moments, design, mean-shift, sd[:scores], signed)
+    fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, signed)
+    fit.gamma_std,fit.left = stds if stds is None else stds*sd[:scores],held
     if ask.loss=='poisson':
         fit.dispersion = spread_of_counts(train.y, fit.scores(train.design, train.z, train.offset), train.w)
         if stds is not None: fit.gamma_std *= np.sqrt(fit.dispersion)
@@ -276,6 +293,7 @@ def pack(self:GradientFit)->tuple: # Name to tensor; dict that JSON can hold
     tensors = {f'low.{k}': v for k,v in self.low.state_dict().items()}
     beside = dict(covariates=self.covariates) if self.covariates else {}
     if beside: tensors['gamma_std'] = torch.from_numpy(self.gamma_std)
+    if self.left is not None: beside |= self.left._asdict()
     if self.dispersion is not None: beside['dispersion'] = self.dispersion.tolist()
     if self.loss=='ordered': beside['thresholds'] = len(self.low.bias)
     return tensors,dict(rank=self.rank, outputs=self.outputs, main_effects=len(self.low.main)>0,
@@ -297,6 +315,7 @@ def unpack(cls:GradientFit,
     fit = cls(low, low, loss, history, levels, tuple(meta['held']))
     if fit.covariates: fit.gamma_std = tensors['gamma_std'].numpy()
     if 'dispersion' in meta: fit.dispersion = np.array(meta['dispersion'])
+    if 'fitted' in meta: fit.left = Held(meta['fitted'], meta['noise'])
     return fit
 
 # %% ../nbs/40_fits.ipynb #9dcb363d

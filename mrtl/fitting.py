@@ -143,7 +143,7 @@ class Fitting:
         else: tell_twice(asked_terms(ask, design.modes), table)
         ask = choose_solver(way, design, ask,
                             self._searched-{'device'}|({'device'} if str(self.device).startswith('cuda')
-                                                       else set()), table is not None)
+                                                       else set()))
         train,held = way.rows(design, self.valid, groups, self._seed, valid is not None, ask)
         raw = design; self._gaps,design = learn_gaps(self.missing, design, train, w); self._modes = design.modes
         self._beside = Covariates.learn(table, w*train, offset is not None)

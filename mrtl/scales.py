@@ -18,7 +18,7 @@ from .models import LowRank
 from .multiresolution import mode_shares, n_weights
 from .options import GradientOptions
 from .samples import Data, Samples, target_scale
-from .spread import gamma_spread
+from .spread import Held, gamma_spread
 from .training import auto_batch
 
 # %% ../nbs/39_scales.ipynb #ac801c55
@@ -122,13 +122,14 @@ def gamma_stds(
     s:Samples,              # It was learnt from, standardised, at the level of the model
     loss:str,               # Which was minimised
     o:GradientOptions,      # Of which the penalties are read
+    held:Held|None=None,    # What held-out rows say
 )->np.ndarray|None:         # (q, outputs); None without covariates
     "Standard deviations of the coefficients of covariates."
     if not low.covariates: return None
     y,z,offset = (None if v is None else torch.from_numpy(v) for v in (s.y, s.z, s.offset))
     data,seen = Data(s.design, y, s.w, torch.float64, z=z, offset=offset),s.w[:,None]*np.isfinite(s.y)
-    if loss not in CLASS_LOSSES and low.gamma.numel()<=MOST_SPREADS and o.optimizer!='exact':
-        return gamma_spread(low, data, loss, o, float(seen.mean()))
+    if loss not in CLASS_LOSSES and low.gamma.numel()<=MOST_SPREADS:
+        return gamma_spread(low, data, loss, o, float(seen.mean()), held)
     with torch.no_grad(): S = low(data.batch()).numpy()
     return gamma_given_maps(s, S, low.gamma.detach().numpy(), loss, o.covariate_ridge)
 

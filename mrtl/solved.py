@@ -19,7 +19,7 @@ from .criteria import Criterion, GradientStats
 from .designs import FieldDesign
 from .decompose import column_norms
 from .exact import (EPS, LAMBDAS, FINE_ENOUGH, WEAKEST, Factors, Rows, choose, feature_rows_of, ridge,
-                        rows_from, settle, sweep, weights_of)
+                        rows_from, settle, side_stds, sweep, weights_of)
 from .models import FullRank, LowRank
 from .multiresolution import Run, mode_shares
 from .options import GradientOptions
@@ -66,7 +66,6 @@ def with_solver(
     outputs:int,        # Responses
     asked:set=frozenset(), # Names of settings that were set, be it to their defaults
     callbacks:tuple=(), # Which watch
-    covariates:bool=False, # Are there any?
 )->GradientOptions:     # `optimizer` is 'exact' where that was left open and fits
     "Solve levels where nothing speaks for steps; a penalty that only exact levels read asks for them."
     if o.optimizer!='auto': return o
@@ -77,7 +76,7 @@ def with_solver(
     watched = any(getattr(type(cb), 'after_batch', Callback.after_batch) is not Callback.after_batch
                   for cb in callbacks)
     steps = [k for k in BY_STEPS if k in asked or getattr(o, k, None)!=getattr(plain, k, None)]
-    return o if against or o.penalty=='auto' and (steps or watched or covariates or len(design)<FEWEST
+    return o if against or o.penalty=='auto' and (steps or watched or len(design)<FEWEST
                                                   or row_numbers(design)>MOST_NUMBERS) else replace(o,
             optimizer='exact')
 
@@ -99,7 +98,7 @@ def check_solver(
 # %% ../nbs/36_solved.ipynb #f950c2ca
 class Exact:
     "One level of a squared loss, solved."
-    opt,diverged,optimizer = None,False,'exact'
+    opt,diverged,optimizer,gamma_std = None,False,'exact',None # The last: of coefficients of covariates, (q, 1)
     def __init__(self,
         model:FullRank|LowRank,  # Where it starts; it ends as the solution
         train:Samples,           # At the level
@@ -238,6 +237,7 @@ def _low(self:Exact):
         for _ in range(CLIMB): f,_ = sweep(R, f, l)
     while self.epoch<self.max_epochs and not (self.done or self.stop):
         f,r = sweep(R, f, lam); self._after(f.weights(), r, f)
+    if self.model.covariates: self.gamma_std = side_stds(R, f, lam)[1:,None]
     return 'criterion' if self.done or self.stop else 'cap'
 
 # %% ../nbs/36_solved.ipynb #922bf718
@@ -245,7 +245,7 @@ class ExactRun(Run):
     "Algorithm 1 with levels that are solved."
     def __init__(self, *sets, picked:tuple|None=None, **kwargs):
         super().__init__(*sets, device='cpu', **kwargs)
-        self.picked,self.samples = picked,sets
+        self.picked,self.samples,self.gamma_std = picked,sets,None
 
     def _ready(self):
         self.own = self._own()
@@ -274,6 +274,7 @@ class ExactRun(Run):
                      level.stage, level.name, self.clock, (*self.callbacks, self), i==first)
 
     def _summary(self, trainer, cp_error):
+        self.gamma_std = trainer.gamma_std
         return super()._summary(trainer, cp_error)|dict(penalty_size=size_of_bump(self.picked[0]),
                                                         penalty_weight=float(self.picked[1]))
 

@@ -9,6 +9,7 @@ __all__ = []
 from dataclasses import replace
 import numpy as np
 import torch
+from typing import NamedTuple
 from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 from .glm import BENDS
@@ -34,7 +35,8 @@ class Curvature:
         self.total = s.numel()/(2 if loss=='squared' else 1) # the objective is a mean, and its squared loss has no half
         objective,at = Objective(model.modes, loss, replace(options, l1=0.)),[id(p) for p in self.params]
         self.penalties = [(at.index(id(t)), PenaltyGradient(objective, t, axes)) for t,axes in parameter_axes(model)]
-        self.gamma = at.index(id(model.gamma))
+        self.gamma,self.hold = at.index(id(model.gamma)),0.
+        self.free = self.gamma,at.index(id(model.bias))
 
     def parts(self, v:np.ndarray)->list: # A vector in the shapes of the parameters
         return [torch.from_numpy(np.ascontiguousarray(x, float)).view_as(p)
@@ -66,33 +68,79 @@ def bent(
     V = c.parts(v); G = [torch.zeros_like(t) for t in V]
     for i,penalty in c.penalties: penalty(G[i], V[i])
     G[c.gamma] = 2*c.ridge*V[c.gamma]
-    return c.pull(c.bend*push(c, v))+c.total*np.concatenate([g.numpy().ravel() for g in G])
+    return c.pull(c.bend*push(c, v))+c.total*np.concatenate([g.numpy().ravel() for g in G])+c.hold*v
 
 # %% ../nbs/34_spread.ipynb #e57666ab
+def mean_bends(
+    c:Curvature,   # At some parameters
+)->np.ndarray:     # A number a tensor
+    "Mean curvature of each tensor, by random signs."
+    v = np.random.default_rng(1).choice([-1.,1.], c.ends[-1])
+    return np.array([max(float(d.mean()), 1e-8) for d in np.split(v*bent(c, v), c.ends[:-1])])
+
+# %% ../nbs/34_spread.ipynb #f907cfc3
 def solver(
     c:Curvature,    # At some parameters
     iters:int=200,  # Products at most
 )->'Callable':      # From b to H^-1 b
     "Conjugate gradients, each tensor scaled by its mean curvature."
-    v = np.random.default_rng(1).choice([-1.,1.], c.ends[-1])
-    means = [max(float(d.mean()), 1e-8) for d in np.split(v*bent(c, v), c.ends[:-1])]
-    unit = 1/np.repeat(means, np.diff(np.r_[0, c.ends]))
-    A,M = (LinearOperator((len(v), len(v)), matvec=f, dtype=float) for f in (lambda x: bent(c, x), lambda x: unit*x))
+    unit = 1/np.repeat(mean_bends(c), np.diff(np.r_[0, c.ends]))
+    A,M = (LinearOperator((len(unit), len(unit)), matvec=f, dtype=float) for f in (lambda x: bent(c, x), lambda x: unit*x))
     return lambda b: cg(A, b, rtol=1e-3, maxiter=iters, M=M)[0]
 
 # %% ../nbs/34_spread.ipynb #e3eed30f
-def noise_left(
+def numbers_fitted(
     c:Curvature,        # At some parameters
     solve:'Callable',   # From `solver`
     probes:int=4,       # Random signs
-)->np.ndarray:          # (outputs,)
-    "Variance of the noise of a squared loss."
+)->float:
+    "How many numbers a model really has."
     rng,dof = np.random.default_rng(2),0.
     for _ in range(probes):
         u = c.bend.sqrt()*torch.from_numpy(rng.choice([-1.,1.], tuple(c.S.shape)))
         dof += float((push(c, solve(c.pull(u)))*u).sum())/probes
+    return dof
+
+def noise_left(
+    c:Curvature,        # At some parameters
+    dof:float,          # From `numbers_fitted`
+)->np.ndarray:          # (outputs,)
+    "Variance of the noise of a squared loss."
     n = c.S.shape[0]
     return ((c.bend*c.left**2).sum(0)/max(n-dof/c.S.shape[1], .05*n)).numpy()
+
+# %% ../nbs/34_spread.ipynb #a898fb7b
+def hold_back(
+    c:Curvature,        # At some parameters; gets the ridge
+    dof:float,          # How many numbers were fitted
+    steps:int=9,        # Halvings of the range
+)->'Callable':          # A solver with the ridge
+    "Raise a ridge on maps until as many numbers are free as were fitted."
+    sizes = np.diff(np.r_[0, c.ends]); unit = mean_bends(c); unit[list(c.free)] = 0; unit = np.repeat(unit, sizes)
+    if numbers_fitted(c, solve := solver(c))<=dof: return solve
+    low,high = -4.,4.
+    for _ in range(steps):
+        c.hold = 10**((low+high)/2)*unit; solve = solver(c)
+        if numbers_fitted(c, solve)>dof: low = (low+high)/2
+        else: high = (low+high)/2
+    return solve
+
+# %% ../nbs/34_spread.ipynb #add4ca23
+class Held(NamedTuple):
+    "What rows that were held out say of a fit."
+    fitted:float   # Numbers that it really fitted
+    noise:list     # Variance of the noise of a squared loss, by output; [] for labels and counts
+
+def held_out(
+    train:tuple,     # Targets, weights of entries and scores of the training rows, (n, outputs) each
+    valid:tuple,     # Likewise of other rows
+    loss:str,        # 'squared', 'logistic' or 'poisson'
+)->Held:
+    "How many numbers were fitted, by the losses of rows in and out of training."
+    def mean_loss(y, e, S): return np.where(e>0, e*BENDS[loss](S, np.where(e>0, y, 0.))[0], 0).sum(0)/e.sum(0)
+    inside,outside = mean_loss(*train),mean_loss(*valid); n = (train[1]>0).sum(0); more = np.maximum(outside-inside, 0)
+    if loss!='squared': return Held(float((n*more).sum()), [])
+    return Held(float((n*more/(inside+outside)).sum()), (inside+outside).tolist())
 
 # %% ../nbs/34_spread.ipynb #ee849376
 def gamma_spread(
@@ -101,10 +149,12 @@ def gamma_spread(
     loss:str,                # 'squared', 'logistic' or 'poisson'
     options:GradientOptions, # Of which the penalties are read
     weight:float=1.,         # How many samples an entry of weight 1 stands for, for labels and counts
+    held:'Held|None'=None,    # What held-out rows say
 )->np.ndarray:               # (q, outputs)
     "Standard deviations of the coefficients of covariates."
-    c = Curvature(model, data, loss, options); solve = solver(c)
+    c = Curvature(model, data, loss, options); solve = solver(c) if held is None else hold_back(c, held.fitted)
     first,shape = c.ends[c.gamma]-model.gamma.numel(),tuple(model.gamma.shape)
     unit = np.eye(1, c.ends[-1], first)[0]; own = [solve(np.roll(unit, i))[first+i] for i in range(model.gamma.numel())]
-    noise = noise_left(c, solve) if loss=='squared' else 1/weight
+    if loss!='squared': noise = 1/weight
+    else: noise = noise_left(c, numbers_fitted(c, solve)) if held is None else np.array(held.noise)
     return np.sqrt(np.maximum(np.reshape(own, shape)*noise, 0))

@@ -64,9 +64,8 @@ def choose_solver(
     design:FieldDesign|EventDesign,  # All samples
     ask:Request,                     # Whose options may leave the optimizer open
     asked:set=frozenset(),           # Names of settings that were set, be it to their defaults
-    covariates:bool=False,           # Are there any?
 )->Request:                          # Its optimizer is 'exact' where levels are to be solved
     "Say whether levels are solved."
     if way is not GradientFit or ask.kept: return ask
     return replace(ask, gradients=with_solver(ask.gradients, design, ask.loss, len(ask.outputs), asked,
-                                              ask.callbacks, covariates))
+                                              ask.callbacks))
