@@ -26,9 +26,9 @@ QUICK = dict(max_epochs=10, lr=.05, patience=3)
 @pytest.fixture(scope='module')
 def months():
     "Two planted components over leads and variables, in raw units far from zero."
-    ds = simulate_field(n=240, shape=(6,8), leads=2, variables=3, rank=2, r2=.8, seed=2)
+    ds = simulate_field(n=240, shape=(6,8), leads=3, variables=3, rank=2, r2=.8, seed=2)
     d = FieldDesign.from_xarray(ds.X*xr.DataArray([1., 50., .02], dims='variable')+xr.DataArray([280., 1e3, 0.],
-            dims='variable'), leads=2, dtype=torch.float64)
+            dims='variable'), leads=3, dtype=torch.float64)
     y = ds.y.values[d.rows]
     return d,y,np.stack([y, .5*np.roll(y, 1)+y**2], 1)
 
@@ -183,7 +183,7 @@ def test_refit_takes_all_rows_for_as_many_epochs(months, cls):
     assert again.levels_==first.levels_ or [l['epochs'] for l in again.levels_]==[l['epochs'] for l in first.levels_]
     assert again.rank_==2 and not np.allclose(again.coef_.fillna(0), first.coef_.fillna(0))
     m = cls(**kw); m._kept = first.fitted_.kept; rows = m.fit(d, y) # every row trains, none is set aside
-    epochs,batch = first.fitted_.kept
+    epochs,batch,_ = first.fitted_.kept
     assert {(l['stage'], l['level']): l['epochs'] for l in rows.levels_}==epochs and batch==rows.levels_[-1]['batch']
     assert rows.history_.valid_loss.isna().all()
 

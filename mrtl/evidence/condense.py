@@ -106,7 +106,7 @@ def carries(
     return 1-spread(all_-part)/total if total>0 else 1.
 
 # %% ../../nbs/evidence/03_condense.ipynb #fc8844dc
-ENOUGH,MOST = .99,16 # Share that components must carry by 'auto', and how many are tried
+ENOUGH,MOST = .995,16 # Share that components must carry by 'auto', and how many are tried
 
 class Condensed(NamedTuple):
     "Maps in components."

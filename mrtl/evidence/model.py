@@ -292,7 +292,7 @@ def fit_evidence_model(
     loss:str='squared',     # As in `EvidenceModel`
     shift:float=0.,         # To be taken off the scores in the end
     window:int=None,        # Times added up in a target; what the design says, or else looked for, when not given
-    rank:int|str='auto', # Components, which then predict alone; 'auto': those that carry 99 % of the predictions, and a remainder
+    rank:int|str='auto', # Components, which then predict alone; 'auto': those that carry 99.5 % of the predictions, and a remainder
     standardise:bool=True,  # Centre and scale the fields by the samples?
     groups:np.ndarray=None, # Group of each sample, (n,)
     device:str='cpu',       # Where
