@@ -34,7 +34,7 @@ from .splits import validation_rows
 from .spread import Held, held_out
 from .terms.learn import joined
 from .solved import check_solver, fit_exact
-from .scales import base_rate, gamma_stds, held_modes, raw_units, standardised, step_entries, tell_explosion
+from .scales import base_rate, gamma_stds, held_modes, raw_units, sized, standardised, step_entries, tell_explosion
 
 # %% ../nbs/40_fits.ipynb #639580f2
 @dataclass(frozen=True, kw_only=True)
@@ -219,10 +219,18 @@ def _held(low, sets, ask):
     if len(sets)<2 or not low.covariates or ask.loss in CLASS_LOSSES or ask.gradients.optimizer=='exact': return None
     def seen(s):
         beside = {k: torch.from_numpy(v) for k,v in dict(z=s.z, offset=s.offset).items() if v is not None}
-        with torch.no_grad():
-            d = s.design.at({m.name: m.grid.shape for m in low.modes if m.grid is not None})
-            return s.y,entry_weights(torch.from_numpy(s.y), s.w).numpy(),low(replace(d.batch(), **beside)).numpy()
+        with torch.no_grad(): S = low(replace(s.design.batch(), **beside)).numpy()
+        return s.y,entry_weights(torch.from_numpy(s.y), s.w).numpy(),S
     return held_out(*map(seen, sets), ask.loss)
+
+# %% ../nbs/40_fits.ipynb #0d5cf4e4
+def _beside(low, sets, ask, o, run):
+    "Give maps their size beside covariates, in place; what held-out rows say, and standard deviations."
+    if not low.covariates: return None,None
+    least = 0. if ask.loss in CLASS_LOSSES else sized(low, sets[0], ask.loss, o.covariate_ridge)
+    held = _held(low, sets, ask)
+    stds = run.gamma_std if o.optimizer=='exact' else gamma_stds(low, sets[0], ask.loss, o, held)
+    return held,np.maximum(stds, least)
 
 # %% ../nbs/40_fits.ipynb #0c0f89db
 def _scaled(sets, ask):
@@ -265,9 +273,7 @@ def learn(cls:GradientFit,
     signed = held_modes(low.modes, o.nonnegative)
     if isinstance(design, FieldDesign): low = turned(low, signed)
     tell_explosion(run.history, o.lr)
-    held = _held(low, ready, ask)
-    stds = (run.gamma_std if o.optimizer=='exact' else
-            gamma_stds(low, replace(ready[0], design=ready[0].design.at(levels[-1].shapes)), ask.loss, o, held))
+    held,stds = _beside(low, [replace(s, design=s.design.at(levels[-1].shapes)) for s in ready], ask, o, run)
     low = _in_data_units(low, ask.loss, moments, design, mean-shift, sd[:scores], signed)
     fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, signed)
     fit.gamma_std,fit.left = stds if stds is None else stds*sd[:scores],held

@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../nbs/39_scales.ipynb #cd3b942e
 import warnings
+from dataclasses import replace
 import numpy as np
 import torch
 from .classes import CLASS_LOSSES, base_scores, rising
@@ -116,6 +117,7 @@ def tell_explosion(
 
 # %% ../nbs/39_scales.ipynb #6fbc71ad
 MOST_SPREADS = 60 # Coefficients of covariates up to which standard deviations allow for maps that move
+MOST_GROWTH = 4.  # Times that maps may grow or shrink when their size is fitted beside covariates
 
 def gamma_stds(
     low:LowRank,            # Just learnt, float64
@@ -132,6 +134,29 @@ def gamma_stds(
         return gamma_spread(low, data, loss, o, float(seen.mean()), held)
     with torch.no_grad(): S = low(data.batch()).numpy()
     return gamma_given_maps(s, S, low.gamma.detach().numpy(), loss, o.covariate_ridge)
+
+# %% ../nbs/39_scales.ipynb #a6bf0cb5
+def sized(
+    low:LowRank,         # Just learnt, float64, with covariates
+    s:Samples,           # It was learnt from, standardised, at the level of the model
+    loss:str,            # 'squared', 'logistic' or 'poisson'
+    ridge:float=0.,      # Weight of the penalty on squared coefficients
+)->np.ndarray:           # Standard deviations of coefficients for maps of known shape, (q, outputs)
+    "Bias, coefficients and the size of the maps together, as they fit best; in place."
+    known = 0. if s.offset is None else s.offset; total = float((s.w[:,None]*np.isfinite(s.y)).sum())
+    P = np.r_[0., np.full(low.covariates, ridge_precision(ridge, total, loss)), 0.]; stds = []
+    with torch.no_grad():
+        maps = low(replace(s.design.batch(), z=torch.zeros(s.z.shape).double())).numpy()-low.bias.detach().numpy()
+        for o,(y,part) in enumerate(zip(s.y.T, maps.T)):
+            X = np.column_stack([np.ones(len(s)), s.z, part]); start = np.r_[low.bias[o], low.gamma[:,o], 1.]
+            found = regress(X, y, s.w, loss, known, P, start)
+            if not (np.isfinite(found.coef).all() and 1/MOST_GROWTH<found.coef[-1]<MOST_GROWTH):
+                found = regress(X, y, s.w, loss, known, P, start, 0) # as it was learnt
+            low.bias[o],low.gamma[:,o] = float(found.coef[0]),torch.from_numpy(found.coef[1:-1])
+            for p in [low.factors[-1][o:o+1]] if low.outputs>1 else [low.factors[0]]: p *= found.coef[-1]
+            for p in low.main.values(): p[:,o] *= found.coef[-1]
+            stds.append(np.sqrt(np.diag(found.cov)[1:-1]))
+    return np.array(stds).T
 
 # %% ../nbs/39_scales.ipynb #e173c32c
 def gamma_given_maps(
