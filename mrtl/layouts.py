@@ -234,12 +234,16 @@ class EvidenceLayout:
         out = low_layout(modes, meta['rank'], k,
                          biases=b)|{'full.W': (*(m.size for m in modes), *([k] if k>1 else [])), 'full.bias': (b,)}
         if more: out['directions'] = (k, more)
+        if more and 'ties' in found: out['ties'] = (more, more) # older files have none
         for o,f in enumerate(meta['fits']): out |= _fit_layout(f, f'fit.{o}', modes, found, meta.get('covariates', 0))
         out |= gamma_layout(meta|dict(outputs=k), 'full.gamma', 'low.gamma')
         return out|moment_layout(modes, 'moments.mean', 'moments.sd', found)
     def check(meta, tensors):
         "What no shape can tell."
         for o,f in enumerate(meta['fits']): _check_fit(f, f'fit.{o}', tensors)
+        if 'ties' in tensors and (abs(tensors['ties']).max()>1 or (tensors['ties'].diagonal()!=1).any()
+                                  or (tensors['ties']!=tensors['ties'].T).any()):
+            raise DataError("ties must be correlations: 1 on the diagonal, the same on both sides of it")
         if 'moments.sd' in tensors and not (tensors['moments.sd']>0).all():
             raise DataError("moments.sd must be above zero")
 

@@ -16,7 +16,7 @@ from mrtl.evidence.prior import (FeaturePrior, Gaussian, MapData, MapLevel, Part
                                  feature_rows, kernel_modes, pair_grams, project, sample_kernel)
 from mrtl.evidence.ladder import (amplitude, climb, component_level, fit_maps, held_out, ladder_lengths,
                                   map_variance, remake, split_maps)
-from mrtl.evidence.model import EvidenceModel, overlap_window
+from mrtl.evidence.model import EvidenceModel, fit_evidence_model, overlap_window
 from mrtl.grids import Grid
 from mrtl.simulate import simulate_field
 
@@ -35,6 +35,28 @@ def test_finds_the_planted_map(fitted, months):
     d,y,ds = months
     assert np.corrcoef(fitted.coef_.values.ravel(), ds.beta.values.ravel())[0,1]>.95
     assert 1-((fitted.predict(d)-ds.signal.values[d.rows])**2).sum()/(ds.signal.values[d.rows]**2).sum()>.9
+
+def test_noise_of_outputs_knows_how_that_of_their_directions_goes_together():
+    rng = np.random.default_rng(0); u = rng.normal(size=(320, 1, 5, 6)); s = u[:,0,1:4,1:4].sum((1,2))[:,None]
+    root = np.array([[1., 0., 0.], [.9, .5, 0.], [-.5, .3, .6]])
+    Y = s*np.array([1., 2., .7])+4*rng.normal(size=(320, 3))@root.T
+    d = FieldDesign(torch.from_numpy(u), Grid((5,6))); old,new = d.take(torch.arange(160)),d.take(torch.arange(160, 320))
+    m = fit_evidence_model(old, Y[:160], np.ones(160), Y[:160].mean(0), Y[:160].std(0), window=1)
+    assert m.votes[1]>0
+    shared = replace(m, votes=(0., 1.)); alone = replace(shared, ties=None)
+    true = 16*(root@root.T).diagonal()
+    off = [np.abs(np.log(k.noise()/true)).max() for k in (shared, alone)]
+    assert off[0]<.25 and off[1]>2*off[0]
+    # the noise alone changes, by the same for all samples
+    np.testing.assert_allclose(shared.predict_std(new)**2-alone.predict_std(new)**2,
+                               np.broadcast_to(shared.noise()-alone.noise(), (160, 3)), rtol=1e-6)
+    np.testing.assert_allclose(shared.score_variances(new), alone.score_variances(new), rtol=1e-6, atol=1e-9)
+    tensors,meta = m.pack(); again = EvidenceModel.unpack(tensors, meta, d.modes)
+    np.testing.assert_array_equal(again.predict_std(new), m.predict_std(new))
+    del tensors['ties']                                   # a file of before
+    np.testing.assert_array_equal(EvidenceModel.unpack(tensors, meta, d.modes).predict_std(new),
+                                  replace(m, ties=None).predict_std(new))
+
 
 @pytest.mark.parametrize('name', ['shift of y', 'scale of y', 'units of X'])
 def test_units_do_not_matter(fitted, months, name):

@@ -95,6 +95,7 @@ class EvidenceModel:
     moments:tuple|None # Of the fields, from `FieldDesign.moments`, or None if they came standardised
     votes:tuple=(1.,0.)          # Of an output's own fit, and of the directions together
     directions:np.ndarray=None   # Outputs in units of their sd per unit of each direction, (outputs, directions)
+    ties:np.ndarray=None # Correlations of the directions' noise, (directions, directions); none in files of before
     loss:str='squared'           # 'squared', 'logistic', 'poisson', 'softmax' or 'ordered'
     odds:np.ndarray=None # Of ordered classes: log odds of lying above each threshold where the score is zero, (classes-1,)
     carried:float=1.             # Share of the variance of predictions that the components carry
@@ -197,10 +198,21 @@ def _classes_together(fits, job, pairs, base):
     for f,ls in zip(fits, zip(*wide)): f.wide = list(ls)
     return fits
 
+# %% ../../nbs/evidence/03_model.ipynb #973dfbfe
+def noise_ties(
+    fits:list,     # `MapFit` of every direction
+    w:np.ndarray,  # Weights of their samples, (n,)
+)->np.ndarray:     # (directions, directions)
+    "Correlations of what predictions out of fold leave of the directions."
+    left = np.stack([f.residuals.numpy() for f in fits]); seen = np.isfinite(left).all(0)
+    C = np.atleast_2d(np.cov(left[:,seen], aweights=w[seen], bias=True)); size = np.sqrt(C.diagonal())
+    R = np.clip(C/np.outer(size, size), -1, 1); R = (R+R.T)/2; np.fill_diagonal(R, 1.)
+    return R
+
 # %% ../../nbs/evidence/03_model.ipynb #bac8624f
 def _directions(fits, job, Z):
-    "Fits of the outputs' directions, the votes, and the directions; none where they have no vote."
-    alone = [],(1.,0.),None
+    "Fits of the outputs' directions, the votes, the directions and the ties of their noise; none without a vote."
+    alone = [],(1.,0.),None,None
     several = len(fits)>1 and job.loss=='squared' and np.isfinite(Z).all()
     if not several or not fits[0].residuals.isfinite().any(): return alone
     w = job.w; used = w>0
@@ -216,7 +228,7 @@ def _directions(fits, job, Z):
     seen = np.isfinite(said[0]).all(1)
     p,q = stack_weights(np.stack([s[seen].ravel() for s in said], 1), Z[used][seen].ravel()).tolist()
     if job.z is not None and p+q>0: p,q = p/(p+q),q/(p+q) # nothing must shrink what covariates say
-    return (shared,(p, q),D) if q>0 else alone
+    return (shared,(p, q),D,noise_ties(shared, w[used])) if q>0 else alone
 
 # %% ../../nbs/evidence/03_model.ipynb #9720084c
 def _at_means(full, design, moments):
@@ -312,10 +324,21 @@ def fit_evidence_model(
     if loss=='softmax': pairs = [(z, b-np.logaddexp.reduce(np.delete(mean, i))) for i,(z,b) in enumerate(pairs)]
     fits = [_one_output(job, z, b) for z,b in pairs]
     if loss=='softmax': fits = _classes_together(fits, job, pairs, mean)
-    shared,votes,D = _directions(fits, job, Z); odds = fits[0].odds
+    shared,votes,D,ties = _directions(fits, job, Z); odds = fits[0].odds
     if odds is not None: mean,sd = np.zeros(1),np.ones(1)
     return raw_model(design.take(np.flatnonzero(w>0)), rank, fits=fits+shared, mean=mean-shift, sd=sd,
-                     moments=moments, votes=votes, directions=D, loss=loss, odds=odds)
+                     moments=moments, votes=votes, directions=D, ties=ties, loss=loss, odds=odds)
+
+# %% ../../nbs/evidence/03_model.ipynb #7acfa5d3
+def tied(
+    variances:np.ndarray,  # Of directions, (..., directions)
+    D:np.ndarray,          # (outputs, directions)
+    ties:np.ndarray=None,  # Their correlations; independent when not given
+)->np.ndarray:             # (..., outputs)
+    "Variances of sums of directions."
+    if ties is None: return variances@D.T**2
+    parts = np.sqrt(variances)[...,None,:]*D
+    return ((parts@ties)*parts).sum(-1).clip(0)
 
 # %% ../../nbs/evidence/03_model.ipynb #ca702728
 @patch
@@ -323,13 +346,25 @@ def blend(self:EvidenceModel,
     means:np.ndarray,      # Of every fit, (..., fits)
     variances:np.ndarray,  # Of every fit, (..., fits)
     nothing:float,         # Variance without any fit
+    ties:np.ndarray=None,  # Correlations of directions; independent when not given
 )->np.ndarray:             # (..., outputs), in units of the targets
     "Standard deviations of outputs; own fits and directions that disagree add to them."
     k,D = len(self.mean),self.directions
     parts = [(self.votes[0], means[...,:k], variances[...,:k])]
-    if self.votes[1]: parts.append((self.votes[1], means[...,k:]@D.T, variances[...,k:]@D.T**2))
+    if self.votes[1]: parts.append((self.votes[1], means[...,k:]@D.T, tied(variances[...,k:], D, ties)))
     m = sum(p*a for p,a,_ in parts)
     return self.sd*np.sqrt(sum(p*(v+(a-m)**2) for p,a,v in parts)+max(0., 1-sum(self.votes))*(nothing+m**2))
+
+# %% ../../nbs/evidence/03_model.ipynb #43bf7b10
+@patch
+def _noise(self:EvidenceModel, ties):
+    "Variance of the noise of every output, with these correlations of directions."
+    if self.loss!='squared': return np.ones(len(self.mean))
+    k,(own,shared) = len(self.mean),self.votes
+    each = np.array([sum(w*l.s2 for w,l in f.parties)+(0. if f.nothing is not None else max(0., 1-f.weights.sum()))
+                     for f in self.fits])
+    ours = shared*tied(each[k:], self.directions, ties) if shared else 0.
+    return self.sd**2*(own*each[:k]+ours+max(0., 1-own-shared))
 
 # %% ../../nbs/evidence/03_model.ipynb #8fad9f4e
 @patch
@@ -342,17 +377,13 @@ def predict_std(self:EvidenceModel,
     d = (design.standardise(*self.moments) if self.moments else design).to(self.fits[0].rows.device)
     found = ([v.cpu().numpy() for v in f.predict(*design_times(d), std=True, z=z)] for f in self.fits)
     means,sds = (np.stack(v, 1) for v in zip(*found))
-    return self.blend(means, sds**2, 1.)
+    return np.sqrt((self.blend(means, sds**2, 1.)**2+self._noise(self.ties)-self._noise(None)).clip(0))
 
 # %% ../../nbs/evidence/03_model.ipynb #868f8e9f
 @patch
 def noise(self:EvidenceModel)->np.ndarray: # (outputs,), squared units of the targets
     "Variance of the noise of every output; for labels and counts that of the regression at the top."
-    if self.loss!='squared': return np.ones(len(self.mean))
-    k,(own,shared) = len(self.mean),self.votes
-    each = np.array([sum(w*l.s2 for w,l in f.parties)+(0. if f.nothing is not None else max(0., 1-f.weights.sum()))
-                     for f in self.fits])
-    return self.sd**2*(own*each[:k]+(shared*self.directions**2@each[k:] if shared else 0.)+max(0., 1-own-shared))
+    return self._noise(self.ties)
 
 @patch(as_prop=True)
 def dispersion(self:EvidenceModel)->np.ndarray: # (outputs,)
@@ -372,7 +403,7 @@ def gamma_std(self:EvidenceModel)->np.ndarray: # (q, outputs)
     "Posterior standard deviation of every coefficient of a covariate, per standard deviation of it."
     means,sds = (np.stack([v.cpu().numpy() for v in vs], -1)
                  for vs in zip(*((f.gamma, f.gamma_std()) for f in self.fits)))
-    return self.blend(means, sds**2, 0.)
+    return self.blend(means, sds**2, 0., self.ties)
 
 # %% ../../nbs/evidence/03_model.ipynb #e10af114
 @patch
@@ -439,6 +470,7 @@ def pack(self:EvidenceModel)->Packed: # `tensors` by name, and `meta`, a dict th
     "What a file must hold."
     tensors = {f'{n}.{k}': v for n in ('full','low') for k,v in getattr(self, n).state_dict().items()}
     if self.votes[1]: tensors['directions'] = torch.from_numpy(self.directions)
+    if self.ties is not None: tensors['ties'] = torch.from_numpy(self.ties)
     beside = dict(covariates=self.full.covariates) if self.full.covariates else {}
     if self.moments: tensors |= dict(zip(('moments.mean','moments.sd'), self.moments))
     meta = dict(rank=self.low.rank, carried=self.carried, whole=self.whole, loss=self.loss, votes=list(self.votes),
@@ -482,6 +514,6 @@ def unpack(cls:EvidenceModel,
         m.load_state_dict({k.removeprefix(n+'.'): v for k,v in tensors.items() if k.startswith(n+'.')})
     fits = [_unpack_fit(tensors, f'fit.{o}', f) for o,f in enumerate(meta['fits'])]
     moments = (tensors['moments.mean'],tensors['moments.sd']) if 'moments.mean' in tensors else None
-    directions = tensors['directions'].numpy() if 'directions' in tensors else None
+    directions,ties = (tensors[k].numpy() if k in tensors else None for k in ('directions','ties'))
     return cls(**held, fits=fits, mean=np.array(meta['mean']), sd=np.array(meta['sd']), moments=moments,
-        votes=tuple(meta['votes']), directions=directions, **{k: meta[k] for k in ('loss','carried','whole')})
+        votes=tuple(meta['votes']), directions=directions, ties=ties, **{k: meta[k] for k in ('loss','carried','whole')})

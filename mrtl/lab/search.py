@@ -25,11 +25,12 @@ from .families import pick_names
 from ..parallel import hold_threads
 
 # %% ../../nbs/lab/09_search.ipynb #c24ffa1b
+SIGMAS = tuple((v/2)**.5 for v in (.03, .2)) # Of the paper's kernels, in our units
 SEARCH_RANGES = dict(
     events=dict(batch_size=(32,1024), full_lr=(1e-3,1e-1), full_l2=(1e-5,1.), lr=(1e-5,1e-1), l2=(1e-5,1.),
-        full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)),
+        full_smooth=(.01,100.), smooth=(.01,100.), sigma=SIGMAS, lr_decay=(.7,.95)),
     fields=dict(batch_size=(8,128), full_lr=(1e-4,1e-1), full_l2=(1e-4,1e-1), lr=(1e-4,1e-1), l2=(1e-4,1e-1),
-        full_smooth=(.01,100.), smooth=(.01,100.), sigma=(.03,.2), lr_decay=(.7,.95)))
+        full_smooth=(.01,100.), smooth=(.01,100.), sigma=SIGMAS, lr_decay=(.7,.95)))
 
 # %% ../../nbs/lab/09_search.ipynb #436abc80
 _NOT_OF_RANDOM = ('full_lr','full_l2','full_smooth','smooth','sigma')
