@@ -34,7 +34,8 @@ MODULES = dict(
     designs=('11_designs', dict(splits='share_no_time or by_row', designs='')),
     grids=('10_grids', dict(grids='')),
     finegrain=('23_finegrain', dict(grids='finegrain or prolong or nested or norm or sums_keep or masked_values or '
-                                    'shapes_are or without_land or own_copies or adjoint', plain='copies')),
+                                    'shapes_are or without_land or own_copies or adjoint', plain='copies',
+                                    points='copies', globe='copies')),
     penalties=('22_penalties', dict(penalties='not memory')),
     splits=('12_splits', dict(splits='')),
     bounds=('33_bounds', dict(bounds='not noticed and not gamma_of_a_run')))
