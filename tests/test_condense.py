@@ -1,4 +1,4 @@
-"Components of maps: what they say of masks, areas, units, outputs, modes of one entry, many rows and weights of nothing."
+"Components of maps: masks, areas, units, outputs, modes of one entry, many rows and weights of nothing."
 from copy import deepcopy
 import numpy as np, pytest, torch
 from mrtl.decompose import cp_decompose, cp_tensor
@@ -26,9 +26,10 @@ CASES = dict(map=((), 1), one=((1,), 1), matrix=((3,), 1), one_wide=((1,3), 1), 
 def test_all_components_give_all_weights(case, places):
     sizes,outputs = CASES[case]; k = 2 if case not in ('map','one') else 1
     modes = [*(Mode(f'm{i}', n) for i,n in enumerate(sizes)), SPACE]
-    factors = [*(made(n, k, seed=i+2) for i,n in enumerate(sizes)), maps(k), *([made(2, k, seed=9)] if outputs>1 else [])]
+    factors = [*(made(n, k, seed=i+2) for i,n in enumerate(sizes)), maps(k)]
+    if outputs>1: factors.append(made(2, k, seed=9))
     W = cp_tensor(factors); low = map_components(W, modes, outputs, 5 if case!='cube' and case!='both' else 2, places)
-    assert low.rank==k and low.outputs==outputs
+    assert low.rank==k and low.outputs==outputs and all(p.dtype==torch.float64 for p in low.parameters())
     # a decomposition of three wide modes is iterative
     close(low.full().detach().reshape(W.shape), W, 1e-9 if low.rank==1 or len([n for n in W.shape if n>1])<3 else .06)
     for f in low.factors[1:]: # the first holds the strength
@@ -52,6 +53,16 @@ def test_places_of_cells_without_area_are_nothing():
     assert (got[2][~SEEN]==0).all() and all(torch.isfinite(f).all() for f in got)
     close(torch.einsum('lk,vk,dk->lvd', *got)[...,SEEN], W[...,SEEN], .06)
 
+@pytest.mark.parametrize('places', [True, False])
+def test_components_are_the_best_by_area(places):
+    W = torch.einsum('lk,vk,dk->lvd', made(3, 2), made(2, 2, seed=4), maps(2))
+    W = W+.3*made(3, 2, 24, seed=8); W[...,~SEEN] = 7.
+    low = map_components(W, [Mode('lead', 3),Mode('variable', 2),SPACE], 1, 1, places)
+    error = lambda full: float(((full.detach().reshape(W.shape)-W).square()*SHARE).sum())
+    best,plain = (cp_tensor(cp_decompose(W*SEEN, 1, weights=w).factors) for w in ([None, None, SHARE], None))
+    assert error(low.full())==pytest.approx(error(best), rel=1e-3) and error(best)<.999*error(plain)
+    assert (low.factors[2].detach()[~SEEN]==0).all()
+
 @pytest.mark.parametrize('space', [0, 1, 2])
 def test_the_map_may_be_any_mode(space):
     factors = [made(3, 2), made(2, 2, seed=4)]; factors.insert(space, maps(2))
@@ -61,8 +72,8 @@ def test_the_map_may_be_any_mode(space):
 
 def test_a_place_may_have_several_products_of_loadings():
     "One map, and loadings that no single product is: as many components as it takes, up to the number asked for."
-    W = made(3, 3)[...,None]*maps(1)[:,0]; A = made(3, 3)
-    for k in (1, 2, 3):
+    A = made(4, 4); W = A[...,None]*maps(1)[:,0]
+    for k in range(1, 5):
         got = by_place(W, 2, [None, None, SHARE], k); assert got[0].shape[1]==k
         left = torch.linalg.svd(A)[1][k:].norm()/A.norm()
         assert float((cp_tensor(got)-W).norm()/W.norm())==pytest.approx(float(left), abs=1e-6)
@@ -91,7 +102,12 @@ def test_turned_factors_have_a_spot_each_and_the_same_weights(low):
 def test_turned_components_that_are_not_needed_are_nothing():
     "Three components of two spots."
     low = learnt(MIX@made(2, 3, seed=5), SPOTS@made(2, 3, seed=6)); want = low.full().detach(); got = turned(low)
-    close(got.full().detach(), want); assert got.rank==3 and (got.factors[0][:,2]==0).all() and (got.factors[1][:,2]==0).all()
+    close(got.full().detach(), want); assert got.rank==3 and all((f[:,2]==0).all() for f in got.factors)
+
+def test_a_turned_component_that_hardly_is_there_is_nothing():
+    spots = torch.cat([SPOTS, torch.zeros(24, 1).double()], 1); spots[11,2] = 1e-6
+    low = turned(learnt(torch.cat([MIX, torch.tensor([[1.],[1.],[-1.]]).double()], 1), spots))
+    assert low.rank==3 and (low.factors[0][:,2]==0).all()
 
 @pytest.mark.parametrize('low,held', [(learnt(MIX@Q, BACK), (0,)), (learnt(MIX[:,:1], SPOTS[:,:1]), ()),
     (learnt(MIX@Q, made(2, 2), BACK), ()), (learnt(made(1, 2), BACK), ())])
@@ -114,7 +130,15 @@ def test_scales_are_taken_off_where_they_differ(shape):
     if shape==(1,1): scale = scale[:1]
     W = MIX@SPOTS.T; low = rescaled(map_components(scale*W, [Mode('feature', 3), SPACE], 1, 2), scale)
     close(low.full().detach(), W); F = low.factors[1].detach()
-    close((F.square()*SHARE[:,None]).sum(0), torch.ones(2).double()); assert (F.gather(0, F.abs().argmax(0)[None])>0).all()
+    close((F.square()*SHARE[:,None]).sum(0), torch.ones(2).double())
+    assert (F.gather(0, F.abs().argmax(0)[None])>0).all()
+
+def test_scales_of_variables_and_of_outputs_are_taken_off_together():
+    modes = [Mode('lead', 3),Mode('variable', 2),SPACE]; low = LowRank(modes, 2, 2, dtype=torch.float64)
+    for p,n in zip(low.factors, (3, 2, 24, 2)): p.data = made(n, 2, seed=n)
+    scale = torch.tensor([2., 1e4]).double()[:,None,None]/torch.tensor([1., 30.]).double()
+    want = low.full().detach().reshape(3, 2, 24, 2)/scale
+    close(rescaled(low, scale[None]).full().detach().reshape(want.shape), want)
 
 def test_order_keeps_weights_and_puts_strength_first():
     low = learnt(-MIX*torch.tensor([.1, 3.]).double(), 4*SPOTS); want = low.full().detach(); in_order(low)
@@ -146,6 +170,8 @@ def test_auto_takes_the_fewest_that_carry_enough_and_a_number_that_number():
     # all there is: nothing is left out
     full,d = fitted(W=W*torch.tensor([1., 1., 0.]).double()[:,None]); auto = condense(full, d, 'auto', one, sd)
     assert auto.low.rank==2 and not auto.whole
+    full,d = fitted(W=W*torch.tensor([1., 1., 1e-4]).double()[:,None]); auto = condense(full, d, 'auto', one, sd)
+    assert auto.low.rank==2 and auto.carried<1 and not auto.whole
 
 def test_auto_ends_at_sixteen():
     "Twenty components of one size."
@@ -157,7 +183,8 @@ def test_units_of_variables_and_of_outputs_change_nothing():
     X = made(60, 2, 4, 6); unit,out = torch.tensor([1., 1e4]).double()[:,None],torch.tensor([1., 1e3]).double()
     W,sd = made(2, 24, 2, seed=7)*torch.tensor([1., .1]).double(),np.array([1., .1])
     def found(unit, out):
-        d = FieldDesign(X*unit[...,None], GLOBE); full = FullRank(d.modes, 2, dtype=torch.float64); full.W.data = W/unit[...,None]*out
+        d = FieldDesign(X*unit[...,None], GLOBE); full = FullRank(d.modes, 2, dtype=torch.float64)
+        full.W.data = W/unit[...,None]*out
         return condense(full, d, 2, unit, sd*out.numpy())
     a,b = found(torch.ones(2, 1).double(), torch.ones(2).double()),found(unit, out)
     assert b.carried==pytest.approx(a.carried, rel=1e-6) and a.low.outputs==2
