@@ -137,7 +137,7 @@ def operator_norm(
     _check_kind(kind)
     if not isinstance(hi, Grid): hi = Grid(hi, lo.y, lo.x, lo.names, lo.sphere) if isinstance(lo, Grid) else Grid(hi)
     if not isinstance(lo, Grid): lo = hi.coarsen(lo)
-    if not (lo.mask.all() and hi.mask.all()): return _masked_norm(lo, hi, kind, method)
+    if isinstance(hi, Points) or not (lo.mask.all() and hi.mask.all()): return _masked_norm(lo, hi, kind, method)
     ps = prolongation(lo, hi, method)
     if kind=='mean': ps = [(hi.share.sum(1-d)[:,None]*p)/lo.share.sum(1-d) for d,p in enumerate(ps)]
     return float(np.prod([float(torch.linalg.matrix_norm(p, 2)) for p in ps]))

@@ -444,6 +444,13 @@ def test_the_interval_is_the_jackknife_of_curve_fit(blocks):
     np.testing.assert_allclose([r['gamma'], r['low'], r['high']], want, rtol=1e-4)
 
 
+@pytest.mark.parametrize('gamma', [.5, .97, np.exp(-.15/39), np.exp(-4.5)])
+def test_decays_without_noise_come_back(gamma):
+    "From one that has hardly begun to one that is over after an epoch."
+    r = fit_decay(.3+2*gamma**np.arange(40))
+    np.testing.assert_allclose([r[k] for k in ('gamma', 'floor', 'gap')], [gamma, .3, 2], rtol=1e-6)
+
+
 def test_gamma_of_a_run(): sound(check_decay, fit_decay)
 
 

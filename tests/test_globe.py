@@ -2,7 +2,7 @@
 import numpy as np, pytest, torch
 from scipy.ndimage import gaussian_filter
 from mrtl import EventDesign, FieldDesign, Grid, MRTLRegressor
-from mrtl.finegrain import finegrain, prolongation
+from mrtl.finegrain import finegrain, operator_norm, prolongation
 from mrtl.penalties import Smoothness
 import pandas as pd
 
@@ -41,6 +41,22 @@ def test_penalties_and_copies_close_the_circle(east, same):
         fine = finegrain(c, hi, method=method, source=lo)[:,0]
         assert torch.allclose(fine[0].roll(4), fine[2])==same
         assert torch.allclose(prolongation(lo, hi, method)[1].sum(1), torch.ones(8).double())
+
+@pytest.mark.parametrize('method', ['bilinear','smooth'])
+def test_copies_know_the_circle_from_either_grid(method):
+    lo,hi = (Grid((1,w), (-60,60), (0,360), sphere=True) for w in (2,8))
+    c = torch.eye(2, dtype=torch.float64)[:,None]; fine = finegrain(c, hi, method=method)
+    # two cells are neighbours on either side
+    near = torch.tensor([5,7,7,5,3,1,1,3]).double()/8
+    torch.testing.assert_close(fine[:,0], torch.stack([near, 1-near]))
+    torch.testing.assert_close(finegrain(c, (1,8), method=method, source=lo), fine)
+    lo = Grid((1,3), (-60,60), (0,360), sphere=True)
+    fine = finegrain(torch.eye(3, dtype=torch.float64)[:,None], hi, method=method)[:,0]
+    norm = pytest.approx(float(torch.linalg.matrix_norm(fine, 2)), rel=1e-12)
+    assert operator_norm(lo, (1,8), method=method) == norm == operator_norm((1,3), hi, method=method)
+    lo = Grid((1,3), (-60,60), (0,360), sphere=True, mask=np.array([[True,True,False]]))
+    fine = finegrain(torch.eye(3, dtype=torch.float64)[:,None], hi, method=method, source=lo)[:,0]
+    assert operator_norm(lo, (1,8), method=method) == pytest.approx(float(torch.linalg.matrix_norm(fine, 2)), rel=1e-8)
 
 @pytest.mark.parametrize('n', [300, 600, 900, 3600])
 def test_longitudes_in_float32_close_too(n):

@@ -4,7 +4,7 @@ import numpy as np, pandas as pd, pytest, torch, xarray as xr
 from mrtl import FieldDesign, MRTLRegressor, Smoothness
 from mrtl.core import ConfigError, DataError, FormatError
 from mrtl.evidence.prior import kernel_modes
-from mrtl.finegrain import coarsen, finegrain
+from mrtl.finegrain import coarsen, finegrain, operator_norm
 from mrtl.multiresolution import default_schedule, check_schedule, finegrain_model
 from mrtl.models import FullRank, LowRank
 from mrtl.panels import on_places
@@ -38,6 +38,14 @@ def test_copies_and_sums_are_adjoint_and_empty_cells_are_masked():
     W,X = torch.randn(2,3,4).double()*g.mask,torch.randn(2,1,S).double()
     torch.testing.assert_close((finegrain(W, p, source=g)*X).sum(), (W*coarsen(X, g, source=p)).sum())
     assert float(g.area.sum()) == S and (g.mask == (g.area > 0)).all()
+
+def test_copies_to_stations_need_no_source_and_their_norm_counts_stations():
+    p = Points([0,0,0,0,9.], [0,1,2,40,40.], ('lat','lon'), True); eye = torch.eye(2).double()[:,None]
+    g = p.coarsen((1,2)); P = finegrain(eye, p).reshape(2, -1)
+    torch.testing.assert_close(P, torch.tensor([[1.,1,1,0,0], [0,0,0,1,1]]).double())
+    for k in ('count','mean'):
+        P = finegrain(eye, p, source=g, kind=k).reshape(2, -1); want = float(torch.linalg.matrix_norm(P, 2))
+        assert [operator_norm(lo, p, kind=k) for lo in (g, (1,2))] == [pytest.approx(want)]*2
 
 def test_distances_run_round_the_globe_and_over_the_pole():
     p = Points([0,0,89,89.], [179.5,-179.5,0,180], ('lat','lon'), True)

@@ -44,13 +44,19 @@ def inputs(folder):
                  census_midwest=('division', np.array([0,0,1], 'int8')), time=when)
     xr.Dataset({'precip': (('division','time'), 3+signal/signal.std()+.5*rng.normal(size=(3, n)))},
                facts).to_netcdf(folder/'rain.nc')
-    pd.DataFrame(dict(month=when.strftime('%Y-%m'),
-                      flow=3+signal/signal.std()+.3*rng.normal(size=n))).to_csv(folder/'flow.csv', index=False)
+    soil = rng.normal(size=n); flow = 3+signal/signal.std()+.3*soil+.3*rng.normal(size=n)
+    rows = pd.DataFrame(dict(month=when.strftime('%Y-%m'), flow=flow, soil=soil, state=np.where(flow>3, 'wet', 'dry')))
+    rows.to_csv(folder/'flow.csv', index=False); rows[:-60].to_csv(folder/'old.csv', index=False)
     shots = pd.DataFrame(dict(player=rng.integers(5, size=600), x=rng.uniform(0, 20, 600), y=rng.uniform(0, 16, 600)))
-    shots.assign(goal=(rng.random(600)<1/(1
-                                          +np.exp(shots.player-2+.1*(shots.x
-            -10)))).astype(int)).to_csv(folder/'shots.csv', index=False)
+    reach = rng.normal(size=600)-shots.player+2-.1*(shots.x-10)
+    shots.assign(goal=(reach>0).astype(int), hour=rng.uniform(0, 24, 600), lead=rng.integers(-3, 4, 600),
+                 grade=pd.cut(reach, [-99,-1,1,99], labels=['miss','near','goal'])).to_csv(folder/'shots.csv', index=False)
     simulate_games(folder/'games', planted_league(), games=14, quarters=1)
+    # finished runs, to predict with and to report again
+    for name,words in dict(fields=['fields', *fields(folder, 'old.csv'), '--rank', '2'],
+                           events=['events', *events(folder)]).items():
+        run = lambda: mrtl([*map(str, words), '--out', str(folder/f'{name}_run')])
+        if os.waitpid(child(run, log=folder/f'{name}_run.log'), 0)[1]: raise SystemExit(f'see {folder}/{name}_run.log')
 
 def months():
     ds = simulate_field(240, (8,16), leads=2, variables=2, rank=2, seed=3)
@@ -79,29 +85,57 @@ def evidence(data, out, resume):
         run_problem(out, Problem(d, y, rows, rivals=field_rivals), dict(method='evidence', rank=2))
     return 0
 
+def again(*words, run, file):
+    "A prediction, which is asked for once more after a kill; it writes no folder of its own."
+    def work(data, out, resume):
+        return mrtl(['predict', str(data/run), *(str(data/w) if w.endswith(('.nc','.csv')) else w for w in words),
+                     '--out', str(out/file)])
+    return work
+
+def report(data, out, resume):
+    if not out.exists(): # whole, or not at all
+        part = out.with_name(f'{out.name}.part'); shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(data/'fields_run', part); part.rename(out)
+    return mrtl(['report', str(out)])
+
 def command(*words, data=lambda folder: []):
     def run(folder, out, resume):
         return mrtl([*words, *map(str, data(folder)), '--out', str(out), *['--resume']*resume])
     return run
 
 ocean = lambda f: ['--ocean', f/'sst.nc', '--rain', f/'rain.nc']
+fields = lambda f,table='flow.csv': ['--fields', f/'sst.nc', '--target', f/table, '--leads', '2', '--column', 'flow']
+classes = lambda f: ['--fields', f/'sst.nc', '--target', f/'flow.csv', '--column', 'state']
+events = lambda f: ['--table', f/'shots.csv', '--index', 'player', '--place', 'x,y:10x8', '--label', 'goal']
+grades = lambda f: [*events(f)[:-1], 'grade', '--order', 'miss,near,goal']
 games = lambda f: ['--tracking', *sorted((f/'games').glob('*.json')), '--events', f/'games'/'plays.csv']
 COMMANDS = dict(
     fit=fit, exact=exact, evidence=evidence,
     climate=command('climate', '--region', 'AZ', '--leads', '2', '--rank', '1', '--schedule', '3x6,6x11',
                     '--full-levels', '1', '--bootstrap', '2', data=ocean),
+    climate_evidence=command('climate', '--method', 'evidence', '--region', 'AZ', '--leads', '2', '--bootstrap', '2',
+                             data=ocean),
+    climate_auto=command('climate', '--method', 'auto', '--region', 'AZ,NM', '--leads', '2', '--rank', '1',
+                         '--schedule', '3x6,6x11', data=ocean),
     basketball=command('basketball', '--model', 'product', '--least', '1', '--rank', '2', data=games),
     terms=command('basketball', '--inputs', 'paper', '--least', '1', data=games),
-    fields=command('fields', '--leads', '2', '--rank', '2',
-                   data=lambda f: ['--fields', f/'sst.nc', '--target', f/'flow.csv']),
-    events=command('events', '--label', 'goal', '--index', 'player', '--place', 'x,y:10x8',
-                   data=lambda f: ['--table', f/'shots.csv']),
+    paper=command('basketball', '--model', 'paper', '--least', '1', '--rank', '2', data=games),
+    fields=command('fields', '--covariates', 'soil', data=fields),
+    fields_sgd=command('fields', '--method', 'sgd', '--covariates', 'soil', '--rank', '2', data=fields),
+    fields_classes=command('fields', '--method', 'evidence', '--covariates', 'soil', '--rank', '2', data=classes),
+    classes_sgd=command('fields', '--method', 'sgd', '--covariates', 'soil', '--rank', '2', data=classes),
+    events=command('events', '--curve', 'hour', '--covariates', 'lead', data=events),
+    events_sgd=command('events', '--method', 'sgd', '--rank', '2', data=events),
+    grades=command('events', '--covariates', 'lead', '--rank', '2', data=grades),
     demo=command('demo', '--n', '260'),
     compare=command('compare', '--quick', '--problem', 'ocean', '--methods', 'mrtl,fixed', '--criteria',
                     'valid_loss', '--seeds', '2'),
     maps=command('compare', '--problem', 'maps', '--quick', '--families', 'dense', '--ways',
                  'ridge,eof_ridge', '--seeds', '2'),
-    search=command('search', '--quick', '--problem', 'ocean', '--methods', 'random', '--draws', '3'))
+    search=command('search', '--quick', '--problem', 'ocean', '--methods', 'random', '--draws', '3'),
+    predict=again('--fields', 'sst.nc', '--target', 'flow.csv', run='fields_run', file='new.csv'),
+    predict_events=again('--table', 'shots.csv', run='events_run', file='new.csv'),
+    report=report)
 
 # ---- ways to die
 
@@ -264,10 +298,10 @@ def main():
     p.add_argument('--only', default=','.join(COMMANDS), help='commands, joined by commas')
     a = p.parse_args(); folder = a.folder.resolve(); names = a.only.split(',')
     if gone := set(names)-COMMANDS.keys(): p.error(f"no command {', '.join(gone)}: there are {', '.join(COMMANDS)}")
-    if not (folder/'inputs'/'games'/'plays.csv').exists():
-        (folder/'inputs').mkdir(parents=True, exist_ok=True)
-        inputs(folder/'inputs')
     os.environ['MRTL_RUNS'] = str(folder/'runs'); torch.set_num_threads(1)
+    if not (folder/'inputs'/'events_run'/SEAL).exists():
+        shutil.rmtree(folder/'inputs', ignore_errors=True); (folder/'inputs').mkdir(parents=True)
+        inputs(folder/'inputs')
     t = run_trials(folder, names, a.trials, a.jobs)
     t['same'] = t.same.astype(str)=='True'
     t['kinds'] = t.kills.str.replace(r'[\d.]+|\(too late\)', '', regex=True)

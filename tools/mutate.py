@@ -34,10 +34,13 @@ MODULES = dict(
     designs=('11_designs', dict(splits='share_no_time or by_row', designs='')),
     grids=('10_grids', dict(grids='')),
     finegrain=('23_finegrain', dict(grids='finegrain or prolong or nested or norm or sums_keep or masked_values or '
-                                    'shapes_are or without_land or own_copies or adjoint', plain='copies')),
+                                    'shapes_are or without_land or own_copies or adjoint', plain='copies',
+                                    points='copies', globe='copies')),
     penalties=('22_penalties', dict(penalties='not memory')),
     splits=('12_splits', dict(splits='')),
     bounds=('33_bounds', dict(bounds='not noticed and not gamma_of_a_run')))
+MODULES['evidence.condense'] = 'evidence/03_condense',dict(condense='', rank='one_place or best_of or turned or '
+                                                          'nothing_has or share_is')
 
 # ---- mutants
 
@@ -131,6 +134,8 @@ def places(tree):
     go(tree, None, '')
     return out
 
+def source_of(module): return ROOT/'mrtl'/f"{module.replace('.', '/')}.py"
+
 def mutant(source, seed, module):
     "The changed tree of a number, and what was changed; None where the place has no other form."
     r = random.Random(f'{module} {seed}'); tree = ast.parse(source)
@@ -146,7 +151,7 @@ def mutant(source, seed, module):
 
 def mutants(module, n):
     "The first `n` different ones."
-    source = (ROOT/'mrtl'/f'{module}.py').read_text(); seen,seed = {ast.dump(ast.parse(source))},0
+    source = source_of(module).read_text(); seen,seed = {ast.dump(ast.parse(source))},0
     while n and seed<20*(n+100):
         made = mutant(source, seed, module); seed += 1
         if made is None or (key := ast.dump(made[0])) in seen: continue
@@ -161,7 +166,7 @@ class Instead(importlib.machinery.SourceFileLoader):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
         if name!=cls.module: return None
-        file = str(ROOT/'mrtl'/f"{name.split('.')[1]}.py")
+        file = str(source_of(name.partition('.')[2]))
         return importlib.util.spec_from_file_location(name, file, loader=cls(name, file))
 
 def codes(code):
@@ -273,7 +278,7 @@ class Session:
     "A plugin that runs mutants in place of tests."
     def __init__(self, folder, module, a):
         self.folder,self.module,self.a,self.failed,self.phase,self.shared = folder,module,a,[],None,defaultdict(set)
-        self.trace = Trace(str(ROOT/'mrtl'/f'{module}.py'))
+        self.trace = Trace(str(source_of(module)))
 
     def pytest_collection_modifyitems(self, items):
         from _pytest.mark.expression import Expression
@@ -317,7 +322,7 @@ class Session:
     def baseline(self):
         """Run everything on the module as it stands: which test reaches which lines, and how long it takes. Kept
         until a file changes."""
-        names = [ROOT/'mrtl'/f'{self.module}.py', ROOT/'nbs'/f'{MODULES[self.module][0]}.ipynb',
+        names = [source_of(self.module), ROOT/'nbs'/f'{MODULES[self.module][0]}.ipynb',
                  *(ROOT/'tests'/f'test_{t}.py' for t in MODULES[self.module][1])]
         digest = hashlib.sha256(b''.join(f.read_bytes() for f in names)+repr(MODULES[self.module]).encode()).hexdigest()
         file = self.folder/f'{self.module}.reach.json'
