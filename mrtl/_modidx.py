@@ -306,6 +306,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mrtl.bounds.transfer_bound': ('bounds.html#transfer_bound', 'mrtl/bounds.py')},
             'mrtl.cards': { 'mrtl.cards.card': ('cards.html#card', 'mrtl/cards.py'),
                             'mrtl.cards.facts_of': ('cards.html#facts_of', 'mrtl/cards.py'),
+                            'mrtl.cards.hover_figure': ('cards.html#hover_figure', 'mrtl/cards.py'),
+                            'mrtl.cards.hover_map': ('cards.html#hover_map', 'mrtl/cards.py'),
                             'mrtl.cards.score_said': ('cards.html#score_said', 'mrtl/cards.py'),
                             'mrtl.cards.strength_bars': ('cards.html#strength_bars', 'mrtl/cards.py'),
                             'mrtl.cards.strengths': ('cards.html#strengths', 'mrtl/cards.py'),
