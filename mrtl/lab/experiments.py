@@ -6,7 +6,7 @@
 __all__ = ['plan_trials', 'run_trials', 'TrialTables', 'gather_trials', 'trial_maps', 'summarise_trials']
 
 # %% ../../nbs/lab/08_experiments.ipynb #2161ed24
-import json
+import json, re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -324,8 +324,8 @@ def _plain(rows): return rows[(rows.variant=='')&(rows.criterion=='valid_loss')]
 
 # %% ../../nbs/lab/08_experiments.ipynb #9d46e7d9
 def figure_text(v, digits):
-    "A number as text; anything else as it is."
-    if isinstance(v, (str,list,tuple,bool,np.bool_)): return str(v)
+    "A number as text; text as it is, but no line breaks within `a ± b` and `a to b`."
+    if isinstance(v, (str,list,tuple,bool,np.bool_)): return re.sub(' (±|to) ', '\u00a0\\1\u00a0', str(v))
     if pd.isna(v): return ''
     if float(v).is_integer(): return f'{v:,.0f}'
     places = int(np.clip(digits-1-np.floor(np.log10(abs(v))), 0, digits+1))
@@ -335,8 +335,10 @@ def typeset(
     t:pd.DataFrame,   # A table
     digits:int=3,     # Significant digits of a number; one more decimal than that at most
 )->pd.DataFrame:      # The same as text
-    "A table to read: few digits, nothing where a value is missing, spaces for underscores."
+    "A table to read: few digits, nothing where a value is missing, spaces for underscores, what a row is about first."
     plain = lambda k: k.replace('_', ' ') if isinstance(k, str) else k
+    about = [c for c in t if c in ('problem','against','stage','method','criterion','variant')]
+    if isinstance(t.index, pd.RangeIndex) and about: t = t.set_index(about)
     t = t.map(figure_text, digits=digits).rename(columns=plain)
     return t.rename_axis(index=None, columns=t.index.name) if t.index.nlevels==t.columns.nlevels==1 else t
 
