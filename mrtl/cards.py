@@ -101,6 +101,16 @@ def thumbnail_figure(
         x += w+.1
     return fig
 
+# %% ../nbs/54_cards.ipynb #89749eb7
+def hover_map(
+    v:xr.DataArray, # A map, (y, x)
+)->dict:            # Arguments of a plotly heatmap
+    "A map, and what shows under the pointer."
+    (down,across),limit = v.dims,colour_limit(v)
+    at = lambda d: v[d].values if d in v.coords else np.arange(v.sizes[d])
+    return dict(z=np.asarray(v, float), x=at(across), y=at(down), zmin=-limit, zmax=limit, colorscale='RdBu_r',
+                showscale=False, hovertemplate=f'{escape(down)} %{{y}}, {escape(across)} %{{x}}<br>%{{z:.3g}}<extra></extra>')
+
 # %% ../nbs/54_cards.ipynb #d68f9693
 def hover_figure(
     factors:xr.Dataset|dict, # `factors_` of a fitted model
@@ -117,15 +127,6 @@ def hover_figure(
     fig = make_subplots(rows, columns, subplot_titles=names, vertical_spacing=.25/rows)
     for i,v in enumerate(maps): fig.add_heatmap(**hover_map(v), row=1+i//columns, col=1+i%columns)
     return fig.update_layout(title_text=escape(title) or None, height=100+230*rows, template='plotly_white')
-
-def hover_map(
-    v:xr.DataArray, # A map, (y, x)
-)->dict:            # Arguments of a plotly heatmap
-    "A map, and what shows under the pointer."
-    (down,across),limit = v.dims,colour_limit(v)
-    at = lambda d: v[d].values if d in v.coords else np.arange(v.sizes[d])
-    return dict(z=np.asarray(v, float), x=at(across), y=at(down), zmin=-limit, zmax=limit, colorscale='RdBu_r',
-                showscale=False, hovertemplate=f'{escape(down)} %{{y}}, {escape(across)} %{{x}}<br>%{{z:.3g}}<extra></extra>')
 
 # %% ../nbs/54_cards.ipynb #8be73f64
 def card(

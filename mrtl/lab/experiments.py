@@ -331,6 +331,7 @@ def figure_text(v, digits):
     places = int(np.clip(digits-1-np.floor(np.log10(abs(v))), 0, digits+1))
     return f'{round(float(v), places)+0.:,.{places}f}'
 
+# %% ../../nbs/lab/08_experiments.ipynb #4368360a
 def typeset(
     t:pd.DataFrame,   # A table
     digits:int=3,     # Significant digits of a number; one more decimal than that at most
