@@ -74,6 +74,7 @@ def check_folder(out):
         raise ConfigError(f"--out {out} cannot be used: it holds no run of mrtl; name another "
                           f"folder, or delete this one")
 
+# %% ../nbs/71_runs.ipynb #932b7810
 def _config_there(file):
     "The configuration in a folder; None where there is none."
     if not file.exists(): return None
@@ -83,6 +84,7 @@ def _config_there(file):
     raise FormatError(f"{file} is not JSON or is damaged, so nobody can tell which run the folder holds: name "
                       f"another folder, or delete this one")
 
+# %% ../nbs/71_runs.ipynb #02050b3c
 def differences(old, new, most=60):
     "What differs between two configurations, what to do, and the values of both."
     def said(d, k): v = json.dumps(d[k]) if k in d else 'nothing'; return v if len(v)<=most else v[:most]+'...'
@@ -144,6 +146,7 @@ def coefficient_file(
                 for k,c in coef.items()}|({} if z is None else dict(covariates=beside))
     return pair(coef, std) if z is None else xr.merge([pair(coef, std), beside])
 
+# %% ../nbs/71_runs.ipynb #9c3a5cda
 def write_coefficients(out, m):
     "Write coefficients.nc, unless there are too many."
     count = m.fitted_.coefficients
@@ -255,6 +258,7 @@ def as_series(table, column):
     except ValueError: return wide.values
     return xr.DataArray(wide.values, dims=('time','output')[:wide.ndim], coords=dict(time=times))
 
+# %% ../nbs/71_runs.ipynb #d8cf0609
 def map_count(factors):
     "How many maps the full tensor of a field model has: one for each combination of the modes that are not spatial."
     loadings = {d for k,v in factors.data_vars.items() if k.endswith('_loading') for d in v.dims}|{'output'}
@@ -284,6 +288,7 @@ def is_fitted(
     "Are all files of the fit there, as they were written?"
     return read_seal(out) is not None and not faults(out).keys()&set(FITTED)
 
+# %% ../nbs/71_runs.ipynb #1a9430fb
 def fit_problem(out, problem, options, callbacks=(), more=None):
     "Fit a problem, and write the files of the fit; what metrics.json says."
     start = time.perf_counter()
@@ -300,6 +305,7 @@ def fit_problem(out, problem, options, callbacks=(), more=None):
     write_run(out, m, metrics, predictions, problem.truth, final)
     return metrics
 
+# %% ../nbs/71_runs.ipynb #5701914a
 def said_of_fit(m, problem):
     "Sentences on what a fit found of its rows."
     phi = m.fitted_.dispersion if problem.kind=='counts' else None; n = len(problem.rows['train'])
@@ -308,6 +314,7 @@ def said_of_fit(m, problem):
     few = m.fitted_.way=='evidence' and n<FEW_FOR_EVIDENCE
     return told+([few_said(n)] if few else [])
 
+# %% ../nbs/71_runs.ipynb #b87fba12
 def finish_run(
     out:Path, # The run's folder, all its files written
 )->None:
@@ -327,10 +334,12 @@ def prediction_table(problem, m, yhat, valid, sets):
     classes = (problem.classes or list(range(problem.class_count))) if labels else None
     return table_of(sample_names(problem), yhat, y, problem.outputs, classes, interval, set=sets)
 
+# %% ../nbs/71_runs.ipynb #7af7f35c
 def sample_names(problem):
     "What samples are called; their number where nothing else is known."
     return range(len(problem.design)) if problem.names is None else problem.names
 
+# %% ../nbs/71_runs.ipynb #c43f45b5
 def run_metrics(problem, yhat, seconds, found):
     "What metrics.json says of a fitted problem, with what the subject found."
     rows = {k: len(v) for k,v in problem.rows.items()}|dict(total=len(problem.design))|found.get('rows', {})
@@ -348,6 +357,7 @@ def step_name(times):
     return next((name for name,low,high in (('days',.9,1.1), ('months',27.,31.5), ('years',364.,367.))
                  if low<=days<=high), None)
 
+# %% ../nbs/71_runs.ipynb #8ebf73e5
 def with_units(factors, units):
     "Factors whose leads have units."
     if not units or isinstance(factors, dict) or 'lead' not in factors.coords: return factors
@@ -365,6 +375,7 @@ def bootstrap_run(out, problem, blocks, n, seed=0):
         coef=problem.y.ndim==1)
     with atomic_write(out/'bootstrap.nc') as tmp: write_netcdf(tmp, found)
 
+# %% ../nbs/71_runs.ipynb #94c59fec
 def lost_draws(
     out:Path, # The run's folder
 )->int:       # 0 where the bootstrap's file is whole, or was never made
@@ -421,21 +432,25 @@ def new_sets(run, problem, old, other=False):
     truth = np.isfinite(problem.targets).any(1)
     return np.where(seen, 'seen', np.where(truth, 'new', 'forecast')).astype(object)
 
+# %% ../nbs/71_runs.ipynb #bd3e60c2
 def forecast_windows(problem, sets):
     "The first and last time that each forecast looks at, by its name; nothing where inputs have no times."
     if problem.looks is None: return {}
     return {str(k): list(w) for k,w,s in zip(sample_names(problem), problem.looks, sets) if s=='forecast'}
 
+# %% ../nbs/71_runs.ipynb #e523f907
 def said_ahead(ahead):
     "Which samples are forecast, and from which times."
     one = lambda k: f"{k} from the fields of {' to '.join(dict.fromkeys(ahead[k]))}"; names = list(ahead)
     return f"forecast of {one(names[0])}"+(f", and so on to {one(names[-1])}" if len(names)>1 else '')
 
+# %% ../nbs/71_runs.ipynb #04a2934e
 def judged(old):
     "Truth and prediction of a run's validation rows, (m,) or (m, outputs) each."
     v = old[old.set=='valid']; outputs = v['output'].nunique() if 'output' in v else 0
     return [v[c].values.reshape(-1, outputs) if outputs else v[c].values for c in ('truth','prediction')]
 
+# %% ../nbs/71_runs.ipynb #cfd904f3
 def new_scores(old, problem, yhat):
     "Scores of new samples; none where only one class occurs."
     if not problem.labels: return problem.scores(yhat)['test']
