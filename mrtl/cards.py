@@ -9,7 +9,9 @@ __all__ = []
 from base64 import b64encode
 import numpy as np
 import xarray as xr
+from html import escape
 from fastcore.xml import B, Div, Img, Span, Table, Td, Th, Tr, to_xml
+from .core import ConfigError, DataError
 from .panels import axes_at, colour_limit, draw_map, factor_parts, new_figure, panel_size, png, worth_showing
 from .tables import as_text
 from .termmaps import x_across
@@ -98,6 +100,33 @@ def thumbnail_figure(
         ax.set_title(str(v.name), fontsize=7, loc='left', pad=2)
         x += w+.1
     return fig
+
+# %% ../nbs/54_cards.ipynb #89749eb7
+def hover_map(
+    v:xr.DataArray, # A map, (y, x)
+)->dict:            # Arguments of a plotly heatmap
+    "A map, and what shows under the pointer."
+    (down,across),limit = v.dims,colour_limit(v)
+    at = lambda d: v[d].values if d in v.coords else np.arange(v.sizes[d])
+    return dict(z=np.asarray(v, float), x=at(across), y=at(down), zmin=-limit, zmax=limit, colorscale='RdBu_r',
+                showscale=False, hovertemplate=f'{escape(down)} %{{y}}, {escape(across)} %{{x}}<br>%{{z:.3g}}<extra></extra>')
+
+# %% ../nbs/54_cards.ipynb #d68f9693
+def hover_figure(
+    factors:xr.Dataset|dict, # `factors_` of a fitted model
+    title:str='',            # Above the maps
+)->'plotly.graph_objects.Figure': # A map for each component, twelve at most
+    """Maps whose values show under the pointer. `DataError` where no component has a map, `ConfigError` without
+    plotly."""
+    maps = thumbnails(factors, most=12)
+    if not maps: raise DataError("nothing to point at: no component has a map that is not zero; m.plot() draws the rest")
+    try: from plotly.subplots import make_subplots
+    except ImportError: raise ConfigError("hover=True needs plotly: pip install 'mrtl[hover]'; m.plot() does without") from None
+    columns = min(2, len(maps)); rows = -(-len(maps)//columns)
+    names = [f'component {escape(str(v.name))}' for v in maps]
+    fig = make_subplots(rows, columns, subplot_titles=names, vertical_spacing=.25/rows)
+    for i,v in enumerate(maps): fig.add_heatmap(**hover_map(v), row=1+i//columns, col=1+i%columns)
+    return fig.update_layout(title_text=escape(title) or None, height=100+230*rows, template='plotly_white')
 
 # %% ../nbs/54_cards.ipynb #8be73f64
 def card(

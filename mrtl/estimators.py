@@ -50,12 +50,16 @@ class TensorEstimator(Fitting, LabelledResults, Sureness, ModelFiles, Adapted, T
         return self._labelled(self.fitted_.components(self._design(X)[0]), X, 'component')
 
     def plot(self,
-        title:str='',  # Above the figure
-    )->object:         # A matplotlib figure
+        title:str='',     # Above the figure
+        hover:bool=False, # Maps alone, with their values under the pointer? Needs plotly: `pip install 'mrtl[hover]'`
+    )->object:            # A matplotlib figure, or a plotly one
         "The components, and how they were found."
+        from mrtl.cards import hover_figure
         from mrtl.plots import fit_plot
         from mrtl.termmaps import term_maps, x_across
-        check_is_fitted(self, 'fitted_'); factors = x_across(self.factors_)
+        check_is_fitted(self, 'fitted_')
+        if hover: return hover_figure(self.factors_, title)
+        factors = x_across(self.factors_)
         if isinstance(factors, dict): return term_maps(factors, title=title)
         return fit_plot(factors, self.history_, title=title)
 

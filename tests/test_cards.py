@@ -1,5 +1,5 @@
 """What a fitted model shows in a notebook: a card that is small, safe and true, and pictures with x across."""
-import re
+import re, sys
 from base64 import b64encode
 import numpy as np
 import pytest
@@ -63,3 +63,19 @@ def test_a_bar_in_jupyter_and_none_in_a_log(monkeypatch, capsys):
     IPython = pytest.importorskip('IPython')
     monkeypatch.setattr(IPython, 'get_ipython', lambda: type('Shell', (), dict(kernel=1, config={}))())
     assert list(progress(range(3))) == [0, 1, 2] and '0/3' in capsys.readouterr().err
+
+@pytest.mark.parametrize('name', ('fields','events'))
+def test_maps_to_point_at(name, request):
+    "plotly's maps hold the numbers of `factors_`, x across, and nothing where there is land; labels stay text."
+    pytest.importorskip('plotly'); m = request.getfixturevalue(name)
+    m = m[1] if name == 'events' else m
+    fig = m.plot(hover=True, title='<script>'); first = fig.data[0]
+    v = m.factors_['court' if name == 'events' else 'space'].isel(component=0)
+    down,across = ('y','x') if name == 'events' else v.dims[-2:]
+    np.testing.assert_allclose(np.array(first.z, float), v.squeeze(drop=True).transpose(down, across).values)
+    np.testing.assert_array_equal(first.x, v[across].values)
+    assert fig.layout.title.text == '&lt;script&gt;' and first.zmax == -first.zmin == np.nanmax(np.abs(v.values))
+
+def test_without_plotly_the_remedy_is_named(fields, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'plotly', None); monkeypatch.setitem(sys.modules, 'plotly.subplots', None)
+    with pytest.raises(mrtl.core.ConfigError, match=r"pip install 'mrtl\[hover\]'"): fields.plot(hover=True)

@@ -384,12 +384,12 @@ def runs(root): return pd.read_csv(root/'nbs/reproduction/results/climate_runs.c
 def shown(root, source):
     "The stored text of the cell that begins so."
     for c in json.loads((root/'nbs/reproduction/rain.ipynb').read_text())['cells']:
-        if ''.join(c['source']).startswith(source):
+        if ''.join(c['source']).removeprefix('#| code-fold: true\n').startswith(source):
             return [line.split() for line in ''.join(c['outputs'][-1]['data']['text/plain']).splitlines()]
 
 @pytest.mark.parametrize('case,seeds', [('midwest', 5), ('southwest', 20)])
 def test_page_tables_are_the_saved_runs(root, runs, case, seeds):
-    cell = [l for l in (shown(root, f"table('{case}')") or shown(root, 'order = ')) if len(l) > 5]
+    cell = [l for l in (shown(root, f"table('{case}')") or shown(root, 'def table')) if len(l) > 5]
     assert len(cell) == 9
     for line in cell:
         name = ' '.join(line[:-5])
@@ -407,7 +407,7 @@ def test_goals_on_the_real_series(runs):
 def test_page_of_divisions_is_the_saved_table(root, runs):
     by = pd.read_csv(root/'nbs/reproduction/results/climate_divisions.csv', dtype=dict(division=str))
     assert len(by) == 252 and by.division.is_unique
-    for line in shown(root, 'ways = ')[1:]:
+    for line in shown(root, 'summary = ')[1:]:
         name = ' '.join(line[:-6]); v = by[name]
         np.testing.assert_allclose([float(k) for k in line[-6:]],
                                    [v.mean(), v.median(), (v > 0).mean(), (v > .05).mean(),

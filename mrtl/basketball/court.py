@@ -147,7 +147,8 @@ def all_components(
     width:float=1.45,             # Of a map, in inches
     title:str='',                 # Title of the whole figure
 )->'Figure':                      # matplotlib figure
-    "One map a component, zero white, the strongest value of each at the end of its colours."
+    """One map a component, zero white, the strongest value of each at the end of its colours. Components below a
+    hundredth of the greatest strength are pale."""
     if kind not in ('court','defender'): raise DataError(f"kind must be court or defender; got {kind!r}")
     v = np.asarray(maps, float); top = .08+.22*bool(title)
     high = width*AREA[0]/AREA[1] if kind=='court' else width
@@ -158,6 +159,7 @@ def all_components(
     for i,m in enumerate(v):
         ax = axes_at(fig, .1+i%columns*(width+.1), top+.18+i//columns*(high+.22), width, high)
         (court_map if kind=='court' else defender_map)(ax, m)
+        if strength is not None and strength[i]<.01*np.max(strength): ax.collections[0].set_alpha(.25)
         ax.set(xticks=[], yticks=[], xlabel='', ylabel='')
         name = f'{i+1}' + ('' if strength is None else f'   {float(strength[i]):.2g}')
         ax.set_title(name, fontsize=7.5, loc='left', pad=2)

@@ -6,7 +6,7 @@
 __all__ = ['plan_trials', 'run_trials', 'TrialTables', 'gather_trials', 'trial_maps', 'summarise_trials']
 
 # %% ../../nbs/lab/08_experiments.ipynb #2161ed24
-import json
+import json, re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -313,13 +313,35 @@ def _pm(v):
 def _range(v, statistic=np.mean):
     "An interval as text."
     low,high = seed_interval(v, statistic)
-    return f'{low:.2g} to {high:.2g}' if np.isfinite(low) else ''
+    two = lambda v: f'{v:.2g}' if abs(v)<100 else f'{v:,.0f}'
+    return f'{two(low)} to {two(high)}' if np.isfinite(low) else ''
 
 def _columns(rows):
     return [c for c in ('test_auc','test_average_precision','test_f1','test_mse','test_r2') if rows[c].notna().any()]
 def _place(c): return c.map(list(TRIAL_PROBLEMS).index) if c.name=='problem' else c
 def _staged(rows): return rows.sort_values(['problem','stage'], key=_place, kind='stable')
 def _plain(rows): return rows[(rows.variant=='')&(rows.criterion=='valid_loss')]
+
+# %% ../../nbs/lab/08_experiments.ipynb #9d46e7d9
+def figure_text(v, digits):
+    "A number as text; text as it is, but no line breaks within `a ± b` and `a to b`."
+    if isinstance(v, (str,list,tuple,bool,np.bool_)): return re.sub(' (±|to) ', '\u00a0\\1\u00a0', str(v))
+    if pd.isna(v): return ''
+    if float(v).is_integer(): return f'{v:,.0f}'
+    places = int(np.clip(digits-1-np.floor(np.log10(abs(v))), 0, digits+1))
+    return f'{round(float(v), places)+0.:,.{places}f}'
+
+# %% ../../nbs/lab/08_experiments.ipynb #4368360a
+def typeset(
+    t:pd.DataFrame,   # A table
+    digits:int=3,     # Significant digits of a number; one more decimal than that at most
+)->pd.DataFrame:      # The same as text
+    "A table to read: few digits, nothing where a value is missing, spaces for underscores, what a row is about first."
+    plain = lambda k: k.replace('_', ' ') if isinstance(k, str) else k
+    about = [c for c in t if c in ('problem','against','stage','method','criterion','variant')]
+    if isinstance(t.index, pd.RangeIndex) and about: t = t.set_index(about)
+    t = t.map(figure_text, digits=digits).rename(columns=plain)
+    return t.rename_axis(index=None, columns=t.index.name) if t.index.nlevels==t.columns.nlevels==1 else t
 
 # %% ../../nbs/lab/08_experiments.ipynb #0c025643
 def speed_table(
@@ -367,7 +389,8 @@ def criteria_table(
         row |= {k: _pm(g[k]) for k in ('test_f1','test_mse') if g[k].notna().any()}|_against(g.set_index('seed'),
                 base, _columns(g)[0])
         if c=='valid_loss': row['score_difference'] = ''
-        found.append(row|(dict(paper=PAPER_TABLE3[(paper, s)][c]) if paper else {}))
+        theirs = PAPER_TABLE3[(paper, s)][c].split(' | ') if paper else ()
+        found.append(row|dict(zip(('paper_seconds','paper_loss','paper_f1'), theirs)))
     return pd.DataFrame(found)
 
 # %% ../../nbs/lab/08_experiments.ipynb #06525922
