@@ -117,7 +117,7 @@ def tell_explosion(
 
 # %% ../nbs/39_scales.ipynb #6fbc71ad
 MOST_SPREADS = 60 # Coefficients of covariates up to which standard deviations allow for maps that move
-MOST_GROWTH = 4.  # Times that maps may grow or shrink when their size is fitted beside covariates
+MOST_GROWTH = 100. # Times that maps may grow or shrink when their size is fitted beside covariates
 
 def gamma_stds(
     low:LowRank,            # Just learnt, float64
