@@ -109,7 +109,8 @@ def hover_map(
     (down,across),limit = v.dims,colour_limit(v)
     at = lambda d: v[d].values if d in v.coords else np.arange(v.sizes[d])
     return dict(z=np.asarray(v, float), x=at(across), y=at(down), zmin=-limit, zmax=limit, colorscale='RdBu_r',
-                showscale=False, hovertemplate=f'{escape(down)} %{{y}}, {escape(across)} %{{x}}<br>%{{z:.3g}}<extra></extra>')
+                showscale=False, hovertemplate=f'{escape(down)} %{{y}}, {escape(across)} '
+                f'%{{x}}<br>%{{z:.3g}}<extra></extra>')
 
 # %% ../nbs/54_cards.ipynb #d68f9693
 def hover_figure(
@@ -119,9 +120,11 @@ def hover_figure(
     """Maps whose values show under the pointer. `DataError` where no component has a map, `ConfigError` without
     plotly."""
     maps = thumbnails(factors, most=12)
-    if not maps: raise DataError("nothing to point at: no component has a map that is not zero; m.plot() draws the rest")
+    if not maps:
+        raise DataError("nothing to point at: no component has a map that is not zero; m.plot() draws the rest")
     try: from plotly.subplots import make_subplots
-    except ImportError: raise ConfigError("hover=True needs plotly: pip install 'mrtl[hover]'; m.plot() does without") from None
+    except ImportError:
+        raise ConfigError("hover=True needs plotly: pip install 'mrtl[hover]'; m.plot() does without") from None
     columns = min(2, len(maps)); rows = -(-len(maps)//columns)
     names = [f'component {escape(str(v.name))}' for v in maps]
     fig = make_subplots(rows, columns, subplot_titles=names, vertical_spacing=.25/rows)

@@ -75,7 +75,7 @@ class GradientMeta(TypedDict):
     thresholds:NotRequired[Count] # Between ordered classes
     dispersion:NotRequired[list[Positive]] # Variance of counts as a multiple of a Poisson law's, of each output
     fitted:NotRequired[Number]             # Numbers that the fit really had, by held-out rows
-    noise:NotRequired[list[Positive]]      # Variance of the noise in standard units, by output; none for labels and counts
+    noise:NotRequired[list[Positive]] # Variance of the noise in standard units, by output; none for labels and counts
 
 def low_layout(
     modes:list,       # Of the weights
@@ -109,7 +109,8 @@ class GradientLayout:
             raise DataError(f"the modes {meta['held']} are held, but there are {len(modes)}")
         if len(meta.get('dispersion', [1.]*meta['outputs']))!=meta['outputs']:
             raise DataError(f"there are {meta['outputs']} outputs, but {len(meta['dispersion'])} dispersions of counts")
-        if ('fitted' in meta)!=('noise' in meta) or len(meta.get('noise', []))!=(meta['outputs'] if meta.get('noise') else 0):
+        noise = meta.get('noise', [])
+        if ('fitted' in meta)!=('noise' in meta) or noise and len(noise)!=meta['outputs']:
             raise DataError("what held-out rows said must be one number, and a variance of the noise for each output")
         if meta['main_effects'] and not any(m.indexed for m in modes):
             raise DataError("there are main effects, but no mode that could have them")

@@ -85,7 +85,8 @@ def solver(
 )->'Callable':      # From b to H^-1 b
     "Conjugate gradients, each tensor scaled by its mean curvature."
     unit = 1/np.repeat(mean_bends(c), np.diff(np.r_[0, c.ends]))
-    A,M = (LinearOperator((len(unit), len(unit)), matvec=f, dtype=float) for f in (lambda x: bent(c, x), lambda x: unit*x))
+    A,M = (LinearOperator((len(unit), len(unit)), matvec=f, dtype=float)
+           for f in (lambda x: bent(c, x), lambda x: unit*x))
     return lambda b: cg(A, b, rtol=1e-3, maxiter=iters, M=M)[0]
 
 # %% ../nbs/34_spread.ipynb #e3eed30f

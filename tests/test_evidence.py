@@ -40,7 +40,8 @@ def test_noise_of_outputs_knows_how_that_of_their_directions_goes_together():
     rng = np.random.default_rng(0); u = rng.normal(size=(320, 1, 5, 6)); s = u[:,0,1:4,1:4].sum((1,2))[:,None]
     root = np.array([[1., 0., 0.], [.9, .5, 0.], [-.5, .3, .6]])
     Y = s*np.array([1., 2., .7])+4*rng.normal(size=(320, 3))@root.T
-    d = FieldDesign(torch.from_numpy(u), Grid((5,6))); old,new = d.take(torch.arange(160)),d.take(torch.arange(160, 320))
+    d = FieldDesign(torch.from_numpy(u), Grid((5,6)))
+    old,new = d.take(torch.arange(160)),d.take(torch.arange(160, 320))
     m = fit_evidence_model(old, Y[:160], np.ones(160), Y[:160].mean(0), Y[:160].std(0), window=1)
     assert m.votes[1]>0
     shared = replace(m, votes=(0., 1.)); alone = replace(shared, ties=None)

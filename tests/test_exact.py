@@ -183,7 +183,8 @@ class Watcher(Callback):
     (dict(optimizer='adam'), {}, 'adam'), (dict(optimizer='lbfgs'), {}, 'lbfgs'),
     ({}, dict(asked={'smooth'}), 'auto'), ({}, dict(asked={'rank'}), 'exact'),
     ({}, dict(callbacks=(Watcher(),)), 'exact'),
-    ({}, dict(callbacks=(EveryBatch(),)), 'auto'), ({}, dict(outputs=2), 'auto'), ({}, dict(loss='poisson'), 'auto'), (dict(dtype='float32'), {}, 'auto')])
+    ({}, dict(callbacks=(EveryBatch(),)), 'auto'), ({}, dict(outputs=2), 'auto'),
+    ({}, dict(loss='poisson'), 'auto'), (dict(dtype='float32'), {}, 'auto')])
 def test_what_speaks_for_steps(ocean, kw, more, want):
     o = GradientOptions(**{k: v for k,v in kw.items() if k not in ('rank','random_state')})
     assert with_solver(o, ocean[1], **dict(loss='squared', outputs=1)|more).optimizer==want

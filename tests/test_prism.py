@@ -318,4 +318,5 @@ def test_rain_that_cannot_be(tmp_path, v):
 @pytest.mark.parametrize('key', ['NROWS', 'NCOLS'])
 def test_numbers_of_any_length_are_no_map(key):
     head = dict(NROWS='3', NCOLS='4', ULYMAP='40', ULXMAP='-100', YDIM='.5', XDIM='.5')|{key: '9'*400}
-    with pytest.raises(FormatError, match='far too many.*no map'): read_hdr('\n'.join(f'{k} {v}' for k,v in head.items()))
+    with pytest.raises(FormatError, match='far too many.*no map'):
+        read_hdr('\n'.join(f'{k} {v}' for k,v in head.items()))

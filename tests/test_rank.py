@@ -248,11 +248,13 @@ def test_one_place_a_component(seed):
 def test_a_number_of_components_are_the_best_of_that_number(seed):
     "They alone predict then; `auto` shows places, and all maps predict."
     W = torch.from_numpy(blobs(seed)[0]).flatten(2); W = W+.5*W.flip(2).roll(1, 0); grid = Grid((12,18))
-    d = FieldDesign(torch.from_numpy(np.random.default_rng(0).normal(size=(300, 3, 2, 12, 18))), grid, ('lead','variable'))
+    d = FieldDesign(torch.from_numpy(np.random.default_rng(0).normal(size=(300, 3, 2, 12, 18))),
+                    grid, ('lead','variable'))
     full = FullRank(d.modes, dtype=torch.float64); full.W.data = W.reshape(full.W.shape)
     few,auto = (condense(full, d, k, torch.ones(3, 2, 1).double(), [1.]) for k in (3, 'auto'))
     best = cp_tensor(cp_decompose(W, 3, weights=[None, None, grid.share.flatten()]).factors)
-    assert float((few.low.full().detach().reshape(W.shape)-best).norm()/W.norm())<1e-6 and not few.whole and auto.carried>=.99
+    assert float((few.low.full().detach().reshape(W.shape)
+                  -best).norm()/W.norm())<1e-6 and not few.whole and auto.carried>=.99
 
 def test_components_of_gradients_are_turned_to_places():
     _,B = blobs(4); rng = np.random.default_rng(0)

@@ -50,7 +50,8 @@ def inputs(folder):
     shots = pd.DataFrame(dict(player=rng.integers(5, size=600), x=rng.uniform(0, 20, 600), y=rng.uniform(0, 16, 600)))
     reach = rng.normal(size=600)-shots.player+2-.1*(shots.x-10)
     shots.assign(goal=(reach>0).astype(int), hour=rng.uniform(0, 24, 600), lead=rng.integers(-3, 4, 600),
-                 grade=pd.cut(reach, [-99,-1,1,99], labels=['miss','near','goal'])).to_csv(folder/'shots.csv', index=False)
+                 grade=pd.cut(reach, [-99,-1,1,99], labels=['miss','near','goal'])).to_csv(folder/'shots.csv',
+            index=False)
     simulate_games(folder/'games', planted_league(), games=14, quarters=1)
     # finished runs, to predict with and to report again
     for name,words in dict(fields=['fields', *fields(folder, 'old.csv'), '--rank', '2'],

@@ -253,8 +253,8 @@ def climate_command(
     start_months:str=None,     # Target months to keep, like 11,12,1
     window:int=1,              # Months added up in the target
     detrend:str='linear',      # Of the fields: none, linear or difference
-    method:str='sgd',          # sgd (gradient steps, as in the paper), evidence, or auto: evidence for one target where it takes a minute at most
-    rank:int=None,             # Components; 4 by gradient steps and as many as the predictions need by evidence, when not given
+    method:str='sgd', # sgd (gradient steps, as in the paper), evidence, or auto: evidence for one target where it takes a minute at most
+    rank:int=None, # Components; 4 by gradient steps and as many as the predictions need by evidence, when not given
     schedule:str=None,         # Grids from coarse to fine, like 4x9,8x18,40x90; the paper's for 80x180, else halvings
     full_levels:int=None,      # How many of them train full-rank
     smooth:float=None,         # Weight of the smoothness penalty; see `climate_options`

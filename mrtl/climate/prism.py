@@ -103,11 +103,14 @@ def _short(n): return str(n) if abs(n)<10**12 else 'far too many'
 def sound(r, name):
     "A `Raster` that can lie on the globe and in memory, or a `FormatError`."
     if min(r.shape)>=1 and r.shape[0]*r.shape[1]<=2**30: # whole numbers of any length, so these come first
-        lat,lon = ([first,first+sign*step*(n-1)] for first,sign,step,n in zip((r.north,r.west), (-1,1), r.step, r.shape))
+        lat,lon = ([first,first+sign*step*(n-1)]
+                   for first,sign,step,n in zip((r.north,r.west), (-1,1), r.step, r.shape))
         if np.isfinite([*lat, *lon]).all() and min(r.step)>0 and max(map(abs, lat))<=90 and max(map(abs, lon))<=360:
             return r
-    raise FormatError(f"{name} says that it has {_short(r.shape[0])} rows of {r.step[0]:g} degrees from {r.north:g}N and "
-                      f"{_short(r.shape[1])} columns of {r.step[1]:g} from {r.west:g}E: that is no map; fetch the file again")
+    raise FormatError(f"{name} says that it has {_short(r.shape[0])} rows of {r.step[0]:g} "
+                      f"degrees from {r.north:g}N and "
+                      f"{_short(r.shape[1])} columns of {r.step[1]:g} from {r.west:g}E: that is no "
+                      f"map; fetch the file again")
 
 # %% ../../nbs/climate/03_prism.ipynb #006941b2
 def read_hdr(

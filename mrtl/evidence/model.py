@@ -516,4 +516,5 @@ def unpack(cls:EvidenceModel,
     moments = (tensors['moments.mean'],tensors['moments.sd']) if 'moments.mean' in tensors else None
     directions,ties = (tensors[k].numpy() if k in tensors else None for k in ('directions','ties'))
     return cls(**held, fits=fits, mean=np.array(meta['mean']), sd=np.array(meta['sd']), moments=moments,
-        votes=tuple(meta['votes']), directions=directions, ties=ties, **{k: meta[k] for k in ('loss','carried','whole')})
+        votes=tuple(meta['votes']), directions=directions, ties=ties,
+        **{k: meta[k] for k in ('loss','carried','whole')})
