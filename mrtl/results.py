@@ -148,8 +148,9 @@ class LabelledResults:
     def covariates_(self)->xr.Dataset: # `coef` and `std` per unit over `covariate` (and `output`, or `class`); `centre` and `scale`, mean and standard deviation of the training rows
         """Coefficients of covariates and their standard deviations; `AbsentError` for a fit without covariates.
 
-        By gradients `std` takes the maps as known. Where covariates go with the maps it is too small: 95 %
-        intervals held the truth in 75 % and 92 % of 12 simulated tables; by evidence in 96 % of 100."""
+        `std` allows for maps that move; of several or ordered classes it takes them as known. Of 100 simulated
+        tables 93 to 95 held the truth in 95 % intervals, by evidence and by levels that are solved. By steps
+        (counts, labels, several outputs) 81 to 90 did for a confounder, and 90 to 96 for another covariate."""
         check_is_fitted(self, 'fitted_')
         if not self.fitted_.covariates:
             raise AbsentError("covariates_ needs a fit with covariates: fit(X, y, covariates=table)")
