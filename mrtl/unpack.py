@@ -167,8 +167,9 @@ def member_bytes(
     path:str|Path,       # A zip, tar or 7z
     member:str,          # A name in it
     largest:int=LARGEST, # Bytes allowed
+    first:int|None=None, # Of a zip, only so many bytes from its beginning
 )->bytes:                # What it holds
-    "One member of an archive, whole and checked."
+    "One member of an archive, checked."
     path = Path(path); kind = archive_kind(path); what = f"{member!r} in {str(path)!r}"; m = members(path).get(member)
     if m is None: raise FormatError(f"{str(path)!r} has no {member}: fetch it again")
     check_size(m.size, min(m.packed, path.stat().st_size), what, largest)
@@ -179,7 +180,7 @@ def member_bytes(
                           f"(deflate): unpack it yourself and give the file")
     with _reading(what, kind):
         if kind=='zip':
-            with zipfile.ZipFile(path) as z, z.open(member) as f: return _in_pieces(f)
+            with zipfile.ZipFile(path) as z, z.open(member) as f: return _in_pieces(f) if first is None else f.read(first)
         with _tar(path) as t: return next(t.extractfile(i).read() for i in t if i.name==member and i.isfile())
 
 def _in_pieces(f):

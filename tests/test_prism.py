@@ -1,5 +1,6 @@
 """Grids of cases for `mrtl.climate.prism`: round trips through both layouts, rasterio as oracle, windows, and every
 file that is not what it should be."""
+from pathlib import Path
 import re, shutil, zipfile
 import dask.array as da, numpy as np, pytest, xarray as xr
 from mrtl.climate import prism
@@ -245,10 +246,23 @@ def test_damaged_members(tmp_path, layout, at):
     f, = write_prism(make(n=1, h=60, w=60), tmp_path, layout)
     good = f.read_bytes()
     size = zipfile.ZipFile(f).infolist()[0].compress_size
-    bad = bytearray(good); bad[60+int(at*(size-60))] ^= 0x55; f.write_bytes(bad); got = open_prism(f)
-    with pytest.raises(FormatError, match='is damaged'): got[:, :3, :3].values
+    bad = bytearray(good); bad[60+int(at*(size-60))] ^= 0x55; f.write_bytes(bad)
+    with pytest.raises(FormatError, match='is damaged'): open_prism(f)[:, :3, :3].values
     f.write_bytes(good[:int(at*len(good))])
     with pytest.raises(FormatError, match='cannot be read as a zip'): open_prism(f)
+
+def test_headers_of_zipped_tiffs_leave_no_file_open(tmp_path, monkeypatch):
+    "Whatever is damaged; and a header beyond the part that is looked at first is found."
+    f, = write_prism(make(n=1, h=60, w=60), tmp_path, 'cog'); good = f.read_bytes(); rng = np.random.default_rng(0)
+    want = open_prism(f).values
+    monkeypatch.setattr('mrtl.climate.prism.HEAD', 64); np.testing.assert_array_equal(open_prism(f).values, want)
+    monkeypatch.setattr('mrtl.climate.prism.HEAD', 2**20)
+    before = len(list(Path('/proc/self/fd').iterdir())) if Path('/proc/self/fd').exists() else 0
+    for _ in range(150):
+        bad = bytearray(good); at = rng.integers(0, 120, 2); bad[at[0]] ^= 0x55; bad[at[1]] = 0; f.write_bytes(bad)
+        try: open_prism(f).values
+        except FormatError: pass
+    if before: assert len(list(Path('/proc/self/fd').iterdir()))<=before+2
 
 def test_truncated_bare_files(tmp_path):
     d = unpack(write_prism(make(n=1), tmp_path/'z'), tmp_path/'bil')
