@@ -265,7 +265,8 @@ def learn(cls:GradientFit,
     scores = score_count(ask.loss, train.outputs)
     levels = make_levels(design.modes, o.schedule, o.full_levels, o.init, scores)
     o,callbacks = _as_kept(o, ask)
-    with work_threads(step_entries(design, levels, o, scores)):
+    entries = step_entries(design, levels, o, scores)
+    with work_threads(entries):
         learn = fit_exact if o.optimizer=='exact' else fit_ranks
         run,low = learn(ready, ask.rank, o, levels, loss=ask.loss, seed=ask.seed, device=ask.device,
                         callbacks=callbacks, **start_of(ready[0], ask.loss, o.covariate_ridge))
@@ -273,7 +274,8 @@ def learn(cls:GradientFit,
     signed = held_modes(low.modes, o.nonnegative)
     if isinstance(design, FieldDesign): low = turned(low, signed)
     tell_explosion(run.history, o.lr)
-    held,stds = _beside(low, [replace(s, design=s.design.at(levels[-1].shapes)) for s in ready], ask, o, run)
+    with work_threads(entries):
+        held,stds = _beside(low, [replace(s, design=s.design.at(levels[-1].shapes)) for s in ready], ask, o, run)
     low = _in_data_units(low, ask.loss, moments, design, mean-shift, sd[:scores], signed)
     fit = cls(low, low, ask.loss, pd.DataFrame(run.history), run.table, signed)
     fit.gamma_std,fit.left = stds if stds is None else stds*sd[:scores],held

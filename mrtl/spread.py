@@ -150,7 +150,7 @@ def gamma_spread(
     loss:str,                # 'squared', 'logistic' or 'poisson'
     options:GradientOptions, # Of which the penalties are read
     weight:float=1.,         # How many samples an entry of weight 1 stands for, for labels and counts
-    held:'Held|None'=None,    # What held-out rows say
+    held:Held|None=None,     # What held-out rows say
 )->np.ndarray:               # (q, outputs)
     "Standard deviations of the coefficients of covariates."
     c = Curvature(model, data, loss, options); solve = solver(c) if held is None else hold_back(c, held.fitted)

@@ -286,6 +286,20 @@ def test_leaving_out_a_confounder_biases_the_map(way):
             z)),like(MRTLRegressor(**kw).fit(X, y))
     assert has > knows-.01 and lacks < knows-.15, (knows, has, lacks)
 
+def test_what_held_out_rows_said_is_kept(tmp_path):
+    "By steps: a file holds it, a further fit takes it over, and a file with another number of outputs is refused."
+    n = 240; X,_,s,_,rng = world(7, n, (4,6)); v = .6*s/s.std()+.8*rng.normal(size=n)
+    y = s/s.std()+.5*v+rng.normal(size=n)
+    m = MRTLRegressor(method='sgd', optimizer='adam', rank=1, max_epochs=20).fit(X, y, v); left = m.fitted_.left
+    assert 1<=left.fitted<n and .3<left.noise[0]<1.2 and m.fitted_.kept[2] is left
+    m.save(tmp_path/'m.mrtl'); back = MRTLRegressor.load(tmp_path/'m.mrtl')
+    assert back.fitted_.left==left and back.covariates_.equals(m.covariates_)
+    again = clone(m); again._kept = back.fitted_.kept; assert again.fit(X, y, v).fitted_.left==left
+    assert abs(float(again.covariates_.coef[0])-.5)<4*float(again.covariates_['std'][0])
+    m.fitted_.left = left._replace(noise=[1., 1.]); m.save(tmp_path/'bad.mrtl')
+    with pytest.raises(FormatError, match='variance of the noise for each output'):
+        MRTLRegressor.load(tmp_path/'bad.mrtl')
+
 def test_bootstrap_and_problem():
     m = estimator('regression', 'evidence').fit(X, Y['regression'], TABLE.warmth, OFFSET)
     b = block_bootstrap(m, X, Y['regression'], np.arange(N)//10, 3, covariates=TABLE.warmth, offset=OFFSET)
